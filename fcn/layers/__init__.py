@@ -1,0 +1,27 @@
+"""Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
+
+from fcn.layers.convolution import Conv, ConvTranspose
+from fcn.layers.normalisation import BatchNorm, ConvNormRelu
+from fcn.layers.pointwise import PointwiseConv
+from fcn.layers.pooling import max_pool
+from fcn.layers.upsampling import (
+    LearnedBilinearUpsample,
+    bilinear_kernel,
+    resize_bilinear,
+    resize_nearest,
+    upsample_bilinear_fcn,
+)
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "ConvNormRelu",
+    "ConvTranspose",
+    "LearnedBilinearUpsample",
+    "PointwiseConv",
+    "bilinear_kernel",
+    "max_pool",
+    "resize_bilinear",
+    "resize_nearest",
+    "upsample_bilinear_fcn",
+]
