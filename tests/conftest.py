@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images and reference checkpoints (`FCN_SHARED_DATA`, default `../shared/data`)."""
+    folder = Path(os.environ.get("FCN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}: set FCN_SHARED_DATA to the folder of real images and checkpoints")
+    return folder
