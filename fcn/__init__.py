@@ -1,0 +1,16 @@
+"""Fully convolutional networks for JAX: models, weights, training and prediction in Flax Linen."""
+
+from importlib.metadata import version
+
+from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
+
+__version__ = version("fcn-zoo")
+
+__all__ = [
+    "__version__",
+    "create_classifier",
+    "create_encoder",
+    "create_model",
+    "list_encoders",
+    "list_models",
+]

@@ -1,0 +1,100 @@
+"""U-Net in its modern form: same padding, BatchNorm, any image size.
+
+Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015, figure 1.
+The network of the paper itself, with valid convolutions, is `fcn.models.unet2015`.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.layers import BatchNorm, Conv, ConvNormRelu, ConvTranspose, PointwiseConv, max_pool, resize_bilinear
+
+
+class UNet(nn.Module):
+    """U-Net with two (3x3 convolution, BatchNorm, ReLU) per level.
+
+    Departs from the paper: same padding instead of valid convolutions, so that the logits have the image's size; BatchNorm
+    instead of biases before every ReLU; dropout before the head (off by default) instead of at the end of the contracting path.
+    With three input channels and two classes it has 31,037,698 parameters.
+
+    Images whose sides do not divide by `stem_stride * 2**depth` are extended at the bottom and the right by repeating the last
+    row and column, and the logits are cropped back: logit (i, j) always belongs to pixel (i, j).
+
+    Attributes:
+        num_classes: channels of the logits.
+        base_features: channels of the finest level; each level below has twice as many.
+        depth: number of 2x2 max-pools.
+        max_features: largest number of channels of a level (None: no limit).
+        stem_stride: with s > 1 an s x s convolution of stride s (with BatchNorm and ReLU) first turns the image into patches,
+            the network runs at that resolution, and its logits are resized bilinearly by s: s * s times less work.
+        dropout_rate: dropout before the head in training; takes the rng "dropout".
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    num_classes: int
+    base_features: int = 64
+    depth: int = 4
+    max_features: int | None = None
+    stem_stride: int = 1
+    dropout_rate: float = 0.0
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        two_convolutions = partial(_TwoConvolutions, axis_name=self.axis_name, **types)
+        features = [self.base_features * 2**level for level in range(self.depth + 1)]
+        features = [min(f, self.max_features or f) for f in features]
+        _, height, width, _ = x.shape
+
+        x = _extend(jnp.asarray(x), self.stem_stride * 2**self.depth)
+        if self.stem_stride > 1:
+            s = self.stem_stride
+            x = Conv(self.base_features, s, s, padding="VALID", use_bias=False, **types, name="stem_conv")(x)
+            x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="stem_bn")(x, train=train))
+
+        skips = []
+        for level in range(self.depth):
+            x = two_convolutions(features[level], name=f"encoder{level}")(x, train=train)
+            skips.append(x)
+            x = max_pool(x, 2)
+        x = two_convolutions(features[-1], name=f"encoder{self.depth}")(x, train=train)
+        for level in reversed(range(self.depth)):
+            x = ConvTranspose(features[level], 2, 2, **types, name=f"up{level}")(x)
+            x = jnp.concatenate([skips[level], x], axis=-1)
+            x = two_convolutions(features[level], name=f"decoder{level}")(x, train=train)
+
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = PointwiseConv(self.num_classes, **types, name="head")(x).astype(jnp.float32)
+        if self.stem_stride > 1:
+            x = resize_bilinear(x, (x.shape[1] * self.stem_stride, x.shape[2] * self.stem_stride))
+        return x[:, :height, :width]
+
+
+class _TwoConvolutions(nn.Module):
+    features: int
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, *, train: bool = False):
+        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = ConvNormRelu(self.features, **types, name="block0")(x, train=train)
+        return ConvNormRelu(self.features, **types, name="block1")(x, train=train)
+
+
+def _extend(x, multiple: int):
+    """Repeats the last row and column until both sides divide by `multiple`."""
+    _, height, width, _ = x.shape
+    return jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")

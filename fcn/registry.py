@@ -1,0 +1,118 @@
+"""Every model, encoder and classifier by name: literal tables, and the functions that build from them."""
+
+import dataclasses
+import fnmatch
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+
+from fcn.errors import unknown
+from fcn.models.unet import UNet
+
+
+class Entry(NamedTuple):
+    """One row of a table."""
+
+    constructor: Callable[..., nn.Module]
+    paper: str
+    reference: str
+    """The implementation against which it is tested."""
+
+
+MODELS = {
+    "unet": Entry(UNet, "Ronneberger et al., U-Net, MICCAI 2015 (modern form)", "closed forms in the tests"),
+}
+ENCODERS: dict[str, Entry] = {}
+CLASSIFIERS: dict[str, Entry] = {}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Sorted names of the segmentation models that match a shell pattern such as "fcn*"."""
+    return sorted(fnmatch.filter(MODELS, pattern))
+
+
+def list_encoders(pattern: str = "*") -> list[str]:
+    """Sorted names of the encoders that match a shell pattern such as "vgg*_bn"."""
+    return sorted(fnmatch.filter(ENCODERS, pattern))
+
+
+def create_model(name: str, *, num_classes: int, encoder: str | None = None, **options) -> nn.Module:
+    """Builds a segmentation model: images [B, H, W, C] -> logits [B, H, W, num_classes], float32.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: channels of the logits, at least 1.
+        encoder: one of `list_encoders()`, for models that have one; None takes the model's default.
+        **options: fields of the model, such as `base_features` or `dtype`.
+
+    Raises:
+        ValueError: for an unknown name, encoder or option (the message names the nearest one), an encoder that the model
+            cannot take, or a number of classes below 1.
+    """
+    constructor = _lookup("model", MODELS, name).constructor
+    if encoder is not None:
+        _lookup("encoder", ENCODERS, encoder)
+        if "encoder" not in _options(constructor):
+            raise ValueError(f"model {name!r} takes no encoder, but encoder={encoder!r} was given; leave it out")
+        options["encoder"] = encoder
+    return _build("model", name, constructor, num_classes=_count(num_classes), **options)
+
+
+def create_encoder(name: str, **options) -> nn.Module:
+    """Builds an encoder: images [B, H, W, C] -> tuple of feature maps, finest first.
+
+    Args:
+        name: one of `list_encoders()`.
+        **options: fields of the encoder.
+
+    Raises:
+        ValueError: for an unknown name or option.
+    """
+    return _build("encoder", name, _lookup("encoder", ENCODERS, name).constructor, **options)
+
+
+def create_classifier(name: str, *, num_classes: int = 1000, **options) -> nn.Module:
+    """Builds an image classifier: images [B, H, W, C] -> logits [B, num_classes], float32.
+
+    Args:
+        name: an encoder that has a classifier, such as "vgg16".
+        num_classes: channels of the logits, at least 1.
+        **options: fields of the classifier.
+
+    Raises:
+        ValueError: for an unknown name or option, or a number of classes below 1.
+    """
+    constructor = _lookup("classifier", CLASSIFIERS, name).constructor
+    return _build("classifier", name, constructor, num_classes=_count(num_classes), **options)
+
+
+def _lookup(kind: str, table: dict[str, Entry], name: str) -> Entry:
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]
+
+
+def _build(kind: str, name: str, constructor: Callable, **options) -> nn.Module:
+    for option in options:
+        if option not in _options(constructor):
+            raise unknown(f"option of {kind} {name!r}:", option, _options(constructor))
+    return constructor(**options)
+
+
+def _options(constructor: Callable) -> set[str]:
+    """The fields that may be set: all but Flax's own and those that a partial fixes."""
+    fixed = getattr(constructor, "keywords", {})
+    fields = dataclasses.fields(getattr(constructor, "func", constructor))
+    return {f.name for f in fields} - {"parent", "name"} - set(fixed)
+
+
+def _count(num_classes: int) -> int:
+    try:
+        count = operator.index(num_classes)
+    except TypeError:
+        raise ValueError(f"num_classes must be an integer of at least 1, not {num_classes!r}") from None
+    if count < 1 or isinstance(num_classes, bool):
+        raise ValueError(f"num_classes must be an integer of at least 1, not {num_classes!r}")
+    return count
