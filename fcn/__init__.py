@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from fcn.pretrained import from_torch
 from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
 
 __version__ = version("fcn-zoo")
@@ -11,6 +12,7 @@ __all__ = [
     "create_classifier",
     "create_encoder",
     "create_model",
+    "from_torch",
     "list_encoders",
     "list_models",
 ]

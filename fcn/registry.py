@@ -1,15 +1,20 @@
 """Every model, encoder and classifier by name: literal tables, and the functions that build from them."""
 
-import dataclasses
 import fnmatch
+import inspect
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
 
+from fcn.encoders.vgg import VGGS
 from fcn.errors import unknown
+from fcn.models.classifier import vgg_classifier
+from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.unet import UNet
+from fcn.models.unet2015 import UNet2015
 
 
 class Entry(NamedTuple):
@@ -21,11 +26,19 @@ class Entry(NamedTuple):
     """The implementation against which it is tested."""
 
 
+_FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
+_UNET = "Ronneberger, Fischer, Brox, U-Net, MICCAI 2015"
+_VGG = "Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015"
+
 MODELS = {
-    "unet": Entry(UNet, "Ronneberger et al., U-Net, MICCAI 2015 (modern form)", "closed forms in the tests"),
+    "fcn32s": Entry(FCN32s, _FCN, "torchfcn FCN32s"),
+    "fcn16s": Entry(FCN16s, _FCN, "torchfcn FCN16s"),
+    "fcn8s": Entry(FCN8s, _FCN, "torchfcn FCN8s, FCN8sAtOnce"),
+    "unet2015": Entry(UNet2015, _UNET, "the paper's sizes and counts"),
+    "unet": Entry(UNet, _UNET, "none: the modern form in common use"),
 }
-ENCODERS: dict[str, Entry] = {}
-CLASSIFIERS: dict[str, Entry] = {}
+ENCODERS = {name: Entry(constructor, _VGG, f"torchvision {name}") for name, constructor in VGGS.items()}
+CLASSIFIERS = {name: Entry(partial(vgg_classifier, name), _VGG, f"torchvision {name}") for name in VGGS}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -102,10 +115,9 @@ def _build(kind: str, name: str, constructor: Callable, **options) -> nn.Module:
 
 
 def _options(constructor: Callable) -> set[str]:
-    """The fields that may be set: all but Flax's own and those that a partial fixes."""
+    """The arguments that may be set: all but Flax's own and those that a partial fixes."""
     fixed = getattr(constructor, "keywords", {})
-    fields = dataclasses.fields(getattr(constructor, "func", constructor))
-    return {f.name for f in fields} - {"parent", "name"} - set(fixed)
+    return set(inspect.signature(constructor).parameters) - {"parent", "name"} - set(fixed)
 
 
 def _count(num_classes: int) -> int:

@@ -1,0 +1,1 @@
+"""Segmentation models: images to logits. One file per paper."""

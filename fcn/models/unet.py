@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import BatchNorm, Conv, ConvNormRelu, ConvTranspose, PointwiseConv, max_pool, resize_bilinear
 
 
@@ -57,7 +58,7 @@ class UNet(nn.Module):
         features = [min(f, self.max_features or f) for f in features]
         _, height, width, _ = x.shape
 
-        x = _extend(jnp.asarray(x), self.stem_stride * 2**self.depth)
+        x = extend_to_multiple(x, self.stem_stride * 2**self.depth)
         if self.stem_stride > 1:
             s = self.stem_stride
             x = Conv(self.base_features, s, s, padding="VALID", use_bias=False, **types, name="stem_conv")(x)
@@ -92,9 +93,3 @@ class _TwoConvolutions(nn.Module):
         types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         x = ConvNormRelu(self.features, **types, name="block0")(x, train=train)
         return ConvNormRelu(self.features, **types, name="block1")(x, train=train)
-
-
-def _extend(x, multiple: int):
-    """Repeats the last row and column until both sides divide by `multiple`."""
-    _, height, width, _ = x.shape
-    return jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")

@@ -1,0 +1,5 @@
+"""Reference checkpoints as Flax variables."""
+
+from fcn.pretrained.conversion import from_torch
+
+__all__ = ["from_torch"]

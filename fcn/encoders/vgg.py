@@ -1,0 +1,79 @@
+"""VGG (Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1)."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.padding import extend
+from fcn.layers import BatchNorm, Conv, max_pool
+
+
+class VGG(nn.Module):
+    """The convolutions of VGG: five stages of 3x3 convolutions with ReLU, each followed by a 2x2 max-pool.
+
+    Layers bear the names of the authors' Caffe nets: `conv3_2` is the second convolution of the third stage (`bn3_2` its
+    BatchNorm). Each stage has twice as many channels as the one before, but the fifth as many as the fourth.
+
+    Attributes:
+        convolutions: number of convolutions of each stage.
+        batch_norm: BatchNorm between convolution and ReLU.
+        width_multiplier: factor on all numbers of channels (64, 128, 256, 512, 512).
+        input_padding: zero padding of the first convolution, on all sides or as ((top, bottom), (left, right)); FCN takes 100.
+        ceil_mode: pooling windows may reach over the lower and right border, as in Caffe; otherwise they are dropped, as in
+            torchvision.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
+    batch_norm: bool = False
+    width_multiplier: float = 1.0
+    input_padding: int | tuple[tuple[int, int], tuple[int, int]] = 1
+    ceil_mode: bool = False
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """Feature maps at strides 1, 2, 4, 8, 16 (the end of each stage, before its pool) and 32 (after the last pool).
+
+        Images [B, H, W, C] of any size; where a side is under 32 and the last pool would leave nothing of it (never with
+        `ceil_mode`), the last row or column is repeated up to 32 first.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        if not self.ceil_mode:
+            smallest = 2 ** len(self.convolutions)
+            x = extend(x, max(x.shape[1], smallest), max(x.shape[2], smallest))
+        maps = []
+        for stage, count in enumerate(self.convolutions, start=1):
+            features = max(1, round(min(32 * 2**stage, 512) * self.width_multiplier))
+            for i in range(1, count + 1):
+                padding = self.input_padding if stage == i == 1 else 1
+                x = Conv(features, 3, padding=padding, **types, name=f"conv{stage}_{i}")(x)
+                if self.batch_norm:
+                    x = BatchNorm(**types, axis_name=self.axis_name, name=f"bn{stage}_{i}")(x, train=train)
+                x = nn.relu(x)
+            maps.append(x)
+            x = max_pool(x, 2, ceil_mode=self.ceil_mode)
+        return (*maps, x)
+
+
+VGGS = {
+    "vgg11": partial(VGG, convolutions=(1, 1, 2, 2, 2)),
+    "vgg13": partial(VGG, convolutions=(2, 2, 2, 2, 2)),
+    "vgg16": partial(VGG, convolutions=(2, 2, 3, 3, 3)),
+    "vgg19": partial(VGG, convolutions=(2, 2, 4, 4, 4)),
+    "vgg11_bn": partial(VGG, convolutions=(1, 1, 2, 2, 2), batch_norm=True),
+    "vgg13_bn": partial(VGG, convolutions=(2, 2, 2, 2, 2), batch_norm=True),
+    "vgg16_bn": partial(VGG, convolutions=(2, 2, 3, 3, 3), batch_norm=True),
+    "vgg19_bn": partial(VGG, convolutions=(2, 2, 4, 4, 4), batch_norm=True),
+}
+"""Configurations A, B, D and E of table 1, plain and with BatchNorm."""

@@ -1,0 +1,148 @@
+"""Image classifiers: a feature map, flattened and passed through dense layers, and the same as a convolution.
+
+Simonyan, Zisserman, ICLR 2015, section 2 (the dense layers of VGG); Long et al., CVPR 2015, section 3.1 and figure 2 (dense
+layers as convolutions).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.vgg import VGGS
+from fcn.layers import Conv, PointwiseConv
+
+he_normal = nn.initializers.he_normal()
+
+
+class FlattenClassifier(nn.Module):
+    """The last map of an encoder, flattened (rows, columns, channels), then dense layers `fc6`, `fc7` ..., as in VGG.
+
+    `fcn.surgery.convolutionalize` turns it into a `ConvolutionalClassifier`.
+
+    Attributes:
+        encoder: any module from images to a feature map or a tuple of them.
+        num_classes: channels of the logits.
+        hidden: channels of the dense layers before the last.
+        window: (height, width) of the flattened map; maps of another size are first averaged to it (adaptive average pooling,
+            as in torchvision), so that images of any size may be given.
+        dropout_rate: dropout after each hidden layer in training; takes the rng "dropout".
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: no effect here (the encoder has its own).
+    """
+
+    encoder: nn.Module
+    num_classes: int
+    hidden: tuple[int, ...] = (4096, 4096)
+    window: tuple[int, int] = (7, 7)
+    dropout_rate: float = 0.5
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
+        """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_normal}
+        x = _average_pool(_last_map(self.encoder, x, train), self.window)
+        x = x.reshape(x.shape[0], -1)
+        for i, features in enumerate(self.hidden):
+            x = nn.relu(PointwiseConv(features, **types, name=f"fc{6 + i}")(x))
+            x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return PointwiseConv(self.num_classes, **types, name=f"fc{6 + len(self.hidden)}")(x).astype(jnp.float32)
+
+
+class ConvolutionalClassifier(nn.Module):
+    """A `FlattenClassifier` whose dense layers are convolutions: a map of scores, one for each place of its window.
+
+    The first dense layer is a convolution with a kernel of the window's size, the others are 1x1 convolutions.
+
+    Attributes: as those of `FlattenClassifier`.
+    """
+
+    encoder: nn.Module
+    num_classes: int
+    hidden: tuple[int, ...] = (4096, 4096)
+    window: tuple[int, int] = (7, 7)
+    dropout_rate: float = 0.5
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 k"]:
+        """Logits [B, H2, W2, num_classes], float32; with VGG, H2 = H // 32 - 6 of images [B, H, W, C].
+
+        Raises:
+            ValueError: where the feature map is smaller than the window.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_normal}
+        height, width = x.shape[1:3]
+        x = _last_map(self.encoder, x, train)
+        if x.shape[1] < self.window[0] or x.shape[2] < self.window[1]:
+            raise ValueError(
+                f"an image of {height} x {width} has a feature map of {x.shape[1]} x {x.shape[2]}; "
+                f"the window of this classifier needs at least {self.window[0]} x {self.window[1]}"
+            )
+        sizes = [*self.hidden, self.num_classes]
+        for i, features in enumerate(sizes):
+            name = f"fc{6 + i}"
+            if i == 0:
+                x = Conv(features, self.window, padding="VALID", **types, name=name)(x)
+            else:
+                x = PointwiseConv(features, **types, name=name)(x)
+            if i < len(self.hidden):
+                x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))
+        return x.astype(jnp.float32)
+
+
+def vgg_classifier(
+    vgg: str,
+    *,
+    num_classes: int,
+    width_multiplier: float = 1.0,
+    fc_features: int = 4096,
+    dropout_rate: float = 0.5,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+) -> FlattenClassifier:
+    """VGG with its dense layers.
+
+    Args:
+        vgg: a name such as "vgg16" or "vgg11_bn".
+        num_classes: channels of the logits.
+        width_multiplier: factor on the numbers of channels of the convolutions.
+        fc_features: channels of the two hidden dense layers.
+        dropout_rate: dropout after them.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+    types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
+    encoder = VGGS[vgg](width_multiplier=width_multiplier, **types)
+    return FlattenClassifier(encoder, num_classes, (fc_features, fc_features), dropout_rate=dropout_rate, **types)
+
+
+def _last_map(encoder: nn.Module, x: Array | np.ndarray, train: bool) -> Array:
+    maps = encoder(x, train=train)
+    return maps[-1] if isinstance(maps, tuple) else maps
+
+
+def _average_pool(x: Array, size: tuple[int, int]) -> Array:
+    """Adaptive average pooling: cell i of n averages the rows floor(i h / n) to ceil((i + 1) h / n), the columns likewise."""
+    for axis, cells in ((1, size[0]), (2, size[1])):
+        if x.shape[axis] != cells:
+            matrix = jnp.asarray(_averages(x.shape[axis], cells), x.dtype)
+            x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)
+    return x
+
+
+def _averages(length: int, cells: int) -> np.ndarray:
+    """The matrix [cells, length] of the averages."""
+    i, j = np.arange(cells)[:, None], np.arange(length)
+    inside = (j >= i * length // cells) & (j < -(-(i + 1) * length // cells))
+    return inside / inside.sum(axis=1, keepdims=True)
