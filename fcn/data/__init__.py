@@ -1,0 +1,26 @@
+"""Data: sources of labelled images, checks, batches, and augmentation on the device."""
+
+from fcn.data.augment import AugmentConfig, augment, augment_batch, normalise
+from fcn.data.check import check_source
+from fcn.data.images import read_image, read_label, resize_image, resize_label
+from fcn.data.loader import Prepared, TrainLoader, eval_batches
+from fcn.data.source import IGNORE, Sample, Source, open_source
+
+__all__ = [
+    "IGNORE",
+    "AugmentConfig",
+    "Prepared",
+    "Sample",
+    "Source",
+    "TrainLoader",
+    "augment",
+    "augment_batch",
+    "check_source",
+    "eval_batches",
+    "normalise",
+    "open_source",
+    "read_image",
+    "read_label",
+    "resize_image",
+    "resize_label",
+]

@@ -1,0 +1,160 @@
+"""Augmentation and normalisation on the device: pure functions of arrays and a key, one sample at a time under `vmap`."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, Num
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to a training sample; the default makes none. Geometry is one bilinear resampling of the image."""
+
+    flip: bool = False
+    """Mirror left and right with probability 1/2."""
+    vertical_flip: bool = False
+    """Mirror top and bottom with probability 1/2."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Enlarge by a factor drawn log-uniformly between these two."""
+    crop: tuple[int, int] | None = None
+    """Height and width of the random crop; by default that of the sample. Where it reaches outside, labels are ignored."""
+    brightness: float = 0.0
+    """Multiply by a factor from 1 - brightness to 1 + brightness."""
+    contrast: float = 0.0
+    """Multiply the difference from the mean luma by a factor from 1 - contrast to 1 + contrast."""
+    saturation: float = 0.0
+    """Multiply the difference from the pixel's luma by a factor from 1 - saturation to 1 + saturation (RGB only)."""
+
+    def __post_init__(self):
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError(f"scale {self.scale}: two factors, 0 < smallest <= largest")
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name)}: between 0 (off) and 1")
+        if self.crop is not None and min(self.crop) < 1:
+            raise ValueError(f"crop {self.crop}: height and width of at least 1")
+
+
+def normalise(
+    image: Num[Array | np.ndarray, "*b h w c"],
+    mean: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+    std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+) -> Float[Array, "*b h w c"]:
+    """(image / 255 - mean) / std in float32, for values 0..255 of any dtype; mean and std per channel, on the scale 0..1."""
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (mean, std))
+    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std
+
+
+def augment(
+    key: Key[Array, ""],
+    image: Num[Array | np.ndarray, "h w c"],
+    label: Int[Array | np.ndarray, "h w"],
+    config: AugmentConfig,
+    *,
+    ignore_index: int = 255,
+    fill: Float[Array | np.ndarray, "#c"] | float = 127.5,
+) -> tuple[Float[Array, "h2 w2 c"], Int[Array, "h2 w2"]]:
+    """Change one sample at random.
+
+    Args:
+        key: decides everything that is random.
+        image: values 0..255, of any dtype.
+        label: class numbers.
+        config: which changes.
+        ignore_index: label of the pixels that the crop takes from outside the image.
+        fill: value of these pixels in the image, 0..255.
+
+    Returns:
+        The image (float32, 0..255) and the label, of size `config.crop` where that is set.
+    """
+    chance = jax.random.uniform(key, (8,))
+    image, label = jnp.asarray(image, jnp.float32), jnp.asarray(label)
+    inside = None
+    if config.crop not in (None, label.shape) or config.scale != (1.0, 1.0):
+        image, label, inside = _resample(chance[:3], image, label, config, ignore_index)
+    image = _jitter(chance[3:6], image, config)
+    if inside is not None:
+        image = jnp.where(inside[..., None], image, fill)
+    for use, draw, axis in ((config.flip, chance[6], 1), (config.vertical_flip, chance[7], 0)):
+        if use:
+            image, label = (jnp.where(draw < 0.5, jnp.flip(x, axis), x) for x in (image, label))
+    return image, label
+
+
+def augment_batch(
+    key: Key[Array, ""],
+    batch: dict[str, Array | np.ndarray],
+    config: AugmentConfig,
+    mean: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+    std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+    *,
+    ignore_index: int = 255,
+) -> dict[str, Array]:
+    """Augment and normalise a batch of the loader.
+
+    The changes to a sample depend on `key`, its epoch and its index only, not on its place in the batch or on the devices.
+
+    Args:
+        key: the key of the run.
+        batch: "image" [B, H, W, C] with values 0..255, "label" [B, H, W], "index" and "epoch" [B].
+        config: which changes.
+        mean, std: per channel, on the scale 0..1; pixels from outside the image take the mean, hence the value 0.
+
+    Returns:
+        The batch with "image" float32 [B, H2, W2, C], normalised, and "label" int [B, H2, W2].
+    """
+
+    def change(image, label, index, epoch):
+        own = jax.random.fold_in(jax.random.fold_in(key, epoch), index)
+        return augment(own, image, label, config, ignore_index=ignore_index, fill=255 * jnp.asarray(mean, jnp.float32))
+
+    images, labels = jax.vmap(change)(*(jnp.asarray(batch[name]) for name in ("image", "label", "index", "epoch")))
+    return {**batch, "image": normalise(images, mean, std), "label": labels}
+
+
+def _resample(chance, image, label, config, ignore_index):
+    """A random crop of the image scaled by a random factor: image, label, and which pixels lie inside the image."""
+    low, high = config.scale
+    scale = low * (high / low) ** chance[0]
+    crop = config.crop or label.shape
+    rows = _places(chance[1], label.shape[0], crop[0], scale, whole=low == high == 1)
+    columns = _places(chance[2], label.shape[1], crop[1], scale, whole=low == high == 1)
+    down, across = (_weights(place, length, scale) for place, length in zip((rows, columns), label.shape))
+    image = jnp.einsum("ih,hwc->iwc", down, image, precision="highest")
+    image = jnp.einsum("jw,iwc->ijc", across, image, precision="highest")
+    row, column = jnp.floor(rows + 0.5).astype(int), jnp.floor(columns + 0.5).astype(int)
+    inside = ((row >= 0) & (row < label.shape[0]))[:, None] & ((column >= 0) & (column < label.shape[1]))
+    label = jnp.take(jnp.take(label, row, 0, mode="clip"), column, 1, mode="clip")
+    return image, jnp.where(inside, label, ignore_index), inside
+
+
+def _places(chance, length, crop, scale, *, whole):
+    """Where the centres of `crop` output pixels lie in an axis of `length` pixels enlarged by `scale`, placed at random."""
+    room = scale * length - crop  # negative: the image lies somewhere inside the crop
+    start = chance * room
+    if whole:  # at scale 1 move by whole pixels: nothing is blurred
+        start = jnp.floor(chance * (abs(room) + 1)) * (1 if room > 0 else -1)
+    return (jnp.arange(crop) + 0.5 + start) / scale - 0.5
+
+
+def _weights(places, length, scale):
+    """Matrix [n, length] of linear interpolation at `places`; where the image shrinks the filter widens (antialiasing)."""
+    near = jnp.clip(places, 0, length - 1)
+    weights = jnp.maximum(0, 1 - jnp.abs(near[:, None] - jnp.arange(length)) * jnp.minimum(scale, 1))
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def _jitter(chance, image, config):
+    """Brightness, contrast and saturation, clipped to 0..255."""
+    if not (config.brightness or config.contrast or config.saturation):
+        return image
+    by = 1 + jnp.array([config.brightness, config.contrast, config.saturation]) * (2 * chance - 1)
+    luma = image @ jnp.array(_LUMA) if image.shape[-1] == 3 else jnp.mean(image, -1)
+    image = luma[..., None] + by[2] * (image - luma[..., None])
+    mean = jnp.mean(luma)
+    return jnp.clip(by[0] * (mean + by[1] * (image - mean)), 0, 255)

@@ -1,0 +1,62 @@
+"""Check every sample of a source before the first step, and say which file is wrong."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fcn.data.source import Source, verify
+
+
+def check_source(source: Source, *, size: tuple[int, int] | None = None) -> None:
+    """Raise an error that names the file for the first sample that training would trip over.
+
+    Checked: that images and labels can be read to the end, agree in size, are all of one size (unless a `size` is given to
+    which they will be brought) and of one number of channels, and that label values are class numbers or the ignore index.
+
+    Args:
+        source: any source.
+        size: the (height, width) that the loader will resize to, if any.
+
+    Raises:
+        ValueError: a sample is wrong; the message begins with its name.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(lambda index: _facts(source, index), range(len(source))))
+    first = found[0]
+    for facts in found:
+        if facts["channels"] != first["channels"]:
+            raise ValueError(
+                f"{facts['name']}: {facts['channels']} channels, but {first['name']} has {first['channels']}; set channels to 1 or 3"
+            )
+        if size is None and facts["image_size"] != first["image_size"]:
+            raise ValueError(
+                f"{facts['name']}: {_times(facts['image_size'])}, but {first['name']} is {_times(first['image_size'])}; "
+                "set a size (height, width) that all are resized to"
+            )
+    values = np.unique(np.concatenate([facts["values"] for facts in found]))
+    if set(values) == {0, 255} and source.ignore_index == 255 and len(source.classes) < 3:
+        raise ValueError(
+            f"{first['name']}: the labels of {source.name} hold only 0 and 255, and 255 means ignored pixels; "
+            "store class ids 0 and 1, or write classes.csv with the rows 0,background and 255,foreground"
+        )
+
+
+def _facts(source: Source, index: int) -> dict:
+    facts = verify(source, index)
+    label, size = facts.pop("label"), facts["image_size"]
+    if label.shape != size:
+        raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape)}")
+    values = np.flatnonzero(np.bincount(label.ravel() - label.min())) + label.min()
+    bad = [int(v) for v in values if v != source.ignore_index and not 0 <= v < len(source.classes)]
+    if bad:
+        raise ValueError(
+            f"{facts['name']}: label value {', '.join(map(str, bad[:5]))} is out of range: "
+            f"classes are 0..{len(source.classes) - 1}, ignored pixels {source.ignore_index}"
+        )
+    return {**facts, "values": values}
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))

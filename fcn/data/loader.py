@@ -1,0 +1,157 @@
+"""Batches of samples: shuffled, endless and checkpointable for training, in order and padded for evaluation."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fcn.data.images import resize_image, resize_label
+from fcn.data.source import Sample, Source, position
+
+CACHE_BYTES = 2 << 30
+Batch = dict[str, np.ndarray]
+
+
+class Prepared:
+    """A source whose samples are resized to one size and, once read, kept in memory where all of them fit.
+
+    Args:
+        source: where samples come from.
+        size: (height, width), or None where all samples have one size.
+        cache: keep samples in memory if the whole source then takes at most `CACHE_BYTES`.
+    """
+
+    def __init__(self, source: Source, size: tuple[int, int] | None = None, cache: bool = True):
+        self.source, self.name = source, source.name
+        self.classes, self.palette, self.ignore_index = source.classes, source.palette, source.ignore_index
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+        first = self._read(0)
+        self.shape = first["image"].shape
+        self._small = 0 <= source.ignore_index <= 255 and len(source.classes) <= 256
+        height, width, channels = self.shape
+        fits = len(source) * height * width * (channels + (1 if self._small else 4)) <= CACHE_BYTES
+        self._kept: dict[int, Sample] | None = {} if cache and fits else None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = position(index, len(self))
+        if self._kept is None:
+            return self._read(index)
+        if index not in self._kept:
+            self._kept[index] = self._read(index)
+        return self._kept[index]
+
+    def _read(self, index: int) -> Sample:
+        sample = self.source[index]
+        image, label = sample["image"], sample["label"]
+        if self.size is not None:
+            image, label = resize_image(image, self.size), resize_label(label, self.size)
+        if hasattr(self, "shape") and image.shape != self.shape:
+            raise ValueError(
+                f"{sample['name']}: an image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
+            )
+        return {"image": image, "label": label, "name": sample["name"]}
+
+    def batch(self, indices: np.ndarray, epochs: np.ndarray) -> Batch:
+        """The samples `indices` as arrays; index -1 gives an image of zeros whose label is ignored everywhere."""
+        images = np.zeros((len(indices), *self.shape), np.uint8)
+        labels = np.full((len(indices), *self.shape[:2]), self.source.ignore_index, np.int32)
+        for row, index in enumerate(indices):
+            if index >= 0:
+                sample = self[index]
+                images[row], labels[row] = sample["image"], sample["label"]
+        return {"image": images, "label": labels, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
+
+
+class TrainLoader:
+    """An endless iterator over shuffled batches that can be saved and restored.
+
+    Every epoch holds every sample once, in an order drawn from the seed and the epoch; batches run on across the end of an
+    epoch. The global batch k depends on source, `batch_size` and `seed` only: process p of P gets the p-th of its P parts.
+
+    Args:
+        source: where samples come from.
+        batch_size: samples in a global batch, a multiple of `process_count`. It may exceed the size of the source.
+        seed: of the order.
+        size: (height, width) that samples are resized to; None where all have one size.
+        process_index, process_count: this process and their number.
+        cache: keep decoded samples in memory if they take at most 2 GiB.
+
+    Yields:
+        {"image": uint8 [b, H, W, C], "label": int32 [b, H, W], "index": int32 [b], "epoch": int32 [b]} with
+        b = batch_size / process_count, index the number of the sample in the source.
+
+    Raises:
+        ValueError: the batch does not divide by the processes; later, a sample has another size and `size` is None.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        batch_size: int,
+        seed: int,
+        size: tuple[int, int] | None = None,
+        process_index: int = 0,
+        process_count: int = 1,
+        cache: bool = True,
+    ):
+        import grain
+
+        part = _part(batch_size, process_index, process_count)
+        self.length, self.batch_size = len(source), batch_size
+        samples = Prepared(source, size, cache)
+        order = grain.MapDataset.range(self.length).seed(seed).shuffle().repeat(None)
+
+        def load(number: int) -> Batch:
+            places = np.arange(number * batch_size, (number + 1) * batch_size)[part]
+            return samples.batch(np.array([order[int(p)] for p in places]), places // self.length)
+
+        threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+        self._iterator = iter(grain.MapDataset.range(2**48).map(load).to_iter_dataset(threads))
+
+    def __iter__(self) -> "TrainLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._iterator)
+
+    def get_state(self) -> dict:
+        """Where the iterator stands, fit for JSON."""
+        return self._iterator.get_state()
+
+    def set_state(self, state: dict) -> None:
+        """Continue from a state of `get_state`."""
+        self._iterator.set_state(state)
+
+
+def eval_batches(
+    source: Source,
+    batch_size: int,
+    *,
+    size: tuple[int, int] | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Every sample once, in order; the last batch is filled with index -1, whose labels are ignored everywhere.
+
+    All processes get the same number of batches. Give a `Prepared` source to keep samples in memory between evaluations.
+
+    Args and values as in `TrainLoader`; "epoch" is 0.
+    """
+    part = _part(batch_size, process_index, process_count)
+    samples = source if isinstance(source, Prepared) and size in (None, source.size) else Prepared(source, size, cache=False)
+    for start in range(0, len(samples), batch_size):
+        indices = np.arange(start, start + batch_size)[part]
+        yield samples.batch(np.where(indices < len(samples), indices, -1), np.zeros(len(indices)))
+
+
+def _part(batch_size: int, process_index: int, process_count: int) -> slice:
+    """The rows of a global batch that belong to a process."""
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(f"a batch of {batch_size} does not divide among {process_count} processes")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process {process_index} of {process_count}: numbers run from 0 to {process_count - 1}")
+    rows = batch_size // process_count
+    return slice(process_index * rows, (process_index + 1) * rows)

@@ -1,0 +1,146 @@
+"""Draw the scenes of the built-in data set `shapes`: textured objects on a textured ground, a pure function of the seed.
+
+Every class has a shape and a fine texture of its own; colours are drawn at random, so that a pixel's colour says next to
+nothing about its class. Objects overlap, cast shadows and lie under a lighting gradient and noise.
+"""
+
+import colorsys
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+CLASSES = ("background", "disc", "square", "triangle", "ring", "cross")
+PALETTE = np.array([[38, 40, 48], [231, 97, 72], [66, 150, 214], [245, 193, 66], [99, 186, 119], [171, 110, 202]], np.uint8)
+SIZE = 128
+
+_Plane = Float[np.ndarray, "h w"]
+
+
+def draw_scene(seed: int, index: int) -> tuple[UInt8[np.ndarray, "128 128 3"], UInt8[np.ndarray, "128 128"]]:
+    """Scene `index` of the stream `seed`: image and class numbers; equal arguments give equal scenes."""
+    rng = np.random.default_rng((seed, index))
+    image, label = _ground(rng), np.zeros((SIZE, SIZE), np.uint8)
+    for _ in range(rng.integers(3, 8)):
+        _draw_object(rng, image, label)
+    image *= _lighting(rng)
+    image += 0.035 * rng.standard_normal((SIZE, SIZE, 3), np.float32)
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8), label
+
+
+def _ground(rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
+    """Two colours mixed by smooth noise of several scales, the finest without direction."""
+    dark, light = _colour(rng, 0.25, 0.5), _colour(rng, 0.5, 0.85)
+    mix = 0.5 + sum(amount * _smooth_noise(rng, cells) for cells, amount in ((3, 0.25), (9, 0.15), (40, 0.18)))
+    return dark + np.clip(mix, 0, 1)[..., None] * (light - dark)
+
+
+def _draw_object(rng: np.random.Generator, image: Float[np.ndarray, "h w 3"], label: Int[np.ndarray, "h w"]) -> None:
+    """Paint one object of a random class and its shadow over the scene, in place."""
+    kind = int(rng.integers(1, len(CLASSES)))
+    radius, angle = rng.uniform(15, 32), rng.uniform(0, 2 * np.pi)
+    centre = rng.uniform(8, SIZE - 8, 2)
+    rows, columns = (slice(max(0, int(c - radius - 9)), min(SIZE, int(c + radius + 10))) for c in centre)
+    y = (np.arange(rows.start, rows.stop, dtype=np.float32) - centre[0])[:, None]
+    x = (np.arange(columns.start, columns.stop, dtype=np.float32) - centre[1])[None, :]
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    outline, texture = _SHAPES[kind - 1]
+    distance = outline(u, v, radius)
+    shift = 3 * np.cos(angle), 3 * np.sin(angle)  # three pixels down in the object's own axes
+    shadow = 0.45 * np.clip(0.7 - outline(u - shift[1], v - shift[0], radius) / 7, 0, 1)
+    ink, paper = _two_colours(rng)
+    pattern = texture(u, v, rng.uniform(4.5, 6.5), rng.uniform(0, 2 * np.pi))[..., None]
+    rim = np.clip(1 + distance / 2.5, 0, 1)[..., None]
+    surface = (paper + pattern * (ink - paper)) * (1 - 0.25 * rim)
+    cover = np.clip(0.5 - distance, 0, 1)[..., None]
+    patch = image[rows, columns] * (1 - shadow[..., None])
+    image[rows, columns] = patch + cover * (surface - patch)
+    label[rows, columns][distance < 0] = kind
+
+
+# Outlines: signed distance to the edge in pixels, negative inside.
+def _disc(u: _Plane, v: _Plane, radius: float) -> _Plane:
+    return np.hypot(u, v) - 0.9 * radius
+
+
+def _square(u: _Plane, v: _Plane, radius: float) -> _Plane:
+    return np.maximum(np.abs(u), np.abs(v)) - 0.75 * radius
+
+
+def _triangle(u: _Plane, v: _Plane, radius: float) -> _Plane:
+    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - 0.5 * radius
+
+
+def _ring(u: _Plane, v: _Plane, radius: float) -> _Plane:
+    return np.abs(np.hypot(u, v) - 0.72 * radius) - 0.26 * radius
+
+
+def _cross(u: _Plane, v: _Plane, radius: float) -> _Plane:
+    a, b = np.abs(u), np.abs(v)
+    return np.minimum(np.maximum(a - radius, b - 0.32 * radius), np.maximum(b - radius, a - 0.32 * radius))
+
+
+# Textures: the share of ink, 0..1.
+def _wave(t: _Plane, period: float, phase: float) -> _Plane:
+    """Soft-edged stripes."""
+    return np.clip(0.5 + 1.2 * np.sin(2 * np.pi / period * t + phase), 0, 1)
+
+
+def _dots(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
+    step = 2 * np.pi / (1.35 * period)
+    return np.clip(0.25 + 1.1 * np.cos(step * u + phase) * np.cos(step * v), 0, 1) ** 1.5
+
+
+def _checks(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
+    step = np.pi / (0.9 * period)
+    return np.clip(0.5 + 2 * np.sin(step * u + phase) * np.sin(step * v + phase), 0, 1)
+
+
+def _stripes(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
+    return np.broadcast_to(_wave(v + 0 * u, period, phase), np.broadcast_shapes(u.shape, v.shape))
+
+
+def _circles(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
+    return _wave(np.hypot(u, v), period, phase)
+
+
+def _zigzag(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
+    fold = 2.2 * period
+    return _wave(v + np.abs(np.mod(u, fold) - fold / 2), 1.25 * period, phase)
+
+
+_SHAPES: tuple[tuple[Callable, Callable], ...] = (
+    (_disc, _dots),
+    (_square, _checks),
+    (_triangle, _stripes),
+    (_ring, _circles),
+    (_cross, _zigzag),
+)
+
+
+def _colour(rng: np.random.Generator, low: float, high: float) -> Float[np.ndarray, " 3"]:
+    """A colour of any hue with value low..high."""
+    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.15, 0.7), rng.uniform(low, high)), np.float32)
+
+
+def _two_colours(rng: np.random.Generator) -> list[Float[np.ndarray, " 3"]]:
+    """A dark and a light colour, in random order."""
+    pair = [_colour(rng, 0.15, 0.5), _colour(rng, 0.7, 1.0)]
+    return pair[::-1] if rng.uniform() < 0.5 else pair
+
+
+def _lighting(rng: np.random.Generator) -> Float[np.ndarray, "h w 1"]:
+    """Brightness that changes linearly across the scene by up to a quarter each way."""
+    slope = rng.uniform(-0.25, 0.25, 2).astype(np.float32)
+    axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
+    return (0.95 + 0.5 * (slope[0] * axis[:, None] + slope[1] * axis[None, :]))[..., None]
+
+
+def _smooth_noise(rng: np.random.Generator, cells: int) -> _Plane:
+    """Normal noise on a grid of `cells` x `cells`, interpolated linearly to the scene."""
+    grid = rng.standard_normal((cells, cells), np.float32)
+    place = np.linspace(0, cells - 1, SIZE, dtype=np.float32)
+    left = np.minimum(place.astype(int), cells - 2)
+    share = (place - left)[:, None]
+    tall = grid[left] * (1 - share) + grid[left + 1] * share
+    return tall[:, left] * (1 - share.T) + tall[:, left + 1] * share.T

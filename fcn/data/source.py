@@ -1,0 +1,131 @@
+"""What a data set is to this package (`Source`), and how to open one by name."""
+
+import colorsys
+import re
+from pathlib import Path
+from typing import Protocol, TypedDict
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from fcn.errors import unknown
+
+IGNORE = 255
+
+
+class Sample(TypedDict):
+    """One labelled image."""
+
+    image: UInt8[np.ndarray, "h w c"]
+    label: Int[np.ndarray, "h w"]
+    name: str
+
+
+class Source(Protocol):
+    """A random-access sequence of labelled images: `len(source)`, `source[i]`.
+
+    Labels are class numbers 0..K-1 (K = `len(classes)`); `ignore_index` marks pixels that count nowhere.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    palette: UInt8[np.ndarray, "k 3"]
+    ignore_index: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+def open_source(name: str, split: str, *, root: str | Path | None = None, channels: int | None = None) -> Source:
+    """Open one split of a data set.
+
+    Args:
+        name: "shapes" (the built-in set, prepared on first use), "folder" (images and labels in folders, see `FolderSource`)
+            or "tfds:NAME" (any prepared TensorFlow Datasets set with an image and a mask, see `TfdsSource`).
+        split: "train", "val" ..., or a part of one: "train[:20]", "train[80%:]", "all[-4:]" as in TensorFlow Datasets.
+        root: "folder": the folder. "shapes": where it is kept (default: the environment's FCN_DATA_DIR, else
+            `~/.cache/fcn/data`). "tfds:NAME": where sets are prepared (default: TFDS_DATA_DIR, else `~/tensorflow_datasets`).
+        channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
+
+    Raises:
+        ValueError: the name, the split or the slice is not known.
+        FileNotFoundError: the folder, an image or a label is missing.
+    """
+    base, part = parse_split(split)
+    if name == "shapes":
+        from fcn.data.shapes import open_shapes
+
+        source = open_shapes(base, root=root, channels=channels)
+    elif name == "folder":
+        from fcn.data.folder import FolderSource
+
+        source = FolderSource(root, base, channels=channels)
+    elif name.startswith("tfds:"):
+        from fcn.data.tfds import open_tfds
+
+        source = open_tfds(name.removeprefix("tfds:"), base, root=root, channels=channels)
+    else:
+        raise unknown("data set", name, ("shapes", "folder", "tfds:NAME"))
+    return source if part is None else Subset(source, split, *_bounds(part, len(source)))
+
+
+class Subset:
+    """The samples `start` to `stop` of another source."""
+
+    def __init__(self, source: Source, split: str, start: int, stop: int):
+        if stop <= start:
+            raise ValueError(f"split {split!r} is empty: {source.name} has {len(source)} samples there")
+        self.source, self.start, self.stop = source, start, stop
+        self.name, self.classes, self.palette = source.name, source.classes, source.palette
+        self.ignore_index = source.ignore_index
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.source[self.start + position(index, len(self))]
+
+    def verify(self, index: int) -> dict:
+        return verify(self.source, self.start + index)
+
+
+def verify(source: Source, index: int) -> dict:
+    """What the checks need of a sample ("image_size", "channels", "label", "name"); a source may know a shorter way than reading it."""
+    if hasattr(source, "verify"):
+        return source.verify(index)
+    sample = source[index]
+    *size, channels = sample["image"].shape
+    return {"image_size": tuple(size), "channels": channels, "label": sample["label"], "name": sample["name"]}
+
+
+def position(index: int, length: int) -> int:
+    """`index` as a number in 0..length-1 (negative counts from the end); IndexError beyond."""
+    if not -length <= index < length:
+        raise IndexError(f"index {index} of a source of {length} samples")
+    return int(index) % length
+
+
+def parse_split(split: str) -> tuple[str, tuple[str, str] | None]:
+    """"train[:20]" -> ("train", ("", "20")); "train" -> ("train", None)."""
+    match = re.fullmatch(r"([^\[\]]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", split)
+    if match is None:
+        raise ValueError(f"split {split!r} is neither a name nor a slice such as 'train[:20]' or 'train[80%:]'")
+    base, start, stop = match.groups()
+    return base, None if base == split else (start or "", stop or "")
+
+
+def _bounds(part: tuple[str, str], length: int) -> tuple[int, int]:
+    def bound(text: str, default: int) -> int:
+        if not text:
+            return default
+        number = round(int(text[:-1]) * length / 100) if text.endswith("%") else int(text)
+        return min(max(number + length if number < 0 else number, 0), length)
+
+    return bound(part[0], 0), bound(part[1], length)
+
+
+def default_palette(count: int) -> UInt8[np.ndarray, "k 3"]:
+    """One colour per class."""
+    hues = (np.arange(count) * 0.618034) % 1
+    return np.array([[int(255 * v) for v in colorsys.hsv_to_rgb(h, 0.65, 0.9)] for h in hues], np.uint8).reshape(count, 3)
