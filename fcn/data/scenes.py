@@ -5,16 +5,18 @@ nothing about its class. Objects overlap, cast shadows and lie under a lighting 
 """
 
 import colorsys
+import math
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 CLASSES = ("background", "disc", "square", "triangle", "ring", "cross")
 PALETTE = np.array([[38, 40, 48], [231, 97, 72], [66, 150, 214], [245, 193, 66], [99, 186, 119], [171, 110, 202]], np.uint8)
 SIZE = 128
 
 _Plane = Float[np.ndarray, "h w"]
+_Planes = Float[np.ndarray, "3 h w"]
 
 
 def draw_scene(seed: int, index: int) -> tuple[UInt8[np.ndarray, "128 128 3"], UInt8[np.ndarray, "128 128"]]:
@@ -24,37 +26,37 @@ def draw_scene(seed: int, index: int) -> tuple[UInt8[np.ndarray, "128 128 3"], U
     for _ in range(rng.integers(3, 8)):
         _draw_object(rng, image, label)
     image *= _lighting(rng)
-    image += 0.035 * rng.standard_normal((SIZE, SIZE, 3), np.float32)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8), label
+    image += 0.035 * rng.standard_normal(image.shape, np.float32)
+    pixels = (255 * np.clip(image, 0, 1)).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0)), label
 
 
-def _ground(rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
-    """Two colours mixed by smooth noise of several scales, the finest without direction."""
+def _ground(rng: np.random.Generator) -> _Planes:
+    """Two colours mixed by smooth noise of three scales."""
     dark, light = _colour(rng, 0.25, 0.5), _colour(rng, 0.5, 0.85)
     mix = 0.5 + sum(amount * _smooth_noise(rng, cells) for cells, amount in ((3, 0.25), (9, 0.15), (40, 0.18)))
-    return dark + np.clip(mix, 0, 1)[..., None] * (light - dark)
+    return dark + np.clip(mix, 0, 1) * (light - dark)
 
 
-def _draw_object(rng: np.random.Generator, image: Float[np.ndarray, "h w 3"], label: Int[np.ndarray, "h w"]) -> None:
+def _draw_object(rng: np.random.Generator, image: _Planes, label: UInt8[np.ndarray, "h w"]) -> None:
     """Paint one object of a random class and its shadow over the scene, in place."""
     kind = int(rng.integers(1, len(CLASSES)))
-    radius, angle = rng.uniform(15, 32), rng.uniform(0, 2 * np.pi)
-    centre = rng.uniform(8, SIZE - 8, 2)
+    radius, angle = rng.uniform(15, 32), rng.uniform(0, 2 * math.pi)
+    centre = rng.uniform(8, SIZE - 8, 2).tolist()
     rows, columns = (slice(max(0, int(c - radius - 9)), min(SIZE, int(c + radius + 10))) for c in centre)
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) - centre[0])[:, None]
     x = (np.arange(columns.start, columns.stop, dtype=np.float32) - centre[1])[None, :]
-    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    u, v = x * cosine + y * sine, y * cosine - x * sine  # the object's own axes
     outline, texture = _SHAPES[kind - 1]
     distance = outline(u, v, radius)
-    shift = 3 * np.cos(angle), 3 * np.sin(angle)  # three pixels down in the object's own axes
-    shadow = 0.45 * np.clip(0.7 - outline(u - shift[1], v - shift[0], radius) / 7, 0, 1)
-    ink, paper = _two_colours(rng)
-    pattern = texture(u, v, rng.uniform(4.5, 6.5), rng.uniform(0, 2 * np.pi))[..., None]
-    rim = np.clip(1 + distance / 2.5, 0, 1)[..., None]
-    surface = (paper + pattern * (ink - paper)) * (1 - 0.25 * rim)
-    cover = np.clip(0.5 - distance, 0, 1)[..., None]
-    patch = image[rows, columns] * (1 - shadow[..., None])
-    image[rows, columns] = patch + cover * (surface - patch)
+    shadow = 0.45 * np.clip(0.7 - outline(u - 3 * sine, v - 3 * cosine, radius) / 7, 0, 1)  # three pixels down
+    ink, paper = _colour(rng, 0.15, 0.5), _colour(rng, 0.7, 1.0)
+    pattern = texture(u, v, rng.uniform(4.5, 6.5), rng.uniform(0, 2 * math.pi))
+    pattern = pattern * np.clip(-0.7 - distance, 0, 1)  # a plain rim
+    cover = np.clip(0.5 - distance, 0, 1)
+    patch = image[:, rows, columns] * ((1 - shadow) * (1 - cover))
+    image[:, rows, columns] = patch + (paper + pattern * (ink - paper)) * cover
     label[rows, columns][distance < 0] = kind
 
 
@@ -97,7 +99,7 @@ def _checks(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
 
 
 def _stripes(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
-    return np.broadcast_to(_wave(v + 0 * u, period, phase), np.broadcast_shapes(u.shape, v.shape))
+    return _wave(v, period, phase)
 
 
 def _circles(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
@@ -118,22 +120,17 @@ _SHAPES: tuple[tuple[Callable, Callable], ...] = (
 )
 
 
-def _colour(rng: np.random.Generator, low: float, high: float) -> Float[np.ndarray, " 3"]:
-    """A colour of any hue with value low..high."""
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.15, 0.7), rng.uniform(low, high)), np.float32)
+def _colour(rng: np.random.Generator, low: float, high: float) -> _Planes:
+    """A colour [3, 1, 1] of any hue with value low..high."""
+    colour = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.15, 0.7), rng.uniform(low, high))
+    return np.array(colour, np.float32)[:, None, None]
 
 
-def _two_colours(rng: np.random.Generator) -> list[Float[np.ndarray, " 3"]]:
-    """A dark and a light colour, in random order."""
-    pair = [_colour(rng, 0.15, 0.5), _colour(rng, 0.7, 1.0)]
-    return pair[::-1] if rng.uniform() < 0.5 else pair
-
-
-def _lighting(rng: np.random.Generator) -> Float[np.ndarray, "h w 1"]:
+def _lighting(rng: np.random.Generator) -> _Plane:
     """Brightness that changes linearly across the scene by up to a quarter each way."""
     slope = rng.uniform(-0.25, 0.25, 2).astype(np.float32)
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    return (0.95 + 0.5 * (slope[0] * axis[:, None] + slope[1] * axis[None, :]))[..., None]
+    return 0.95 + 0.5 * (slope[0] * axis[:, None] + slope[1] * axis[None, :])
 
 
 def _smooth_noise(rng: np.random.Generator, cells: int) -> _Plane:
@@ -141,6 +138,6 @@ def _smooth_noise(rng: np.random.Generator, cells: int) -> _Plane:
     grid = rng.standard_normal((cells, cells), np.float32)
     place = np.linspace(0, cells - 1, SIZE, dtype=np.float32)
     left = np.minimum(place.astype(int), cells - 2)
-    share = (place - left)[:, None]
+    share = (place - left.astype(np.float32))[:, None]
     tall = grid[left] * (1 - share) + grid[left + 1] * share
     return tall[:, left] * (1 - share.T) + tall[:, left + 1] * share.T
