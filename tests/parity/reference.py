@@ -1,0 +1,75 @@
+"""The reference implementations, importable also where parts that the tests do not need are missing."""
+
+import functools
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="parity tests compare with PyTorch: install '.[parity]'")
+
+
+@functools.cache
+def torchvision() -> ModuleType:
+    """torchvision. With a PyTorch for which its compiled operators were not built, the names that it expects are declared."""
+    pytest.importorskip("PIL")
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("parity tests compare with torchvision: install '.[parity]'")
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return importlib.import_module("torchvision")
+
+
+@functools.cache
+def torchfcn() -> ModuleType:
+    """`torchfcn.models` alone. It imports PyPI's `fcn` (for downloads), which is not this library: it gets an empty module."""
+    spec = importlib.util.find_spec("torchfcn")
+    if spec is None:
+        pytest.skip("parity tests compare with torchfcn: pip install --no-deps torchfcn")
+    torchvision()
+    package = ModuleType("torchfcn")  # without running its __init__, which imports data sets and a trainer
+    package.__path__ = list(spec.submodule_search_locations)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torchfcn", package)
+        patch.setitem(sys.modules, "fcn", ModuleType("fcn"))
+        return importlib.import_module("torchfcn.models")
+
+
+def random_like(state: dict, seed: int = 0) -> dict:
+    """Random tensors of the same names and shapes; activations keep their scale from layer to layer, variances are positive."""
+    generator = torch.Generator().manual_seed(seed)
+    return {name: _random(name, tensor, generator) for name, tensor in state.items()}
+
+
+def _random(name: str, tensor, generator):
+    if not tensor.dtype.is_floating_point:
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+    values = torch.empty(tensor.shape).normal_(generator=generator)
+    if name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight")):
+        return 0.5 + values.abs()
+    return values * (0.1 if tensor.ndim == 1 else np.sqrt(2 / np.prod(tensor.shape[1:])))
+
+
+def nchw(images):
+    """A PyTorch tensor of images [B, H, W, C]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images), -1, 1)))
+
+
+def nhwc(tensor) -> np.ndarray:
+    """A NumPy array [B, H, W, C] of a tensor [B, C, H, W]."""
+    return np.moveaxis(tensor.detach().numpy(), 1, -1)
+
+
+def assert_close(given, expected, *, relative: float = 1e-4) -> None:
+    """Largest difference at most `relative` times the largest expected value: float32 sums in another order."""
+    given, expected = np.asarray(given), np.asarray(expected)
+    assert given.shape == expected.shape
+    scale = np.abs(expected).max()
+    assert scale > 0
+    assert np.abs(given - expected).max() <= relative * scale

@@ -1,0 +1,108 @@
+"""`fcn.from_torch` on made-up checkpoints: strictness, files, types. PyTorch is needed for files only."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fcn
+
+ENCODER = {"width_multiplier": 1 / 32}
+
+
+def checkpoint():
+    """A torchvision-like state dict for a VGG of 2, 4, 8, 16, 16 channels."""
+    random = np.random.default_rng(0)
+    state, before = {}, 3
+    for index, channels in zip((0, 3, 6, 8, 11, 13, 16, 18), (2, 4, 8, 8, 16, 16, 16, 16)):
+        state[f"features.{index}.weight"] = random.normal(size=(channels, before, 3, 3)).astype(np.float32)
+        state[f"features.{index}.bias"] = random.normal(size=channels).astype(np.float32)
+        before = channels
+    return state
+
+
+def test_places_and_order_of_axes():
+    state = checkpoint()
+    params = fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")["params"]
+    assert sorted(params) == ["conv1_1", "conv2_1", "conv3_1", "conv3_2", "conv4_1", "conv4_2", "conv5_1", "conv5_2"]
+    assert params["conv3_2"]["kernel"][0, 2, 3, 5] == state["features.8.weight"][5, 3, 0, 2]
+    np.testing.assert_array_equal(params["conv5_2"]["bias"], state["features.18.bias"])
+
+
+def test_one_error_lists_all_faults():
+    state = checkpoint()
+    del state["features.3.bias"], state["features.0.weight"]
+    state["features.6.weight"] = state["features.6.weight"][:7]
+    state["features.7.weight"] = np.zeros((4, 4, 3, 3))
+    state["features.8.running_mean"] = np.zeros(8)
+    with pytest.raises(ValueError) as error:
+        fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
+    assert str(error.value).splitlines() == [
+        "the torchvision checkpoint does not fit VGG:",
+        "  misshapen: features.6.weight is [3, 3, 4, 7] in Flax's order, params/conv3_1/kernel [3, 3, 4, 8]",
+        "  left over: features.7.weight [4, 4, 3, 3]",
+        "  left over: features.8.running_mean [8]",
+        "  missing: params/conv1_1/kernel [3, 3, 3, 2]",
+        "  missing: params/conv2_1/bias [4]",
+    ]
+
+
+def test_flattened_map_is_turned_to_channels_last():
+    """A dense layer that picks one cell of the map picks the same cell afterwards."""
+    model = fcn.create_classifier("vgg11", num_classes=2, fc_features=3, **ENCODER)
+    channel, row, column = 5, 2, 6
+    pick = np.zeros((3, 16, 7, 7), np.float32)
+    pick[1, channel, row, column] = 1
+    dense = {
+        "classifier.0.weight": pick.reshape(3, -1),
+        "classifier.0.bias": np.zeros(3),
+        "classifier.3.weight": np.eye(3),
+        "classifier.3.bias": np.zeros(3),
+        "classifier.6.weight": np.eye(3)[:2],
+        "classifier.6.bias": np.zeros(2),
+    }
+    state = {f"features.{key[9:]}": np.abs(tensor) for key, tensor in checkpoint().items()}
+    variables = fcn.from_torch(model, state | dense, source="torchvision")
+    image = jax.random.uniform(jax.random.key(0), (1, 224, 224, 3))
+    last = jax.jit(model.encoder.apply)({"params": variables["params"]["encoder"]}, image)[-1]
+    np.testing.assert_allclose(jax.jit(model.apply)(variables, image), [[0, last[0, row, column, channel]]], rtol=1e-6)
+
+
+def test_types():
+    """The result has the model's parameter type, whatever the checkpoint's."""
+    encoder = fcn.create_encoder("vgg11", param_dtype=jnp.bfloat16, **ENCODER)
+    state = {name: tensor.astype(np.float16) for name, tensor in checkpoint().items()}
+    leaves = jax.tree.leaves(fcn.from_torch(encoder, state, source="torchvision"))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_other_numbers_of_input_channels():
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    with pytest.raises(ValueError, match=r"features.0.weight is \[3, 3, 3, 2\] .* \[3, 3, 1, 2\]"):
+        fcn.from_torch(encoder, checkpoint(), source="torchvision", in_channels=1)
+    state = checkpoint()
+    state["features.0.weight"] = state["features.0.weight"][:, :1]
+    assert fcn.from_torch(encoder, state, source="torchvision", in_channels=1)["params"]["conv1_1"]["kernel"].shape[2] == 1
+
+
+def test_files(tmp_path):
+    torch = pytest.importorskip("torch", reason="files are read by PyTorch: install '.[parity]'")
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    state = {name: torch.from_numpy(tensor) for name, tensor in checkpoint().items()}
+    torch.save(state, tmp_path / "vgg.pth")
+    expected = fcn.from_torch(encoder, checkpoint(), source="torchvision")
+    jax.tree.map(np.testing.assert_array_equal, fcn.from_torch(encoder, tmp_path / "vgg.pth", source="torchvision"), expected)
+    torch.save({"epoch": 3, "model": state}, tmp_path / "run.pth")
+    with pytest.raises(ValueError, match="holds tensors only, this one also epoch, model"):
+        fcn.from_torch(encoder, str(tmp_path / "run.pth"), source="torchvision")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*none.pth"):
+        fcn.from_torch(encoder, tmp_path / "none.pth", source="torchvision")
+
+
+def test_sources():
+    with pytest.raises(ValueError, match=r"unknown source 'torchvison'; did you mean 'torchvision'\?"):
+        fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="torchvison")
+    with pytest.raises(ValueError, match="'torchfcn' has weights for fcn32s, fcn16s and fcn8s, not for VGG"):
+        fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="torchfcn")
+    with pytest.raises(ValueError, match="'torchvision' has weights for VGG encoders and classifiers, not for UNet"):
+        fcn.from_torch(fcn.create_model("unet", num_classes=2), {}, source="torchvision")
