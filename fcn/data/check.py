@@ -8,7 +8,7 @@ import numpy as np
 from fcn.data.source import Source, verify
 
 
-def check_source(source: Source, *, size: tuple[int, int] | None = None) -> None:
+def check_source(source: Source, *, size: tuple[int, int] | None = None, samples: int | None = None) -> None:
     """Raise an error that names the file for the first sample that training would trip over.
 
     Checked: that images and labels can be read to the end, agree in size, are all of one size (unless a `size` is given to
@@ -17,29 +17,35 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None) -> None
     Args:
         source: any source.
         size: the (height, width) that the loader will resize to, if any.
+        samples: check only so many, evenly spread; all by default.
 
     Raises:
         ValueError: a sample is wrong; the message begins with its name.
     """
-    threads = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda index: _facts(source, index), range(len(source))))
-    first = found[0]
+    step = max(1, len(source) / (samples or len(source)))
+    indices = [int(i * step) for i in range(int(len(source) / step))]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(lambda index: _facts(source, index), indices))
     for facts in found:
-        if facts["channels"] != first["channels"]:
-            raise ValueError(
-                f"{facts['name']}: {facts['channels']} channels, but {first['name']} has {first['channels']}; set channels to 1 or 3"
-            )
-        if size is None and facts["image_size"] != first["image_size"]:
-            raise ValueError(
-                f"{facts['name']}: {_times(facts['image_size'])}, but {first['name']} is {_times(first['image_size'])}; "
-                "set a size (height, width) that all are resized to"
-            )
+        _compare(found[0], facts, size)
     values = np.unique(np.concatenate([facts["values"] for facts in found]))
     if set(values) == {0, 255} and source.ignore_index == 255 and len(source.classes) < 3:
         raise ValueError(
-            f"{first['name']}: the labels of {source.name} hold only 0 and 255, and 255 means ignored pixels; "
+            f"{found[0]['name']}: the labels of {source.name} hold only 0 and 255, and 255 means ignored pixels; "
             "store class ids 0 and 1, or write classes.csv with the rows 0,background and 255,foreground"
+        )
+
+
+def _compare(first: dict, other: dict, size: tuple[int, int] | None) -> None:
+    if other["channels"] != first["channels"]:
+        raise ValueError(
+            f"{other['name']}: {other['channels']} channels, but {first['name']} has {first['channels']}; "
+            "set channels to 1 or 3, to which all are converted"
+        )
+    if size is None and other["image_size"] != first["image_size"]:
+        raise ValueError(
+            f"{other['name']}: {_times(other['image_size'])} (height x width), but {first['name']} is "
+            f"{_times(first['image_size'])}; set a size (height, width), to which all are resized"
         )
 
 

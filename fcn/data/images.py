@@ -68,7 +68,7 @@ def read_label(file: str | Path | bytes, *, name: str | None = None) -> Int[np.n
     with _open(file, name) as image:
         if image.mode not in ("1", "L", "P", *_DEEP_MODES):
             raise ValueError(
-                f"{name}: a label of colour mode {image.mode}; a label must be a gray or palette image whose pixels are class ids"
+                f"{name}: a label of colour mode {image.mode}; labels are gray or palette images whose pixels are class ids"
             )
         _load(image, name)
         return np.array(image).astype(np.int32)
@@ -87,7 +87,7 @@ def read_size(file: str | Path) -> tuple[int, int]:
 
 
 def verify_image(file: str | Path) -> tuple[int, int, int]:
-    """Height, width and channels (1 or 3) of an image file, having read it to the end, at reduced resolution where it is a JPEG.
+    """Height, width and channels (1 or 3) of an image file, having read it to the end (a JPEG at reduced resolution: faster).
 
     Raises:
         ValueError: the file is not an image, is damaged, or holds several pages.

@@ -49,7 +49,7 @@ class Prepared:
             image, label = resize_image(image, self.size), resize_label(label, self.size)
         if hasattr(self, "shape") and image.shape != self.shape:
             raise ValueError(
-                f"{sample['name']}: an image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
+                f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
             )
         return {"image": image, "label": label, "name": sample["name"]}
 
@@ -101,7 +101,7 @@ class TrainLoader:
 
         part = _part(batch_size, process_index, process_count)
         self.length, self.batch_size = len(source), batch_size
-        samples = Prepared(source, size, cache)
+        samples = prepared(source, size, cache)
         order = grain.MapDataset.range(self.length).seed(seed).shuffle().repeat(None)
 
         def load(number: int) -> Batch:
@@ -141,10 +141,17 @@ def eval_batches(
     Args and values as in `TrainLoader`; "epoch" is 0.
     """
     part = _part(batch_size, process_index, process_count)
-    samples = source if isinstance(source, Prepared) and size in (None, source.size) else Prepared(source, size, cache=False)
+    samples = prepared(source, size, cache=False)
     for start in range(0, len(samples), batch_size):
         indices = np.arange(start, start + batch_size)[part]
         yield samples.batch(np.where(indices < len(samples), indices, -1), np.zeros(len(indices)))
+
+
+def prepared(source: Source, size: tuple[int, int] | None, cache: bool) -> Prepared:
+    """`source` itself if it is prepared for this size already."""
+    if isinstance(source, Prepared) and size in (None, source.size):
+        return source
+    return Prepared(source, size, cache)
 
 
 def _part(batch_size: int, process_index: int, process_count: int) -> slice:

@@ -1,8 +1,10 @@
 """The built-in data set `shapes`: a TensorFlow Datasets builder that needs neither TensorFlow nor a network."""
 
+import contextlib
 import io
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,14 +28,14 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = {
+        features = tfds.features.FeaturesDict({
             "image": tfds.features.Image(shape=(scenes.SIZE, scenes.SIZE, 3), encoding_format="png"),
             "segmentation_mask": tfds.features.LabeledImage(
                 labels=list(scenes.CLASSES), shape=(scenes.SIZE, scenes.SIZE, 1), encoding_format="png"
             ),
             "name": tfds.features.Text(),
-        }
-        return tfds.core.DatasetInfo(builder=self, description=type(self).__doc__, features=tfds.features.FeaturesDict(features))
+        })
+        return tfds.core.DatasetInfo(builder=self, description=type(self).__doc__, features=features)
 
     def _split_generators(self, dl_manager: object) -> dict:
         return {split: self._generate_examples(split) for split in SPLITS}
@@ -51,9 +53,9 @@ def open_shapes(split: str, *, root: str | Path | None = None, channels: int | N
     version = str(Shapes.VERSION)
     if not (root / "shapes" / version / "dataset_info.json").is_file():
         prepare(root)
-    return TfdsSource(
-        root / "shapes" / version, split, name="shapes", channels=channels, classes=scenes.CLASSES, palette=scenes.PALETTE
-    )
+    source = TfdsSource(root / "shapes" / version, split, channels=channels)
+    source.palette = scenes.PALETTE
+    return source
 
 
 def default_root() -> Path:
@@ -65,11 +67,12 @@ def default_root() -> Path:
 
 def prepare(root: Path) -> None:
     """Write `shapes` below `root`. A killed run leaves nothing half-made; of several at once the first to finish stays."""
+    print(f"preparing the data set shapes in {root} (once, about 10 seconds)", file=sys.stderr)
     root.mkdir(parents=True, exist_ok=True)
     _remove_stale(root)
     draft = Path(tempfile.mkdtemp(prefix=".shapes-", dir=root))
     try:
-        Shapes(data_dir=str(draft), file_format=_FORMAT).download_and_prepare(file_format=_FORMAT)
+        _write(draft)
         (root / "shapes").mkdir(exist_ok=True)
         target = root / "shapes" / str(Shapes.VERSION)
         try:
@@ -81,6 +84,16 @@ def prepare(root: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _write(folder: Path) -> None:
+    """Run the builder without its progress bars and messages."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            Shapes(data_dir=str(folder), file_format=_FORMAT).download_and_prepare(file_format=_FORMAT)
+    finally:
+        tfds.enable_progress_bar()
+
+
 def _remove_stale(root: Path, seconds: float = 3600) -> None:
     """Remove what killed preparations left more than an hour ago."""
     for draft in root.glob(".shapes-*"):
@@ -90,5 +103,5 @@ def _remove_stale(root: Path, seconds: float = 3600) -> None:
 
 def _png(values: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "png", compress_level=1)
+    Image.fromarray(values).save(buffer, "png", compress_level=0)  # ArrayRecord compresses
     return buffer.getvalue()

@@ -91,7 +91,7 @@ class Subset:
 
 
 def verify(source: Source, index: int) -> dict:
-    """What the checks need of a sample ("image_size", "channels", "label", "name"); a source may know a shorter way than reading it."""
+    """What the checks need of a sample: "image_size", "channels", "label", "name"; from `source.verify` where there is one."""
     if hasattr(source, "verify"):
         return source.verify(index)
     sample = source[index]
@@ -107,7 +107,7 @@ def position(index: int, length: int) -> int:
 
 
 def parse_split(split: str) -> tuple[str, tuple[str, str] | None]:
-    """"train[:20]" -> ("train", ("", "20")); "train" -> ("train", None)."""
+    """Name and bounds of a split: ("train", ("", "20")) for "train[:20]", ("train", None) for "train"."""
     match = re.fullmatch(r"([^\[\]]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", split)
     if match is None:
         raise ValueError(f"split {split!r} is neither a name nor a slice such as 'train[:20]' or 'train[80%:]'")
