@@ -1,0 +1,173 @@
+"""The folder format: splits, classes, real data sets as they lie, and errors that name the file."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn.data import check_source, open_source
+
+COLOURS = np.array([[0, 0, 0], [200, 10, 10]], np.uint8)
+
+
+def save(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def make(root, names, *, labels=True, size=(6, 8), prefix=""):
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(names):
+        save(root / "images" / f"{prefix}{name}.png", rng.integers(0, 256, (*size, 3)).astype(np.uint8))
+        if labels:
+            label = rng.integers(0, 3, size).astype(np.uint8)
+            label[0, :3] = 0, 1, 2
+            label[0, 3] = i
+            save(root / "labels" / f"{prefix}{name}.png", label)
+    return root
+
+
+def test_splits_from_lists_folders_and_slices(tmp_path):
+    make(tmp_path / "lists", "abcde")
+    (tmp_path / "lists" / "train.txt").write_text("c\na\n\n")
+    train = open_source("folder", "train", root=tmp_path / "lists")
+    assert [s["name"] for s in train] == ["c", "a"] and train.name == "lists"
+    assert [s["label"][0, 3] for s in train] == [2, 0]
+    make(tmp_path / "folders", ["x", "deep/y"], prefix="val/")
+    assert [s["name"] for s in open_source("folder", "val", root=tmp_path / "folders")] == ["deep/y", "x"]
+    (tmp_path / "folders" / "val.txt").write_text("x\n")
+    assert [s["name"] for s in open_source("folder", "val", root=tmp_path / "folders")] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [("all", "abcde"), ("all[:2]", "ab"), ("all[2:]", "cde"), ("all[-2:]", "de"), ("all[1:-1]", "bcd"), ("all[40%:80%]", "cd")],
+)
+def test_slices_are_those_of_tensorflow_datasets(tmp_path, split, names):
+    source = open_source("folder", split, root=make(tmp_path, "abcde"))
+    assert "".join(s["name"] for s in source) == names
+    assert source[-1]["name"] == names[-1]
+    with pytest.raises(IndexError):
+        source[len(names)]
+    check_source(source)
+
+
+def test_classes_come_in_the_order_of_the_table_whatever_their_ids(tmp_path):
+    make(tmp_path, "a")
+    label = np.array([[7, 3, 255], [11, 3, 7]], np.uint8)
+    save(tmp_path / "labels" / "a.png", label)
+    (tmp_path / "classes.csv").write_text("id,name,r,g,b\n7,sky,1,2,3\n11,Void,0,0,0\n3,road,4,5,6\n")
+    source = open_source("folder", "all", root=tmp_path)
+    assert source.classes == ("sky", "road") and source.ignore_index == 255
+    np.testing.assert_array_equal(source.palette, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(source[0]["label"], [[0, 1, 255], [255, 1, 0]])
+    assert source[0]["label"].dtype == np.int32
+
+
+def test_classes_without_a_table_are_counted_over_all_splits(tmp_path):
+    make(tmp_path, "ab")
+    (tmp_path / "train.txt").write_text("a\n")
+    save(tmp_path / "labels" / "b.png", np.full((6, 8), 4, np.uint8))
+    source = open_source("folder", "train", root=tmp_path)
+    assert source.classes == ("class_0", "class_1", "class_2", "class_3", "class_4")
+    assert source.palette.shape == (5, 3) and source.palette.dtype == np.uint8
+    assert len(np.unique(source.palette, axis=0)) == 5
+
+
+def test_a_table_may_name_the_value_255(tmp_path):
+    make(tmp_path, "a")
+    save(tmp_path / "labels" / "a.png", np.tile(np.array([0, 255], np.uint8), (6, 4)))
+    with pytest.raises(ValueError, match=r"a\.png.*only 0 and 255.*classes\.csv"):
+        check_source(open_source("folder", "all", root=tmp_path))
+    (tmp_path / "classes.csv").write_text("id,name\n0,background\n255,foreground\n")
+    source = open_source("folder", "all", root=tmp_path)
+    check_source(source)
+    np.testing.assert_array_equal(source[0]["label"], np.tile([0, 1], (6, 4)))
+
+
+def test_camvid_as_it_lies(shared_data):
+    root = shared_data / "camvid"
+    train, val = (open_source("folder", split, root=root) for split in ("train", "val"))
+    assert (len(train), len(val)) == (367, 101)
+    assert train.classes[:3] == ("sky", "building", "column_pole") and len(train.classes) == 11
+    np.testing.assert_array_equal(train.palette[8], [64, 0, 128])
+    sample = train[0]
+    assert sample["name"] == "0001TP_006690" and sample["image"].shape == (360, 480, 3)
+    stored = np.asarray(Image.open(root / "labels" / "train" / "0001TP_006690.png")).astype(int)
+    np.testing.assert_array_equal(sample["label"], np.where(stored == 11, 255, stored))
+    check_source(train, samples=20)
+    with pytest.raises(FileNotFoundError, match=r"has no label .*labels/test/"):
+        open_source("folder", "test", root=root)
+
+
+def test_isbi_as_it_lies_is_gray(shared_data):
+    source = open_source("folder", "all[:20]", root=shared_data / "isbi2012")
+    assert len(source) == 20 and source.classes == ("class_0", "class_1")
+    assert source[3]["image"].shape == (512, 512, 1) and source[3]["name"] == "03"
+    assert open_source("folder", "all[:20]", root=shared_data / "isbi2012", channels=3)[3]["image"].shape == (512, 512, 3)
+    check_source(source, samples=4)
+
+
+def test_voc_palette_labels(shared_data, tmp_path):
+    names = ["2007_000063", "2011_000003", "2011_000006", "2011_000025"]
+    for name in names:
+        for folder, end, suffix in (("images", "", "jpg"), ("labels", "_class", "png")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            shutil.copy(shared_data / "voc_samples" / f"{name}{end}.{suffix}", tmp_path / folder / f"{name}.{suffix}")
+    rows = "".join(f"{i},class {i}\n" for i in range(21))
+    (tmp_path / "classes.csv").write_text("id,name\n" + rows)
+    source = open_source("folder", "all", root=tmp_path)
+    assert len(source.classes) == 21
+    assert [np.unique(s["label"]).tolist() for s in source] == [[0, 9, 12, 255], [0, 5, 15, 255], [0, 9, 15, 18, 255], [0, 6, 7]]
+    check_source(source, size=(300, 400))
+    with pytest.raises(ValueError, match=r"2011_000003\.jpg.*338x500.*2007_000063\.jpg.*375x500.*set a size"):
+        check_source(source)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda r: (r / "labels" / "b.png").unlink(), FileNotFoundError, r"images/b\.png has no label .*labels/b\.png"),
+        (lambda r: (r / "images" / "b.png").write_text("?"), ValueError, r"images/b\.png: not an image"),
+        (lambda r: (r / "labels" / "b.png").write_text("?"), ValueError, r"labels/b\.png: not an image"),
+        (lambda r: save(r / "labels" / "b.png", np.zeros((6, 9), np.uint8)), ValueError, r"b\.png.*6x8.*6x9"),
+        (lambda r: save(r / "labels" / "b.png", np.full((6, 8), 9, np.uint8)), ValueError, r"labels/b\.png: label value 9"),
+        (lambda r: save(r / "labels" / "b.png", np.zeros((6, 8, 3), np.uint8)), ValueError, r"labels/b\.png.*colour mode RGB"),
+        (lambda r: save(r / "images" / "b.png", np.zeros((6, 8), np.uint8)), None, ""),  # gray among colour: converted
+        (lambda r: save(r / "images" / "a.png", np.zeros((6, 8), np.uint8)), ValueError, r"b\.png.*3 channels.*set channels"),
+        (lambda r: (r / "train.txt").write_text("a\nz\n"), FileNotFoundError, r"train\.txt names 'z'"),
+        (lambda r: shutil.rmtree(r / "labels"), FileNotFoundError, r"no folder .*labels"),
+        (lambda r: save(r / "images" / "b.bmp", np.zeros((6, 8, 3), np.uint8)), ValueError, r"b\.png and b\.bmp"),
+        (lambda r: (r / "classes.csv").write_text("id,name\nx,y\n"), ValueError, r"classes\.csv, line 2: 'x,y'"),
+        (lambda r: (r / "classes.csv").write_text("id,name\n1,y\n1,z\n"), ValueError, r"classes\.csv: ids must be different"),
+        (lambda r: (r / "classes.csv").write_text("id,name\n1,void\n"), ValueError, r"classes\.csv: 0 classes"),
+    ],
+)
+def test_errors_name_the_file(tmp_path, spoil, error, message):
+    root = make(tmp_path, "abc")
+    (root / "train.txt").write_text("a\nb\nc\n")
+    (root / "classes.csv").write_text("id,name\n0,a\n1,b\n2,c\n")
+    check_source(open_source("folder", "train", root=root))
+    spoil(root)
+    if error is None:
+        check_source(open_source("folder", "train", root=root))
+    else:
+        with pytest.raises(error, match=message):
+            check_source(open_source("folder", "train", root=root))
+
+
+def test_missing_folders_splits_and_names_suggest_the_nearest(tmp_path):
+    make(tmp_path / "camvid", "ab", prefix="train/")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*camvd; did you mean .*camvid\?"):
+        open_source("folder", "train", root=tmp_path / "camvd")
+    with pytest.raises(FileNotFoundError, match=r"no split 'trian'.*it has all, train"):
+        open_source("folder", "trian", root=tmp_path / "camvid")
+    with pytest.raises(ValueError, match="unknown data set 'folders'; did you mean 'folder'"):
+        open_source("folders", "train")
+    with pytest.raises(ValueError, match="needs a root"):
+        open_source("folder", "train")
+    with pytest.raises(ValueError, match=r"'train\[2\]' is neither"):
+        open_source("folder", "train[2]", root=tmp_path / "camvid")
+    with pytest.raises(ValueError, match=r"'train\[2:\]' is empty"):
+        open_source("folder", "train[2:]", root=tmp_path / "camvid")
