@@ -1,0 +1,141 @@
+"""What holds for every registered model (the public contract), on small ones."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from variables import random_variables, shapes_of
+
+import fcn
+from fcn.models.unet2015 import output_size
+
+NARROW_VGG = {"encoder": "vgg11_bn", "width_multiplier": 1 / 32, "fc_features": 8}
+SMALL = {
+    "fcn32s": NARROW_VGG,
+    "fcn16s": NARROW_VGG,
+    "fcn8s": NARROW_VGG,
+    "unet": {"base_features": 4, "depth": 3, "dropout_rate": 0.5},
+    "unet2015": {"base_features": 4, "depth": 2},
+}
+SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
+CLASSES = 3
+
+
+class Subject:
+    """A model with random variables, and its compiled forward pass."""
+
+    def __init__(self, name):
+        self.name = name
+        self.sizes = SIZES.get(name, [(1, 1), (33, 47), (97, 64)])
+        self.model = self.create()
+        self.variables = random_variables(self.model, *self.images().shape)
+        self.apply = jax.jit(self.model.apply)
+        self.train = jax.jit(lambda v, x, key: self.model.apply(v, x, train=True, mutable=True, rngs={"dropout": key}))
+
+    def create(self, **options):
+        return fcn.create_model(self.name, num_classes=CLASSES, **SMALL[self.name], **options)
+
+    def images(self, size=None):
+        return np.random.default_rng(0).normal(size=(2, *(size or self.sizes[1]), 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=fcn.list_models())
+def subject(request):
+    return Subject(request.param)
+
+
+def test_every_model_is_here():
+    assert sorted(SMALL) == fcn.list_models()
+
+
+def test_any_size(subject):
+    """Logits have the image's size (those of unet2015 the size that its paper says)."""
+    for size in subject.sizes:
+        logits = subject.apply(subject.variables, subject.images(size))
+        expected = [output_size(side, 2) for side in size] if subject.name == "unet2015" else size
+        assert isinstance(logits, jax.Array) and logits.dtype == jnp.float32
+        assert logits.shape == (2, *expected, CLASSES)
+        assert np.all(np.isfinite(logits))
+
+
+def test_jit_equals_eager(subject):
+    x = subject.images()
+    expected = subject.apply(subject.variables, x)
+    given = subject.model.apply(subject.variables, x)
+    np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_images_of_a_batch_do_not_meet(subject):
+    x = subject.images()
+    logits = subject.apply(subject.variables, x)
+    changed = subject.apply(subject.variables, np.stack([2 * x[0] + 1, x[1]]))
+    np.testing.assert_allclose(changed[1], logits[1], rtol=0, atol=1e-5 * np.abs(logits).max())
+    assert not np.array_equal(changed[0], logits[0])
+
+
+def test_bfloat16(subject):
+    """The computation is bfloat16 (the logits differ a little), parameters and logits are float32."""
+    x = subject.images()
+    low = subject.create(dtype=jnp.bfloat16)
+    logits = jax.jit(low.apply)(subject.variables, x)
+    assert logits.dtype == jnp.float32
+    assert np.all(np.isfinite(logits))
+    exact = subject.apply(subject.variables, x)
+    difference = np.abs(logits - exact).max() / np.abs(exact).max()
+    assert 1e-4 < difference < 0.1
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes_of(low, *x.shape)["params"])} == {jnp.dtype(jnp.float32)}
+
+
+def test_param_dtype(subject):
+    params = shapes_of(subject.create(param_dtype=jnp.bfloat16), *subject.images().shape)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_gradients_reach_every_parameter(subject):
+    x = subject.images()
+    weights = np.random.default_rng(1).normal(size=subject.apply(subject.variables, x).shape)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return (subject.model.apply(dict(subject.variables, params=params), x) * weights).sum()
+
+    gradients = flatten_dict(gradient(subject.variables["params"]), sep="/")
+    assert [name for name, leaf in gradients.items() if not np.all(np.isfinite(leaf))] == []
+    assert [name for name, leaf in gradients.items() if not np.any(leaf)] == []
+
+
+def test_training_changes_the_statistics_and_nothing_else(subject):
+    x = subject.images()
+    logits, new = subject.train(subject.variables, x, jax.random.key(0))
+    assert isinstance(logits, jax.Array) and isinstance(new, dict)
+    assert logits.dtype == jnp.float32 and np.all(np.isfinite(logits))
+    assert set(new) - {"aux_logits"} == set(subject.variables)
+    jax.tree.map(np.testing.assert_array_equal, new["params"], subject.variables["params"])
+    for path, leaf in flatten_dict(new.get("batch_stats", {})).items():
+        old = flatten_dict(subject.variables["batch_stats"])[path]
+        assert leaf.shape == old.shape and not np.array_equal(leaf, old)
+
+
+def test_dropout_depends_on_its_key(subject):
+    x = subject.images()
+    first, again, other = (subject.train(subject.variables, x, jax.random.key(key))[0] for key in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_evaluation_changes_nothing(subject):
+    logits, new = subject.model.apply(subject.variables, subject.images(), mutable=["batch_stats"])
+    assert isinstance(logits, jax.Array)
+    for path, leaf in flatten_dict(dict(new)).items():
+        np.testing.assert_array_equal(leaf, flatten_dict(subject.variables)[path])
+
+
+def test_fields_and_arguments(subject):
+    assert set(subject.variables) <= {"params", "batch_stats"}
+    assert {"num_classes", "dtype", "param_dtype", "axis_name"} <= set(subject.model.__dataclass_fields__)
+    train = inspect.signature(type(subject.model).__call__).parameters["train"]
+    assert train.kind is inspect.Parameter.KEYWORD_ONLY and train.default is False
