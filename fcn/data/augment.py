@@ -135,10 +135,11 @@ def _resample(chance, image, label, config, ignore_index):
 
 def _places(chance, length, crop, scale, *, whole):
     """Where the centres of `crop` output pixels lie in an axis of `length` pixels enlarged by `scale`, placed at random."""
-    room = scale * length - crop  # negative: the image lies somewhere inside the crop
-    start = chance * room
     if whole:  # at scale 1 move by whole pixels: nothing is blurred
-        start = jnp.floor(chance * (abs(room) + 1)) * (1 if room > 0 else -1)
+        room = length - crop  # negative: the image lies somewhere inside the crop
+        start = jnp.sign(room) * jnp.minimum(jnp.floor(chance * (abs(room) + 1)), abs(room))
+    else:
+        start = chance * (scale * length - crop)
     return (jnp.arange(crop) + 0.5 + start) / scale - 0.5
 
 

@@ -3,7 +3,7 @@
 import colorsys
 import re
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -21,6 +21,7 @@ class Sample(TypedDict):
     name: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """A random-access sequence of labelled images: `len(source)`, `source[i]`.
 

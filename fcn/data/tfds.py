@@ -159,7 +159,8 @@ def _guess_layout(builder: tfds.core.DatasetBuilder) -> Layout:
     images = ["image"] if "image" in images else images
     if len(masks) != 1 or len(images) != 1:
         raise ValueError(
-            f"cannot tell the image and the mask of {builder.name} among its image features {', '.join(features) or '(none)'}; "
+            f"cannot tell the image and the mask of {builder.name} among its image features "
+            f"{', '.join(sorted(features)) or '(none)'}; "
             "open it with TfdsSource(folder, split, layout=Layout(image, mask, classes, ids))"
         )
     names = getattr(features[masks[0]], "names", None) or _count_classes(builder, masks[0])

@@ -119,7 +119,8 @@ def test_voc_palette_labels(shared_data, tmp_path):
     (tmp_path / "classes.csv").write_text("id,name\n" + rows)
     source = open_source("folder", "all", root=tmp_path)
     assert len(source.classes) == 21
-    assert [np.unique(s["label"]).tolist() for s in source] == [[0, 9, 12, 255], [0, 5, 15, 255], [0, 9, 15, 18, 255], [0, 6, 7]]
+    found = [np.unique(s["label"]).tolist() for s in source]
+    assert found == [[0, 9, 12, 255], [0, 5, 15, 255], [0, 9, 15, 18, 255], [0, 6, 7]]
     check_source(source, size=(300, 400))
     with pytest.raises(ValueError, match=r"2011_000003\.jpg.*338x500.*2007_000063\.jpg.*375x500.*set a size"):
         check_source(source)
