@@ -1,0 +1,1 @@
+"""Scripts: each is `python -m experiments.NAME --help`."""

@@ -1,0 +1,20 @@
+"""Training: state, pure step, optimizer, checkpoints, records, loop. Models, optimizers and data come in as arguments."""
+
+from fcn.training.loop import NonFiniteLossError, Schedule, fit
+from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from fcn.training.state import TrainState, create_state, parameter_digest
+from fcn.training.step import make_eval_step, make_train_step
+
+__all__ = [
+    "NonFiniteLossError",
+    "OptimizerConfig",
+    "Schedule",
+    "TrainState",
+    "create_state",
+    "fit",
+    "make_eval_step",
+    "make_optimizer",
+    "make_schedule",
+    "make_train_step",
+    "parameter_digest",
+]

@@ -1,0 +1,166 @@
+"""From a configuration to objects: data, model, optimizer and steps."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+import fcn
+from experiments.config import DataConfig, LossConfig, TrainConfig
+from experiments.run_folder import RunFolder
+from fcn import losses
+from fcn.data import Prepared, augment_batch, check_source, eval_batches, normalise, open_source
+from fcn.metrics import segmentation_metrics
+from fcn.parallel import make_parallel
+from fcn.training import TrainState, create_state, make_eval_step, make_optimizer, make_train_step
+
+# Images are normalised by the statistics of ImageNet, whatever the data: weights trained elsewhere expect them.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GRAY_MEAN, GRAY_STD = (0.449,), (0.226,)
+
+
+def load_data(config: DataConfig, split: str) -> Prepared:
+    """A checked split in the configured size.
+
+    Raises:
+      ValueError, FileNotFoundError: something is missing or wrong; the message names the file.
+    """
+    source = open_source(config.name, split, root=config.root, channels=config.channels)
+    check_source(source, size=config.size)
+    return Prepared(source, config.size)
+
+
+def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = None) -> nn.Module:
+    """The configured network."""
+    options = config.model.keywords()
+    return fcn.create_model(
+        config.model.name, num_classes=num_classes, encoder=config.model.encoder, axis_name=axis_name, **options
+    )
+
+
+def statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by which images of so many channels are normalised (values 0..1)."""
+    if channels == 3:
+        return MEAN, STD
+    return GRAY_MEAN * channels, GRAY_STD * channels
+
+
+def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) -> Callable:
+    """(logits, labels) -> loss, with class weights from the training labels where they are asked for."""
+    classes = len(source.classes)
+    weights = None
+    if config.class_weights != "none":
+        counts = losses.class_counts((source[i]["label"] for i in range(len(source))), classes)
+        weights = getattr(losses, f"{config.class_weights}_weights")(counts)
+
+    def objective(logits, labels):
+        loss = losses.cross_entropy(
+            logits,
+            labels,
+            class_weights=weights,
+            reduction=config.reduction,
+            label_smoothing=config.label_smoothing,
+            axis_name=axis_name,
+        )
+        return loss + config.dice * losses.dice_loss(logits, labels, axis_name=axis_name) if config.dice else loss
+
+    return objective
+
+
+def init_state(config: TrainConfig, model: nn.Module, image_shape: tuple[int, int, int]) -> TrainState:
+    """The state that a run of `config` on images of `image_shape` [H, W, C] begins with."""
+    crop = config.augment.crop or image_shape[:2]
+    tx = make_optimizer(config.optim, config.steps)
+    return create_state(model, tx, jax.random.key(config.seed), (*crop, image_shape[2]), ema=config.ema > 0)
+
+
+@dataclasses.dataclass
+class Experiment:
+    """The objects of one run."""
+
+    config: TrainConfig
+    train: Prepared
+    val: Prepared
+
+    def __post_init__(self):
+        if self.train.classes != self.val.classes:
+            raise ValueError(f"train has the classes {self.train.classes}, val has {self.val.classes}")
+        if self.train.shape[2] != self.val.shape[2]:
+            raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
+        self.parallel = make_parallel(self.config.parallel, self.config.batch_size)
+        self.model = make_model(self.config, len(self.train.classes), self.parallel.axis_name)
+        self.statistics = statistics(self.train.shape[2])
+        self.key = jax.random.key(self.config.seed)
+
+    def initial_state(self) -> TrainState:
+        """A fresh training state, before it is put on the devices."""
+        return init_state(self.config, self.model.clone(axis_name=None), self.train.shape)
+
+    def train_step(self) -> Callable:
+        """The compiled training step."""
+        mean, std = self.statistics
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(self.key, 1))
+
+        def prepare(batch):
+            changed = augment_batch(augment_key, batch, self.config.augment, mean, std)
+            return changed["image"], changed["label"]
+
+        step = make_train_step(
+            self.model,
+            make_optimizer(self.config.optim, self.config.steps),
+            make_objective(self.config.loss, self.train, self.parallel.axis_name),
+            prepare,
+            key=dropout_key,
+            aux_weight=self.config.loss.auxiliary,
+            ema_decay=self.config.ema,
+            axis_name=self.parallel.axis_name,
+        )
+        return self.parallel.train_step(step)
+
+    @functools.cached_property
+    def _eval_step(self) -> Callable:
+        def prepare(batch):
+            return normalise(batch["image"], *self.statistics), batch["label"]
+
+        step = make_eval_step(self.model, len(self.val.classes), prepare, axis_name=self.parallel.axis_name)
+        return self.parallel.eval_step(step)
+
+    def confusion(self, variables: Any) -> np.ndarray:
+        """Confusion matrix, int64 [K, K], of `variables` (on the devices) over the validation split: every pixel once."""
+        size = len(self.val.classes)
+        total = np.zeros((size, size), np.int64)
+        hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        for batch in eval_batches(self.val, self.config.batch_size, **hosts):
+            total += self.parallel.read(self._eval_step(variables, self.parallel.put_batch(batch)))
+        return total
+
+    def evaluate(self, state: Any) -> dict[str, float | None]:
+        """The values of an evaluation record."""
+        metrics = segmentation_metrics(self.confusion(state.eval_variables))
+        return metrics.scalars(self.val.classes, "val/")
+
+
+def restore(folder: RunFolder, which: str = "last") -> tuple[TrainConfig, dict, int, nn.Module, dict]:
+    """A run's configuration, facts about its data, step, model, and the variables to use, on the first device.
+
+    Raises:
+      FileNotFoundError: there is no run, or it has no checkpoint yet.
+    """
+    from fcn.training.checkpoint import Checkpoints
+
+    config, facts = folder.read_config(), folder.read_facts()
+    checkpoints = Checkpoints(folder.checkpoints)
+    step = checkpoints.best() if which == "best" else checkpoints.latest()
+    if step is None:
+        raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
+    model = make_model(config, len(facts["classes"]))
+    template = jax.eval_shape(lambda: init_state(config, model, tuple(facts["image_shape"])))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
+    state, _ = checkpoints.restore(step, template)
+    checkpoints.close()
+    return config, facts, step, model, state.eval_variables

@@ -1,0 +1,172 @@
+"""The configuration of a training run: frozen dataclasses, read from the command line by tyro and saved as JSON."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from fcn.data import AugmentConfig
+from fcn.training import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images and labels come from."""
+
+    name: str = "shapes"
+    """shapes (built in), folder (images and labels as files) or tfds:NAME (any prepared TensorFlow Datasets set)."""
+    root: str | None = None
+    """The folder of the data: images/ and labels/ for `folder`, the prepared sets for the others (default: the cache)."""
+    train: str = "train"
+    """Split to train on; slices as in train[:80%] work."""
+    val: str = "val"
+    """Split to validate on."""
+    size: tuple[int, int] | None = None
+    """Height and width that images and labels are resized to before anything else; None keeps them (all must be alike)."""
+    channels: int | None = None
+    """1 reads images as gray, 3 as RGB; None takes them as they are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    name: str = "unet"
+    """A name of fcn.list_models()."""
+    encoder: str | None = None
+    """A name of fcn.list_encoders(), for models that take one."""
+    options: tuple[str, ...] = ()
+    """Further fields of the model as name=value, such as base_features=32 depth=4; values are JSON or plain words."""
+
+    def keywords(self) -> dict[str, Any]:
+        """`options` as keyword arguments."""
+        return dict(map(_parse_option, self.options))
+
+
+def _parse_option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise ValueError(f"model option {text!r} is not of the form name=value, such as base_features=32")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """What is minimised."""
+
+    reduction: Literal["mean", "sum"] = "mean"
+    """mean over labelled pixels, or their sum as in the FCN paper."""
+    class_weights: Literal["none", "enet", "median_frequency"] = "none"
+    """Weights of classes in the cross-entropy, by their share: none, 1 / ln(1.02 + share) (ENet), or median frequency."""
+    dice: float = 0.0
+    """Weight of a Dice loss that is added to the cross-entropy."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    auxiliary: float = 0.4
+    """Weight of the loss of each auxiliary head, for models that have them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HostsConfig:
+    """Several hosts: start the same command on each. On Slurm, Kubernetes and Cloud TPU coordinator=auto is enough."""
+
+    coordinator: str | None = None
+    """Address HOST:PORT of process 0, or auto."""
+    count: int | None = None
+    """Number of processes."""
+    index: int | None = None
+    """Number of this process, from 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a run depends on."""
+
+    preset: tyro.conf.Suppress[str] = "shapes_unet"
+    workdir: str | None = None
+    """The run folder (default: runs/PRESET). A run that was interrupted goes on where its last checkpoint is."""
+    overwrite: bool = False
+    """Start afresh if the run folder holds a run already; only what that run made is removed."""
+    seed: int = 0
+    """Seed of initialisation, order of samples, augmentation and dropout."""
+    steps: int = 1000
+    """Length of the run in steps (updates)."""
+    batch_size: int = 16
+    """Images in a step, over all devices."""
+    log_every: int = 20
+    """Steps between records of the training loss."""
+    eval_every: int = 200
+    """Steps between evaluations on the validation split."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """How several devices are used: jit with sharded arrays, or pmap."""
+    ema: float = 0.0
+    """Decay of a moving average of the network's variables that is evaluated and used in their place; 0 keeps none."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimizerConfig = OptimizerConfig()
+    augment: AugmentConfig = AugmentConfig()
+    hosts: HostsConfig = HostsConfig()
+
+    def __post_init__(self):
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it is a decay from 0 (off) to below 1")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1")
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.workdir or f"runs/{self.preset}")
+
+
+# How a run is started, not what it computes; two runs that differ in these only are the same run.
+_NOT_COMPARED = ("workdir", "overwrite", "hosts")
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON values, without what does not change the run."""
+    fields = dataclasses.asdict(config)
+    return json.loads(json.dumps({name: value for name, value in fields.items() if name not in _NOT_COMPARED}))
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """The configuration that `to_json` gave.
+
+    Raises:
+      ValueError: a field is not known.
+    """
+    return _build(TrainConfig, values)
+
+
+def _build(cls: type, values: dict[str, Any]):
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ValueError(f"config.json has fields that {cls.__name__} does not: {', '.join(unknown)}")
+
+    def convert(name, value):
+        default = fields[name].default
+        if dataclasses.is_dataclass(default):
+            return _build(type(default), value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return cls(**{name: convert(name, value) for name, value in values.items()})
+
+
+def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    """The fields in which two JSON configurations differ: "optim.learning_rate: 0.001 -> 0.003"."""
+    found = []
+    for name in sorted(set(a) | set(b)):
+        old, new = a.get(name), b.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name}: {old} -> {new}")
+    return found

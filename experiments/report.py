@@ -1,0 +1,48 @@
+"""What a finished run shows: pictures, and last of all its result."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.build import Experiment
+from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
+from fcn.inference import make_predictor
+from fcn.metrics import segmentation_metrics
+from fcn.training import parameter_digest
+from fcn.training.records import read_records, write_json
+
+PICTURED = 4
+
+
+def write_report(folder: RunFolder, experiment: Experiment, state: Any, matrix: np.ndarray, seconds: float) -> None:
+    """Writes pictures/ and then result.json, which marks the run as finished.
+
+    Args:
+      folder: the run's folder.
+      experiment: its objects.
+      state: the final state, one copy.
+      matrix: confusion matrix of the validation split.
+      seconds: time spent in training, over all starts of the run.
+    """
+    from fcn import visualize
+
+    folder.pictures.mkdir(exist_ok=True)
+    val = experiment.val
+    chosen = np.linspace(0, len(val) - 1, min(PICTURED, len(val))).astype(int)
+    samples = [val[int(i)] for i in chosen]
+    images = np.stack([sample["image"] for sample in samples])
+    predict = make_predictor(experiment.model.clone(axis_name=None), *experiment.statistics)
+    variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
+    panel = visualize.panel(images, [s["label"] for s in samples], predict(variables, images), val.classes, val.palette)
+    save_picture(folder.pictures / PANELS, panel)
+    visualize.plot_curves(read_records(folder.metrics), folder.pictures / CURVES)
+    visualize.plot_confusion(matrix, val.classes, folder.pictures / CONFUSION)
+    result = {
+        **segmentation_metrics(matrix).scalars(val.classes, "val/"),
+        "steps": experiment.config.steps,
+        "seconds": seconds,
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+        "params_sha256": parameter_digest(state.params),
+    }
+    write_json(folder.result, result)

@@ -1,0 +1,109 @@
+"""Train a network: `python -m experiments.train [PRESET] [--option value ...]`.
+
+A run lives in a folder of its own (runs/PRESET) and can be killed at any moment: the same command goes on from the last
+checkpoint and ends with the same parameters, bit for bit.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from experiments import command
+
+
+def parse(args: Sequence[str]):
+    """The configuration that a command line asks for."""
+    import tyro
+
+    from experiments.presets import DEFAULT, PRESETS
+
+    name, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (DEFAULT, args)
+    if name not in PRESETS:
+        raise ValueError(command.nearest("preset", name, sorted(PRESETS)))
+    description = f"{__doc__}\n\nPresets: {', '.join(PRESETS)} (default {DEFAULT}). Shown below are the options of {name}."
+    return tyro.cli(
+        type(PRESETS[name]),
+        prog="python -m experiments.train [PRESET]",
+        description=description,
+        default=PRESETS[name],
+        args=list(rest),
+    )
+
+
+def main(args: Sequence[str]) -> None:
+    from experiments.run_folder import RunFolder
+
+    config = parse(args)
+    folder = RunFolder(config.folder)
+    command.cache_compilations()
+    from fcn.parallel import start_processes
+
+    start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
+    # Everything that can be wrong is found here, before the run folder is touched.
+    if folder.is_finished(config):
+        print(f"{folder.path} is finished; --overwrite starts afresh")
+    else:
+        train(config, folder)
+    print(folder.describe_result())
+
+
+def train(config, folder) -> None:
+    """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures."""
+    import jax
+
+    from experiments.build import Experiment, load_data
+    from experiments.report import write_report
+    from fcn.data import TrainLoader
+    from fcn.training import Schedule, fit, make_schedule
+    from fcn.training.checkpoint import Checkpoints
+    from fcn.training.records import Records, Silent
+
+    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
+    experiment = Experiment(config, load_data(config.data, config.data.train), load_data(config.data, config.data.val))
+    state = experiment.initial_state()
+    first_process = jax.process_index() == 0
+    if first_process:
+        folder.claim(config)
+        folder.write_facts(experiment.train)
+
+    batches = TrainLoader(
+        experiment.train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    checkpoints = Checkpoints(folder.checkpoints)
+    step, seconds = checkpoints.latest() or 0, 0.0
+    if step:
+        state, progress = checkpoints.restore(step, state)
+        batches.set_state(progress["batches"])
+        seconds = progress["seconds"]
+        print(f"continuing {folder.path} from step {step}")
+    records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
+    started = time.perf_counter()
+    state = fit(
+        experiment.parallel.put_state(state),
+        batches,
+        train_step=experiment.train_step(),
+        evaluate=experiment.evaluate,
+        learning_rate=make_schedule(config.optim, config.steps),
+        parallel=experiment.parallel,
+        checkpoints=checkpoints,
+        records=records,
+        schedule=schedule,
+        batch_size=config.batch_size,
+        elapsed=seconds,
+        show_progress=first_process,
+    )
+    seconds += time.perf_counter() - started
+    checkpoints.close()
+    records.close()
+    matrix = experiment.confusion(state.eval_variables)
+    if first_process:
+        write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds)
+
+
+if __name__ == "__main__":
+    command.keep_memory()
+    command.run(lambda: main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""Whole-image prediction: one forward pass over the image, at its own size or at the size of training."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from fcn.data import normalise, resize_image
+from fcn.layers import resize_bilinear
+
+
+def make_predictor(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Callable[..., Int[np.ndarray, "b h w"]]:
+    """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> predicted classes, int32 [B, *size].
+
+    Logits are resized bilinearly to `size` (default: the size of the logits) before the largest is taken. Every new image
+    size compiles once.
+
+    Args:
+      model: images -> logits.
+      mean: mean of each channel, of values 0..1.
+      std: standard deviation of each channel.
+    """
+
+    def logits_to_classes(variables, images, size):
+        logits = model.apply(variables, normalise(images, mean, std))
+        if size is not None and size != logits.shape[1:3]:
+            logits = resize_bilinear(logits, size)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    compiled = jax.jit(logits_to_classes, static_argnums=2)
+
+    def predict(variables, images, size=None):
+        return np.asarray(compiled(variables, images, size))
+
+    return predict
+
+
+def predict_image(
+    predict: Callable, variables: dict, image: UInt8[np.ndarray, "h w c"], *, long_side: int | None = None
+) -> Int[np.ndarray, "h w"]:
+    """Predicted classes of one image, at the image's own size.
+
+    Args:
+      predict: what `make_predictor` gave.
+      variables: the model's variables.
+      image: uint8 [H, W, C], any size.
+      long_side: the network sees the image scaled so that its longer side has so many pixels, as it did in training; None
+        shows it as it is.
+    """
+    height, width = image.shape[:2]
+    scale = 1.0 if long_side is None else long_side / max(height, width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    shown = image if size == (height, width) else resize_image(image, size)
+    return predict(variables, shown[None], (height, width))[0]

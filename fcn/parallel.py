@@ -1,0 +1,134 @@
+"""Running one pure step on one device, on many, or on several hosts; the only file that names `Mesh` or `pmap`.
+
+Both ways take the same step and give the same numbers (dropout aside):
+
+* `Sharded`: `jit` over a mesh with axes `("data", "height")`. The batch is split, everything else is replicated, and XLA
+  inserts the communication, so that BatchNorm and losses see the global batch.
+* `Pmapped`: `pmap` over an axis `"data"`. The model is built with `axis_name="data"` so that BatchNorm synchronises, and the
+  loss sums its terms over that axis.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+AXIS = "data"
+
+
+class Sharded:
+    """`jit` + `NamedSharding` over `devices`; the image height may be split as well (`height` devices to an image).
+
+    Raises:
+      ValueError: the number of devices does not divide by `height`.
+    """
+
+    axis_name: str | None = None
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None, *, height: int = 1):
+        devices = jax.devices() if devices is None else list(devices)
+        if height < 1 or len(devices) % height:
+            raise ValueError(f"height={height} does not divide the {len(devices)} devices; 1 always does")
+        grid = np.array(devices).reshape(-1, height)
+        self.mesh = Mesh(grid, (AXIS, "height"), axis_types=(AxisType.Auto, AxisType.Auto))
+        self.size = grid.shape[0]
+        self._replicated = NamedSharding(self.mesh, PartitionSpec())
+
+    def put_state(self, state: PyTree) -> PyTree:
+        """Copies `state` to every device."""
+        return jax.device_put(state, self._replicated)
+
+    def get_state(self, state: PyTree) -> PyTree:
+        """The state as it is checkpointed: one copy."""
+        return state
+
+    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Splits this process's share [b, ...] of the batch over its devices."""
+
+        def put(array):
+            split_height = array.ndim >= 3 and self.mesh.shape["height"] > 1
+            spec = PartitionSpec(AXIS, "height") if split_height else PartitionSpec(AXIS)
+            return jax.make_array_from_process_local_data(NamedSharding(self.mesh, spec), array)
+
+        return {name: put(array) for name, array in batch.items()}
+
+    def train_step(self, step: Callable) -> Callable:
+        """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""
+        return jax.jit(step, donate_argnums=0, out_shardings=(self._replicated, self._replicated))
+
+    def eval_step(self, step: Callable) -> Callable:
+        """Compiles `(variables, batch) -> array`."""
+        return jax.jit(step, out_shardings=self._replicated)
+
+    def read(self, value: PyTree) -> Any:
+        """A step's metrics as NumPy."""
+        return jax.device_get(value)
+
+
+class Pmapped:
+    """`pmap` over `devices`, with the same methods as `Sharded`."""
+
+    axis_name: str | None = AXIS
+
+    def __init__(self, devices: Sequence[jax.Device] | None = None):
+        self.devices = jax.local_devices() if devices is None else list(devices)
+        self.size = len(self.devices) * jax.process_count()
+        mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+        self._stacked = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def put_state(self, state: PyTree) -> PyTree:
+        """Copies `state` to every device, along a new leading axis."""
+        n = len(self.devices)
+        return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (n, *np.shape(x))), self._stacked), state)
+
+    def get_state(self, state: PyTree) -> PyTree:
+        """The first device's copy."""
+        return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
+
+    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Splits this process's share [b, ...] of the batch into [devices, b / devices, ...]."""
+        n = len(self.devices)
+        return {name: jax.device_put(x.reshape(n, -1, *x.shape[1:]), self._stacked) for name, x in batch.items()}
+
+    def train_step(self, step: Callable) -> Callable:
+        """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""
+        return jax.pmap(step, AXIS, devices=self.devices, donate_argnums=0)
+
+    def eval_step(self, step: Callable) -> Callable:
+        """Compiles `(variables, batch) -> array`."""
+        return jax.pmap(step, AXIS, devices=self.devices)
+
+    def read(self, value: PyTree) -> Any:
+        """The first device's metrics as NumPy; all devices hold the same."""
+        return self.get_state(value)
+
+
+def make_parallel(kind: Literal["jit", "pmap"], batch_size: int, devices: Sequence[jax.Device] | None = None):
+    """The way to run that `kind` names, after checking that the global batch divides by the devices.
+
+    Raises:
+      ValueError: an unknown kind, or a batch that does not divide.
+    """
+    if kind not in ("jit", "pmap"):
+        raise ValueError(f"unknown parallel {kind!r}; it is 'jit' or 'pmap'")
+    parallel = Sharded(devices) if kind == "jit" else Pmapped(devices)
+    if batch_size % parallel.size:
+        lower, n = batch_size // parallel.size * parallel.size, parallel.size
+        nearest = f"{lower} or {lower + n}" if lower else f"{n}"
+        raise ValueError(f"a batch of {batch_size} does not divide by the {n} devices; the nearest that do: {nearest}")
+    return parallel
+
+
+def start_processes(coordinator: str | None, process_count: int | None, process_id: int | None) -> None:
+    """Joins this process to the others of a run on several hosts (`jax.distributed.initialize`).
+
+    With all three None nothing happens. On Slurm, Kubernetes and Cloud TPU, JAX finds missing ones by itself: pass
+    `coordinator="auto"`.
+    """
+    if coordinator is None and process_count is None and process_id is None:
+        return
+    address = None if coordinator == "auto" else coordinator
+    jax.distributed.initialize(address, process_count, process_id)

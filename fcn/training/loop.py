@@ -1,0 +1,181 @@
+"""The training loop: steps, records, evaluations and checkpoints, resumable at any moment."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from jaxtyping import PyTree
+from tqdm import tqdm
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or the gradient became infinite or NaN."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When the loop does what, in steps. The last step is always recorded, evaluated and checkpointed."""
+
+    steps: int
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} is {getattr(self, field.name)}; it must be at least 1")
+
+    def is_due(self, every: int, step: int) -> bool:
+        """Whether something done `every` so many steps is done after `step`."""
+        return step % every == 0 or step == self.steps
+
+    def is_anything_due(self, step: int) -> bool:
+        """Whether the loop does anything but train after `step`."""
+        return any(self.is_due(every, step) for every in (self.log_every, self.eval_every, self.checkpoint_every))
+
+
+class Batches(Protocol):
+    """A checkpointable iterator over batches, as `fcn.data.TrainLoader` is."""
+
+    def __next__(self) -> dict[str, Any]: ...
+    def get_state(self) -> dict: ...
+    def set_state(self, state: dict) -> None: ...
+
+
+def fit(
+    state: PyTree,
+    batches: Batches,
+    *,
+    train_step: Callable,
+    evaluate: Callable[[PyTree], dict[str, float | None]],
+    learning_rate: Callable[[int], float],
+    parallel: Any,
+    checkpoints: Any,
+    records: Any,
+    schedule: Schedule,
+    batch_size: int,
+    elapsed: float = 0.0,
+    show_progress: bool = True,
+) -> PyTree:
+    """Runs `train_step` from `state.step` to `schedule.steps`.
+
+    A checkpoint of step t is written after all records up to t, so that whoever finds it finds those too. Metrics are
+    read one step late, while the device computes the next step.
+
+    Args:
+      state: the state to begin from, as `parallel.put_state` gives it; its buffers are consumed.
+      batches: gives this process's share of each batch; its state is checkpointed with the training state.
+      train_step: `(state, batch) -> (state, metrics)`, compiled by `parallel`.
+      evaluate: state -> the values of an evaluation record (`val/miou` ...).
+      learning_rate: finished steps -> the rate of the next step, for the record.
+      parallel: an `fcn.parallel` way to run.
+      checkpoints: an `fcn.training.checkpoint.Checkpoints`.
+      records: where records go.
+      schedule: when things are done.
+      batch_size: images in a global batch.
+      elapsed: seconds of training before `state`, for the record.
+      show_progress: whether to show a progress bar (only ever on a terminal) or lines.
+
+    Returns:
+      The final state.
+
+    Raises:
+      NonFiniteLossError: naming the step; the checkpoints hold the last good state.
+    """
+    first = int(parallel.read(state.step))
+    started = time.perf_counter()
+    meter = _Meter(batch_size, first)
+    with _Display(schedule.steps, first, show_progress) as display:
+        pending = None  # the metrics of the step before, still on the device
+        for step in range(first + 1, schedule.steps + 1):
+            batch = parallel.put_batch(next(batches))
+            state, metrics = train_step(state, batch)
+            if pending is not None:
+                _read_finite(parallel, pending, step - 1, checkpoints)
+            pending = metrics
+            display.advance()
+            if not schedule.is_anything_due(step):
+                continue
+            values, pending = _read_finite(parallel, metrics, step, checkpoints), None
+            evaluation: dict[str, float | None] = {}
+            if schedule.is_due(schedule.log_every, step):
+                rate = meter.images_per_second(step)
+                timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
+                records.write(step, {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing})
+                display.train(step, values["loss"], rate)
+            with meter.paused():
+                if schedule.is_due(schedule.eval_every, step):
+                    evaluation = evaluate(state)
+                    records.write(step, evaluation)
+                    display.evaluation(step, evaluation)
+                if schedule.is_due(schedule.checkpoint_every, step):
+                    progress = {"batches": batches.get_state(), "seconds": elapsed + time.perf_counter() - started}
+                    checkpoints.save(step, parallel.get_state(state), progress, evaluation)
+    checkpoints.wait()
+    return state
+
+
+def _read_finite(parallel, metrics, step: int, checkpoints) -> dict[str, float]:
+    values = {name: float(value) for name, value in parallel.read(metrics).items()}
+    if all(map(math.isfinite, values.values())):
+        return values
+    checkpoints.wait()
+    what = ", ".join(f"{name} = {value}" for name, value in values.items())
+    last = checkpoints.latest()
+    kept = "no checkpoint was written before" if last is None else f"the last good checkpoint is that of step {last}"
+    raise NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or clip_norm usually helps.")
+
+
+class _Meter:
+    """Images per second since the last reading, without the time spent on other things."""
+
+    def __init__(self, batch_size: int, step: int):
+        self._batch_size, self._step, self._since = batch_size, step, time.perf_counter()
+
+    def images_per_second(self, step: int) -> float:
+        now = time.perf_counter()
+        rate = (step - self._step) * self._batch_size / (now - self._since)
+        self._step, self._since = step, now
+        return rate
+
+    @contextlib.contextmanager
+    def paused(self):
+        begun = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begun
+
+
+class _Display:
+    """A progress bar on a terminal, plain lines elsewhere, nothing if not shown."""
+
+    def __init__(self, steps: int, first: int, show: bool):
+        self._steps, self._show = steps, show
+        self._bar = tqdm(total=steps, initial=first, unit="step", disable=None if show else True, dynamic_ncols=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def advance(self) -> None:
+        self._bar.update()
+
+    def train(self, step: int, loss: float, rate: float) -> None:
+        text = f"loss {loss:.4f}, {rate:.1f} images/s"
+        if self._bar.disable:
+            self._line(step, text)
+        else:
+            self._bar.set_postfix_str(text)
+
+    def evaluation(self, step: int, values: dict[str, float | None]) -> None:
+        shown = [f"{name} {value:.4f}" for name, value in values.items() if value is not None and "/iou/" not in name]
+        self._line(step, ", ".join(shown))
+
+    def _line(self, step: int, text: str) -> None:
+        if self._show:
+            tqdm.write(f"step {step:>{len(str(self._steps))}}/{self._steps}  {text}")

@@ -1,0 +1,69 @@
+"""What a run writes down as it goes: `metrics.jsonl` always, TensorBoard events beside it."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` to `path` in one piece: a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a `metrics.jsonl`; a last line that was cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+class Records:
+    """Appends records to `metrics.jsonl` and, where a folder is given, to TensorBoard.
+
+    Args:
+      path: the `metrics.jsonl` file.
+      last_step: records of later steps, which a killed run wrote after its last checkpoint, are dropped: they will come
+        again.
+      tensorboard: folder of the event files, or None.
+    """
+
+    def __init__(self, path: Path, *, last_step: int, tensorboard: Path | None = None):
+        kept = [record for record in read_records(path) if record["step"] <= last_step]
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        os.replace(temporary, path)
+        self._file = path.open("a")
+        self._board = None
+        if tensorboard is not None:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(tensorboard), purge_step=last_step + 1)
+
+    def write(self, step: int, values: dict[str, float | None]) -> None:
+        """Appends `{"step": step, **values}`; undefined values (None, NaN) are null. It survives a kill."""
+        numbers = {name: None if value is None or math.isnan(value) else value for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in numbers.items():
+                if value is not None:
+                    self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+class Silent:
+    """Writes nothing: the records of every process but the first."""
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

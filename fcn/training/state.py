@@ -1,0 +1,67 @@
+"""What a training step reads and writes: arrays only."""
+
+import hashlib
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int, PyTree
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Everything that changes from step to step; the model and the optimizer are closed over by the step.
+
+    Attributes:
+      step: number of finished steps, int32 scalar.
+      params: the model's `"params"` collection.
+      model_state: all its other collections, such as `"batch_stats"`.
+      opt_state: the optimizer's state.
+      ema: exponential moving average of `params` and `model_state` as one variables dict, or None where it is not kept.
+    """
+
+    step: Int[Array, "*devices"]
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    ema: Any = None
+
+    @property
+    def variables(self) -> dict:
+        """The variables to train: `{"params": ..., "batch_stats": ...}`."""
+        return {"params": self.params, **self.model_state}
+
+    @property
+    def eval_variables(self) -> dict:
+        """The variables to evaluate and use: the moving average where it is kept, else those being trained."""
+        return self.variables if self.ema is None else self.ema
+
+
+def create_state(
+    model: nn.Module, tx: optax.GradientTransformation, key: Array, image_shape: tuple[int, int, int], *, ema: bool = False
+) -> TrainState:
+    """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters.
+
+    One compiled program does all of it; XLA drops the forward pass, which no parameter depends on.
+    """
+
+    def init(key):
+        variables = model.init(key, jnp.zeros((1, *image_shape)))
+        params = variables["params"]
+        model_state = {name: value for name, value in variables.items() if name != "params"}
+        average = jax.tree.map(jnp.array, dict(variables)) if ema else None
+        return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params), average)
+
+    return jax.jit(init)(key)
+
+
+def parameter_digest(params: PyTree) -> str:
+    """SHA-256 over the parameters' bytes, in the sorted order of their paths (`a/b/kernel`)."""
+    digest = hashlib.sha256()
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    for path in sorted(flat):
+        digest.update(np.ascontiguousarray(jax.device_get(flat[path])).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+"""The pure training step and the pure evaluation step; `fcn.parallel` runs them on one device or many."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from fcn.metrics import confusion_matrix
+from fcn.training.state import TrainState
+
+Objective = Callable[[Array, Array], Array]
+"""(logits [B, H, W, K], labels [B, H, W]) -> scalar loss, summed over devices where there are several."""
+
+
+def crop_to(labels: Int[Array, "b h w"], shape: tuple[int, int]) -> Int[Array, "b h2 w2"]:
+    """The central `shape` of `labels`: networks of valid convolutions give logits for the middle of the image only."""
+    top, left = ((full - part) // 2 for full, part in zip(labels.shape[1:], shape))
+    return labels[:, top : top + shape[0], left : left + shape[1]]
+
+
+def make_train_step(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    objective: Objective,
+    prepare: Callable[[dict], tuple[Array, Array]],
+    *,
+    key: Array,
+    aux_weight: float = 0.4,
+    ema_decay: float = 0.0,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """Builds `train_step(state, batch) -> (state, metrics)`.
+
+    Args:
+      model: maps images [B, H, W, C] to logits [B, H, W, K].
+      tx: the optimizer.
+      objective: the loss. Under `axis_name` it sums its numerator and denominator over that axis itself (`fcn.losses` does).
+      prepare: turns a batch of the loader into float images and int labels; augmentation happens here, on the device.
+      key: seed of dropout; step t uses `fold_in(key, t)`.
+      aux_weight: weight of each auxiliary head's loss.
+      ema_decay: decay of the moving average of the variables, which the state must carry if it is above 0.
+      axis_name: the `pmap` axis, or None under `jit`.
+
+    Returns:
+      The step. Its metrics are float32 scalars: `loss` and `grad_norm`, both of the whole batch, before the update.
+    """
+
+    def train_step(state, batch):
+        images, labels = prepare(batch)
+        dropout_key = jax.random.fold_in(key, state.step)
+        if axis_name is not None:
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+
+        def loss_fn(params):
+            logits, updates = model.apply(
+                {"params": params, **state.model_state},
+                images,
+                train=True,
+                mutable=["batch_stats", "aux_logits"],
+                rngs={"dropout": dropout_key},
+            )
+            auxiliary = jax.tree.leaves(updates.pop("aux_logits", {}))
+            target = crop_to(labels, logits.shape[1:3])
+            loss = objective(logits, target) + aux_weight * sum(objective(aux, target) for aux in auxiliary)
+            return loss, {**state.model_state, **updates}
+
+        (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        if axis_name is not None:
+            # The loss is already the global one on every device; the transpose of its psum scales each device's share
+            # by their number, so the mean over devices is the gradient of the global loss.
+            grads = jax.lax.pmean(grads, axis_name)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            # As the average starts from the initial parameters, early decays are shorter (TensorFlow's rule).
+            decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            ema = jax.tree.map(lambda a, b: b + decay * (a - b), ema, {"params": params, **model_state})
+        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, params, model_state, opt_state, ema), metrics
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module,
+    num_classes: int,
+    prepare: Callable[[dict], tuple[Array, Array]],
+    *,
+    ignore_index: int = 255,
+    axis_name: str | None = None,
+) -> Callable[[dict, dict], Int[Array, "k k"]]:
+    """Builds `eval_step(variables, batch) -> confusion matrix`, int32 [K, K], row = label, column = prediction."""
+
+    def eval_step(variables, batch):
+        images, labels = prepare(batch)
+        predictions = jnp.argmax(model.apply(variables, images), axis=-1).astype(jnp.int32)
+        labels = crop_to(labels, predictions.shape[1:3])
+        matrix = confusion_matrix(predictions, labels, num_classes, ignore_index=ignore_index)
+        return matrix if axis_name is None else jax.lax.psum(matrix, axis_name)
+
+    return eval_step
