@@ -1,9 +1,10 @@
 """Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
 
-from fcn.layers.convolution import Conv, ConvTranspose
+from fcn.layers.convolution import Conv
 from fcn.layers.normalisation import BatchNorm, ConvNormRelu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import max_pool
+from fcn.layers.transposed import ConvTranspose
 from fcn.layers.upsampling import (
     LearnedBilinearUpsample,
     bilinear_kernel,

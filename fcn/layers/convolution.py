@@ -1,15 +1,56 @@
-from typing import Any, Callable
+"""Convolutions.
+
+Forward pass and gradient by the input are XLA's own everywhere. The gradient by the kernel is, on a CPU, computed in the form
+that suits the shape (`fcn.layers.kernel_gradient`, with figures); accelerators keep XLA's. Kernels of size 1 are matrix
+products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications (`fcn.layers.depthwise`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from fcn.layers.depthwise import convolve_depthwise
+from fcn.layers.kernel_gradient import im2col_gradient, winograd_gradient
+from fcn.layers.pointwise import convolve_pointwise
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Conv(nn.Module):
+    """A convolution of images, with the parameters of `nn.Conv`.
+
+    Parameters: `kernel` [kh, kw, C / groups, features] and `bias` [features].
+
+    Reverse-mode gradients only: `jax.jvp` and what builds on it raise a TypeError, as the layer has its own reverse rule.
+
+    Attributes:
+        features: channels of the output.
+        kernel_size: (kh, kw), or one number for both.
+        strides: (rows, columns), or one number for both.
+        padding: zeros around the image: "SAME" (the output has ceil(size / stride) rows and columns; where the number of zeros
+            is odd, the last one goes to the bottom and right, as in TensorFlow), "VALID" (none), one number for all sides
+            (PyTorch's meaning) or ((top, bottom), (left, right)).
+        dilation: distance of the kernel's taps, (rows, columns), or one number for both.
+        groups: number of groups that channels of input and output are split into; `groups == C` is depthwise.
+        use_bias: add a bias.
+        dtype: type of the computation; None takes the one that input and parameters promote to.
+        param_dtype: type of the parameters.
+        kernel_init: initialiser of the kernel (He et al., ICCV 2015, equation 10, by default).
+        bias_init: initialiser of the bias.
+    """
+
     features: int
-    kernel_size: tuple[int, int] | int = 3
-    strides: int = 1
-    padding: Any = "SAME"
-    dilation: int = 1
+    kernel_size: int | tuple[int, int] = 3
+    strides: int | tuple[int, int] = 1
+    padding: str | int | Sequence[Sequence[int]] = "SAME"
+    dilation: int | tuple[int, int] = 1
     groups: int = 1
     use_bias: bool = True
     dtype: Any = None
@@ -18,31 +59,130 @@ class Conv(nn.Module):
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x):
-        k = self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size,) * 2
-        conv = nn.Conv(self.features, k, self.strides, self.padding, kernel_dilation=self.dilation, feature_group_count=self.groups, use_bias=self.use_bias, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=self.kernel_init, bias_init=self.bias_init, parent=None)
-        kernel = self.param("kernel", self.kernel_init, (*k, x.shape[-1] // self.groups, self.features), self.param_dtype)
-        p = {"kernel": kernel}
-        if self.use_bias:
-            p["bias"] = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
-        return conv.apply({"params": p}, x)
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """Images [B, H, W, C] to [B, H', W', features].
+
+        Raises:
+            ValueError: the input is no batch of images, the channels do not divide by the groups, or unknown padding.
+        """
+        channels = _check_channels(x.shape, self.features, self.groups)
+        kernel_size, strides, dilation = (pair(v) for v in (self.kernel_size, self.strides, self.dilation))
+        shape = (*kernel_size, channels // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        pads = explicit_padding(self.padding, x.shape[1:3], kernel_size, strides, dilation)
+        y = convolve(x, kernel, strides, pads, dilation, self.groups)
+        return y if bias is None else y + bias
 
 
-class ConvTranspose(nn.Module):
-    features: int
-    kernel_size: int = 2
-    strides: int = 2
-    use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.he_normal()
-    bias_init: Callable = nn.initializers.zeros
+def convolve(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw i o"],
+    strides: tuple[int, int],
+    pads: Pads,
+    dilation: tuple[int, int],
+    groups: int,
+) -> Float[Array, "b h2 w2 o"]:
+    """A convolution with explicit padding, in the form that suits its shape."""
+    if kernel.shape[:2] == (1, 1) and groups == 1:
+        if pads != ((0, 0), (0, 0)):
+            x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        return convolve_pointwise(x[:, :: strides[0], :: strides[1]], kernel)
+    if groups == x.shape[-1] > 1:
+        return convolve_depthwise(x, kernel, strides, pads, dilation)
+    if groups > 1:
+        return native_convolution(x, kernel, strides, pads, dilation, groups)
+    return _convolve_dense(x, kernel, strides, pads, dilation)
 
-    @nn.compact
-    def __call__(self, x):
-        n, h, w, c = x.shape
-        kernel = self.param("kernel", self.kernel_init, (2, 2, c, self.features), self.param_dtype)
-        b = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
-        y = x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, -1)
-        y = y.reshape(n, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, -1)
-        return y + b
+
+def native_convolution(x, kernel, strides, pads, dilation, groups=1):
+    """XLA's convolution, images [B, H, W, C] with a kernel [kh, kw, C / groups, O]."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        pads,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve_dense(x, kernel, strides, pads, dilation):
+    return native_convolution(x, kernel, strides, pads, dilation)
+
+
+def _dense_forward(x, kernel, strides, pads, dilation):
+    return native_convolution(x, kernel, strides, pads, dilation), (x, kernel)
+
+
+def _dense_backward(strides, pads, dilation, residuals, dy):
+    x, kernel = residuals
+    (dx,) = jax.linear_transpose(lambda x: native_convolution(x, kernel, strides, pads, dilation), x)(dy)
+
+    def native(x, dy):
+        return jax.linear_transpose(lambda kernel: native_convolution(x, kernel, strides, pads, dilation), kernel)(dy)[0]
+
+    form = cpu_gradient_form(x.shape[-1], dy.shape, kernel.shape[:2], strides, dilation)
+    if form == "native":
+        return dx, native(x, dy)
+
+    def products(x, dy):
+        padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        if form == "winograd":
+            return winograd_gradient(padded, dy)
+        return im2col_gradient(padded, dy, kernel.shape[:2], strides, dilation)
+
+    return dx, lax.platform_dependent(x, dy, cpu=products, default=native)
+
+
+_convolve_dense.defvjp(_dense_forward, _dense_backward)
+
+
+def cpu_gradient_form(
+    channels: int,
+    output_shape: tuple[int, ...],
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
+) -> str:
+    """Which kernel gradient is fast on a CPU: "native", "winograd" or "im2col" (measured; see `kernel_gradient`)."""
+    batch, height, width, features = output_shape
+    if features <= 16:
+        return "native"
+    plain = kernel_size == (3, 3) and strides == dilation == (1, 1)
+    if plain and channels * features >= 32 * 32 and min(height, width) >= 12:
+        return "winograd"
+    return "im2col" if batch * height * width * features >= 2**21 else "native"
+
+
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """(rows, columns) of a setting that may be one number for both."""
+    rows, columns = (value, value) if isinstance(value, int) else value
+    return int(rows), int(columns)
+
+
+def explicit_padding(padding, size, kernel_size, strides, dilation) -> Pads:
+    """((top, bottom), (left, right)) of any way to give the padding.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"unknown padding {padding!r}; give 'SAME', 'VALID', a number or ((top, bottom), (left, right))")
+        windows = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation)]
+        padding = lax.padtype_to_pads(size, windows, strides, padding)
+    elif isinstance(padding, int):
+        padding = ((padding, padding),) * 2
+    return tuple((int(before), int(after)) for before, after in padding)
+
+
+def _check_channels(shape, features, groups):
+    if len(shape) != 4:
+        raise ValueError(f"a convolution takes images [B, H, W, C], not an array of shape {tuple(shape)}")
+    if shape[-1] % groups or features % groups:
+        raise ValueError(f"groups={groups} must divide the channels of input ({shape[-1]}) and output ({features})")
+    return shape[-1]

@@ -1,11 +1,32 @@
+"""Pointwise convolution: a kernel of size 1.
+
+It is written as a matrix product, which it is: XLA:CPU's convolution with a 1x1 kernel reaches 29 / 25 / 2.4 GF/s (forward,
+gradient by input, by kernel; 64 to 21 channels at 256x256), the product 95 / 72 / 45.
+"""
+
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 
 class PointwiseConv(nn.Module):
+    """A linear map of the channels, the same at every position: a convolution of kernel size 1, for any number of spatial axes.
+
+    Parameters: `kernel` [1, ..., 1, C, features], one 1 for each spatial axis as in `nn.Conv`, and `bias` [features].
+
+    Attributes:
+        features: channels of the output.
+        use_bias: add a bias.
+        dtype: type of the computation; None takes the one that input and parameters promote to.
+        param_dtype: type of the parameters.
+        kernel_init: initialiser of the kernel.
+        bias_init: initialiser of the bias.
+    """
+
     features: int
     use_bias: bool = True
     dtype: Any = None
@@ -14,9 +35,24 @@ class PointwiseConv(nn.Module):
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x):
-        kernel = self.param("kernel", self.kernel_init, (1,) * (x.ndim - 2) + (x.shape[-1], self.features), self.param_dtype)
+    def __call__(self, x: Float[Array | np.ndarray, "b *space c"]) -> Float[Array, "b *space o"]:
+        """[B, L, C], [B, H, W, C] or [B, D, H, W, C] ([B, C] too) to the same with `features` channels.
+
+        Raises:
+            ValueError: the input has no batch axis.
+        """
+        if x.ndim < 2:
+            raise ValueError(f"a pointwise convolution takes [B, ..., C], not an array of shape {tuple(x.shape)}")
+        shape = (1,) * (x.ndim - 2) + (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = (x.reshape(-1, x.shape[-1]) @ kernel.reshape(x.shape[-1], -1)).reshape(*x.shape[:-1], -1)
+        y = convolve_pointwise(x, kernel)
         return y if bias is None else y + bias
+
+
+def convolve_pointwise(x: Float[Array, "b *space c"], kernel: Float[Array, "*ones c o"]) -> Float[Array, "b *space o"]:
+    """The product of [positions, C] and [C, O]; `kernel` may have axes of length 1 in front."""
+    channels, features = kernel.shape[-2:]
+    positions = x.reshape(-1, channels) if x.size else jnp.zeros((0, channels), x.dtype)
+    return (positions @ kernel.reshape(channels, features)).reshape(*x.shape[:-1], features)
