@@ -16,17 +16,17 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Float, Integer, Real
 
 from fcn.errors import unknown
 
 
 def cross_entropy(
     logits: Float[Array | np.ndarray, "*pixels k"],
-    labels: Int[Array | np.ndarray, "*pixels"],
+    labels: Integer[Array | np.ndarray, "*pixels"],
     *,
     ignore_index: int = 255,
-    class_weights: Real[Array | np.ndarray, " k"] | Sequence[float] | None = None,
+    class_weights: Real[Array | np.ndarray, " k"] | Sequence[int | float] | None = None,
     pixel_weights: Real[Array | np.ndarray, "*pixels"] | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     label_smoothing: float = 0.0,
@@ -45,7 +45,7 @@ def cross_entropy(
         class_weights: [K], not negative; see `enet_weights` and `median_frequency_weights`.
         pixel_weights: [B, H, W], not negative, such as the border weights of U-Net (section 3 of its paper).
         reduction: "mean" divides the weighted sum by the sum of the weights (as PyTorch does); "sum" does not divide: the
-            unnormalised loss of Long, Shelhamer, Darrell (CVPR 2015, section 4.3), whose scale grows with the number of pixels.
+            unnormalised loss of Long, Shelhamer, Darrell (CVPR 2015), whose scale grows with the number of pixels.
         label_smoothing: in 0..1; the target is 1 - s for the label plus s / K for every class (Szegedy et al., "Rethinking the
             Inception Architecture", CVPR 2016, section 7). With class weights, class c's part of the target is weighted by
             `class_weights[c]` and the divisor stays that of the labels, as in PyTorch.
@@ -64,35 +64,32 @@ def cross_entropy(
         raise ValueError(f"label_smoothing is a share of the target in 0..1, not {label_smoothing}")
     if pixel_weights is not None and pixel_weights.shape != labels.shape:
         raise ValueError(f"pixel_weights {pixel_weights.shape} must have the shape of the labels {labels.shape}")
-    classes = logits.shape[-1]
-    labels = jnp.asarray(labels)
-    chosen = labels[..., None] == jnp.arange(classes)
-    logp = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32))
-    weights = jnp.ones(classes) if class_weights is None else jnp.asarray(class_weights, jnp.float32)
+    x, chosen, valid = _prepare(logits, labels, ignore_index)
 
-    def pick(values):  # values[..., label]; a comparison is faster than a gather, and differentiates to a comparison
+    def pick(values):  # values[..., label]; as fast as a gather, and its gradient needs no scatter
         return jnp.sum(jnp.where(chosen, values, 0.0), axis=-1)
 
-    loss = -pick(weights * logp)
+    pixel_weights = valid if pixel_weights is None else valid * jnp.asarray(pixel_weights, jnp.float32)
+    weight = pixel_weights if class_weights is None else pixel_weights * pick(jnp.asarray(class_weights, jnp.float32))
+    normaliser = jnp.log(jnp.sum(jnp.exp(x), axis=-1))
+    loss = weight * (normaliser - pick(x))
     if label_smoothing:
-        uniform = -jnp.mean(weights * logp, axis=-1)
-        loss = (1 - label_smoothing) * loss + label_smoothing * uniform
-    mask = _valid(labels, classes, ignore_index).astype(jnp.float32)
-    if pixel_weights is not None:
-        mask = mask * jnp.asarray(pixel_weights, jnp.float32)
-    total = _sum_over(jnp.sum(mask * loss), axis_name)
+        every_class = normaliser[..., None] - x
+        if class_weights is not None:
+            every_class = every_class * jnp.asarray(class_weights, jnp.float32)
+        loss = (1 - label_smoothing) * loss + label_smoothing * pixel_weights * jnp.mean(every_class, axis=-1)
+    total = _sum_over(jnp.sum(loss), axis_name)
     if reduction == "sum":
         return total
-    weight = _sum_over(jnp.sum(mask * pick(weights)), axis_name)
-    return total / jnp.where(weight == 0, 1.0, weight)
+    return _divide(total, _sum_over(jnp.sum(weight), axis_name))
 
 
 def dice_loss(
     logits: Float[Array | np.ndarray, "*pixels k"],
-    labels: Int[Array | np.ndarray, "*pixels"],
+    labels: Integer[Array | np.ndarray, "*pixels"],
     *,
     ignore_index: int = 255,
-    class_weights: Real[Array | np.ndarray, " k"] | Sequence[float] | None = None,
+    class_weights: Real[Array | np.ndarray, " k"] | Sequence[int | float] | None = None,
     smooth: float = 0.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
@@ -102,7 +99,7 @@ def dice_loss(
     The mean is over the classes that occur in the labels of the batch: for an absent class the quotient is 0 however small the
     prediction, so it teaches nothing, and pixels given to it are missing from the other classes anyway. A batch without any
     label has the loss 0. After Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, section 3, which squares the terms of the
-    denominator; here they are not squared (as in Drozdzal et al., "The Importance of Skip Connections", 2016, section 2).
+    denominator; here they are not squared (as in Drozdzal et al., "The Importance of Skip Connections in Biomedical Image Segmentation", 2016).
 
     Args:
         logits: [B, H, W, K] scores (any number of leading axes), float32 or bfloat16; K >= 2.
@@ -119,25 +116,21 @@ def dice_loss(
         ValueError: for one class, shapes that do not match, or labels that are not integers.
     """
     _check(logits, labels, class_weights)
-    classes = logits.shape[-1]
-    labels = jnp.asarray(labels)
-    valid = _valid(labels, classes, ignore_index)[..., None]
-    target = valid & (labels[..., None] == jnp.arange(classes))
-    p = jax.nn.softmax(jnp.asarray(logits, jnp.float32))
-    pixels = tuple(range(labels.ndim))
-    overlap = _sum_over(jnp.sum(jnp.where(target, p, 0.0), pixels), axis_name)
-    predicted = _sum_over(jnp.sum(jnp.where(valid, p, 0.0), pixels), axis_name)
-    labelled = _sum_over(jnp.sum(target, pixels, dtype=jnp.float32), axis_name)
+    x, chosen, valid = _prepare(logits, labels, ignore_index)
+    e = jnp.exp(x)
+    p = e * (valid / jnp.sum(e, axis=-1))[..., None]
+    pixels = tuple(range(valid.ndim))
+    overlap = _sum_over(jnp.sum(jnp.where(chosen, p, 0.0), pixels), axis_name)
+    predicted = _sum_over(jnp.sum(p, pixels), axis_name)
+    labelled = _sum_over(jnp.sum(chosen & (valid > 0)[..., None], pixels, dtype=jnp.float32), axis_name)
+    dice = _divide(2 * overlap + smooth, predicted + labelled + smooth)
 
-    present = labelled > 0
-    dice = (2 * overlap + smooth) / jnp.where(present, predicted + labelled + smooth, 1.0)
-    weights = jnp.ones(classes) if class_weights is None else jnp.asarray(class_weights, jnp.float32)
-    weights = jnp.where(present, weights, 0.0)
-    weight = jnp.sum(weights)
-    return jnp.sum(weights * (1 - dice)) / jnp.where(weight == 0, 1.0, weight)
+    weights = jnp.asarray(1.0 if class_weights is None else class_weights, jnp.float32)
+    weights = jnp.where(labelled > 0, weights, 0.0)
+    return _divide(jnp.sum(weights * (1 - dice)), jnp.sum(weights))
 
 
-def class_counts(labels: Iterable[np.ndarray], num_classes: int, *, ignore_index: int = 255) -> Int[np.ndarray, "n k"]:
+def class_counts(labels: Iterable[np.ndarray], num_classes: int, *, ignore_index: int = 255) -> Integer[np.ndarray, "n k"]:
     """Pixels of each class in each label, on the host: `class_counts((s["label"] for s in source), 11)`.
 
     Args:
@@ -164,7 +157,7 @@ def class_counts(labels: Iterable[np.ndarray], num_classes: int, *, ignore_index
     return np.array(rows, np.int64).reshape(-1, num_classes)
 
 
-def enet_weights(counts: Int[np.ndarray, "*n k"], *, c: float = 1.02) -> Float[np.ndarray, " k"]:
+def enet_weights(counts: Integer[np.ndarray, "*n k"], *, c: float = 1.02) -> Float[np.ndarray, " k"]:
     """Class weights 1 / ln(c + p) from the share p of each class (Paszke et al., "ENet", 2016, section 5.2).
 
     With c = 1.02 they lie between 1.42 (every pixel) and 50.5 (no pixel).
@@ -182,8 +175,8 @@ def enet_weights(counts: Int[np.ndarray, "*n k"], *, c: float = 1.02) -> Float[n
     return (1 / np.log(c + counts.sum(0) / counts.sum())).astype(np.float32)
 
 
-def median_frequency_weights(counts: Int[np.ndarray, "*n k"]) -> Float[np.ndarray, " k"]:
-    """Class weights median(f) / f (Eigen, Fergus, "Predicting Depth, Surface Normals and Semantic Labels", ICCV 2015, 6.3.2).
+def median_frequency_weights(counts: Integer[np.ndarray, "*n k"]) -> Float[np.ndarray, " k"]:
+    """Class weights median(f) / f (Eigen, Fergus, "Predicting Depth, Surface Normals and Semantic Labels", ICCV 2015).
 
     f of a class is its number of pixels divided by the number of pixels of the images in which it occurs.
 
@@ -215,12 +208,22 @@ def _check(logits, labels, class_weights) -> None:
         raise ValueError(f"class_weights of shape {np.shape(class_weights)} must have one weight for each of {classes} classes")
 
 
-def _valid(labels, classes: int, ignore_index: int):
-    return (labels != ignore_index) & (labels >= 0) & (labels < classes)
+def _prepare(logits, labels, ignore_index: int):
+    """The logits in float32 with maximum 0, the one-hot labels (bool) and which pixels count (float32)."""
+    x, labels = jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
+    x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    chosen = labels[..., None] == jnp.arange(x.shape[-1])
+    valid = (labels != ignore_index) & (labels >= 0) & (labels < x.shape[-1])
+    return x, chosen, valid.astype(jnp.float32)
 
 
 def _sum_over(value, axis_name: str | None):
     return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+
+def _divide(numerator, denominator):
+    """The quotient; where the denominator is 0, the numerator (which is 0 too, and has a finite gradient)."""
+    return numerator / jnp.where(denominator == 0, 1.0, denominator)
 
 
 def _per_image(counts) -> np.ndarray:

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int32, Integer
 
 
 def confusion_matrix(
-    predictions: Int[Array | np.ndarray, "*pixels"],
-    labels: Int[Array | np.ndarray, "*pixels"],
+    predictions: Integer[Array | np.ndarray, "*pixels"],
+    labels: Integer[Array | np.ndarray, "*pixels"],
     num_classes: int,
     *,
     ignore_index: int = 255,
-) -> Int[Array, "{num_classes} {num_classes}"]:
+) -> Int32[Array, "{num_classes} {num_classes}"]:
     """Counts pixels by label (row) and prediction (column); integers throughout, so that every count is exact.
 
     Args:
@@ -85,7 +85,7 @@ class SegmentationMetrics:
         return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def segmentation_metrics(matrix: Int[np.ndarray, "k k"]) -> SegmentationMetrics:
+def segmentation_metrics(matrix: Integer[np.ndarray, "k k"]) -> SegmentationMetrics:
     """Evaluates a confusion matrix (row = label, column = prediction) on the host, in float64.
 
     Args:
