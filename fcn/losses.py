@@ -99,7 +99,8 @@ def dice_loss(
     The mean is over the classes that occur in the labels of the batch: for an absent class the quotient is 0 however small the
     prediction, so it teaches nothing, and pixels given to it are missing from the other classes anyway. A batch without any
     label has the loss 0. After Milletari, Navab, Ahmadi, "V-Net", 3DV 2016, section 3, which squares the terms of the
-    denominator; here they are not squared (as in Drozdzal et al., "The Importance of Skip Connections in Biomedical Image Segmentation", 2016).
+    denominator; here they are not squared (as in Drozdzal et al., "The Importance of Skip Connections in Biomedical Image
+    Segmentation", 2016).
 
     Args:
         logits: [B, H, W, K] scores (any number of leading axes), float32 or bfloat16; K >= 2.
