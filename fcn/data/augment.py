@@ -57,7 +57,7 @@ def augment(
     config: AugmentConfig,
     *,
     ignore_index: int = 255,
-    fill: Float[Array | np.ndarray, "#c"] | float = 127.5,
+    fill: Float[Array | np.ndarray, "..."] | float = 127.5,
 ) -> tuple[Float[Array, "h2 w2 c"], Int[Array, "h2 w2"]]:
     """Change one sample at random.
 
@@ -67,7 +67,7 @@ def augment(
         label: class numbers.
         config: which changes.
         ignore_index: label of the pixels that the crop takes from outside the image.
-        fill: value of these pixels in the image, 0..255.
+        fill: value of these pixels in the image, 0..255; one, or one a channel.
 
     Returns:
         The image (float32, 0..255) and the label, of size `config.crop` where that is set.

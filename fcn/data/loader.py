@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Int
 
 from fcn.data.images import resize_image, resize_label
 from fcn.data.source import Sample, Source, position
@@ -53,11 +54,11 @@ class Prepared:
             )
         return {"image": image, "label": label, "name": sample["name"]}
 
-    def batch(self, indices: np.ndarray, epochs: np.ndarray) -> Batch:
+    def batch(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"]) -> Batch:
         """The samples `indices` as arrays; index -1 gives an image of zeros whose label is ignored everywhere."""
         images = np.zeros((len(indices), *self.shape), np.uint8)
         labels = np.full((len(indices), *self.shape[:2]), self.source.ignore_index, np.int32)
-        for row, index in enumerate(indices):
+        for row, index in enumerate(indices.tolist()):
             if index >= 0:
                 sample = self[index]
                 images[row], labels[row] = sample["image"], sample["label"]
@@ -144,7 +145,7 @@ def eval_batches(
     samples = prepared(source, size, cache=False)
     for start in range(0, len(samples), batch_size):
         indices = np.arange(start, start + batch_size)[part]
-        yield samples.batch(np.where(indices < len(samples), indices, -1), np.zeros(len(indices)))
+        yield samples.batch(np.where(indices < len(samples), indices, -1), np.zeros(len(indices), int))
 
 
 def prepared(source: Source, size: tuple[int, int] | None, cache: bool) -> Prepared:

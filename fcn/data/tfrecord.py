@@ -5,11 +5,11 @@ A record is its length (8 bytes, little-endian), a checksum of that (4), the dat
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-class TFRecords:
+class TFRecords(Sequence):
     """A sequence of the raw records in some TFRecord files.
 
     Args:
