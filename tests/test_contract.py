@@ -12,11 +12,11 @@ from variables import random_variables, shapes_of
 import fcn
 from fcn.models.unet2015 import output_size
 
-NARROW_VGG = {"encoder": "vgg11_bn", "width_multiplier": 1 / 32, "fc_features": 8}
+NARROW = {"width_multiplier": 1 / 32, "fc_features": 8}
 SMALL = {
-    "fcn32s": NARROW_VGG,
-    "fcn16s": NARROW_VGG,
-    "fcn8s": NARROW_VGG,
+    "fcn32s": {**NARROW, "encoder": "vgg11"},
+    "fcn16s": {**NARROW, "encoder": "vgg11", "input_padding": None},
+    "fcn8s": {**NARROW, "encoder": "vgg11_bn"},
     "unet": {"base_features": 4, "depth": 3, "dropout_rate": 0.5},
     "unet2015": {"base_features": 4, "depth": 2},
 }

@@ -26,7 +26,7 @@ class _Map(NamedTuple):
 
 
 class _FCN(nn.Module):
-    """What the three networks share.
+    """What FCN-32s, FCN-16s and FCN-8s share: their fields, and the parts they are made of.
 
     Attributes:
         num_classes: channels of the logits.
@@ -107,7 +107,7 @@ class _FCN(nn.Module):
 
 
 class FCN32s(_FCN):
-    """FCN-32s: the scores of fc7, upsampled 32 times."""
+    """FCN-32s: the scores of fc7, upsampled by 32. Fields: see `_FCN`."""
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -118,7 +118,7 @@ class FCN32s(_FCN):
 
 
 class FCN16s(_FCN):
-    """FCN-16s: the scores of fc7 upsampled twice, plus those of pool4, upsampled 16 times."""
+    """FCN-16s: the scores of fc7 upsampled by 2, plus those of pool4, upsampled by 16. Fields: see `_FCN`."""
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -132,7 +132,7 @@ class FCN16s(_FCN):
 class FCN8s(_FCN):
     """FCN-8s: as FCN-16s, with the scores of pool3 added before the last upsampling, by 8.
 
-    Attributes:
+    Attributes (more in `_FCN`):
         at_once: scale pool4 by 0.01 and pool3 by 0.0001 before they are scored, as the authors' net does that is trained in one
             stage instead of being built from FCN-16s.
     """
