@@ -1,7 +1,6 @@
 """From a configuration to objects: data, model, optimizer and steps."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,6 @@ from experiments.config import DataConfig, LossConfig, TrainConfig
 from experiments.run_folder import RunFolder
 from fcn import losses
 from fcn.data import Prepared, augment_batch, check_source, eval_batches, normalise, open_source
-from fcn.metrics import segmentation_metrics
 from fcn.parallel import make_parallel
 from fcn.training import TrainState, create_state, make_eval_step, make_optimizer, make_train_step
 
@@ -121,31 +119,46 @@ class Experiment:
         )
         return self.parallel.train_step(step)
 
-    @functools.cached_property
-    def _eval_step(self) -> Callable:
-        def prepare(batch):
-            return normalise(batch["image"], *self.statistics), batch["label"]
-
-        step = make_eval_step(self.model, len(self.val.classes), prepare, axis_name=self.parallel.axis_name)
-        return self.parallel.eval_step(step)
-
-    def confusion(self, variables: Any) -> np.ndarray:
-        """Confusion matrix, int64 [K, K], of `variables` (on the devices) over the validation split: every pixel once."""
-        size = len(self.val.classes)
-        total = np.zeros((size, size), np.int64)
-        hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        for batch in eval_batches(self.val, self.config.batch_size, **hosts):
-            total += self.parallel.read(self._eval_step(variables, self.parallel.put_batch(batch)))
-        return total
-
-    def evaluate(self, state: Any) -> dict[str, float | None]:
-        """The values of an evaluation record."""
-        metrics = segmentation_metrics(self.confusion(state.eval_variables))
-        return metrics.scalars(self.val.classes, "val/")
+    def evaluator(self) -> Callable[[Any], np.ndarray]:
+        """variables on the devices -> confusion matrix of the validation split."""
+        return make_evaluator(self.model, self.statistics, self.val, self.config.batch_size, self.parallel)
 
 
-def restore(folder: RunFolder, which: str = "last") -> tuple[TrainConfig, dict, int, nn.Module, dict]:
-    """A run's configuration, facts about its data, step, model, and the variables to use, on the first device.
+def make_evaluator(
+    model: nn.Module, channel_statistics: tuple, source: Prepared, batch_size: int, parallel: Any
+) -> Callable[[Any], np.ndarray]:
+    """Builds `confusion(variables) -> int64 [K, K]` over every pixel of `source`, each counted once."""
+    classes = len(source.classes)
+
+    def prepare(batch):
+        return normalise(batch["image"], *channel_statistics), batch["label"]
+
+    step = parallel.eval_step(make_eval_step(model, classes, prepare, axis_name=parallel.axis_name))
+    hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+    def confusion(variables):
+        batches = eval_batches(source, batch_size, **hosts)
+        counts = (parallel.read(step(variables, parallel.put_batch(batch))) for batch in batches)
+        return sum(counts, np.zeros((classes, classes), np.int64))
+
+    return confusion
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a run folder gives to those who use its network."""
+
+    config: TrainConfig
+    step: int
+    model: nn.Module
+    variables: dict
+    classes: list[str]
+    palette: list[list[int]]
+    image_shape: tuple[int, int, int]
+
+
+def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
+    """Reads a run's configuration and the variables of its last or best checkpoint, onto the first device.
 
     Raises:
       FileNotFoundError: there is no run, or it has no checkpoint yet.
@@ -153,14 +166,17 @@ def restore(folder: RunFolder, which: str = "last") -> tuple[TrainConfig, dict, 
     from fcn.training.checkpoint import Checkpoints
 
     config, facts = folder.read_config(), folder.read_facts()
+    facts["image_shape"] = tuple(facts["image_shape"])
+    if not folder.checkpoints.is_dir():
+        raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     checkpoints = Checkpoints(folder.checkpoints)
     step = checkpoints.best() if which == "best" else checkpoints.latest()
     if step is None:
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     model = make_model(config, len(facts["classes"]))
-    template = jax.eval_shape(lambda: init_state(config, model, tuple(facts["image_shape"])))
+    template = jax.eval_shape(lambda: init_state(config, model, facts["image_shape"]))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
     state, _ = checkpoints.restore(step, template)
     checkpoints.close()
-    return config, facts, step, model, state.eval_variables
+    return TrainedRun(config, step, model, state.eval_variables, **facts)

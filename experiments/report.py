@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.build import Experiment
-from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
+from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder, save_picture
 from fcn.inference import make_predictor
 from fcn.metrics import segmentation_metrics
 from fcn.training import parameter_digest

@@ -2,10 +2,14 @@
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from experiments.config import TrainConfig, differences, from_json, to_json
 from fcn.data import Prepared
@@ -135,3 +139,10 @@ class RunFolder:
 
 PANELS, CURVES, CONFUSION = "validation.png", "curves.png", "confusion.png"
 PICTURES = (PANELS, CURVES, CONFUSION)
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Writes uint8 pixels [H, W] or [H, W, 3] as PNG in one piece: a kill leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(pixels).save(temporary, format="PNG", optimize=True)
+    os.replace(temporary, path)

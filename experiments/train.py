@@ -54,6 +54,7 @@ def train(config, folder) -> None:
     from experiments.build import Experiment, load_data
     from experiments.report import write_report
     from fcn.data import TrainLoader
+    from fcn.metrics import segmentation_metrics
     from fcn.training import Schedule, fit, make_schedule
     from fcn.training.checkpoint import Checkpoints
     from fcn.training.records import Records, Silent
@@ -80,13 +81,19 @@ def train(config, folder) -> None:
         batches.set_state(progress["batches"])
         seconds = progress["seconds"]
         print(f"continuing {folder.path} from step {step}")
+    confusion = experiment.evaluator()
+
+    def evaluate(state):
+        metrics = segmentation_metrics(confusion(state.eval_variables))
+        return metrics.scalars(experiment.val.classes, "val/")
+
     records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
     started = time.perf_counter()
     state = fit(
         experiment.parallel.put_state(state),
         batches,
         train_step=experiment.train_step(),
-        evaluate=experiment.evaluate,
+        evaluate=evaluate,
         learning_rate=make_schedule(config.optim, config.steps),
         parallel=experiment.parallel,
         checkpoints=checkpoints,
@@ -99,7 +106,7 @@ def train(config, folder) -> None:
     seconds += time.perf_counter() - started
     checkpoints.close()
     records.close()
-    matrix = experiment.confusion(state.eval_variables)
+    matrix = confusion(state.eval_variables)
     if first_process:
         write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds)
 

@@ -1,0 +1,66 @@
+"""Evaluate a run: `python -m experiments.evaluate RUN [--split val]`.
+
+Prints a table of the metrics of one split, from one confusion matrix over all its pixels.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments import command
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Metrics of a trained network on one split of its data."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run folder."""
+    split: str | None = None
+    """The split (default: the run's validation split)."""
+    root: str | None = None
+    """Where the data lie now (default: where they lay in training)."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint: the last, or the one with the best validation mIoU."""
+    batch_size: int | None = None
+    """Images at a time (default: the run's)."""
+    json: bool = False
+    """Print one JSON object instead of the table."""
+
+
+def main(args: Sequence[str]) -> None:
+    options = tyro.cli(EvaluateConfig, prog="python -m experiments.evaluate", description=__doc__, args=list(args))
+    command.cache_compilations()
+    import jax
+
+    from experiments.build import load_data, make_evaluator, restore, statistics
+    from experiments.run_folder import RunFolder
+    from fcn.metrics import format_table, segmentation_metrics
+    from fcn.parallel import Sharded
+
+    run = restore(RunFolder(options.run), options.checkpoint)
+    data = dataclasses.replace(run.config.data, root=options.root or run.config.data.root)
+    source = load_data(data, options.split or data.val)
+    if list(source.classes) != run.classes:
+        raise ValueError(f"the run knows the classes {run.classes}, the data have {list(source.classes)}")
+    batch_size = options.batch_size or run.config.batch_size
+    parallel = Sharded(jax.local_devices()[:1])
+    confusion = make_evaluator(run.model, statistics(source.shape[2]), source, batch_size, parallel)
+    matrix = confusion(parallel.put_state(run.variables))
+    metrics = segmentation_metrics(matrix)
+    if options.json:
+        print(json.dumps({"step": run.step, **metrics.scalars(source.classes, "val/")}))
+    else:
+        print(
+            f"{options.run}, step {run.step}, {len(source)} images of {source.name}\n\n{format_table(metrics, source.classes)}"
+        )
+
+
+if __name__ == "__main__":
+    command.keep_memory()
+    command.run(lambda: main(sys.argv[1:]))
