@@ -13,6 +13,7 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
 
     Checked: that images and labels can be read to the end, agree in size, are all of one size (unless a `size` is given to
     which they will be brought) and of one number of channels, and that label values are class numbers or the ignore index.
+    Sets that this package made itself (`source.checked`) are passed over.
 
     Args:
         source: any source.
@@ -22,8 +23,10 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
     Raises:
         ValueError: a sample is wrong; the message begins with its name.
     """
-    step = max(1, len(source) / (samples or len(source)))
-    indices = [int(i * step) for i in range(int(len(source) / step))]
+    if getattr(source, "checked", False):
+        return
+    count = min(samples or len(source), len(source))
+    indices = np.linspace(0, len(source) - 1, count).astype(int).tolist()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(lambda index: _facts(source, index), indices))
     for facts in found:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fcn.data.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label, verify_image
-from fcn.data.source import IGNORE, Sample, default_palette, position
+from fcn.data.source import IGNORE, Sample, default_palette, illegal_values, position
 
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
@@ -57,10 +57,11 @@ class FolderSource:
         return {"image": image, "label": self._label(index), "name": self.names[index]}
 
     def _label(self, index: int) -> np.ndarray:
-        label = read_label(self.labels[index])
-        if label.min() < 0 or label.max() >= len(self._table) or self._table[label].min() < 0:
-            raise ValueError(f"{self.labels[index]}: {_bad_values(label, self._table, self.root)}")
-        return self._table[label]
+        stored = read_label(self.labels[index])
+        bad = illegal_values(stored, self._table)
+        if bad:
+            raise ValueError(f"{self.labels[index]}: {_bad_values(bad, self._table, self.root)}")
+        return self._table[stored]
 
     def verify(self, index: int) -> dict:
         """What `check_source` needs, with the image read at reduced resolution."""
@@ -174,9 +175,7 @@ def _count_classes(labels: dict[str, Path]) -> list[tuple[int, str, None]]:
     return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE) + 1)]
 
 
-def _bad_values(label: np.ndarray, table: np.ndarray, root: Path) -> str:
-    values = np.unique(label)
-    bad = [int(v) for v in values if not 0 <= v < len(table) or table[v] < 0]
+def _bad_values(bad: list[int], table: np.ndarray, root: Path) -> str:
     allowed = [int(v) for v in np.flatnonzero(table >= 0)]
     shown = f"{allowed[0]}..{allowed[-2]} and {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
     return f"label value {', '.join(map(str, bad[:5]))} is no class id of {root / 'classes.csv'} (allowed: {shown})"

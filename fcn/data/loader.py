@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn.data.images import resize_image, resize_label
-from fcn.data.source import Sample, Source, position
+from fcn.data.source import Sample, Source, position, verify
 
 CACHE_BYTES = 2 << 30
 Batch = dict[str, np.ndarray]
@@ -53,6 +53,10 @@ class Prepared:
                 f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
             )
         return {"image": image, "label": label, "name": sample["name"]}
+
+    def verify(self, index: int) -> dict:
+        """What `check_source` needs: of the sample as it was, before the resize."""
+        return verify(self.source, index)
 
     def batch(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"]) -> Batch:
         """The samples `indices` as arrays; index -1 gives an image of zeros whose label is ignored everywhere."""

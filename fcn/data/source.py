@@ -79,7 +79,7 @@ class Subset:
             raise ValueError(f"split {split!r} is empty: {source.name} has {len(source)} samples there")
         self.source, self.start, self.stop = source, start, stop
         self.name, self.classes, self.palette = source.name, source.classes, source.palette
-        self.ignore_index = source.ignore_index
+        self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -105,6 +105,14 @@ def position(index: int, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"index {index} of a source of {length} samples")
     return int(index) % length
+
+
+def illegal_values(stored: Int[np.ndarray, "h w"], table: Int[np.ndarray, " n"]) -> list[int]:
+    """The values of a mask to which `table`, from stored value to class number, gives none (-1, or nothing at all)."""
+    low, high = int(stored.min()), int(stored.max())
+    if low >= 0 and high < len(table) and table[stored].min() >= 0:
+        return []
+    return [int(v) for v in np.unique(stored) if not 0 <= v < len(table) or table[v] < 0]
 
 
 def parse_split(split: str) -> tuple[str, tuple[str, str] | None]:

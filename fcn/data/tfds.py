@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fcn.data.images import read_image, read_label
-from fcn.data.source import IGNORE, Sample, default_palette, position
+from fcn.data.source import IGNORE, Sample, default_palette, illegal_values, position
 from fcn.data.tfrecord import TFRecords
 from fcn.errors import unknown
 
@@ -68,6 +68,7 @@ class TfdsSource:
     """
 
     ignore_index = IGNORE
+    checked = False
 
     def __init__(self, folder: str | Path, split: str, *, channels: int | None = None, layout: Layout | None = None):
         builder = tfds.builder_from_directory(str(folder))
@@ -98,12 +99,11 @@ class TfdsSource:
         return f"{self.name}, {self.split} sample {index}" + (f" ({given.decode()})" if given else "")
 
     def _label(self, data: bytes, name: str) -> np.ndarray:
-        label = read_mask(data, name)
-        stored = np.unique(label)
-        bad = [int(v) for v in stored if v < 0 or v >= len(self._table) or self._table[v] < 0]
+        stored = read_mask(data, name)
+        bad = illegal_values(stored, self._table)
         if bad:
             raise ValueError(f"{name}: mask value {bad[0]} is out of range; classes are stored as {_span(self.layout.ids)}")
-        return self._table[label]
+        return self._table[stored]
 
 
 def open_tfds(name: str, split: str, *, root: str | Path | None = None, channels: int | None = None) -> TfdsSource:
