@@ -1,7 +1,7 @@
 """Predict: `python -m experiments.predict RUN IMAGE ... --out DIR`.
 
-For each image, of any size, writes NAME_mask.png (class ids), NAME_overlay.png (classes in colour over the image, with the image's
-size) and NAME_legend.png (what the colours mean).
+For each image, of any size, writes NAME_mask.png (class ids, of the image's size), NAME_overlay.png (the classes in colour
+over the image) and NAME_legend.png (what the colours mean).
 """
 
 import dataclasses

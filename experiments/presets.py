@@ -76,8 +76,8 @@ PRESETS = {
         augment=AugmentConfig(flip=True, scale=(0.8, 1.5), brightness=0.2, contrast=0.2, saturation=0.2),
         ema=0.995,
     ),
-    # The task and the optimizer of the U-Net paper: SGD, momentum 0.99, batch 1, valid convolutions on 572x572. Its
-    # mirrored border and elastic deformation are left out: the 512x512 slices are enlarged to 572, and logits belong to the central 388.
+    # The task and the optimizer of the U-Net paper: SGD, momentum 0.99, batch 1, valid convolutions on 572x572. The paper
+    # mirrors the border of a 512x512 slice and deforms it elastically; here it is enlarged, and flipped both ways.
     "isbi_unet2015": TrainConfig(
         preset="isbi_unet2015",
         steps=4000,

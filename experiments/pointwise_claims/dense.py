@@ -167,10 +167,10 @@ def run(setting: Setting) -> Claim:
         f"VGG16 (width {setting.width:g}) at 224x224, either way: relative difference {vgg['same_size_difference']:.0e}",
         f"{places[0]} scores of a larger image: crop by crop {vgg['slid_seconds']:.2f} s,"
         f" in one pass {vgg['map_seconds']:.2f} s, {ratios['vgg16']:.0f}x faster",
-        f"  equal to the dense layers slid over the feature map: relative difference {vgg['feature_difference']:.0e}"
-        f" (whole crops see VGG's zero padding: correlation {vgg['crop_correlation']:.3f})",
-        f"a trained classifier without padding, {places[1]} scores: one pass equals sliding whole crops,"
-        f" relative difference {exact:.0e}, {ratios['small']:.0f}x faster",
+        f"  equal to the dense layers slid over the feature map: relative difference {vgg['feature_difference']:.0e}",
+        f"  (but VGG pads with zeros, around each crop too: whole crops give scores of correlation {vgg['crop_correlation']:.3f})",
+        f"trained classifier without padding, {places[1]} scores: equal to sliding whole crops, difference {exact:.0e},"
+        f" {ratios['small']:.0f}x faster",
     )
     differences = (vgg["same_size_difference"], vgg["feature_difference"], small["same_size_difference"], exact)
     return Claim(
@@ -179,17 +179,17 @@ def run(setting: Setting) -> Claim:
         verdict="The same weights, the same scores, any image size: overlapping crops share their work.",
         holds=count(full["fc6"]) == FC6 and max(differences) < 1e-4 and min(ratios.values()) > 1,
         numbers=numbers,
-        figures={"pointwise_dense.png": draw(scene, small, vgg)},
+        figures={"pointwise_dense.png": draw(scene, small, vgg, setting.width)},
     )
 
 
-def draw(scene: np.ndarray, small: dict, vgg: dict) -> Figure:
+def draw(scene: np.ndarray, small: dict, vgg: dict, width: float) -> Figure:
     """Above: the window on the feature map, and the times. Below: the trained classifier's maps of a larger image."""
     figure = drawing.new_figure(12, 6.6)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.12))
     grids, bars = above.subplots(1, 2, width_ratios=(1.5, 1))
     _draw_window(grids)
-    _draw_times(bars, {"VGG16": vgg, "small": small})
+    _draw_times(bars, {f"VGG16, width {width:g}": vgg, "trained, small": small})
     title = "A dense layer on a map is a convolution; on a larger image it gives a map of scores"
     above.suptitle(title, fontsize=14, weight="bold")
     axes = below.subplots(1, 4)
@@ -228,7 +228,7 @@ def _draw_cell(ax, x, y, colour):
 
 
 def _draw_times(ax, results):
-    names = [f"{name}, {r['map'].shape[0]}x{r['map'].shape[1]} scores" for name, r in results.items()]
+    names = [f"{name}:\n{r['map'].shape[0]}x{r['map'].shape[1]} scores" for name, r in results.items()]
     for i, r in enumerate(results.values()):
         share = r["map_seconds"] / r["slid_seconds"]
         ax.barh(1.18 - i, 1, height=0.3, color=drawing.GRAY)

@@ -124,7 +124,6 @@ def run(setting: Setting) -> Claim:
     )
 
 
-
 def _output(name: str, trained: dict, image: np.ndarray) -> np.ndarray:
     return np.asarray(LAYERS[name].apply(trained[name], image[None])[0])
 

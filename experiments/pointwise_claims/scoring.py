@@ -53,4 +53,3 @@ def run(setting: Setting) -> Claim:
         },
         figures={"pointwise_instances.png": instances.draw(result)},
     )
-
