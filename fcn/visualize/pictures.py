@@ -1,0 +1,179 @@
+"""Overlays, legends and panels: uint8 RGB arrays."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Integer, Shaped, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from fcn.visualize.palette import IGNORED, colourise
+
+_TEXT, _FAINT = "#26282f", "#8a8d96"
+_TILE, _GAP, _MARGIN, _FONT = 288, 10, 24, 17
+
+
+def overlay(
+    image: Shaped[np.ndarray, "h w *c"],
+    label: Integer[np.ndarray, "h w"],
+    palette: UInt8[np.ndarray, "k 3"],
+    alpha: float = 0.5,
+    ignore_index: int = 255,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with each pixel tinted by the colour of its label; ignored pixels keep the image's colour.
+
+    Args:
+        image: [H, W] or [H, W, C] as in `panel`.
+        label: [H, W].
+        palette: [K, 3].
+        alpha: share of the label's colour, 0..1.
+        ignore_index: the label of pixels that are not tinted.
+
+    Raises:
+        ValueError: for an image and a label of different sizes, or a label without a colour.
+    """
+    image, label = _rgb(image), np.asarray(label)
+    _check_size("label", label, image)
+    share = np.where(label == ignore_index, 0.0, alpha)[..., None]
+    mixed = (1 - share) * image + share * colourise(label, palette, ignore_index)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def legend(
+    classes: Sequence[str], palette: UInt8[np.ndarray, "k 3"], *, width: int | None = None, ignored: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A swatch and a name per class, in aligned columns on white.
+
+    Args:
+        classes: the K names.
+        palette: [K, 3].
+        width: of the picture in pixels; a name that does not fit is cut with an ellipsis. None: as wide as four columns need.
+        ignored: adds a hatched swatch named "ignored".
+
+    Raises:
+        ValueError: for another number of names than colours.
+    """
+    if len(classes) != len(palette):
+        raise ValueError(f"{len(classes)} class names for {len(palette)} colours")
+    names = [*classes, "ignored"] if ignored else list(classes)
+    swatches = [np.broadcast_to(np.asarray(c, np.uint8), (18, 26, 3)) for c in palette] + [_hatch(18, 26)]
+    column = 34 + max(int(_font().getlength(name)) for name in names) + 22
+    columns = min(len(names), 4 if width is None else max(1, width // column))
+    rows = -(-len(names) // columns)
+    canvas = Image.new("RGB", (width or columns * column, rows * 28), "white")
+    draw = ImageDraw.Draw(canvas)
+    for i, (name, swatch) in enumerate(zip(names, swatches)):
+        left, top = i // rows * column, i % rows * 28 + 5
+        canvas.paste(Image.fromarray(np.ascontiguousarray(swatch)), (left, top))
+        draw.rectangle((left, top, left + 25, top + 17), outline=_FAINT)
+        draw.text((left + 34, top + 9), _fit(name, canvas.width - left - 34), _TEXT, _font(), anchor="lm")
+    return np.asarray(canvas).copy()
+
+
+def panel(
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[np.ndarray] | np.ndarray,
+    predictions: Sequence[np.ndarray] | np.ndarray | None,
+    classes: Sequence[str],
+    palette: UInt8[np.ndarray, "k 3"],
+    *,
+    ignore_index: int = 255,
+    titles: Sequence[str] = ("image", "label", "prediction"),
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A row per image: image | label | prediction, with titles above and a legend below; ignored pixels are hatched.
+
+    Small pictures are enlarged by a whole factor without smoothing, large ones are reduced. The legend names the classes that
+    occur where there are more than 24.
+
+    Args:
+        images: N arrays [H, W] or [H, W, C], sizes may differ. One or two channels: the first in gray; four and more: the
+            first three. uint8 as it is; floats within 0..1 are scaled by 255; all else is stretched from its least value to
+            its greatest.
+        labels: N integer arrays [H, W].
+        predictions: the same; None leaves the column out.
+        classes: K names.
+        palette: [K, 3].
+        ignore_index: the label that is hatched.
+        titles: of the columns.
+
+    Raises:
+        ValueError: for lists of different lengths or of none, an image and a label of different sizes, or a label without a
+            colour.
+    """
+    columns = [list(images), list(labels)] + ([] if predictions is None else [list(predictions)])
+    if not columns[0] or len({len(column) for column in columns}) > 1:
+        raise ValueError(f"a panel needs as many labels and predictions as images, not {[len(c) for c in columns]}")
+    rows = [_row(image, maps, palette, ignore_index) for image, *maps in zip(*columns)]
+    width = max(tile.shape[1] for row in rows for tile in row)
+    total = len(columns) * width + (len(columns) - 1) * _GAP
+
+    maps = [np.unique(m) for column in columns[1:] for m in column]
+    shown = [c for c in range(len(classes)) if len(classes) <= 24 or any(c in m for m in maps)]
+    names, colours = [classes[c] for c in shown], np.asarray(palette)[shown]
+    key = legend(names, colours, width=total, ignored=any(ignore_index in m for m in maps))
+
+    height = sum(row[0].shape[0] + _GAP for row in rows)
+    canvas = Image.new("RGB", (total + 2 * _MARGIN, height + key.shape[0] + 2 * _MARGIN + 38), "white")
+    draw, top = ImageDraw.Draw(canvas), _MARGIN + 26
+    for i, title in enumerate(titles[: len(columns)]):
+        draw.text((_MARGIN + i * (width + _GAP) + width / 2, _MARGIN + 16), title, _TEXT, _font(), anchor="ms")
+    for row in rows:
+        for i, tile in enumerate(row):
+            left = _MARGIN + i * (width + _GAP) + (width - tile.shape[1]) // 2
+            canvas.paste(Image.fromarray(tile), (left, top))
+        top += row[0].shape[0] + _GAP
+    canvas.paste(Image.fromarray(key), (_MARGIN, top + 12))
+    return np.asarray(canvas).copy()
+
+
+def _rgb(image) -> np.ndarray:
+    """Any image as uint8 [H, W, 3], see `panel`."""
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    if image.dtype == np.uint8:
+        return image
+    fraction = np.issubdtype(image.dtype, np.floating)
+    image = np.nan_to_num(image.astype(np.float64))
+    low, high = image.min(), image.max()
+    if not (fraction and low >= 0 and high <= 1):
+        image = (image - low) / max(high - low, 1e-12)
+    return np.rint(255 * image).astype(np.uint8)
+
+
+def _check_size(name: str, label: np.ndarray, image: np.ndarray) -> None:
+    if label.shape != image.shape[:2]:
+        raise ValueError(f"{name} of shape {label.shape} does not fit an image of shape {image.shape[:2]}")
+
+
+def _row(image, maps, palette, ignore_index: int) -> list[np.ndarray]:
+    """The tiles of one row, all of the same size."""
+    image, tiles = _rgb(image), []
+    factor = _TILE / max(image.shape[:2])
+    factor = max(1, round(factor)) if factor > 0.5 else factor
+    size = tuple(max(1, round(side * factor)) for side in image.shape[1::-1])
+    tiles.append(np.asarray(Image.fromarray(image).resize(size, Image.NEAREST if factor >= 1 else Image.BOX)))
+    for name, label in zip(("label", "prediction"), maps):
+        label = np.asarray(label)
+        _check_size(name, label, image)
+        colours = np.asarray(Image.fromarray(colourise(label, palette, ignore_index)).resize(size, Image.NEAREST))
+        ignored = np.asarray(Image.fromarray(label == ignore_index).resize(size, Image.NEAREST))
+        tiles.append(np.where(ignored[..., None], _hatch(*ignored.shape), colours))
+    return tiles
+
+
+def _hatch(height: int, width: int) -> np.ndarray:
+    """Diagonal stripes in two grays, for what is ignored."""
+    stripes = (np.arange(height)[:, None] + np.arange(width)) // 3 % 3 == 0
+    return np.where(stripes[..., None], 170, IGNORED).astype(np.uint8)
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_FONT)
+
+
+def _fit(text: str, width: float) -> str:
+    while _font().getlength(text) > width and len(text) > 1:
+        text = text.rstrip("…")[:-1] + "…"
+    return text

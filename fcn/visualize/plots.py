@@ -1,0 +1,104 @@
+"""Curves of a run and confusion matrices, as PNG files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+_TEXT, _FAINT, _SERIES = "#26282f", "#8a8d96", ("#3f83d6", "#f08c32")
+
+
+def plot_curves(records: Iterable[Mapping], path: str | Path) -> None:
+    """Two plots over the steps of a run: the loss, and mIoU with pixel accuracy.
+
+    Args:
+        records: the lines of metrics.jsonl: mappings with "step" and any of "train/loss", "val/loss", "val/miou",
+            "val/pixel_accuracy"; values that are missing, None or not finite are left out.
+        path: the PNG to write.
+    """
+    records = list(records)
+    figure, (left, right) = _figure(11, 3.8, 2)
+    _curves(left, records, {"train/loss": "training", "val/loss": "validation"}, "{:.3g}")
+    _curves(right, records, {"val/miou": "mIoU", "val/pixel_accuracy": "pixel accuracy"}, "{:.3f}")
+    left.set_title("Loss", loc="left")
+    right.set_title("Validation", loc="left")
+    left.set_ylim(bottom=min(0, left.get_ylim()[0]))
+    right.set_ylim(0, 1)
+    figure.savefig(path, dpi=160)
+
+
+def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], path: str | Path) -> None:
+    """The confusion matrix, each row divided by its sum: the share of each label's pixels by prediction, in per cent.
+
+    Rows of classes that do not occur in the labels are hatched. Numbers are written for up to 30 classes.
+
+    Args:
+        matrix: counts [K, K], row = label, column = prediction.
+        classes: K names.
+        path: the PNG to write.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    k, sums = len(classes), matrix.sum(1, keepdims=True)
+    if matrix.shape != (k, k):
+        raise ValueError(f"{k} class names for a matrix of shape {matrix.shape}")
+    shares = 100 * np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums > 0)
+    side = 0.42 * min(max(k, 5), 40)
+    figure, axes = _figure(side + 2.4, side + 1.8)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    size = 9 if k <= 40 else 360 / k
+    axes.set_xticks(range(k), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(range(k), classes, fontsize=size)
+    axes.set(xlabel="prediction", ylabel="label")
+    axes.set_title("Confusion, % of each label's pixels", loc="left")
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    for row in np.flatnonzero(sums == 0):
+        axes.axhspan(row - 0.5, row + 0.5, facecolor="#eeeeee", edgecolor="#cccccc", hatch="////", linewidth=0)
+    for row, column in np.argwhere((shares > 0) & (k <= 30)):
+        share = shares[row, column]
+        text = "<1" if share < 0.5 else f"{share:.0f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if share > 55 else _TEXT)
+    figure.savefig(path, dpi=160)
+
+
+def _figure(width: float, height: float, columns: int = 1):
+    """A matplotlib figure that belongs to no window, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns)
+    for each in np.atleast_1d(axes):
+        each.spines[["top", "right"]].set_visible(False)
+        each.spines[["left", "bottom"]].set_color(_FAINT)
+        each.tick_params(color=_FAINT, labelcolor=_TEXT, labelsize=9)
+        each.grid(axis="y", color="#e6e6ea", linewidth=0.8)
+        each.set_axisbelow(True)
+    return figure, axes
+
+
+def _curves(axes, records: list[Mapping], names: dict[str, str], number: str) -> None:
+    """A line per key that occurs, its last value in the key; many points are drawn faint, with a running mean over them."""
+    axes.set_xlabel("step", color=_TEXT)
+    for (key, title), colour in zip(names.items(), _SERIES):
+        points = [(r["step"], r[key]) for r in records if r.get(key) is not None and np.isfinite(r[key])]
+        if not points:
+            continue
+        steps, values = np.array(points, np.float64).T
+        if len(values) > 40:
+            axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+            values = _running_mean(values, len(values) // 20)
+        label = f"{title} {number.format(values[-1])}"
+        axes.plot(steps, values, color=colour, linewidth=1.8, marker="." if len(values) <= 40 else None, label=label)
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=9, labelcolor=_TEXT)
+    else:
+        axes.text(0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", color=_FAINT)
+
+
+def _running_mean(values: np.ndarray, reach: int) -> np.ndarray:
+    """The mean of each value and the `reach` values on both sides, fewer at the ends."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    first, last = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
