@@ -16,9 +16,9 @@ _FIRST = (
 def default_palette(n: int) -> UInt8[np.ndarray, "{n} 3"]:
     """Colours that are easy to tell apart; the first is dark, for a background.
 
-    The first 15 are chosen by hand; each one after them is the RGB colour farthest, in the OKLab space (Ottosson, "A perceptual
-    color space for image processing", 2020), from all before it, from white and from `IGNORED`. So the palette of n colours
-    begins with that of n - 1.
+    The first 15 are chosen by hand; each one after them is the colour of a grid that is farthest from all before it, from white
+    and from `IGNORED`, measured in the OKLab space (Ottosson, "A perceptual color space for image processing", 2020). So the
+    palette of n colours begins with that of n - 1.
 
     Args:
         n: number of classes, 1..256.
@@ -53,7 +53,7 @@ def colourise(
 @functools.cache
 def _colours() -> np.ndarray:
     """The 256 colours of `default_palette`."""
-    levels = np.arange(20, 256, 12)
+    levels = np.arange(30, 241, 14)  # without the extremes, which glare
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     first = [tuple(bytes.fromhex(code)) for code in _FIRST.split()]
     colours, places = list(first), _oklab(candidates)

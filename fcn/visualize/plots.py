@@ -24,8 +24,8 @@ def plot_curves(records: Iterable[Mapping], path: str | Path) -> None:
     left.set_title("Loss", loc="left")
     right.set_title("Validation", loc="left")
     left.set_ylim(bottom=min(0, left.get_ylim()[0]))
-    right.set_ylim(0, 1)
-    figure.savefig(path, dpi=160)
+    right.set_ylim(0, 1.02)
+    _save(figure, path)
 
 
 def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], path: str | Path) -> None:
@@ -45,8 +45,9 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
     shares = 100 * np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums > 0)
     side = 0.42 * min(max(k, 5), 40)
     figure, axes = _figure(side + 2.4, side + 1.8)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    pixels = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     size = 9 if k <= 40 else 360 / k
+    axes.tick_params(length=0)
     axes.set_xticks(range(k), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
     axes.set_yticks(range(k), classes, fontsize=size)
     axes.set(xlabel="prediction", ylabel="label")
@@ -55,11 +56,13 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
     axes.grid(False)
     for row in np.flatnonzero(sums == 0):
         axes.axhspan(row - 0.5, row + 0.5, facecolor="#eeeeee", edgecolor="#cccccc", hatch="////", linewidth=0)
+    if k > 30:
+        figure.colorbar(pixels, shrink=0.5).outline.set_visible(False)
     for row, column in np.argwhere((shares > 0) & (k <= 30)):
         share = shares[row, column]
-        text = "<1" if share < 0.5 else f"{share:.0f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if share > 55 else _TEXT)
-    figure.savefig(path, dpi=160)
+        colour = "white" if share > 55 else _TEXT
+        axes.text(column, row, _percent(share), ha="center", va="center", fontsize=8, color=colour)
+    _save(figure, path)
 
 
 def _figure(width: float, height: float, columns: int = 1):
@@ -77,6 +80,17 @@ def _figure(width: float, height: float, columns: int = 1):
     return figure, axes
 
 
+def _save(figure, path: str | Path) -> None:
+    figure.savefig(path, dpi=160, bbox_inches="tight", pad_inches=0.15)
+
+
+def _percent(share: float) -> str:
+    """A whole number that never claims to be nothing or all."""
+    if share < 0.5:
+        return "<1"
+    return ">99" if 99.5 <= share < 100 else f"{share:.0f}"
+
+
 def _curves(axes, records: list[Mapping], names: dict[str, str], number: str) -> None:
     """A line per key that occurs, its last value in the key; many points are drawn faint, with a running mean over them."""
     axes.set_xlabel("step", color=_TEXT)
@@ -87,7 +101,7 @@ def _curves(axes, records: list[Mapping], names: dict[str, str], number: str) ->
         steps, values = np.array(points, np.float64).T
         if len(values) > 40:
             axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
-            values = _running_mean(values, len(values) // 20)
+            values = _running_mean(values, max(1, len(values) // 40))
         label = f"{title} {number.format(values[-1])}"
         axes.plot(steps, values, color=colour, linewidth=1.8, marker="." if len(values) <= 40 else None, label=label)
     if axes.lines:
