@@ -17,10 +17,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.depthwise import convolve_depthwise
-from fcn.layers.kernel_gradient import im2col_gradient, winograd_gradient
+from fcn.layers.kernel_gradient import Pads, im2col_gradient, winograd_gradient
 from fcn.layers.pointwise import convolve_pointwise
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Conv(nn.Module):
@@ -130,10 +128,9 @@ def _dense_backward(strides, pads, dilation, residuals, dy):
         return dx, native(x, dy)
 
     def products(x, dy):
-        padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
         if form == "winograd":
-            return winograd_gradient(padded, dy)
-        return im2col_gradient(padded, dy, kernel.shape[:2], strides, dilation)
+            return winograd_gradient(x, dy, pads)
+        return im2col_gradient(x, dy, kernel.shape[:2], strides, pads, dilation)
 
     return dx, lax.platform_dependent(x, dy, cpu=products, default=native)
 

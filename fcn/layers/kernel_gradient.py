@@ -34,6 +34,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
 BLOCK_BYTES = 2**21
 """About the size of a core's second-level cache."""
 
@@ -43,15 +45,17 @@ def im2col_gradient(
     dy: Float[Array, "n h w o"],
     kernel_size: tuple[int, int],
     strides: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
     dilation: tuple[int, int] = (1, 1),
 ) -> Float[Array, "kh kw c o"]:
-    """The gradient by the kernel of a convolution without padding, as one product [P, kh kw C]^T [P, O] over P positions.
+    """The gradient by the kernel of a convolution, as one product [P, kh kw C]^T [P, O] over P positions.
 
     Args:
-      x: the input, already padded: h2 >= (h - 1) * stride + (kh - 1) * dilation + 1, w2 likewise.
+      x: the input.
       dy: the gradient by the output.
       kernel_size: (kh, kw).
       strides: of the convolution, (rows, columns).
+      pads: zeros around the input, ((top, bottom), (left, right)).
       dilation: distance of the kernel's taps, (rows, columns).
 
     Returns:
@@ -60,8 +64,8 @@ def im2col_gradient(
     (n, h, w, o), c, (kh, kw), (sh, sw) = dy.shape, x.shape[-1], kernel_size, strides
     rows, count = _blocks(h, 4 * n * w * (kh * kw * c + o))
     reach = (rows - 1) * sh + (kh - 1) * dilation[0] + 1
-    x = _extend_rows(x, (rows * count - rows) * sh + reach)
-    dy = _extend_rows(dy, rows * count)
+    x = _place(x, pads, (rows * count - rows) * sh + reach, (w - 1) * sw + (kw - 1) * dilation[1] + 1)
+    dy = _place(dy, ((0, 0), (0, 0)), rows * count, w)
 
     def product(block):
         window = _rows(x, block * rows * sh, reach)
@@ -73,22 +77,24 @@ def im2col_gradient(
     return _sum_over_blocks(product, count).reshape(kh, kw, c, o).astype(x.dtype)
 
 
-def winograd_gradient(x: Float[Array, "n h2 w2 c"], dy: Float[Array, "n h w o"]) -> Float[Array, "3 3 c o"]:
-    """`im2col_gradient` of a 3x3 kernel with stride 1, by Winograd's F(4x4, 3x3); h2 = h + 2, w2 = w + 2."""
+def winograd_gradient(
+    x: Float[Array, "n h2 w2 c"], dy: Float[Array, "n h w o"], pads: Pads = ((0, 0), (0, 0))
+) -> Float[Array, "3 3 c o"]:
+    """`im2col_gradient` of a 3x3 kernel with stride 1, by Winograd's F(4x4, 3x3)."""
     (n, h, w, o), c = dy.shape, x.shape[-1]
     across = -(-w // 4)
     down, count = _blocks(-(-h // 4), 4 * 36 * n * across * (c + o))
-    x, dy = (jnp.pad(a, ((0, 0), (0, 0), (0, 4 * across - w), (0, 0))) for a in (x, dy))
-    x = _extend_rows(x, 4 * down * count + 2)
-    dy = _extend_rows(dy, 4 * down * count)
+    x = _place(x, pads, 4 * down * count + 2, 4 * across + 2)
+    dy = _place(dy, ((0, 0), (0, 0)), 4 * down * count, 4 * across)
 
     def product(block):
-        tiles = _transform_tiles(_INPUT, _rows(x, 4 * down * block, 4 * down + 2), down, across)
-        cotangents = _transform_tiles(_OUTPUT.T, _rows(dy, 4 * down * block, 4 * down), down, across)
+        tiles = _tiles(_INPUT, _rows(x, 4 * down * block, 4 * down + 2), down, across)
+        cotangents = _tiles(_OUTPUT.T, _rows(dy, 4 * down * block, 4 * down), down, across)
         return lax.dot_general(tiles, cotangents, (((1,), (1,)), ((0,), (0,))))
 
     total = _sum_over_blocks(product, count).reshape(6, 6, c, o)
-    return jnp.einsum("ai,abco,bj->ijco", _KERNEL, total, _KERNEL, precision="highest").astype(x.dtype)
+    columns = _combine(_KERNEL.T, list(total))
+    return _combine(_KERNEL.T, [columns[:, a] for a in range(6)]).astype(x.dtype)
 
 
 # The matrices B^T, G and A^T of F(4, 3).
@@ -106,17 +112,21 @@ _KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4],
 _OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
-def _transform_tiles(matrix, x, down, across):
-    """The matrix [6, taps] along rows and columns of all tiles, 4 apart: [n, h, w, c] -> [36, n * down * across, c]."""
-    taps = range(matrix.shape[1])
-    lines = _combine(matrix, [x[:, i : i + 4 * down - 3 : 4] for i in taps])
-    tiles = [t for line in lines for t in _combine(matrix, [line[:, :, j : j + 4 * across - 3 : 4] for j in taps])]
-    return jnp.stack([t.reshape(-1, x.shape[-1]) for t in tiles])
+def _tiles(matrix, x, down, across):
+    """The matrix [6, taps] along rows and columns of all tiles, 4 apart: [n, h, w, c] -> [36, n * down * across, c].
+
+    The 36 values of a tile are in the order (column, row).
+    """
+    (n, h, w, c), taps = x.shape, range(matrix.shape[1])
+    x = x.reshape(n, h, w * c)
+    lines = _combine(matrix, [x[:, i : i + 4 * down - 3 : 4] for i in taps]).reshape(6 * n * down, w, c)
+    return _combine(matrix, [lines[:, j : j + 4 * across - 3 : 4] for j in taps]).reshape(36, -1, c)
 
 
 def _combine(matrix, parts):
-    """The matrix times a list of equally shaped arrays, without the zeros."""
-    return [sum(int(factor) * part for factor, part in zip(row, parts) if factor) for row in matrix]
+    """The matrix [rows, k] times k equally shaped arrays [...]: [rows, ...]. One sum compiles fast; a stack of sums does not."""
+    columns = matrix.T.astype(parts[0].dtype).reshape(*matrix.T.shape, *(1,) * parts[0].ndim)
+    return sum(column * part for column, part in zip(columns, parts))
 
 
 def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:
@@ -131,9 +141,12 @@ def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:
     return block, -(-rows // block)
 
 
-def _extend_rows(x, rows):
-    """Zeros below, or a cut, so that there are as many rows as given."""
-    return jnp.pad(x, ((0, 0), (0, max(0, rows - x.shape[1])), (0, 0), (0, 0)))[:, :rows]
+def _place(x, pads, rows, columns):
+    """The padded image, with zeros below and to the right, or cut, so that it has the given size."""
+    (top, _), (left, _) = pads
+    x = x[:, : max(0, rows - top), : max(0, columns - left)]
+    bottom, right = rows - top - x.shape[1], columns - left - x.shape[2]
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
 
 
 def _rows(x, start, size):
