@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fcn.data.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label, verify_image
-from fcn.data.source import IGNORE, Sample, default_palette, illegal_values, position
+from fcn.data.source import IGNORE, Sample, illegal_values, position
+from fcn.visualize import default_palette
 
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 

@@ -13,7 +13,7 @@ Batch = dict[str, np.ndarray]
 
 
 class Prepared:
-    """A source whose samples are resized to one size and, once read, kept in memory where all of them fit.
+    """A source whose samples are resized to one size and, once read, kept in memory (read-only) where all of them fit.
 
     Args:
         source: where samples come from.
@@ -27,10 +27,10 @@ class Prepared:
         self.size = None if size is None else (int(size[0]), int(size[1]))
         first = self._read(0)
         self.shape = first["image"].shape
-        self._small = 0 <= source.ignore_index <= 255 and len(source.classes) <= 256
+        self._label_type = np.uint8 if 0 <= source.ignore_index <= 255 and len(source.classes) <= 256 else np.int32
         height, width, channels = self.shape
-        fits = len(source) * height * width * (channels + (1 if self._small else 4)) <= CACHE_BYTES
-        self._kept: dict[int, Sample] | None = {} if cache and fits else None
+        fits = len(source) * height * width * (channels + np.dtype(self._label_type).itemsize) <= CACHE_BYTES
+        self._kept: dict[int, Sample] | None = {} if cache and fits else None  # labels in as few bytes as they need
 
     def __len__(self) -> int:
         return len(self.source)
@@ -40,8 +40,11 @@ class Prepared:
         if self._kept is None:
             return self._read(index)
         if index not in self._kept:
-            self._kept[index] = self._read(index)
-        return self._kept[index]
+            sample = self._read(index)
+            sample["image"].setflags(write=False)
+            self._kept[index] = {**sample, "label": sample["label"].astype(self._label_type)}
+        kept = self._kept[index]
+        return {**kept, "label": kept["label"].astype(np.int32)}
 
     def _read(self, index: int) -> Sample:
         sample = self.source[index]

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 CLASSES = ("background", "disc", "square", "triangle", "ring", "cross")
-PALETTE = np.array([[38, 40, 48], [231, 97, 72], [66, 150, 214], [245, 193, 66], [99, 186, 119], [171, 110, 202]], np.uint8)
 SIZE = 128
 
 _Plane = Float[np.ndarray, "h w"]

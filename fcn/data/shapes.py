@@ -54,7 +54,7 @@ def open_shapes(split: str, *, root: str | Path | None = None, channels: int | N
     if not (root / "shapes" / version / "dataset_info.json").is_file():
         prepare(root)
     source = TfdsSource(root / "shapes" / version, split, channels=channels)
-    source.palette, source.checked = scenes.PALETTE, True
+    source.checked = True
     return source
 
 

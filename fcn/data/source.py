@@ -1,6 +1,5 @@
 """What a data set is to this package (`Source`), and how to open one by name."""
 
-import colorsys
 import re
 from pathlib import Path
 from typing import Protocol, TypedDict, runtime_checkable
@@ -132,9 +131,3 @@ def _bounds(part: tuple[str, str], length: int) -> tuple[int, int]:
         return min(max(number + length if number < 0 else number, 0), length)
 
     return bound(part[0], 0), bound(part[1], length)
-
-
-def default_palette(count: int) -> UInt8[np.ndarray, "k 3"]:
-    """One colour per class."""
-    hues = (np.arange(count) * 0.618034) % 1
-    return np.array([[int(255 * v) for v in colorsys.hsv_to_rgb(h, 0.65, 0.9)] for h in hues], np.uint8).reshape(count, 3)

@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from fcn.data.images import read_image, read_label
-from fcn.data.source import IGNORE, Sample, default_palette, illegal_values, position
+from fcn.data.source import IGNORE, Sample, illegal_values, position
 from fcn.data.tfrecord import TFRecords
 from fcn.errors import unknown
+from fcn.visualize import default_palette
 
 _NAME_FEATURES = ("name", "file_name", "filename", "image_id", "image/filename", "id")
 

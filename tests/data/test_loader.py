@@ -137,6 +137,9 @@ def test_small_sources_are_read_once(monkeypatch):
     source = Numbers(5)
     kept = Prepared(source)
     assert [len(list(kept)) for _ in range(2)] == [5, 5] and source.reads == 6
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0]["image"][0] = 0
+    assert kept[3]["label"].dtype == np.int32
     batches = [*eval_batches(kept, 2), *take(TrainLoader(kept, batch_size=2, seed=0), 3)]
     assert source.reads == 6 and batches[0]["label"].dtype == np.int32
 
