@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from experiments.command import cache_compilations
 from experiments.pointwise_claims import CLAIMS
 from experiments.pointwise_claims.claim import Claim, Setting
 from experiments.pointwise_claims.drawing import STYLE
@@ -147,6 +148,7 @@ def _check(options: Options) -> None:
 
 if __name__ == "__main__":
     chosen = tyro.cli(Options, description=__doc__)
+    cache_compilations()
     try:
         sys.exit(main(chosen))
     except (ValueError, OSError) as problem:

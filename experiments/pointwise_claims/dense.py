@@ -168,7 +168,7 @@ def run(setting: Setting) -> Claim:
         f"{places[0]} scores of a larger image: crop by crop {vgg['slid_seconds']:.2f} s,"
         f" in one pass {vgg['map_seconds']:.2f} s, {ratios['vgg16']:.0f}x faster",
         f"  equal to the dense layers slid over the feature map: relative difference {vgg['feature_difference']:.0e}",
-        f"  (but VGG pads with zeros, around each crop too: whole crops give scores of correlation {vgg['crop_correlation']:.3f})",
+        f"  (but VGG pads each crop with zeros: the scores of whole crops have a correlation of {vgg['crop_correlation']:.3f})",
         f"trained classifier without padding, {places[1]} scores: equal to sliding whole crops, difference {exact:.0e},"
         f" {ratios['small']:.0f}x faster",
     )

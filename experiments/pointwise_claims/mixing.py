@@ -154,9 +154,14 @@ def draw_voices(spoken: np.ndarray, heard: np.ndarray, unmixed: np.ndarray) -> F
         ax.plot(heard[:, i], color=drawing.SOFT, linewidth=1.5)
         ax.set_ylabel(f"mic {i + 1}", rotation=0, ha="right", va="center")
     for i, (ax, colour) in enumerate(zip(right.subplots(2, 1, sharex=True, sharey=True), (drawing.BLUE, drawing.ORANGE))):
-        microphone = heard[:, 0 if i == 0 else 2]
-        scale = (microphone * spoken[:, i]).mean() / (microphone**2).mean()
-        ax.plot(scale * microphone, color=drawing.GRAY, linewidth=1, label="best scalar × one microphone")
+        alone = np.repeat(spoken[:, i, None], heard.shape[1], axis=1)
+        microphone = heard[:, depthwise_residual(heard, alone).argmin()]
+        ax.plot(
+            np.polyval(np.polyfit(microphone, spoken[:, i], 1), microphone),
+            color=drawing.GRAY,
+            linewidth=1,
+            label="best scalar × one microphone",
+        )
         ax.plot(unmixed[:, i], color=colour, linewidth=2.2, label="1x1 convolution")
         ax.plot(np.arange(0, 240, 8), spoken[::8, i], "o", color=drawing.INK, markersize=3, label="what was spoken")
         ax.set_ylabel(f"voice {i + 1}", rotation=0, ha="right", va="center")
