@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
@@ -18,7 +19,7 @@ from fcn.models.classifier import ConvolutionalClassifier, FlattenClassifier
 Variables = Mapping[str, Any]
 
 
-def convolutionalize(model: FlattenClassifier, variables: Variables) -> tuple[ConvolutionalClassifier, dict[str, Any]]:
+def convolutionalize(model: nn.Module, variables: Variables) -> tuple[ConvolutionalClassifier, dict[str, Any]]:
     """A classifier with dense layers as a fully convolutional network, with the same parameters in another shape.
 
     At the training size, where the feature map has just the classifier's window, the scores are the same. On a larger image the
@@ -27,7 +28,7 @@ def convolutionalize(model: FlattenClassifier, variables: Variables) -> tuple[Co
     score equals the classifier's dense layers slid over the feature map of the whole image.
 
     Args:
-        model: a classifier, such as `fcn.create_classifier("vgg16")`.
+        model: a `FlattenClassifier`, such as `fcn.create_classifier("vgg16")`.
         variables: its variables.
 
     Returns:
@@ -47,7 +48,9 @@ def convolutionalize(model: FlattenClassifier, variables: Variables) -> tuple[Co
     return ConvolutionalClassifier(**fields), dict(variables, params=params)
 
 
-def dense_to_convolution(kernel: Float[Array, "n k"], window: tuple[int, int]) -> Float[Array, "h w c k"]:
+def dense_to_convolution(
+    kernel: Float[Array | np.ndarray, "n k"], window: tuple[int, int]
+) -> Float[Array | np.ndarray, "h w c k"]:
     """The kernel of a dense layer on a flattened [h, w, c] map as that of a convolution that covers the map.
 
     Raises:

@@ -1,6 +1,7 @@
 """What holds for every registered model (the public contract), on small ones."""
 
 import inspect
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ SMALL = {
 SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
 CLASSES = 3
 
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
+
 
 class Subject:
     """A model with random variables, and its compiled forward pass."""
@@ -32,8 +35,8 @@ class Subject:
         self.sizes = SIZES.get(name, [(1, 1), (33, 47), (97, 64)])
         self.model = self.create()
         self.variables = random_variables(self.model, *self.images().shape)
-        self.apply = jax.jit(self.model.apply)
-        self.train = jax.jit(lambda v, x, key: self.model.apply(v, x, train=True, mutable=True, rngs={"dropout": key}))
+        self.apply = quick_jit(self.model.apply)
+        self.train = quick_jit(lambda v, x, key: self.model.apply(v, x, train=True, mutable=True, rngs={"dropout": key}))
 
     def create(self, **options):
         return fcn.create_model(self.name, num_classes=CLASSES, **SMALL[self.name], **options)
@@ -63,7 +66,7 @@ def test_any_size(subject):
 
 def test_jit_equals_eager(subject):
     x = subject.images()
-    expected = subject.apply(subject.variables, x)
+    expected = jax.jit(subject.model.apply)(subject.variables, x)
     given = subject.model.apply(subject.variables, x)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -80,7 +83,7 @@ def test_bfloat16(subject):
     """The computation is bfloat16 (the logits differ a little), parameters and logits are float32."""
     x = subject.images()
     low = subject.create(dtype=jnp.bfloat16)
-    logits = jax.jit(low.apply)(subject.variables, x)
+    logits = quick_jit(low.apply)(subject.variables, x)
     assert logits.dtype == jnp.float32
     assert np.all(np.isfinite(logits))
     exact = subject.apply(subject.variables, x)
@@ -98,7 +101,7 @@ def test_gradients_reach_every_parameter(subject):
     x = subject.images()
     weights = np.random.default_rng(1).normal(size=subject.apply(subject.variables, x).shape)
 
-    @jax.jit
+    @quick_jit
     @jax.grad
     def gradient(params):
         return (subject.model.apply(dict(subject.variables, params=params), x) * weights).sum()
