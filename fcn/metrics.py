@@ -116,17 +116,22 @@ def format_table(metrics: SegmentationMetrics, classes: Sequence[str]) -> str:
     _check_names(classes, len(metrics.iou))
     width = max(5, *map(len, classes))
 
+    def percent(value):
+        return "-" if np.isnan(value) else f"{100 * value:.1f}"
+
     def line(name, *values):
-        return f"{name:<{width}}" + "".join(f"{'-' if np.isnan(v) else f'{100 * v:.1f}':>10}" for v in values)
+        return f"{name:<{width}}" + "".join(f"{percent(v):>10}" for v in values)
 
     rule = "-" * (width + 30)
-    rows = [line(name, *values) for name, *values in zip(classes, metrics.iou, metrics.dice, metrics.accuracy)]
-    mean_dice = _mean(metrics.dice)
-    table = [f"{'class':<{width}}{'IoU':>10}{'Dice':>10}{'accuracy':>10}", rule, *rows, rule]
-    table.append(line("mean", metrics.mean_iou, mean_dice, metrics.mean_accuracy))
-    table.append(
-        f"pixel accuracy {100 * metrics.pixel_accuracy:.1f}   frequency-weighted IoU {100 * metrics.frequency_weighted_iou:.1f}"
-    )
+    pixel_accuracy, weighted = percent(metrics.pixel_accuracy), percent(metrics.frequency_weighted_iou)
+    table = [
+        f"{'class':<{width}}{'IoU':>10}{'Dice':>10}{'accuracy':>10}",
+        rule,
+        *(line(*row) for row in zip(classes, metrics.iou, metrics.dice, metrics.accuracy)),
+        rule,
+        line("mean", metrics.mean_iou, _mean(metrics.dice), metrics.mean_accuracy),
+        f"pixel accuracy {pixel_accuracy}   frequency-weighted IoU {weighted}",
+    ]
     if metrics.absent:
         names = ", ".join(classes[c] for c in metrics.absent)
         table.append(f"absent from labels and predictions, in no mean: {names}")
