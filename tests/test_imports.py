@@ -1,0 +1,142 @@
+"""Who may import whom, which files may name what, and that `import fcn` stays light. All by reading the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(path.relative_to(ROOT) for folder in ("fcn", "experiments") for path in (ROOT / folder).rglob("*.py"))
+EVERYWHERE = {"fcn.errors"}
+
+# Part of fcn -> the parts that it may import. A part that is missing here may import any but the experiments.
+MAY_IMPORT = {
+    "fcn.errors": set(),
+    "fcn.layers": set(),
+    "fcn.encoders": {"fcn.layers"},
+    "fcn.models": {"fcn.encoders", "fcn.layers"},
+    "fcn.registry": {"fcn.models", "fcn.encoders"},
+    "fcn.losses": set(),
+    "fcn.metrics": set(),
+    "fcn.visualize": set(),
+}
+MAY_NOT_IMPORT = {
+    "fcn.data": {"fcn.models", "fcn.encoders", "fcn.registry", "fcn.training", "fcn.parallel"},
+    "fcn.training": {"fcn.models", "fcn.encoders", "fcn.registry", "fcn.data", "fcn.parallel"},
+    "fcn.parallel": {"fcn.models", "fcn.encoders", "fcn.registry"},
+    "fcn.inference": {"fcn.models", "fcn.encoders", "fcn.registry", "fcn.training"},
+}
+NUMERIC = {"jax", "numpy", "jaxtyping", "optax"}
+HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(), str(path))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of all that a file imports, also inside functions: modules and what is taken from them."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: relative import; write the full name"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part(name: str) -> str:
+    """ "fcn.models.unet.UNet" -> "fcn.models"; a name that the package exports counts as the package."""
+    parts = name.split(".")
+    below = ROOT / Path(*parts[:2])
+    return ".".join(parts[:2]) if below.is_dir() or below.with_suffix(".py").is_file() else parts[0]
+
+
+def own_part(path: Path) -> str:
+    return part(".".join(path.with_suffix("").parts))
+
+
+def parts_imported(path: Path) -> set[str]:
+    return {part(name) for name in imports(path) if name.split(".")[0] == "fcn"} - {own_part(path)}
+
+
+def names(path: Path) -> set[str]:
+    """Every name and attribute that the code of a file mentions (not its comments and strings)."""
+    nodes = list(ast.walk(tree(path)))
+    mentioned = {node.id for node in nodes if isinstance(node, ast.Name)}
+    mentioned |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return mentioned | {piece for name in imports(path) for piece in name.split(".")}
+
+
+def test_the_files_are_found():
+    assert Path("fcn/registry.py") in FILES and Path("experiments/train.py") in FILES
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_directions(path):
+    top = path.parts[0]
+    if top == "experiments":
+        return
+    assert not {name for name in imports(path) if name.split(".")[0] == "experiments"}, "fcn never imports experiments"
+    mine, imported = own_part(path), parts_imported(path) - EVERYWHERE
+    if mine in MAY_IMPORT:
+        assert imported <= MAY_IMPORT[mine], f"{mine} may import {sorted(MAY_IMPORT[mine])} of fcn"
+    assert not imported & MAY_NOT_IMPORT.get(mine, set())
+
+
+@pytest.mark.parametrize("name", ["losses", "metrics"])
+def test_losses_and_metrics_know_jax_only(name):
+    outside = {module.split(".")[0] for module in imports(Path("fcn", f"{name}.py"))} - set(sys.stdlib_module_names)
+    assert outside <= NUMERIC | {"fcn"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "fcn"], ids=str)
+def test_only_one_place_names(path):
+    """Convolution and pooling primitives: fcn/layers. Meshes and pmap: fcn/parallel.py. Orbax: fcn/training/checkpoint.py."""
+    mentioned, modules = names(path), {name.split(".")[0] for name in imports(path)}
+    if path.parts[1] != "layers":
+        strange = {name for name in mentioned if name.startswith(("conv_general", "conv_transpose", "reduce_window"))}
+        assert not strange, f"primitives outside fcn/layers: {strange}"
+        flax = {"Conv", "ConvTranspose", "ConvLocal", "BatchNorm", "max_pool", "avg_pool"} & used_from_flax(path)
+        assert not flax, f"Flax's own layers instead of those of fcn.layers: {flax}"
+    if path != Path("fcn/parallel.py"):
+        assert not {"Mesh", "pmap"} & mentioned
+    if path != Path("fcn/training/checkpoint.py"):
+        assert "orbax" not in modules
+
+
+def used_from_flax(path: Path) -> set[str]:
+    """Attributes of flax.linen that a file uses, as nn.NAME or imported by name."""
+    attributes = {
+        node.attr
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("nn", "linen")
+    }
+    return attributes | {name.rsplit(".", 1)[1] for name in imports(path) if name.startswith("flax.linen.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_nothing_is_called_utils(path):
+    assert not any(piece in ("util", "utils", "helpers", "misc", "common") for piece in path.with_suffix("").parts)
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
+    )
+
+
+def test_importing_fcn_is_light():
+    loaded = modules_after("import fcn, fcn.losses, fcn.metrics, fcn.visualize")
+    assert {"fcn", "jax", "flax"} <= loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_visualize_needs_no_jax_of_its_own():
+    outside = set().union(*(imports(path) for path in FILES if path.parts[:2] == ("fcn", "visualize")))
+    assert not {name for name in outside if name.split(".")[0] in ("jax", "flax")}
