@@ -63,7 +63,7 @@ class Conv(nn.Module):
         Raises:
             ValueError: the input is no batch of images, the channels do not divide by the groups, or unknown padding.
         """
-        channels = _check_channels(x.shape, self.features, self.groups)
+        channels = check_channels(x.shape, self.features, self.groups)
         kernel_size, strides, dilation = (pair(v) for v in (self.kernel_size, self.strides, self.dilation))
         shape = (*kernel_size, channels // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
@@ -177,7 +177,12 @@ def explicit_padding(padding, size, kernel_size, strides, dilation) -> Pads:
     return tuple((int(before), int(after)) for before, after in padding)
 
 
-def _check_channels(shape, features, groups):
+def check_channels(shape: tuple[int, ...], features: int, groups: int) -> int:
+    """The channels of the input.
+
+    Raises:
+      ValueError: the shape is not [B, H, W, C], or the channels of input or output do not divide by the groups.
+    """
     if len(shape) != 4:
         raise ValueError(f"a convolution takes images [B, H, W, C], not an array of shape {tuple(shape)}")
     if shape[-1] % groups or features % groups:
