@@ -173,7 +173,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(_FONT)
 
 
-def _fit(text: str, width: float) -> str:
+def _fit(text: str, width: int) -> str:
     while _font().getlength(text) > width and len(text) > 1:
         text = text.rstrip("…")[:-1] + "…"
     return text

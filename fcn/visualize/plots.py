@@ -18,7 +18,7 @@ def plot_curves(records: Iterable[Mapping], path: str | Path) -> None:
         path: the PNG to write.
     """
     records = list(records)
-    figure, (left, right) = _figure(11, 3.8, 2)
+    figure, (left, right) = _figure(11.0, 3.8, 2)
     _curves(left, records, {"train/loss": "training", "val/loss": "validation"}, "{:.3g}")
     _curves(right, records, {"val/miou": "mIoU", "val/pixel_accuracy": "pixel accuracy"}, "{:.3f}")
     left.set_title("Loss", loc="left")
@@ -86,7 +86,7 @@ def _save(figure, path: str | Path) -> None:
 
 def _percent(share: float) -> str:
     """A whole number that never claims to be nothing or all."""
-    if share < 0.5:
+    if share <= 0.5:
         return "<1"
     return ">99" if 99.5 <= share < 100 else f"{share:.0f}"
 
