@@ -64,17 +64,17 @@ def cross_entropy(
         raise ValueError(f"label_smoothing is a share of the target in 0..1, not {label_smoothing}")
     if pixel_weights is not None and pixel_weights.shape != labels.shape:
         raise ValueError(f"pixel_weights {pixel_weights.shape} must have the shape of the labels {labels.shape}")
-    x, chosen, valid = _prepare(logits, labels, ignore_index)
+    x, largest, chosen, valid = _prepare(logits, labels, ignore_index)
 
     def pick(values):  # values[..., label]; as fast as a gather, and its gradient needs no scatter
         return jnp.sum(jnp.where(chosen, values, 0.0), axis=-1)
 
     pixel_weights = valid if pixel_weights is None else valid * jnp.asarray(pixel_weights, jnp.float32)
     weight = pixel_weights if class_weights is None else pixel_weights * pick(jnp.asarray(class_weights, jnp.float32))
-    normaliser = jnp.log(jnp.sum(jnp.exp(x), axis=-1))
-    loss = weight * (normaliser - pick(x))
+    normaliser = jnp.log(jnp.sum(jnp.exp(x - largest), axis=-1))
+    loss = weight * (normaliser - (pick(x) - largest[..., 0]))
     if label_smoothing:
-        every_class = normaliser[..., None] - x
+        every_class = normaliser[..., None] - (x - largest)
         if class_weights is not None:
             every_class = every_class * jnp.asarray(class_weights, jnp.float32)
         loss = (1 - label_smoothing) * loss + label_smoothing * pixel_weights * jnp.mean(every_class, axis=-1)
@@ -117,8 +117,8 @@ def dice_loss(
         ValueError: for one class, shapes that do not match, or labels that are not integers.
     """
     _check(logits, labels, class_weights)
-    x, chosen, valid = _prepare(logits, labels, ignore_index)
-    e = jnp.exp(x)
+    x, largest, chosen, valid = _prepare(logits, labels, ignore_index)
+    e = jnp.exp(x - largest)
     p = e * (valid / jnp.sum(e, axis=-1))[..., None]
     pixels = tuple(range(valid.ndim))
     overlap = _sum_over(jnp.sum(jnp.where(chosen, p, 0.0), pixels), axis_name)
@@ -210,12 +210,12 @@ def _check(logits, labels, class_weights) -> None:
 
 
 def _prepare(logits, labels, ignore_index: int):
-    """The logits in float32 with maximum 0, the one-hot labels (bool) and which pixels count (float32)."""
+    """The logits in float32, their largest per pixel, the one-hot labels (bool) and which pixels count (float32)."""
     x, labels = jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
-    x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    largest = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
     chosen = labels[..., None] == jnp.arange(x.shape[-1])
     valid = (labels != ignore_index) & (labels >= 0) & (labels < x.shape[-1])
-    return x, chosen, valid.astype(jnp.float32)
+    return x, largest, chosen, valid.astype(jnp.float32)
 
 
 def _sum_over(value, axis_name: str | None):
