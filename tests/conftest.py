@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Before JAX starts: eight virtual CPU devices, for the tests of parallel training. Others use the first.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

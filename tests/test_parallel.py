@@ -1,0 +1,116 @@
+"""One device, eight sharded and eight under pmap must train and evaluate alike."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import fcn
+from fcn.data import Prepared, eval_batches, normalise
+from fcn.losses import cross_entropy, dice_loss
+from fcn.metrics import confusion_matrix
+from fcn.parallel import Pmapped, Sharded, make_parallel, start_processes
+from fcn.training import create_state, make_eval_step, make_train_step
+
+CLASSES, STEPS, BATCH = 3, 10, 8
+
+
+class _Source:
+    """Thirteen random images, so that the last evaluation batch of eight is short; each ignores another share of its pixels."""
+
+    name, classes, ignore_index = "random", ("a", "b", "c"), 255
+    palette = np.zeros((CLASSES, 3), np.uint8)
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.images = rng.integers(0, 256, (13, 16, 24, 3), dtype=np.uint8)
+        bright = self.images.mean(-1) // 86
+        hidden = rng.random((13, 16, 24)) < np.linspace(0, 0.9, 13)[:, None, None]
+        self.labels = np.where(hidden, 255, bright).astype(np.int32)
+
+    def __len__(self):
+        return 13
+
+    def __getitem__(self, index):
+        return {"image": self.images[index], "label": self.labels[index], "name": str(index)}
+
+
+def _prepare(batch):
+    return normalise(batch["image"], (0.5,) * 3, (0.25,) * 3), batch["label"]
+
+
+def _model(axis_name=None):
+    return fcn.create_model("unet", num_classes=CLASSES, base_features=4, depth=2, axis_name=axis_name)
+
+
+def _train(parallel):
+    """Losses of ten steps and the variables after them."""
+    tx = optax.sgd(0.05, momentum=0.9)
+
+    def objective(logits, labels):
+        axis = parallel.axis_name
+        return cross_entropy(logits, labels, axis_name=axis) + 0.5 * dice_loss(logits, labels, axis_name=axis)
+
+    model = _model(parallel.axis_name)
+    step = parallel.train_step(
+        make_train_step(model, tx, objective, _prepare, key=jax.random.key(1), ema_decay=0.9, axis_name=parallel.axis_name)
+    )
+    state = parallel.put_state(create_state(_model(), tx, jax.random.key(0), (16, 24, 3), ema=True))
+    source, losses = Prepared(_Source()), []
+    for number in range(STEPS):
+        indices = np.arange(BATCH) * (number + 1) % 13
+        state, metrics = step(state, parallel.put_batch(source.batch(indices, np.zeros(BATCH))))
+        losses.append(float(parallel.read(metrics)["loss"]))
+    return losses, jax.tree.map(np.asarray, parallel.get_state(state))
+
+
+def _evaluate(parallel, variables):
+    step = parallel.eval_step(make_eval_step(_model(parallel.axis_name), CLASSES, _prepare, axis_name=parallel.axis_name))
+    variables = parallel.put_state(variables)
+    batches = eval_batches(Prepared(_Source()), BATCH)
+    return sum(parallel.read(step(variables, parallel.put_batch(batch))).astype(np.int64) for batch in batches)
+
+
+@pytest.fixture(scope="module")
+def single():
+    return _train(Sharded(jax.devices()[:1]))
+
+
+@pytest.mark.parametrize(
+    "way", [lambda: Sharded(), lambda: Pmapped(), lambda: Sharded(height=2)], ids=["jit", "pmap", "jit-height"]
+)
+def test_eight_devices_train_as_one_does(single, way):
+    assert jax.device_count() == 8
+    losses, state = _train(way())
+    np.testing.assert_allclose(losses, single[0], rtol=1e-4)
+    assert losses[-1] < losses[0]
+    # Sums in another order differ in the last digits, and ten steps of momentum amplify them.
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(single[1])):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_confusion_matrices_are_identical_and_count_every_pixel_once(single):
+    variables = single[1].eval_variables
+    source = _Source()
+    logits = _model().apply(variables, normalise(source.images, (0.5,) * 3, (0.25,) * 3))
+    expected = np.asarray(confusion_matrix(jnp.argmax(logits, -1).astype(jnp.int32), source.labels, CLASSES))
+    assert expected.sum() == (source.labels != 255).sum()
+    for parallel in (Sharded(jax.devices()[:1]), Sharded(), Pmapped()):
+        np.testing.assert_array_equal(_evaluate(parallel, variables), expected)
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
+    with pytest.raises(ValueError, match="batch of 12 does not divide by the 8 devices; the nearest that do: 8 or 16"):
+        make_parallel("jit", 12)
+    with pytest.raises(ValueError, match="the nearest that do: 8"):
+        make_parallel("pmap", 3)
+    with pytest.raises(ValueError, match="unknown parallel 'pjit'"):
+        make_parallel("pjit", 8)
+    with pytest.raises(ValueError, match="height=3 does not divide the 8 devices"):
+        Sharded(height=3)
+
+
+def test_one_process_starts_nothing():
+    start_processes(None, None, None)
+    assert jax.process_count() == 1

@@ -1,0 +1,53 @@
+"""Schedules and optimizers against their formulas."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcn.training import OptimizerConfig, make_optimizer, make_schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle"), [("constant", 0.1), ("cosine", 0.1 * 0.5 * (1 + np.cos(np.pi / 2))), ("poly", 0.1 * 0.5**0.9)]
+)
+def test_schedule_values(schedule, middle):
+    rate = make_schedule(OptimizerConfig(learning_rate=0.1, schedule=schedule, warmup=0.2), 100)
+    np.testing.assert_allclose([rate(0), rate(10), rate(20)], [0.1 / 20, 0.1 / 20 + 0.5 * (0.1 - 0.1 / 20), 0.1], rtol=1e-6)
+    np.testing.assert_allclose(rate(60), middle, rtol=1e-5)
+
+
+def test_decay_reaches_kernels_only():
+    params = {"conv": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}, "bn": {"scale": jnp.full(1, 2.0)}}
+    zeros = {"conv": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}, "bn": {"scale": jnp.zeros(1)}}
+    for name in ("adamw", "sgd"):
+        tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0), 10)
+        updates, _ = tx.update(zeros, tx.init(params), params)
+        np.testing.assert_allclose(updates["conv"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
+        assert float(updates["conv"]["bias"][0]) == 0.0
+        assert float(updates["bn"]["scale"][0]) == 0.0
+
+
+def test_sgd_with_momentum_is_the_textbooks():
+    tx = make_optimizer(
+        OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0, schedule="constant", warmup=0), 10
+    )
+    params, gradient = {"kernel": jnp.ones(1)}, {"kernel": jnp.full(1, 2.0)}
+    state, velocity = tx.init(params), 0.0
+    for _ in range(3):
+        updates, state = tx.update(gradient, state, params)
+        velocity = 0.9 * velocity + 2.0
+        np.testing.assert_allclose(updates["kernel"], -0.1 * velocity, rtol=1e-6)
+
+
+def test_clip_norm_scales_the_gradient():
+    config = OptimizerConfig("sgd", learning_rate=1.0, momentum=0.0, weight_decay=0, schedule="constant", warmup=0, clip_norm=1)
+    tx = make_optimizer(config, 10)
+    params = {"kernel": jnp.zeros(2)}
+    updates, _ = tx.update({"kernel": jnp.array([3.0, 4.0])}, tx.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], [-0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("field", "value"), [("learning_rate", 0.0), ("warmup", 1.0), ("momentum", 1.0), ("clip_norm", 0.0)])
+def test_impossible_values_are_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        OptimizerConfig(**{field: value})

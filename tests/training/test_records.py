@@ -1,0 +1,48 @@
+"""What a run writes down survives a kill, and is never doubled."""
+
+import json
+import os
+
+import pytest
+
+from fcn.training.records import Records, read_records, write_json
+
+
+def test_a_resumed_run_drops_what_came_after_its_checkpoint_and_half_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    records = Records(path, last_step=0)
+    for step in (1, 2, 3):
+        records.write(step, {"train/loss": 1.0 / step})
+    records.close()
+    with path.open("a") as file:
+        file.write('{"step": 4, "train/lo')  # killed here
+    assert [r["step"] for r in read_records(path)] == [1, 2, 3]
+
+    records = Records(path, last_step=2)
+    records.write(3, {"train/loss": 7.0, "val/iou/sky": float("nan"), "val/miou": None})
+    records.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[:2] == [{"step": 1, "train/loss": 1.0}, {"step": 2, "train/loss": 0.5}]
+    assert lines[2:] == [{"step": 3, "train/loss": 7.0, "val/iou/sky": None, "val/miou": None}]
+
+
+def test_tensorboard_holds_the_same_values(tmp_path):
+    records = Records(tmp_path / "metrics.jsonl", last_step=0, tensorboard=tmp_path / "board")
+    records.write(5, {"train/loss": 0.25, "val/miou": None})
+    records.close()
+    (events,) = (tmp_path / "board").iterdir()
+    assert b"train/loss" in events.read_bytes()
+    assert b"val/miou" not in events.read_bytes()
+
+
+def test_json_is_replaced_in_one_piece(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
