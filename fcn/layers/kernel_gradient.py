@@ -124,7 +124,7 @@ def _tiles(matrix, x, down, across):
 
 
 def _combine(matrix, parts):
-    """The matrix [rows, k] times k equally shaped arrays [...]: [rows, ...]. One sum compiles fast; a stack of sums does not."""
+    """The matrix [rows, k] times k equally shaped arrays [...]: [rows, ...]. One sum compiles faster than a stack of sums."""
     columns = matrix.T.astype(parts[0].dtype).reshape(*matrix.T.shape, *(1,) * parts[0].ndim)
     return sum(column * part for column, part in zip(columns, parts))
 

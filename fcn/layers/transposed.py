@@ -56,7 +56,7 @@ class ConvTranspose(nn.Module):
         """Images [B, H, W, C] to [B, H', W', features].
 
         Raises:
-            ValueError: the input is no batch of images, the channels do not divide by the groups, or the padding leaves nothing.
+            ValueError: the input is no batch of images, the groups do not divide the channels, or the padding leaves nothing.
         """
         channels = check_channels(x.shape, self.features, self.groups)
         (kh, kw), strides, (top, left) = (pair(v) for v in (self.kernel_size, self.strides, self.padding))
