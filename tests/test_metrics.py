@@ -8,7 +8,10 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from fcn.metrics import confusion_matrix, format_table, segmentation_metrics
+from fcn import metrics as fcn_metrics
+from fcn.metrics import format_table, segmentation_metrics
+
+confusion_matrix = jax.jit(fcn_metrics.confusion_matrix, static_argnames=("num_classes", "ignore_index"))
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def example(k, shape=(3, 9, 11), seed=0):
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
 def test_matrix_equals_a_loop_over_pixels(k, compiled):
     predictions, labels = example(k)
-    count = jax.jit(confusion_matrix, static_argnums=2) if compiled else confusion_matrix
+    count = confusion_matrix if compiled else fcn_metrics.confusion_matrix
     matrix = count(predictions, labels, k)
     assert matrix.dtype == jnp.int32 and matrix.shape == (k, k)
     np.testing.assert_array_equal(matrix, slow_matrix(predictions, labels, k))
