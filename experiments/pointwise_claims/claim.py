@@ -72,7 +72,7 @@ def largest_difference(a, b) -> float:
     return float(np.abs(a - b).max())
 
 
-def random_variables(module: nn.Module, example: np.ndarray, rng: np.random.Generator) -> dict:
+def random_variables(module: nn.Module, example: jax.Array | np.ndarray, rng: np.random.Generator) -> dict:
     """Variables as `module.init` gives them, filled by numpy: kernels N(0, 2 / fan-in), scales and variances 1, the rest 0.
 
     Saves the compilation of a function that would run once.
@@ -88,7 +88,7 @@ def random_variables(module: nn.Module, example: np.ndarray, rng: np.random.Gene
     return jax.tree.map_with_path(fill, shapes(module, example))
 
 
-def shapes(module: nn.Module, example: np.ndarray | jax.ShapeDtypeStruct) -> dict:
+def shapes(module: nn.Module, example: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> dict:
     """The shapes of the module's variables for an input like `example`; computes nothing."""
     return jax.eval_shape(module.init, jax.random.key(0), example)
 

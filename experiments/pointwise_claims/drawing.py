@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 
 INK, SOFT, GRID = "#22252b", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREEN, RED, PURPLE, GRAY = "#2563eb", "#ea7317", "#15915b", "#d6293e", "#7c3aed", "#9ca3af"
@@ -58,7 +58,7 @@ def blank(ax: Axes, width: float, height: float) -> None:
     ax.axis("off")
 
 
-def cell(ax: Axes, x: float, y: float, text: str, *, colour: str = GRID, ink: str = INK, size: float = 1.0) -> None:
+def cell(ax: Axes, x: float, y: float, text: str, *, colour: str | tuple[float, float, float] = GRID, ink: str = INK, size: float = 1.0) -> None:
     """A square with a number in it; (x, y) is its top left corner."""
     ax.add_patch(Rectangle((x, y), size, size, facecolor=colour, edgecolor="white", linewidth=2))
     ax.text(x + size / 2, y + size / 2, text, ha="center", va="center", color=ink, fontsize=12)
@@ -67,12 +67,6 @@ def cell(ax: Axes, x: float, y: float, text: str, *, colour: str = GRID, ink: st
 def note(ax: Axes, x: float, y: float, text: str, *, colour: str = INK, align: str = "center", **options) -> None:
     """Text on a drawing sheet."""
     ax.text(x, y, text, ha=align, va="center", color=colour, **options)
-
-
-def card(ax: Axes, x: float, y: float, width: float, height: float, *, colour: str) -> None:
-    """A rounded pale background behind a group of things."""
-    style = "round,pad=0,rounding_size=0.25"
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor="none", zorder=0))
 
 
 def tint(colour: str, strength: float) -> tuple[float, float, float]:

@@ -44,7 +44,7 @@ class TwoHeads(nn.Module):
 MODEL = TwoHeads()
 
 
-def mean_of_scores(features: Float[Array, "b h w f"], head: dict) -> tuple[np.ndarray, np.ndarray]:
+def mean_of_scores(features: Float[Array | np.ndarray, "b h w f"], head: dict) -> tuple[np.ndarray, np.ndarray]:
     """One kernel used both ways: scores at every pixel, then their mean; and the mean of the features, then the score.
 
     Args:

@@ -65,7 +65,7 @@ def random_features(rng: np.random.Generator, picture: Float[np.ndarray, "h w"])
     return np.asarray(jax.jit(network.apply)(random_variables(network, x, rng), x)[0])
 
 
-def pull_and_push(embedding: Float[Array, "p 2"], member: Float[np.ndarray, "p n"]) -> Float[Array, ""]:
+def pull_and_push(embedding: Float[Array | np.ndarray, "p 2"], member: Float[np.ndarray, "p n"]) -> Float[Array, ""]:
     """De Brabandere et al. 2017: pixels to their object's mean, means to a distance of at least 2 from each other.
 
     Args:
