@@ -11,6 +11,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GRAY = "#2563eb", "#ea7317", "#15915b", "#d629
 CHANNELS = ("#d6293e", "#15915b", "#2563eb")
 """Red, green and blue, as the channels of a photo."""
 
+Colour = str | tuple[float, float, float]
+
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
@@ -58,7 +60,7 @@ def blank(ax: Axes, width: float, height: float) -> None:
     ax.axis("off")
 
 
-def cell(ax: Axes, x: float, y: float, text: str, *, colour: str | tuple[float, float, float] = GRID, ink: str = INK, size: float = 1.0) -> None:
+def cell(ax: Axes, x: float, y: float, text: str, *, colour: Colour = GRID, ink: str = INK, size: float = 1.0) -> None:
     """A square with a number in it; (x, y) is its top left corner."""
     ax.add_patch(Rectangle((x, y), size, size, facecolor=colour, edgecolor="white", linewidth=2))
     ax.text(x + size / 2, y + size / 2, text, ha="center", va="center", color=ink, fontsize=12)
