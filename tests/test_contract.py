@@ -1,14 +1,13 @@
 """What holds for every registered model (the public contract), on small ones."""
 
 import inspect
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from variables import random_variables, shapes_of
+from quick import quick_jit, random_variables, shapes_of
 
 import fcn
 from fcn.models.unet2015 import output_size
@@ -23,8 +22,6 @@ SMALL = {
 }
 SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
 CLASSES = 3
-
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 
 
 class Subject:
