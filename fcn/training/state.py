@@ -45,7 +45,8 @@ def create_state(
 ) -> TrainState:
     """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters.
 
-    One compiled program does all of it; XLA drops the forward pass, which no parameter depends on.
+    One compiled program does all of it; XLA drops the forward pass, which no parameter depends on. On a CPU it is compiled
+    without optimisation: it runs once, and its random number generators take LLVM half a minute to optimise.
     """
 
     def init(key):
@@ -55,7 +56,8 @@ def create_state(
         average = jax.tree.map(jnp.array, dict(variables)) if ema else None
         return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params), average)
 
-    return jax.jit(init)(key)
+    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(init, compiler_options=once)(key)
 
 
 def parameter_digest(params: PyTree) -> str:

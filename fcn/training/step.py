@@ -79,7 +79,7 @@ def make_train_step(
             # As the average starts from the initial parameters, early decays are shorter (TensorFlow's rule).
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda a, b: b + decay * (a - b), ema, {"params": params, **model_state})
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, model_state, opt_state, ema), metrics
 
     return train_step
