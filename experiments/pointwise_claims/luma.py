@@ -76,6 +76,12 @@ def curvature(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 3"]:
     return 2 * x.T @ x / len(x)
 
 
+def steps_needed(image: Float[np.ndarray, "h w 3"]) -> float:
+    """Steps of `learn` until the slowest direction is within e^-5 of its goal; inf where the channels are not independent."""
+    values = np.linalg.eigvalsh(curvature(image))
+    return float(np.ceil(5 * values[-1] / values[0])) if values[0] > 1e-9 * values[-1] else np.inf
+
+
 def weights_by_theory(
     image: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w"], rate: float, steps: int
 ) -> Float[np.ndarray, "t 3"]:
@@ -91,7 +97,8 @@ def run(setting: Setting) -> Claim:
     """Computes, draws and tells the claim."""
     image = setting.image
     target = gray_by_pillow(image)
-    steps = 300 if setting.fast else 1000
+    needed = steps_needed(image)
+    steps = 300 if setting.fast else int(np.clip(needed, 1000, 8000))
     learned = learn(image, target, steps)
     theory = weights_by_theory(image, target, learned.rate, steps)
     numbers = {
@@ -99,6 +106,7 @@ def run(setting: Setting) -> Claim:
         "levels_from_pillow": 255 * largest_difference(gray(image), target),
         "learned_weights": learned.weights[-1].round(5).tolist(),
         "steps": steps,
+        "steps_needed": needed if np.isfinite(needed) else None,
         "learning_rate": learned.rate,
         "first_error": float(learned.errors[0]),
         "last_error": float(learned.errors[-1]),
@@ -111,10 +119,15 @@ def run(setting: Setting) -> Claim:
         f"mean squared error {learned.errors[0]:.3f} -> {learned.errors[-1]:.1e}; weights off by at most {off:.4f}",
         f"all the way the weights follow w_t = (I - (I - rate H)^t) w*: within {numbers['difference_to_theory']:.1e}",
     )
+    verdict = "A 1x1 layer with three weights makes the gray picture, and it can learn those weights from examples."
+    if np.isinf(needed):
+        verdict += " This picture has fewer than three independent channels: other weights do as well."
+    elif steps < needed:
+        verdict += f" The channels of this picture are much alike: it takes {needed:,.0f} steps to tell them apart."
     return Claim(
         title="One output channel of an RGB photo is a gray picture",
         lines=lines,
-        verdict="A 1x1 layer with three weights makes the gray picture, and it can learn those weights from examples.",
+        verdict=verdict,
         holds=numbers["levels_from_pillow"] < 0.51 and numbers["difference_to_theory"] < 1e-4 and numbers["last_error"] < 1e-4,
         numbers=numbers,
         figures={"pointwise_gray.png": draw(image, learned, theory)},
@@ -137,7 +150,7 @@ def draw(image: np.ndarray, learned: Learned, theory: np.ndarray) -> Figure:
         left.annotate(text, (steps[-1], learned.weights[-1, channel]), color=colour, weight="bold", va="center")
     left.set(xscale="log", xlabel="step of gradient descent", title="learned weights (lines) and the closed form (circles)")
     left.set_xlim(1, steps[-1] * 1.02)
-    right.plot(steps, learned.errors[1:], color=drawing.INK, linewidth=2)
+    right.plot(steps, np.maximum(learned.errors[1:], 1e-12), color=drawing.INK, linewidth=2)
     right.set(xscale="log", yscale="log", xlabel="step of gradient descent", title="mean squared error")
     return figure
 

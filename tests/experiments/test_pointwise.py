@@ -75,6 +75,7 @@ def test_gradient_descent_follows_its_closed_form(photo):
     curvature = luma.curvature(photo)
     slowest = (1 - learned.rate * np.linalg.eigvalsh(curvature)[0]) ** 400
     assert np.linalg.norm(learned.weights[-1] - wanted) <= slowest * np.linalg.norm(wanted) + 2e-5
+    assert luma.steps_needed(photo) == np.ceil(5 * np.linalg.cond(curvature))
     errors = [np.mean((photo @ w - photo @ wanted) ** 2) for w in learned.weights[[0, 1, 50]]]
     np.testing.assert_allclose(learned.errors[[0, 1, 50]], errors, rtol=1e-4)
 
@@ -83,6 +84,7 @@ def test_gradient_descent_on_a_gray_photo_finds_the_smallest_of_many_solutions(p
     gray = np.repeat(photo[..., :1], 3, axis=-1)
     learned = luma.learn(gray, gray[..., 0], 50)
     np.testing.assert_allclose(learned.weights[-1], 1 / 3, atol=1e-5)  # all directions but (1, 1, 1) are flat
+    assert luma.steps_needed(gray) == np.inf
     black = np.zeros_like(photo)
     np.testing.assert_array_equal(luma.learn(black, black[..., 0], 2).weights, 0)
 
