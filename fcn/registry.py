@@ -5,7 +5,7 @@ import inspect
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 
@@ -51,7 +51,7 @@ def list_encoders(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(ENCODERS, pattern))
 
 
-def create_model(name: str, *, num_classes: int, encoder: str | None = None, **options) -> nn.Module:
+def create_model(name: str, *, num_classes: SupportsIndex, encoder: str | None = None, **options) -> nn.Module:
     """Builds a segmentation model: images [B, H, W, C] -> logits [B, H, W, num_classes], float32.
 
     Args:
@@ -86,7 +86,7 @@ def create_encoder(name: str, **options) -> nn.Module:
     return _build("encoder", name, _lookup("encoder", ENCODERS, name).constructor, **options)
 
 
-def create_classifier(name: str, *, num_classes: int = 1000, **options) -> nn.Module:
+def create_classifier(name: str, *, num_classes: SupportsIndex = 1000, **options) -> nn.Module:
     """Builds an image classifier: images [B, H, W, C] -> logits [B, num_classes], float32.
 
     Args:
@@ -120,7 +120,7 @@ def _options(constructor: Callable) -> set[str]:
     return set(inspect.signature(constructor).parameters) - {"parent", "name"} - set(fixed)
 
 
-def _count(num_classes: int) -> int:
+def _count(num_classes: Any) -> int:
     try:
         count = operator.index(num_classes)
     except TypeError:

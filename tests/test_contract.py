@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from quick import quick_jit, random_variables, shapes_of
 
 import fcn
 from fcn.models.unet2015 import output_size
+from tests.variables import random_variables, shapes_of
 
 NARROW = {"width_multiplier": 1 / 32, "fc_features": 8}
 SMALL = {
@@ -32,8 +32,8 @@ class Subject:
         self.sizes = SIZES.get(name, [(1, 1), (33, 47), (97, 64)])
         self.model = self.create()
         self.variables = random_variables(self.model, *self.images().shape)
-        self.apply = quick_jit(self.model.apply)
-        self.train = quick_jit(lambda v, x, key: self.model.apply(v, x, train=True, mutable=True, rngs={"dropout": key}))
+        self.apply = jax.jit(self.model.apply)
+        self.train = jax.jit(lambda v, x, key: self.model.apply(v, x, train=True, mutable=True, rngs={"dropout": key}))
 
     def create(self, **options):
         return fcn.create_model(self.name, num_classes=CLASSES, **SMALL[self.name], **options)
@@ -80,7 +80,7 @@ def test_bfloat16(subject):
     """The computation is bfloat16 (the logits differ a little), parameters and logits are float32."""
     x = subject.images()
     low = subject.create(dtype=jnp.bfloat16)
-    logits = quick_jit(low.apply)(subject.variables, x)
+    logits = jax.jit(low.apply)(subject.variables, x)
     assert logits.dtype == jnp.float32
     assert np.all(np.isfinite(logits))
     exact = subject.apply(subject.variables, x)
@@ -98,7 +98,7 @@ def test_gradients_reach_every_parameter(subject):
     x = subject.images()
     weights = np.random.default_rng(1).normal(size=subject.apply(subject.variables, x).shape)
 
-    @quick_jit
+    @jax.jit
     @jax.grad
     def gradient(params):
         return (subject.model.apply(dict(subject.variables, params=params), x) * weights).sum()

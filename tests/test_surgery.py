@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from quick import quick_jit, random_variables
 
 import fcn
 from fcn.layers import Conv, max_pool, upsample_bilinear_fcn
 from fcn.models.classifier import FlattenClassifier
 from fcn.surgery import convolutionalize, dense_to_convolution, transfer
+from tests.variables import random_variables
 
 NARROW = {"width_multiplier": 1 / 16, "fc_features": 8}
 
@@ -30,9 +30,9 @@ def test_slid_classifier():
     model = FlattenClassifier(ValidEncoder(), num_classes=3, hidden=(7,), window=(5, 3))
     variables = random_variables(model, 1, 26, 18, 2)
     network, converted = convolutionalize(model, variables)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     image = jax.random.normal(jax.random.key(0), (2, 43, 39, 2))
-    scores = quick_jit(network.apply)(converted, image)
+    scores = jax.jit(network.apply)(converted, image)
     assert scores.shape == (2, 5, 6, 3) and scores.dtype == jnp.float32
     tolerance = 1e-5 * np.abs(scores).max()
     for i in range(5):
@@ -50,16 +50,16 @@ def test_vgg(name):
     model = fcn.create_classifier(name, num_classes=5, **NARROW)
     variables = random_variables(model, 1, 224, 224, 3)
     network, converted = convolutionalize(model, variables)
-    apply = quick_jit(network.apply)
+    apply = jax.jit(network.apply)
     image = jax.random.normal(jax.random.key(0), (1, 224, 224, 3))
-    expected = quick_jit(model.apply)(variables, image)
+    expected = jax.jit(model.apply)(variables, image)
     np.testing.assert_allclose(apply(converted, image)[:, 0, 0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
     image = jax.random.normal(jax.random.key(1), (1, 270, 300, 3))
     scores = apply(converted, image)
     assert scores.shape == (1, 8 - 6, 9 - 6, 5)
     encoder = {key: value["encoder"] for key, value in variables.items() if "encoder" in value}
-    pool5 = np.asarray(quick_jit(model.encoder.apply)(encoder, image)[-1])
+    pool5 = np.asarray(jax.jit(model.encoder.apply)(encoder, image)[-1])
     dense = variables["params"]
     for i in range(2):
         for j in range(3):
@@ -123,7 +123,7 @@ def test_a_new_stage_starts_from_the_last_scores():
     image = jax.random.normal(jax.random.key(0), (1, 40, 65, 3))
     variables = random_variables(coarse, *image.shape)
 
-    @quick_jit
+    @jax.jit
     def scores_of_fc7(variables):
         _, captured = coarse.apply(
             variables, image, capture_intermediates=lambda module, _: module.name == "score_fr", mutable=["intermediates"]
@@ -134,9 +134,9 @@ def test_a_new_stage_starts_from_the_last_scores():
     variables = transfer(variables, middle)
     expected = upsample_bilinear_fcn(scores, 16)[:, 27 : 27 + 40, 27 : 27 + 65]
     tolerance = 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(quick_jit(middle.apply)(variables, image), expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(jax.jit(middle.apply)(variables, image), expected, rtol=0, atol=tolerance)
     expected = upsample_bilinear_fcn(upsample_bilinear_fcn(scores, 2), 8)[:, 31 : 31 + 40, 31 : 31 + 65]
-    np.testing.assert_allclose(quick_jit(fine.apply)(transfer(variables, fine), image), expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(jax.jit(fine.apply)(transfer(variables, fine), image), expected, rtol=0, atol=tolerance)
 
 
 def test_vgg_to_fcn32s():

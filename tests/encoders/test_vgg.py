@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import count_parameters, quick_jit, random_variables, shapes_of
 
 import fcn
 from fcn.encoders.padding import extend
+from tests.variables import count_parameters, random_variables, shapes_of
 
 PARAMETERS = {  # torchvision's classifiers, as published
     "vgg11": 132_863_336,
@@ -40,7 +40,7 @@ def test_images_under_32_pixels_are_extended():
     encoder = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
     x = jax.random.normal(jax.random.key(1), (2, 1, 40, 3))
     variables = random_variables(encoder, *x.shape)
-    apply = quick_jit(encoder.apply)
+    apply = jax.jit(encoder.apply)
     maps = apply(variables, x)
     assert [m.shape[1:3] for m in maps] == [(32, 40), (16, 20), (8, 10), (4, 5), (2, 2), (1, 1)]
     for given, expected in zip(maps, apply(variables, jnp.repeat(x, 32, axis=1))):
@@ -66,7 +66,7 @@ def test_classifier_averages_to_its_window(size):
     x = jax.random.normal(jax.random.key(1), (2, *size, 3))
     variables = random_variables(model, *x.shape)
     params = variables["params"]
-    last = np.asarray(quick_jit(model.encoder.apply)({"params": params["encoder"]}, x)[-1])
+    last = np.asarray(jax.jit(model.encoder.apply)({"params": params["encoder"]}, x)[-1])
     (h, w), h7, w7 = last.shape[1:3], range(7), range(7)
     rows = [slice(i * h // 7, -(-(i + 1) * h // 7)) for i in h7]
     columns = [slice(j * w // 7, -(-(j + 1) * w // 7)) for j in w7]
@@ -74,7 +74,7 @@ def test_classifier_averages_to_its_window(size):
     y = np.maximum(cells.reshape(2, -1) @ params["fc6"]["kernel"] + params["fc6"]["bias"], 0)
     y = np.maximum(y @ params["fc7"]["kernel"] + params["fc7"]["bias"], 0)
     expected = y @ params["fc8"]["kernel"] + params["fc8"]["bias"]
-    np.testing.assert_allclose(quick_jit(model.apply)(variables, x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(jax.jit(model.apply)(variables, x), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_classifier_in_training():
@@ -83,8 +83,8 @@ def test_classifier_in_training():
     model = fcn.create_classifier("vgg11_bn", dtype=jnp.bfloat16, **options)
     x = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
     variables = random_variables(model, *x.shape)
-    evaluated = quick_jit(model.apply)(variables, x)
-    train = quick_jit(lambda v: model.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(2)}))
+    evaluated = jax.jit(model.apply)(variables, x)
+    train = jax.jit(lambda v: model.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(2)}))
     trained, new = train(variables)
     assert evaluated.dtype == trained.dtype == jnp.float32
     assert evaluated.shape == (2, 3) and not np.array_equal(evaluated, trained)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit, random_variables
 
 import fcn
+from tests.variables import random_variables
 
 SMALL = {"num_classes": 3, "encoder": "vgg11", "width_multiplier": 1 / 16, "fc_features": 8}
 NAMES = ["fcn32s", "fcn16s", "fcn8s"]
@@ -66,7 +66,7 @@ def test_logits(name, options, scales):
     x = jax.random.normal(jax.random.key(0), (2, 33, 50, 3))
     variables = random_variables(model, *x.shape)
     expected = paper(name, variables["params"], x, scales)
-    given = quick_jit(model.apply)(variables, x)
+    given = jax.jit(model.apply)(variables, x)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -85,12 +85,12 @@ def test_any_padding_keeps_the_logits_in_place(name):
     bordered = jnp.pad(x, ((0, 0), (19, 0), (19, 0), (0, 0)))
     reference = fcn.create_model(name, **SMALL)
     variables = without_biases(random_variables(reference, *x.shape))
-    expected = quick_jit(reference.apply)(variables, x)[inner]
+    expected = jax.jit(reference.apply)(variables, x)[inner]
     scale = np.abs(expected).max()
     with_more = fcn.create_model(name, **SMALL, input_padding=132)  # 100 and the coarsest stride
-    np.testing.assert_allclose(quick_jit(with_more.apply)(variables, x)[inner], expected, rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(jax.jit(with_more.apply)(variables, x)[inner], expected, rtol=0, atol=1e-5 * scale)
     with_less = fcn.create_model(name, **SMALL, input_padding=81)
-    given = quick_jit(with_less.apply)(variables, bordered)[:, 19:, 19:][inner]
+    given = jax.jit(with_less.apply)(variables, bordered)[:, 19:, 19:][inner]
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * scale)
 
 
@@ -102,7 +102,7 @@ def test_without_input_padding_logits_mirror_with_the_image(name, learned):
     x = jax.random.normal(jax.random.key(0), (1, 32, 96, 3))
     variables = random_variables(model, *x.shape)
     variables = jax.tree.map(lambda leaf: leaf + leaf[:, ::-1] if leaf.ndim == 4 else leaf, variables)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     logits = apply(variables, x)
     np.testing.assert_allclose(apply(variables, x[:, :, ::-1]), logits[:, :, ::-1], rtol=0, atol=1e-5 * np.abs(logits).max())
 
@@ -112,7 +112,7 @@ def test_without_input_padding_an_image_of_any_size_is_extended():
     x = jax.random.normal(jax.random.key(0), (1, 40, 33, 3))
     variables = random_variables(model, *x.shape)
     larger = jnp.pad(x, ((0, 0), (0, 24), (0, 31), (0, 0)), mode="edge")
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     np.testing.assert_allclose(apply(variables, x), apply(variables, larger)[:, :40, :33], rtol=1e-6)
 
 
@@ -123,11 +123,11 @@ def test_learned_upsampling_starts_bilinear(name, padding):
     learned = fcn.create_model(name, **SMALL, input_padding=padding, learned_upsampling=True)
     x = jax.random.normal(jax.random.key(0), (1, 20, 33, 3))
     variables = random_variables(fixed, *x.shape)
-    init = quick_jit(lambda: {k: v for k, v in learned.init(jax.random.key(0), x)["params"].items() if k.startswith("upscore")})
+    init = jax.jit(lambda: {k: v for k, v in learned.init(jax.random.key(0), x)["params"].items() if k.startswith("upscore")})
     params = init()
     assert len(params) == {"fcn32s": 1, "fcn16s": 2, "fcn8s": 3}[name]
-    expected = quick_jit(fixed.apply)(variables, x)
-    given = quick_jit(learned.apply)({"params": variables["params"] | params}, x)
+    expected = jax.jit(fixed.apply)(variables, x)
+    given = jax.jit(learned.apply)({"params": variables["params"] | params}, x)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -135,10 +135,10 @@ def test_scores_start_at_zero():
     model = fcn.create_model("fcn8s", **SMALL)
     x = jnp.ones((1, 32, 32, 3))
     variables = random_variables(model, *x.shape)
-    assert np.any(quick_jit(model.apply)(variables, x))
+    assert np.any(jax.jit(model.apply)(variables, x))
     names = ("score_fr", "score_pool4", "score_pool3")
-    scores = quick_jit(lambda: [model.init(jax.random.key(0), x)["params"][name] for name in names])()
-    assert not np.any(quick_jit(model.apply)({"params": variables["params"] | dict(zip(names, scores))}, x))
+    scores = jax.jit(lambda: [model.init(jax.random.key(0), x)["params"][name] for name in names])()
+    assert not np.any(jax.jit(model.apply)({"params": variables["params"] | dict(zip(names, scores))}, x))
 
 
 def test_errors():

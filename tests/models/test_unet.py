@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import count_parameters, quick_jit, random_variables, shapes_of
 
 import fcn
+from tests.variables import count_parameters, random_variables, shapes_of
 
 
 def closed_form(inputs, classes, base=64, depth=4, largest=10**9):
@@ -85,8 +85,8 @@ def test_logits(size, stem_stride):
     variables = random_variables(model, *x.shape)
     multiple = 4 * stem_stride
     larger = jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
-    expected = quick_jit(plain_unet, static_argnums=(2, 3))(variables, larger, 2, stem_stride)[:, :height, :width]
-    given = quick_jit(model.apply)(variables, x)
+    expected = jax.jit(plain_unet, static_argnums=(2, 3))(variables, larger, 2, stem_stride)[:, :height, :width]
+    given = jax.jit(model.apply)(variables, x)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -95,7 +95,7 @@ def test_dropout_is_before_the_head():
     model = fcn.create_model("unet", num_classes=3, base_features=4, depth=1, dropout_rate=0.999999)
     x = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
     variables = random_variables(model, *x.shape)
-    train = quick_jit(lambda key: model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0])
+    train = jax.jit(lambda key: model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key})[0])
     bias = variables["params"]["head"]["bias"]
     np.testing.assert_allclose(train(jax.random.key(0)), jnp.broadcast_to(bias, (1, 8, 8, 3)), rtol=1e-6)
-    assert not np.allclose(quick_jit(model.apply)(variables, x), bias)
+    assert not np.allclose(jax.jit(model.apply)(variables, x), bias)

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from quick import count_parameters, quick_jit, random_variables, shapes_of
 
 import fcn
 from fcn.models.unet2015 import output_size, valid_sizes
+from tests.variables import count_parameters, random_variables, shapes_of
 
 
 def slow_output_size(size, depth):
@@ -87,8 +87,8 @@ def test_logits():
     model = fcn.create_model("unet2015", num_classes=3, base_features=4, depth=2)
     x = jax.random.normal(jax.random.key(0), (2, 60, 52, 2))
     variables = random_variables(model, *x.shape)
-    expected = quick_jit(plain_unet, static_argnums=2)(variables["params"], x, 2)
-    given = quick_jit(model.apply)(variables, x)
+    expected = jax.jit(plain_unet, static_argnums=2)(variables["params"], x, 2)
+    given = jax.jit(model.apply)(variables, x)
     assert given.shape == (2, 20, 12, 3)
     np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -99,7 +99,7 @@ def test_dropout_at_the_end_of_the_contracting_path():
     x = jax.random.normal(jax.random.key(0), (1, 44, 44, 1))
     variables = random_variables(model, *x.shape)
 
-    @quick_jit
+    @jax.jit
     @jax.grad
     def gradient(params):
         return model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(1)}).sum()
@@ -112,7 +112,7 @@ def test_initial_standard_deviation():
     """sqrt(2 / N), N the inputs of a unit (section 3); within 3 % of it for 4,096 weights and more (1.1 % is one deviation)."""
     model = fcn.create_model("unet2015", num_classes=2, base_features=32, depth=1)
     names = ("up0", "decoder0_conv1")
-    init = quick_jit(lambda: [model.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)))["params"][name] for name in names])
+    init = jax.jit(lambda: [model.init(jax.random.key(0), jnp.zeros((1, 20, 20, 1)))["params"][name] for name in names])
     for layer in init():
         kernel = layer["kernel"]
         np.testing.assert_allclose(kernel.std(), np.sqrt(2 / np.prod(kernel.shape[:3])), rtol=0.03)

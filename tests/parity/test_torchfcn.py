@@ -5,9 +5,9 @@ import gc
 import jax
 import numpy as np
 import pytest
-from reference import assert_close, nchw, nhwc, random_like, torch, torchfcn
 
 import fcn
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch, torchfcn
 
 CLASSES = 21
 SHARED_UPSAMPLING = {"upscore": 64, "upscore2": 4, "upscore16": 32, "upscore_pool4": 4, "upscore8": 16}

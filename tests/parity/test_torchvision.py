@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_close, nchw, nhwc, random_like, torch, torchvision
 
 import fcn
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch, torchvision
 
 NAMES = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
 

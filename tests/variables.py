@@ -1,14 +1,9 @@
-"""Models in tests without the time that their initialisers and optimised programs take to compile."""
-
-from functools import partial
+"""Random variables for any model, without its initialisers (whose compilation costs more than most tests)."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-"""`jax.jit` that compiles in a third of the time."""
 
 
 def shapes_of(model, *shape: int) -> dict:
