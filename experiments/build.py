@@ -14,7 +14,7 @@ from experiments.run_folder import RunFolder
 from fcn import losses
 from fcn.data import Prepared, augment_batch, check_source, eval_batches, normalise, open_source
 from fcn.parallel import make_parallel
-from fcn.training import TrainState, create_state, make_eval_step, make_optimizer, make_train_step
+from fcn.training import TrainState, abstract_state, create_state, make_eval_step, make_optimizer, make_train_step
 
 # Images are normalised by the statistics of ImageNet, whatever the data: weights trained elsewhere expect them.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,13 +69,6 @@ def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) 
     return objective
 
 
-def init_state(config: TrainConfig, model: nn.Module, image_shape: tuple[int, int, int]) -> TrainState:
-    """The state that a run of `config` on images of `image_shape` [H, W, C] begins with."""
-    crop = config.augment.crop or image_shape[:2]
-    tx = make_optimizer(config.optim, config.steps)
-    return create_state(model, tx, jax.random.key(config.seed), (*crop, image_shape[2]), ema=config.ema > 0)
-
-
 @dataclasses.dataclass
 class Experiment:
     """The objects of one run."""
@@ -96,7 +89,8 @@ class Experiment:
 
     def initial_state(self) -> TrainState:
         """A fresh training state, before it is put on the devices."""
-        return init_state(self.config, self.model.clone(axis_name=None), self.train.shape)
+        model, tx = self.model.clone(axis_name=None), make_optimizer(self.config.optim, self.config.steps)
+        return create_state(model, tx, self.key, self.train.shape, ema=self.config.ema > 0)
 
     def train_step(self) -> Callable:
         """The compiled training step."""
@@ -174,7 +168,8 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     if step is None:
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     model = make_model(config, len(facts["classes"]))
-    template = jax.eval_shape(lambda: init_state(config, model, facts["image_shape"]))
+    tx = make_optimizer(config.optim, config.steps)
+    template = abstract_state(model, tx, facts["image_shape"], ema=config.ema > 0)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
     state, _ = checkpoints.restore(step, template)

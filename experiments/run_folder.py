@@ -98,9 +98,9 @@ class RunFolder:
         if self.config.is_file():
             self._refuse_other(config)
             return
-        taken = [p.name for p in self._everything() if p.exists()]
+        taken = [path for path in (self.facts, self.metrics, self.result, *self._made_by_run()) if path.exists()]
         if taken:
-            raise FileExistsError(f"{self.path} has {', '.join(taken)} but no config.json of a run; choose another --workdir")
+            raise FileExistsError(f"{taken[0]} is there, but no config.json of a run; choose another --workdir")
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config, to_json(config))
 
@@ -111,9 +111,6 @@ class RunFolder:
                 f"{self.path} holds a run of another configuration ({'; '.join(changed)}); "
                 "choose another --workdir, or --overwrite to start afresh"
             )
-
-    def _everything(self) -> list[Path]:
-        return [self.config, self.facts, self.metrics, self.result, self.checkpoints, self.pictures, self.tensorboard]
 
     def _remove_run(self) -> None:
         """Removes what a run made, by name; whatever else lies here stays. config.json goes last: a kill leaves a run."""

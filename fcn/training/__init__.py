@@ -2,7 +2,7 @@
 
 from fcn.training.loop import NonFiniteLossError, Schedule, fit
 from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from fcn.training.state import TrainState, create_state, parameter_digest
+from fcn.training.state import TrainState, abstract_state, create_state, parameter_digest
 from fcn.training.step import make_eval_step, make_train_step
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "OptimizerConfig",
     "Schedule",
     "TrainState",
+    "abstract_state",
     "create_state",
     "fit",
     "make_eval_step",

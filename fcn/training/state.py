@@ -48,7 +48,18 @@ def create_state(
     One compiled program does all of it; XLA drops the forward pass, which no parameter depends on. On a CPU it is compiled
     without optimisation: it runs once, and its random number generators take LLVM half a minute to optimise.
     """
+    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(_initialiser(model, tx, image_shape, ema), compiler_options=once)(key)
 
+
+def abstract_state(
+    model: nn.Module, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], *, ema: bool = False
+) -> TrainState:
+    """Shapes and dtypes of what `create_state` gives, without computing it."""
+    return jax.eval_shape(_initialiser(model, tx, image_shape, ema), jax.random.key(0))
+
+
+def _initialiser(model, tx, image_shape, ema):
     def init(key):
         variables = model.init(key, jnp.zeros((1, *image_shape)))
         params = variables["params"]
@@ -56,8 +67,7 @@ def create_state(
         average = jax.tree.map(jnp.array, dict(variables)) if ema else None
         return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params), average)
 
-    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(init, compiler_options=once)(key)
+    return init
 
 
 def parameter_digest(params: PyTree) -> str:

@@ -1,0 +1,149 @@
+"""`python -m experiments.train` as a user types it: what it leaves behind, and that a kill changes nothing."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import train
+from experiments.config import TrainConfig, differences, from_json, to_json
+from experiments.presets import PRESETS
+from fcn.training.records import read_records
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _lasting(run):
+    """The records without timing."""
+    return [{k: v for k, v in record.items() if "second" not in k} for record in read_records(run / "metrics.jsonl")]
+
+
+def test_a_run_folder_holds_what_the_readme_says(finished_run):
+    records = read_records(finished_run / "metrics.jsonl")
+    trained = [r["step"] for r in records if "train/loss" in r]
+    evaluated = [r for r in records if "val/miou" in r]
+    assert trained == list(range(2, 25, 2))
+    assert [r["step"] for r in evaluated] == [6, 12, 18, 24]
+    names = {"step", "train/loss", "train/grad_norm", "train/learning_rate", "train/images_per_second"}
+    assert all(set(r) == names for r in records if "train/loss" in r)
+    last = evaluated[-1]
+    np.testing.assert_allclose(last["val/miou"], (last["val/iou/ground"] + last["val/iou/disc"]) / 2, rtol=1e-12)
+    assert last["val/miou"] > 0.8  # bright discs on dark ground
+    result = json.loads((finished_run / "result.json").read_text())
+    assert result["steps"] == 24
+    assert result["seconds"] > 0
+    assert len(result["params_sha256"]) == 64
+    assert {k: v for k, v in result.items() if k.startswith("val/")} == {k: v for k, v in last.items() if k.startswith("val/")}
+    assert from_json(json.loads((finished_run / "config.json").read_text())).steps == 24
+    for picture in ("validation", "curves", "confusion"):
+        with Image.open(finished_run / "pictures" / f"{picture}.png") as opened:
+            assert min(opened.size) > 100
+    assert list((finished_run / "tensorboard").iterdir())
+    assert sorted(int(p.name) for p in (finished_run / "checkpoints").iterdir() if p.name.isdigit())[-2:] == [20, 24]
+
+
+def test_killed_at_three_random_moments_a_run_ends_the_same(finished_run, options, environment, type_command, tmp_path):
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "experiments.train", *options, "--workdir", str(run)]
+    for lines in sorted(random.sample(range(1, 15), 3)):
+        # Killed a moment after so many lines are written; the moments differ from run to run of this test.
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(read_records(run / "metrics.jsonl")) >= lines:
+                time.sleep(random.uniform(0, 0.2))
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        process.wait(60)
+        assert process.returncode in (-signal.SIGKILL, 0)
+    done = type_command("experiments.train", *options, "--workdir", run)
+    assert done.returncode == 0, done.stderr
+    assert _lasting(run) == _lasting(finished_run)
+    digests = [json.loads((r / "result.json").read_text())["params_sha256"] for r in (run, finished_run)]
+    assert digests[0] == digests[1]
+
+
+def test_a_finished_run_prints_its_result(finished_run, options, capsys):
+    before = (finished_run / "result.json").read_bytes()
+    train.main([*options, "--workdir", str(finished_run)])
+    assert "validation mIoU" in capsys.readouterr().out
+    assert (finished_run / "result.json").read_bytes() == before
+
+
+def test_another_configuration_is_refused_and_overwrite_spares_what_the_user_made(finished_run, options, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(finished_run, run)
+    changed = [*options, "--workdir", str(run), "--seed", "3"]
+    with pytest.raises(FileExistsError, match="seed: 0 -> 3"):
+        train.main(changed)
+    assert (run / "result.json").exists()
+    (run / "notes.txt").write_text("mine")
+    (run / "pictures" / "mine.png").write_text("mine")
+    train.main([*changed, "--steps", "2", "--overwrite"])
+    assert (run / "notes.txt").read_text() == (run / "pictures" / "mine.png").read_text() == "mine"
+    assert json.loads((run / "result.json").read_text())["steps"] == 2
+    assert [r["step"] for r in read_records(run / "metrics.jsonl")] == [2, 2]
+
+
+def test_a_folder_of_something_else_is_not_touched(options, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "curves.png").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"curves\.png is there, but no config\.json"):
+        train.main([*options, "--workdir", str(tmp_path), "--overwrite"])
+    assert [p.name for p in tmp_path.iterdir()] == ["pictures"]
+
+
+def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_path, type_command):
+    done = type_command("experiments.train", "shapes_unt")
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: unknown preset 'shapes_unt'; did you mean 'shapes_unet'?")
+    done = type_command("experiments.train", "--step", "3")
+    assert done.returncode == 2
+    assert "--steps" in done.stderr
+    run = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="discz"):
+        train.main([*options, "--workdir", str(run), "--data.root", str(folder_data.with_name("discz"))])
+    with pytest.raises(ValueError, match="a batch of 12 does not divide by the 8 devices; the nearest that do: 8 or 16"):
+        train.main([*options, "--workdir", str(run), "--batch-size", "12"])
+    with pytest.raises(ValueError, match="base_features"):
+        train.main([*options, "--workdir", str(run), "--model.options", "base_feature=4"])
+    broken = tmp_path / "broken"
+    shutil.copytree(folder_data, broken)
+    Image.fromarray(np.full((24, 32), 5, np.uint8)).save(broken / "labels" / "train" / "03.png")
+    with pytest.raises(ValueError, match=r"03.*5"):
+        train.main([*options, "--workdir", str(run), "--data.root", str(broken)])
+    assert not run.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options, tmp_path):
+    from fcn.training import NonFiniteLossError
+
+    wild = [*options, "--workdir", str(tmp_path / "run"), "--optim.name", "sgd", "--optim.learning-rate", "1e30"]
+    with pytest.raises(NonFiniteLossError, match=r"step \d+: .*(nan|inf)"):
+        train.main(wild)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_presets_are_sound_and_survive_json():
+    for name, preset in PRESETS.items():
+        assert preset.preset == name
+        assert from_json(json.loads(json.dumps(to_json(preset)))) == preset
+    assert differences(to_json(TrainConfig()), to_json(TrainConfig(seed=1, steps=5))) == ["seed: 0 -> 1", "steps: 1000 -> 5"]
+    assert to_json(TrainConfig(workdir="elsewhere", overwrite=True)) == to_json(TrainConfig())
+
+
+def test_help_explains_every_option(type_command):
+    done = type_command("experiments.train", "--help")
+    assert done.returncode == 0
+    for option in ("--workdir", "--seed", "--steps", "--batch-size", "--eval-every", "--parallel", "--data.root"):
+        assert option in done.stdout
+    assert "camvid_unet" in done.stdout

@@ -1,0 +1,55 @@
+"""`evaluate` and `predict` on a finished run."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import evaluate, predict
+
+
+def test_evaluate_reproduces_the_result_of_training(finished_run, type_command):
+    done = type_command("experiments.evaluate", finished_run, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads((finished_run / "result.json").read_text())
+    assert values == {"step": 24, **{name: value for name, value in result.items() if name.startswith("val/")}}
+
+
+def test_evaluate_prints_a_table_of_any_split(finished_run, capsys):
+    evaluate.main([str(finished_run), "--split", "train[:3]", "--batch-size", "2"])
+    printed = capsys.readouterr().out
+    assert "3 images" in printed
+    assert "disc" in printed
+    with pytest.raises(FileNotFoundError, match="no run in"):
+        evaluate.main([str(finished_run / "nothing")])
+
+
+def test_predict_writes_mask_overlay_and_legend_of_the_images_size(finished_run, folder_data, type_command, tmp_path):
+    image = Image.open(folder_data / "images" / "val" / "00.png")
+    image.resize((61, 47), Image.Resampling.BICUBIC).save(tmp_path / "odd.png")
+    done = type_command(
+        "experiments.predict", finished_run, folder_data / "images/val/00.png", tmp_path / "odd.png", "--out", tmp_path / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    names = {f"{stem}_{kind}.png" for stem in ("00", "odd") for kind in ("mask", "overlay", "legend")}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == names
+    mask = np.asarray(Image.open(tmp_path / "out" / "00_mask.png"))
+    label = np.asarray(Image.open(folder_data / "labels" / "val" / "00.png"))
+    assert mask.shape == label.shape
+    assert (mask == label)[label != 7].mean() > 0.9
+    with Image.open(tmp_path / "out" / "odd_overlay.png") as overlay, Image.open(tmp_path / "out" / "odd_mask.png") as odd:
+        assert overlay.size == odd.size == (61, 47)
+
+
+def test_predict_never_replaces_a_file_unasked(finished_run, folder_data, tmp_path):
+    image = folder_data / "images" / "val" / "01.png"
+    (tmp_path / "01_mask.png").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"01_mask\.png exists already"):
+        predict.main([str(finished_run), str(image), "--out", str(tmp_path)])
+    with pytest.raises(FileExistsError, match="two images would write"):
+        predict.main([str(finished_run), str(image), str(folder_data / "images/train/01.png"), "--out", str(tmp_path / "o")])
+    with pytest.raises(FileNotFoundError, match="no image"):
+        predict.main([str(finished_run), str(tmp_path / "none.png"), "--out", str(tmp_path / "o")])
+    assert (tmp_path / "01_mask.png").read_text() == "mine"
