@@ -1,0 +1,59 @@
+"""The plain forms that the layers are compared with, and how they are compared."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+AXES = ("NHWC", "HWIO", "NHWC")
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
+
+
+def convolution(x, kernel, strides=(1, 1), pads=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
+    """XLA's convolution."""
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, rhs_dilation=dilation, feature_group_count=groups, dimension_numbers=AXES
+    )
+
+
+def kernel_gradient(x, dy, kernel_size, strides=(1, 1), dilation=(1, 1)):
+    """The definition, in float64: one sum over positions for each tap; `x` is padded already."""
+    x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
+    (kh, kw), (_, h, w, o) = kernel_size, dy.shape
+    taps = np.zeros((kh, kw, x.shape[-1], o))
+    for i in range(kh):
+        for j in range(kw):
+            rows = slice(i * dilation[0], i * dilation[0] + (h - 1) * strides[0] + 1, strides[0])
+            columns = slice(j * dilation[1], j * dilation[1] + (w - 1) * strides[1] + 1, strides[1])
+            taps[i, j] = np.tensordot(x[:, rows, columns], dy, axes=((0, 1, 2), (0, 1, 2)))
+    return taps
+
+
+def assert_close(given, expected, tolerance=2e-6):
+    """Equal within `tolerance` of the largest value: the rounding of float32 sums by default."""
+    given, expected = np.asarray(given, np.float64), np.asarray(expected, np.float64)
+    assert given.shape == expected.shape
+    np.testing.assert_allclose(given, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(initial=0), 1e-30))
+
+
+def value_and_gradients(apply, *arguments):
+    """`apply(*arguments)` and its gradients by all arguments, for one random cotangent."""
+
+    @jax.jit
+    def run(*arguments):
+        y, pull = jax.vjp(apply, *arguments)
+        cotangent = jax.random.normal(jax.random.key(7), y.shape).astype(y.dtype)
+        return y, pull(cotangent)
+
+    return run(*jax.tree.map(jnp.asarray, arguments))
+
+
+def assert_same(apply, reference, *arguments, tolerance=2e-6):
+    """Values and gradients by all arguments agree, and have the types of the reference."""
+    given, expected = (jax.tree.leaves(value_and_gradients(f, *arguments)) for f in (apply, reference))
+    assert [leaf.dtype for leaf in given] == [leaf.dtype for leaf in expected]
+    for a, b in zip(given, expected, strict=True):
+        assert_close(a, b, tolerance)

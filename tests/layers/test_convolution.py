@@ -1,0 +1,129 @@
+"""Conv against `nn.Conv`: values and gradients by input, kernel and bias, in every form."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from references import assert_close, assert_same, convolution, normal
+
+from fcn.layers import Conv
+from fcn.layers import convolution as module
+
+
+def variables(layer, *shape):
+    """Random values for all parameters."""
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros(shape))
+    return jax.tree.map(lambda leaf: jnp.asarray(normal(*leaf.shape, seed=3)), shapes)
+
+
+def flax(layer):
+    """The plain layer with the same parameters."""
+    sizes = {"kernel_size": module.pair(layer.kernel_size), "strides": layer.strides, "kernel_dilation": layer.dilation}
+    padding = layer.padding if not isinstance(layer.padding, int) else ((layer.padding,) * 2,) * 2
+    return nn.Conv(
+        layer.features, padding=padding, feature_group_count=layer.groups, use_bias=layer.use_bias, dtype=layer.dtype, **sizes
+    )
+
+
+LAYERS = [
+    ("native", Conv(5), (2, 13, 9, 3)),
+    ("native", Conv(5), (1, 1, 1, 3)),
+    ("winograd", Conv(32), (2, 13, 18, 32)),
+    ("winograd", Conv(32, padding="VALID", use_bias=False), (1, 14, 15, 32)),
+    ("winograd", Conv(18, padding=((2, 0), (0, 3))), (1, 17, 12, 60)),
+    ("im2col", Conv(18, 5), (1, 20, 21, 2)),
+    ("im2col", Conv(20, 3, 2), (2, 20, 21, 3)),
+    ("im2col", Conv(20, 3, dilation=3), (1, 20, 17, 3)),
+    ("im2col", Conv(20, 7, 2, 3), (1, 33, 20, 3)),
+    ("im2col", Conv(20, (1, 3), (3, 2), "VALID"), (1, 20, 21, 3)),
+    ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
+    ("pointwise", Conv(6, 1, 2), (2, 5, 8, 3)),
+    ("pointwise", Conv(6, 1, (2, 3), ((1, 2), (0, 1))), (2, 5, 8, 3)),
+    ("grouped", Conv(6, 3, groups=2), (2, 5, 8, 4)),
+    ("grouped", Conv(6, 1, groups=2), (2, 5, 8, 4)),
+]
+
+
+@pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_equals_flax(monkeypatch, form, layer, shape):
+    """float32 sums differ by rounding; Winograd's kernel gradient by ten times that."""
+    if form in ("native", "winograd", "im2col"):
+        monkeypatch.setattr(module, "cpu_gradient_form", lambda *_: form)
+    reference = flax(layer)
+    assert_same(layer.apply, reference.apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
+    ours, theirs = (jax.eval_shape(m.init, jax.random.key(0), jnp.zeros(shape)) for m in (layer, reference))
+    assert ours == theirs
+
+
+def test_the_forms_are_reached_by_the_rule(monkeypatch):
+    """Without interference, the layer takes Winograd's form for many channels."""
+    called = []
+    original = module.winograd_gradient
+    monkeypatch.setattr(module, "winograd_gradient", lambda *args: called.append(1) or original(*args))
+    layer, x = Conv(32), jnp.zeros((1, 12, 12, 32))
+    values = variables(layer, *x.shape)
+    jax.eval_shape(jax.grad(lambda v: layer.apply(v, x).sum()), values)
+    assert called
+
+
+@pytest.mark.parametrize("form", ["native", "winograd", "im2col"])
+def test_bfloat16(monkeypatch, form):
+    """Values and gradients are those of the rounded inputs in float32, rounded: 8 bits."""
+    monkeypatch.setattr(module, "cpu_gradient_form", lambda *_: form)
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in (normal(1, 14, 13, 8), normal(3, 3, 8, 4)))
+    settings = ((1, 1), ((1, 1), (1, 1)), (1, 1))
+
+    def run(convolve, *arguments):
+        y, pull = jax.vjp(convolve, *arguments)
+        return (y, *pull(jnp.ones_like(y)))
+
+    given = run(lambda x, kernel: module.convolve(x, kernel, *settings, 1), x, kernel)
+    expected = run(lambda x, kernel: convolution(x, kernel, *settings), x.astype(jnp.float32), kernel.astype(jnp.float32))
+    for a, b in zip(given, expected):
+        assert a.dtype == jnp.bfloat16
+        assert_close(a.astype(jnp.float32), b, 2**-8)
+
+
+def test_types():
+    """`dtype` decides the output's type, integers are widened, NumPy arrays are taken, parameters keep their own type."""
+    x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    layer = Conv(4, dtype=jnp.bfloat16)
+    values = layer.init(jax.random.key(0), x)
+    assert layer.apply(values, x).dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(values)} == {np.dtype(np.float32)}
+    assert Conv(4).apply(values, x).dtype == jnp.float32
+    assert Conv(4, param_dtype=jnp.bfloat16).init(jax.random.key(0), x)["params"]["bias"].dtype == jnp.bfloat16
+
+
+def test_the_kernel_starts_with_he_variance():
+    kernel = Conv(256).init(jax.random.key(0), jnp.zeros((1, 1, 1, 64)))["params"]["kernel"]
+    np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / (9 * 64)), rtol=0.01)  # 147456 draws: 0.2 % standard error
+
+
+def test_second_derivatives_and_no_forward_mode(monkeypatch):
+    """The gradient can be differentiated again; `jvp` has no rule, as the docstring says."""
+    monkeypatch.setattr(module, "cpu_gradient_form", lambda *_: "im2col")
+    x, kernel = jnp.asarray(normal(1, 5, 6, 2)), jnp.asarray(normal(3, 3, 2, 3))
+    settings = ((1, 1), ((1, 1), (1, 1)), (1, 1))
+
+    def penalty(convolve):
+        gradient = jax.grad(lambda kernel: jnp.sum(convolve(x, kernel) ** 3))
+        return jax.grad(lambda kernel: jnp.sum(gradient(kernel) ** 2))
+
+    given = penalty(lambda x, kernel: module.convolve(x, kernel, *settings, 1))(kernel)
+    assert_close(given, penalty(lambda x, kernel: convolution(x, kernel, *settings))(kernel), 1e-5)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda kernel: module.convolve(x, kernel, *settings, 1), (kernel,), (kernel,))
+
+
+def test_errors():
+    def init(layer, *shape):
+        jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros(shape))
+
+    with pytest.raises(ValueError, match=r"\[B, H, W, C\], not an array of shape \(4, 4, 3\)"):
+        init(Conv(4), 4, 4, 3)
+    with pytest.raises(ValueError, match=r"groups=2 must divide the channels of input \(3\) and output \(4\)"):
+        init(Conv(4, groups=2), 1, 4, 4, 3)
+    with pytest.raises(ValueError, match=r"unknown padding 'same'; give 'SAME', 'VALID', a number"):
+        init(Conv(4, padding="same"), 1, 4, 4, 3)

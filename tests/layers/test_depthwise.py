@@ -1,0 +1,48 @@
+"""Depthwise convolution against XLA's grouped convolution."""
+
+import jax.numpy as jnp
+import pytest
+from references import assert_close, assert_same, convolution, normal, value_and_gradients
+
+from fcn.layers import Conv
+from fcn.layers.depthwise import convolve_depthwise
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel_size", "multiplier", "strides", "pads", "dilation"),
+    [
+        ((2, 9, 12, 6), (3, 3), 1, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        ((1, 1, 1, 3), (3, 3), 1, (1, 1), ((1, 1), (1, 1)), (1, 1)),
+        ((2, 10, 7, 4), (3, 3), 2, (2, 2), ((0, 1), (1, 1)), (1, 1)),
+        ((1, 11, 12, 5), (5, 2), 1, (1, 3), ((4, 4), (0, 1)), (2, 1)),
+        ((1, 8, 8, 4), (7, 7), 1, (1, 1), ((3, 3), (3, 3)), (1, 1)),
+        ((1, 4, 5, 3), (1, 1), 3, (2, 1), ((0, 0), (0, 0)), (1, 1)),
+    ],
+)
+def test_equals_grouped_convolution(shape, kernel_size, multiplier, strides, pads, dilation):
+    channels = shape[-1]
+    x, kernel = normal(*shape), normal(*kernel_size, 1, channels * multiplier, seed=1)
+
+    def ours(x, kernel):
+        return convolve_depthwise(x, kernel, strides, pads, dilation)
+
+    assert_same(ours, lambda x, kernel: convolution(x, kernel, strides, pads, dilation, channels), x, kernel)
+
+
+def test_the_layer_takes_it():
+    layer, x = Conv(8, groups=4), normal(1, 6, 5, 4)
+    values = {"params": {"kernel": normal(3, 3, 1, 8), "bias": normal(8)}}
+    expected = convolution(x, values["params"]["kernel"], pads=((1, 1), (1, 1)), groups=4) + values["params"]["bias"]
+    assert_close(layer.apply(values, x), expected)
+
+
+def test_bfloat16_is_summed_in_float32():
+    """300 positions of ones, which a sum in bfloat16 could not count beyond 256."""
+    x, kernel = jnp.ones((1, 15, 20, 2), jnp.bfloat16), jnp.ones((1, 1, 1, 2), jnp.bfloat16)
+    y, (dx, dk) = value_and_gradients(lambda x, kernel: convolve_depthwise(x, kernel, (1, 1), ((0, 0),) * 2, (1, 1)), x, kernel)
+    assert y.dtype == dx.dtype == dk.dtype == jnp.bfloat16
+    ones = jnp.ones_like(y)
+    import jax
+
+    _, pull = jax.vjp(lambda kernel: convolve_depthwise(x, kernel, (1, 1), ((0, 0), (0, 0)), (1, 1)), kernel)
+    assert pull(ones)[0].astype(jnp.float32).tolist() == [[[[300.0, 300.0]]]]
