@@ -5,7 +5,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 from tqdm import tqdm
@@ -38,6 +38,7 @@ class Schedule:
         return any(self.is_due(every, step) for every in (self.log_every, self.eval_every, self.checkpoint_every))
 
 
+@runtime_checkable
 class Batches(Protocol):
     """A checkpointable iterator over batches, as `fcn.data.TrainLoader` is."""
 
