@@ -8,10 +8,11 @@ PRESETS = {
     # The built-in scenes.
     "shapes_unet": TrainConfig(
         preset="shapes_unet",
-        steps=400,
-        batch_size=16,
-        eval_every=100,
-        checkpoint_every=100,
+        steps=1000,
+        batch_size=8,
+        log_every=50,
+        eval_every=250,
+        checkpoint_every=250,
         model=ModelConfig("unet", options=("base_features=16", "depth=4", "stem_stride=2")),
         optim=OptimizerConfig(learning_rate=4e-3, weight_decay=1e-2),
         augment=AugmentConfig(flip=True),

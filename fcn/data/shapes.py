@@ -28,13 +28,15 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(scenes.SIZE, scenes.SIZE, 3), encoding_format="png"),
-            "segmentation_mask": tfds.features.LabeledImage(
-                labels=list(scenes.CLASSES), shape=(scenes.SIZE, scenes.SIZE, 1), encoding_format="png"
-            ),
-            "name": tfds.features.Text(),
-        })
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(scenes.SIZE, scenes.SIZE, 3), encoding_format="png"),
+                "segmentation_mask": tfds.features.LabeledImage(
+                    labels=list(scenes.CLASSES), shape=(scenes.SIZE, scenes.SIZE, 1), encoding_format="png"
+                ),
+                "name": tfds.features.Text(),
+            }
+        )
         return tfds.core.DatasetInfo(builder=self, description=type(self).__doc__, features=features)
 
     def _split_generators(self, dl_manager: object) -> dict:

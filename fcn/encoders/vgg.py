@@ -40,9 +40,7 @@ class VGG(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
-    ) -> tuple[Float[Array, "b _ _ _"], ...]:
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Feature maps at strides 1, 2, 4, 8, 16 (the end of each stage, before its pool) and 32 (after the last pool).
 
         Images [B, H, W, C] of any size; where a side is under 32 and the last pool would leave nothing of it (never with

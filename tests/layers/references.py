@@ -41,19 +41,15 @@ def assert_close(given, expected, tolerance=2e-6):
 
 def value_and_gradients(apply, *arguments):
     """`apply(*arguments)` and its gradients by all arguments, for one random cotangent."""
-
-    @jax.jit
-    def run(*arguments):
-        y, pull = jax.vjp(apply, *arguments)
-        cotangent = jax.random.normal(jax.random.key(7), y.shape).astype(y.dtype)
-        return y, pull(cotangent)
-
-    return run(*jax.tree.map(jnp.asarray, arguments))
+    y, pull = jax.vjp(apply, *arguments)
+    cotangent = jnp.asarray(normal(*y.shape, seed=7), y.dtype)
+    return y, pull(cotangent)
 
 
 def assert_same(apply, reference, *arguments, tolerance=2e-6):
     """Values and gradients by all arguments agree, and have the types of the reference."""
-    given, expected = (jax.tree.leaves(value_and_gradients(f, *arguments)) for f in (apply, reference))
+    both = jax.jit(lambda *arguments: [jax.tree.leaves(value_and_gradients(f, *arguments)) for f in (apply, reference)])
+    given, expected = both(*arguments)
     assert [leaf.dtype for leaf in given] == [leaf.dtype for leaf in expected]
     for a, b in zip(given, expected, strict=True):
         assert_close(a, b, tolerance)

@@ -1,5 +1,7 @@
 """Conv against `nn.Conv`: values and gradients by input, kernel and bias, in every form."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -78,8 +80,9 @@ def test_bfloat16(monkeypatch, form):
         y, pull = jax.vjp(convolve, *arguments)
         return (y, *pull(jnp.ones_like(y)))
 
-    given = run(lambda x, kernel: module.convolve(x, kernel, *settings, 1), x, kernel)
-    expected = run(lambda x, kernel: convolution(x, kernel, *settings), x.astype(jnp.float32), kernel.astype(jnp.float32))
+    given = jax.jit(partial(run, lambda x, kernel: module.convolve(x, kernel, *settings, 1)))(x, kernel)
+    reference = jax.jit(partial(run, lambda x, kernel: convolution(x, kernel, *settings)))
+    expected = reference(x.astype(jnp.float32), kernel.astype(jnp.float32))
     for a, b in zip(given, expected):
         assert a.dtype == jnp.bfloat16
         assert_close(a.astype(jnp.float32), b, 2**-8)
@@ -111,8 +114,8 @@ def test_second_derivatives_and_no_forward_mode(monkeypatch):
         gradient = jax.grad(lambda kernel: jnp.sum(convolve(x, kernel) ** 3))
         return jax.grad(lambda kernel: jnp.sum(gradient(kernel) ** 2))
 
-    given = penalty(lambda x, kernel: module.convolve(x, kernel, *settings, 1))(kernel)
-    assert_close(given, penalty(lambda x, kernel: convolution(x, kernel, *settings))(kernel), 1e-5)
+    given = jax.jit(penalty(lambda x, kernel: module.convolve(x, kernel, *settings, 1)))(kernel)
+    assert_close(given, jax.jit(penalty(lambda x, kernel: convolution(x, kernel, *settings)))(kernel), 1e-5)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda kernel: module.convolve(x, kernel, *settings, 1), (kernel,), (kernel,))
 

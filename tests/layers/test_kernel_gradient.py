@@ -65,7 +65,7 @@ def test_bfloat16_is_summed_in_float32(form):
     x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
     given = jax.jit(form)(x, dy)
     assert given.dtype == jnp.bfloat16
-    np.testing.assert_allclose(given.astype(np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
+    np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devi
 
 LAYERS = {
     "native": Conv(8),
-    "winograd": Conv(8),
-    "im2col": Conv(8),
-    "im2col, strided": Conv(8, 3, 2),
+    "winograd": Conv(9),
+    "im2col": Conv(10),
+    "im2col, strided": Conv(10, 3, 2),
     "pointwise": Conv(8, 1),
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
@@ -37,19 +37,42 @@ FUNCTIONS = {
     "bilinear": lambda x: resize_bilinear(x, (21, 35)),
     "fcn": lambda x: upsample_bilinear_fcn(x, 2),
 }
+FORMS = {8: "native", 9: "winograd", 10: "im2col"}
 SHAPE = (8, 16, 12, 4)
 
 
-def network():
-    """One loss that all layers and functions take part in, on their own."""
-    x = normal(*SHAPE)
-    values = {name: layer.init(jax.random.key(1), x) for name, layer in LAYERS.items()}
+@pytest.fixture
+def forms(monkeypatch):
+    """The form of a kernel gradient by the number of features, so that small layers take all of them."""
+    monkeypatch.setattr(module, "cpu_gradient_form", lambda channels, output, *_: FORMS[output[-1]])
 
-    def loss(values, x, name):
-        y = LAYERS[name].apply(values[name], x) if name in LAYERS else FUNCTIONS[name](x)
-        return jnp.sum(jnp.sin(y))
 
-    return values, x, loss
+def gradients(variables, inputs):
+    """Every layer and function on its own input: all gradients by variables and inputs."""
+
+    def loss(variables, inputs):
+        outputs = [layer.apply(variables[name], inputs[name]) for name, layer in LAYERS.items()]
+        outputs += [function(inputs[name]) for name, function in FUNCTIONS.items()]
+        return sum(jnp.sum(jnp.sin(y)) for y in outputs)
+
+    return jax.grad(loss, argnums=(0, 1))(variables, inputs)
+
+
+def random_arguments():
+    inputs = {name: normal(*SHAPE, seed=seed) for seed, name in enumerate((*LAYERS, *FUNCTIONS))}
+    shapes = {name: jax.eval_shape(layer.init, jax.random.key(0), inputs[name]) for name, layer in LAYERS.items()}
+    return jax.tree.map(lambda leaf: normal(*leaf.shape, seed=1), shapes), inputs
+
+
+def assert_all_close(given, expected):
+    """Sums in another order, and Winograd's rounding."""
+    assert jax.tree.structure(given) == jax.tree.structure(expected)
+    for (path, a), b in zip(jax.tree.leaves_with_path(given), jax.tree.leaves(expected)):
+        try:
+            assert_close(a, b, 2e-5)
+        except AssertionError as error:
+            error.add_note(jax.tree_util.keystr(path))
+            raise
 
 
 def mesh(*sides):
@@ -57,38 +80,28 @@ def mesh(*sides):
     return jax.make_mesh(sides, axes, axis_types=(AxisType.Auto,) * len(sides))
 
 
-def force(monkeypatch, name):
-    form = name.split(",")[0]
-    monkeypatch.setattr(module, "cpu_gradient_form", lambda *_: form if form in ("winograd", "im2col") else "native")
+def split(arguments, grid):
+    """Variables on all devices, inputs split over batch (and rows)."""
+    variables, inputs = arguments
+    replicated = NamedSharding(grid, PartitionSpec())
+    return jax.device_put(variables, replicated), jax.device_put(inputs, NamedSharding(grid, PartitionSpec(*grid.axis_names)))
 
 
-@pytest.mark.parametrize("name", [*LAYERS, *FUNCTIONS])
-def test_sharded_jit_and_pmap(monkeypatch, name):
-    """Gradients by parameters and input on one device, with the batch over eight, batch and rows over 4 x 2, and by pmap."""
-    force(monkeypatch, name)
-    values, x, loss = network()
-    values = {name: values[name]} if name in values else {}
-    gradient = jax.value_and_grad(lambda values, x: loss(values, x, name), argnums=(0, 1))
-    expected = jax.tree.leaves(jax.jit(gradient)(values, x))
-    for grid, spec in ((mesh(8), PartitionSpec("data")), (mesh(4, 2), PartitionSpec("data", "height"))):
-        replicated = jax.device_put(values, NamedSharding(grid, PartitionSpec()))
-        given = jax.jit(gradient)(replicated, jax.device_put(x, NamedSharding(grid, spec)))
-        for a, b in zip(jax.tree.leaves(given), expected, strict=True):
-            assert_close(a, b, 2e-5)  # sums in another order, Winograd's rounding
-    total, (by_values, by_x) = jax.pmap(gradient, in_axes=(None, 0))(values, x.reshape(8, 1, *SHAPE[1:]))
-    summed = jax.tree.map(lambda leaf: np.sum(leaf, 0), (total, by_values))
-    for a, b in zip(jax.tree.leaves((summed, by_x.reshape(SHAPE))), expected, strict=True):
-        assert_close(a, b, 2e-5)
+def test_sharded_jit_and_pmap(forms):
+    """On one device; the batch over eight devices; batch and rows over 4 x 2; pmap."""
+    arguments = variables, inputs = random_arguments()
+    expected = jax.jit(gradients)(*arguments)
+    for grid in (mesh(8), mesh(4, 2)):
+        assert_all_close(jax.jit(gradients)(*split(arguments, grid)), expected)
+    by_device, by_input = jax.pmap(gradients, in_axes=(None, 0))(variables, jax.tree.map(lambda x: x[:, None], inputs))
+    summed = jax.tree.map(lambda leaf: np.sum(leaf, 0), by_device)
+    assert_all_close((summed, jax.tree.map(lambda leaf: leaf[:, 0], by_input)), expected)
 
 
-@pytest.mark.parametrize("name", ["winograd", "im2col"])
-def test_a_loop_over_blocks_is_right_when_sharded(monkeypatch, name):
+def test_a_loop_over_blocks_is_right_when_sharded(forms, monkeypatch):
     """It communicates in every turn, which is why several devices take one block, but its sums are right."""
-    force(monkeypatch, name)
     monkeypatch.setattr(kernel_gradient, "_blocks", lambda rows, _: (2, -(-rows // 2)))
-    values, x, loss = network()
-    gradient = jax.grad(lambda values, x: loss(values, x, name))
-    expected = jax.jit(gradient)(values, x)
-    grid = mesh(4, 2)
-    given = jax.jit(gradient)(values, jax.device_put(x, NamedSharding(grid, PartitionSpec("data", "height"))))
-    assert_close(given[name]["params"]["kernel"], expected[name]["params"]["kernel"], 2e-5)
+    monkeypatch.setattr("test_sharding.FUNCTIONS", {})
+    monkeypatch.setattr("test_sharding.LAYERS", {name: LAYERS[name] for name in ("winograd", "im2col")})
+    arguments = random_arguments()
+    assert_all_close(jax.jit(gradients)(*split(arguments, mesh(4, 2))), jax.jit(gradients)(*arguments))
