@@ -37,7 +37,7 @@ LAYERS = [
     ("im2col", Conv(18, 5), (1, 20, 21, 2)),
     ("im2col", Conv(20, 3, 2), (2, 20, 21, 3)),
     ("im2col", Conv(20, 3, dilation=3), (1, 20, 17, 3)),
-    ("im2col", Conv(20, 7, 2, 3), (1, 33, 20, 3)),
+    ("im2col", Conv(20, 5, 2, 2), (1, 33, 20, 3)),
     ("im2col", Conv(20, (1, 3), (3, 2), "VALID"), (1, 20, 21, 3)),
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
     ("pointwise", Conv(6, 1, 2), (2, 5, 8, 3)),
@@ -92,11 +92,12 @@ def test_types():
     """`dtype` decides the output's type, integers are widened, NumPy arrays are taken, parameters keep their own type."""
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     layer = Conv(4, dtype=jnp.bfloat16)
-    values = layer.init(jax.random.key(0), x)
-    assert layer.apply(values, x).dtype == jnp.bfloat16
+    values = variables(layer, *x.shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(values)} == {np.dtype(np.float32)}
-    assert Conv(4).apply(values, x).dtype == jnp.float32
-    assert Conv(4, param_dtype=jnp.bfloat16).init(jax.random.key(0), x)["params"]["bias"].dtype == jnp.bfloat16
+    assert jax.eval_shape(layer.apply, values, x).dtype == jnp.bfloat16
+    assert jax.eval_shape(Conv(4).apply, values, x).dtype == jnp.float32
+    narrow = jax.eval_shape(Conv(4, param_dtype=jnp.bfloat16).init, jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {np.dtype(jnp.bfloat16)}
 
 
 def test_the_kernel_starts_with_he_variance():

@@ -56,7 +56,7 @@ def test_batch_norm_over_a_pmap_axis():
     def step(x):
         return BatchNorm(axis_name="data").apply(variables, x, train=True, mutable=["batch_stats"])
 
-    parts, stats = jax.vmap(step, axis_name="data")(x)
+    parts, stats = jax.jit(jax.vmap(step, axis_name="data"))(x)
     whole, expected = BatchNorm().apply(variables, x.reshape(8, 3, 3, 5), train=True, mutable=["batch_stats"])
     assert_close(parts.reshape(8, 3, 3, 5), whole)
     for name in ("mean", "var"):
