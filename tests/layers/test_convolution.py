@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from references import assert_close, assert_same, convolution, normal
 
 from fcn.layers import Conv
@@ -89,8 +90,8 @@ def test_bfloat16(monkeypatch, form):
 
 
 def test_types():
-    """`dtype` decides the output's type, integers are widened, NumPy arrays are taken, parameters keep their own type."""
-    x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    """`dtype` decides the output's type, NumPy arrays are taken, parameters keep their own type."""
+    x = np.arange(2 * 4 * 4 * 3, dtype=np.float64).reshape(2, 4, 4, 3)
     layer = Conv(4, dtype=jnp.bfloat16)
     values = variables(layer, *x.shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(values)} == {np.dtype(np.float32)}
@@ -125,7 +126,7 @@ def test_errors():
     def init(layer, *shape):
         jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros(shape))
 
-    with pytest.raises(ValueError, match=r"\[B, H, W, C\], not an array of shape \(4, 4, 3\)"):
+    with pytest.raises((ValueError, TypeCheckError), match=r"4, ?4, ?3"):  # the latter where annotations are checked
         init(Conv(4), 4, 4, 3)
     with pytest.raises(ValueError, match=r"groups=2 must divide the channels of input \(3\) and output \(4\)"):
         init(Conv(4, groups=2), 1, 4, 4, 3)
