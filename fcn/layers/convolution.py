@@ -147,12 +147,11 @@ def cpu_gradient_form(
 ) -> str:
     """Which kernel gradient is fast on a CPU: "native", "winograd" or "im2col" (measured; see `kernel_gradient`)."""
     batch, height, width, features = output_shape
-    if features <= 16:
-        return "native"
-    plain = kernel_size == (3, 3) and strides == dilation == (1, 1)
-    if plain and channels * features >= 32 * 32 and min(height, width) >= 12:
+    large = batch * height * width * features >= 2**21
+    plain = kernel_size == (3, 3) and strides == dilation == (1, 1) and min(height, width) > 8
+    if plain and min(channels, features) >= 16 and (large or channels * features >= 512):
         return "winograd"
-    return "im2col" if batch * height * width * features >= 2**21 else "native"
+    return "im2col" if large and features > 16 else "native"
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
-from references import assert_close, assert_same, convolution, normal
 
 from fcn.layers import Conv
 from fcn.layers import convolution as module
+from tests.layers.references import assert_close, assert_same, convolution, normal
 
 
 def variables(layer, *shape):

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from references import assert_close, assert_same, convolution, normal
 
 from fcn.layers import Conv
 from fcn.layers.depthwise import convolve_depthwise
+from tests.layers.references import assert_close, assert_same, convolution, normal
 
 
 @pytest.mark.parametrize(

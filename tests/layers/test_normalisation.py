@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from references import assert_close, convolution, normal
 
 from fcn.layers import BatchNorm, ConvNormRelu
+from tests.layers.references import assert_close, convolution, normal
 
 
 def values(channels):

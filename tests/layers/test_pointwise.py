@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
-from references import assert_close, assert_same, normal
 
 from fcn.layers import PointwiseConv
+from tests.layers.references import assert_close, assert_same, normal
 
 SHAPES = [(2, 11, 3), (2, 5, 7, 3), (1, 1, 1, 3), (2, 3, 4, 5, 3)]
 

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from references import assert_same, normal
 
 from fcn.layers import max_pool
+from tests.layers.references import assert_same, normal
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from references import assert_close, normal
 
 from fcn.layers import (
     Conv,
@@ -17,6 +16,7 @@ from fcn.layers import (
     upsample_bilinear_fcn,
 )
 from fcn.layers import convolution as module
+from tests.layers.references import assert_close, normal
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devices: --xla_force_host_platform_device_count=8")
 

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
-from references import AXES, assert_close, assert_same, normal
 
 from fcn.layers import ConvTranspose
 from fcn.layers.convolution import pair
+from tests.layers.references import AXES, assert_close, assert_same, normal
 
 
 def reference(layer):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from references import AXES, assert_close, assert_same, normal
 
 from fcn.layers import LearnedBilinearUpsample, bilinear_kernel, resize_bilinear, resize_nearest, upsample_bilinear_fcn
+from tests.layers.references import AXES, assert_close, assert_same, normal
 
 SIZES = [((5, 7), (10, 21)), ((1, 2), (3, 16)), ((4, 6), (7, 11)), ((9, 3), (4, 33))]
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_close, nchw, nhwc, torch
 
 from fcn.layers import ConvTranspose, max_pool, resize_bilinear, upsample_bilinear_fcn
+from tests.parity.reference import assert_close, nchw, nhwc, torch
 
 
 def normal(*shape):
