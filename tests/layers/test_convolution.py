@@ -64,7 +64,7 @@ def test_the_forms_are_reached_by_the_rule(monkeypatch):
     called = []
     original = module.winograd_gradient
     monkeypatch.setattr(module, "winograd_gradient", lambda *args: called.append(1) or original(*args))
-    layer, x = Conv(32), jnp.zeros((1, 12, 12, 32))
+    layer, x = Conv(64), jnp.zeros((1, 96, 96, 64))
     values = variables(layer, *x.shape)
     jax.eval_shape(jax.grad(lambda v: layer.apply(v, x).sum()), values)
     assert called
