@@ -101,7 +101,7 @@ def test_sharded_jit_and_pmap(forms):
 def test_a_loop_over_blocks_is_right_when_sharded(forms, monkeypatch):
     """It communicates in every turn, which is why several devices take one block, but its sums are right."""
     monkeypatch.setattr(kernel_gradient, "_blocks", lambda rows, _: (2, -(-rows // 2)))
-    monkeypatch.setattr("test_sharding.FUNCTIONS", {})
-    monkeypatch.setattr("test_sharding.LAYERS", {name: LAYERS[name] for name in ("winograd", "im2col")})
+    monkeypatch.setitem(globals(), "FUNCTIONS", {})
+    monkeypatch.setitem(globals(), "LAYERS", {name: LAYERS[name] for name in ("winograd", "im2col")})
     arguments = random_arguments()
     assert_all_close(jax.jit(gradients)(*split(arguments, mesh(4, 2))), jax.jit(gradients)(*arguments))
