@@ -309,7 +309,7 @@ def test_cross_entropy_equals_torch(reduction, smoothing, weights):
 
 
 def test_dice_equals_segmentation_models_pytorch():
-    reference = pytest.importorskip("parity.reference")
+    reference = pytest.importorskip("tests.parity.reference")
     reference.torchvision()  # without which the package cannot be imported
     smp = pytest.importorskip("segmentation_models_pytorch")
     torch = reference.torch
