@@ -149,7 +149,7 @@ def cpu_gradient_form(
     batch, height, width, features = output_shape
     large = batch * height * width * features >= 2**21
     plain = kernel_size == (3, 3) and strides == dilation == (1, 1) and min(height, width) > 8
-    worth_compiling = batch * height * width * channels * features >= 2**25  # saves 5 ms or more; takes half a second
+    worth_compiling = batch * height * width * channels * features >= 2**26  # saves 10 ms or more; takes half a second
     if plain and min(channels, features) >= 16 and worth_compiling:
         return "winograd"
     return "im2col" if large and features > 16 else "native"

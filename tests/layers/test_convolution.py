@@ -64,7 +64,7 @@ def test_the_forms_are_reached_by_the_rule(monkeypatch):
     called = []
     original = module.winograd_gradient
     monkeypatch.setattr(module, "winograd_gradient", lambda *args: called.append(1) or original(*args))
-    layer, x = Conv(64), jnp.zeros((1, 96, 96, 64))
+    layer, x = Conv(64), jnp.zeros((2, 96, 96, 64))
     values = variables(layer, *x.shape)
     jax.eval_shape(jax.grad(lambda v: layer.apply(v, x).sum()), values)
     assert called
@@ -132,3 +132,19 @@ def test_errors():
         init(Conv(4, groups=2), 1, 4, 4, 3)
     with pytest.raises(ValueError, match=r"unknown padding 'same'; give 'SAME', 'VALID', a number"):
         init(Conv(4, padding="same"), 1, 4, 4, 3)
+
+
+@pytest.mark.parametrize("layer", [Conv(8), Conv(4, groups=4)])
+def test_accelerators_keep_xlas_gradients(monkeypatch, layer):
+    """A GPU's program has convolutions only; the CPU's has a product in place of one, or no convolution at all."""
+    monkeypatch.setattr(module, "cpu_gradient_form", lambda *_: "winograd")
+    x = jnp.zeros((1, 12, 12, 4))
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x) ** 2), argnums=(0, 1)))
+    traced = gradient.trace(variables(layer, *x.shape), x)
+    counts = {}
+    for platform in ("cuda", "cpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        counts[platform] = [text.count(f"stablehlo.{op}") for op in ("convolution", "dot_general")]
+    depthwise = layer.groups > 1
+    assert counts["cuda"] == [3, 0]
+    assert counts["cpu"] == ([0, 0] if depthwise else [2, 1])
