@@ -23,8 +23,8 @@ def max_pool(
 ) -> Num[Array, "b h2 w2 c"]:
     """The largest value of every window, with PyTorch's rules for sizes.
 
-    The gradient goes to the largest value; equal ones share it (PyTorch gives all to the first; after a ReLU, whose gradient at
-    ties of zeros is zero, there is no difference).
+    The gradient of a window goes to one element that has its largest value (PyTorch's rule; which of several equal ones it is may
+    differ).
 
     Args:
       x: feature maps [B, H, W, C], floating point or integers.
@@ -71,4 +71,13 @@ def _pool_axis(x, axis, count, window, stride, padding):
         x = jnp.pad(x, pads, constant_values=lowest)
     before = (slice(None),) * axis
     slices = [x[(*before, slice(i, i + (count - 1) * stride + 1, stride))] for i in range(window)]
-    return functools.reduce(jnp.maximum, slices)
+    return functools.reduce(_larger, slices)
+
+
+def _larger(a, b):
+    """The larger of two arrays, the first where they are equal, NaN where one is.
+
+    Not `jnp.maximum`: its derivative asks which operand equals the result. XLA may compute both anew in loops that round
+    differently, neither is then equal, and the gradient is lost.
+    """
+    return jnp.where((b > a) | jnp.isnan(b), b, a)
