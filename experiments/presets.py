@@ -8,14 +8,14 @@ PRESETS = {
     # The built-in scenes.
     "shapes_unet": TrainConfig(
         preset="shapes_unet",
-        steps=1000,
+        steps=600,
         batch_size=8,
         log_every=50,
-        eval_every=250,
-        checkpoint_every=250,
-        model=ModelConfig("unet", options=("base_features=16", "depth=4", "stem_stride=2")),
-        optim=OptimizerConfig(learning_rate=4e-3, weight_decay=1e-2),
-        augment=AugmentConfig(flip=True),
+        eval_every=300,
+        checkpoint_every=300,
+        model=ModelConfig("unet", options=("base_features=16", "depth=3", "stem_stride=2")),
+        optim=OptimizerConfig(learning_rate=5e-3, weight_decay=1e-2),
+        augment=AugmentConfig(flip=True, vertical_flip=True),
         ema=0.98,
     ),
     # FCN-8s at a size that learns without ImageNet: VGG11 with BatchNorm and a quarter of its channels, same padding.

@@ -22,7 +22,7 @@ def draw_scene(seed: int, index: int) -> tuple[UInt8[np.ndarray, "128 128 3"], U
     """Scene `index` of the stream `seed`: image and class numbers; equal arguments give equal scenes."""
     rng = np.random.default_rng((seed, index))
     image, label = _ground(rng), np.zeros((SIZE, SIZE), np.uint8)
-    for _ in range(rng.integers(3, 8)):
+    for _ in range(rng.integers(2, 6)):
         _draw_object(rng, image, label)
     image *= _lighting(rng)
     image += 0.035 * rng.standard_normal(image.shape, np.float32)
@@ -40,7 +40,7 @@ def _ground(rng: np.random.Generator) -> _Planes:
 def _draw_object(rng: np.random.Generator, image: _Planes, label: UInt8[np.ndarray, "h w"]) -> None:
     """Paint one object of a random class and its shadow over the scene, in place."""
     kind = int(rng.integers(1, len(CLASSES)))
-    radius, angle = rng.uniform(15, 32), rng.uniform(0, 2 * math.pi)
+    radius, angle = rng.uniform(20, 38), rng.uniform(0, 2 * math.pi)
     centre = rng.uniform(8, SIZE - 8, 2).tolist()
     rows, columns = (slice(max(0, int(c - radius - 9)), min(SIZE, int(c + radius + 10))) for c in centre)
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) - centre[0])[:, None]
@@ -69,7 +69,7 @@ def _square(u: _Plane, v: _Plane, radius: float) -> _Plane:
 
 
 def _triangle(u: _Plane, v: _Plane, radius: float) -> _Plane:
-    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - 0.5 * radius
+    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - 0.6 * radius
 
 
 def _ring(u: _Plane, v: _Plane, radius: float) -> _Plane:
@@ -101,8 +101,8 @@ def _stripes(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
     return _wave(v, period, phase)
 
 
-def _circles(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
-    return _wave(np.hypot(u, v), period, phase)
+def _plain(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
+    return np.ones(np.broadcast_shapes(u.shape, v.shape), np.float32)
 
 
 def _zigzag(u: _Plane, v: _Plane, period: float, phase: float) -> _Plane:
@@ -114,7 +114,7 @@ _SHAPES: tuple[tuple[Callable, Callable], ...] = (
     (_disc, _dots),
     (_square, _checks),
     (_triangle, _stripes),
-    (_ring, _circles),
+    (_ring, _plain),
     (_cross, _zigzag),
 )
 

@@ -25,7 +25,7 @@ _FORMAT = tfds.core.FileFormat.ARRAY_RECORD
 class Shapes(tfds.core.GeneratorBasedBuilder):
     """128x128 scenes of textured, overlapping objects of five classes, and the class of every pixel."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(

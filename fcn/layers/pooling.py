@@ -23,8 +23,8 @@ def max_pool(
 ) -> Num[Array, "b h2 w2 c"]:
     """The largest value of every window, with PyTorch's rules for sizes.
 
-    The gradient of a window goes to one element that has its largest value (PyTorch's rule; which of several equal ones it is may
-    differ).
+    The gradient of a window goes to one element that has its largest value (as in PyTorch, whose choice among
+    equal ones may differ).
 
     Args:
       x: feature maps [B, H, W, C], floating point or integers.

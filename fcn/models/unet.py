@@ -31,8 +31,8 @@ class UNet(nn.Module):
         base_features: channels of the finest level; each level below has twice as many.
         depth: number of 2x2 max-pools.
         max_features: largest number of channels of a level (None: no limit).
-        stem_stride: with s > 1 an s x s convolution of stride s (with BatchNorm and ReLU) first turns the image into patches,
-            the network runs at that resolution, and its logits are resized bilinearly by s: s * s times less work.
+        stem_stride: with s > 1 a convolution of 2s x 2s and stride s to twice `base_features` (with BatchNorm and ReLU)
+            comes first, the network runs at that resolution, and its logits are resized bilinearly by s: s * s times less work.
         dropout_rate: dropout before the head in training; takes the rng "dropout".
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
@@ -61,7 +61,7 @@ class UNet(nn.Module):
         x = extend_to_multiple(x, self.stem_stride * 2**self.depth)
         if self.stem_stride > 1:
             s = self.stem_stride
-            x = Conv(self.base_features, s, s, padding="VALID", use_bias=False, **types, name="stem_conv")(x)
+            x = Conv(2 * self.base_features, 2 * s, s, use_bias=False, **types, name="stem_conv")(x)
             x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="stem_bn")(x, train=train))
 
         skips = []

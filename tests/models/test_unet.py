@@ -63,7 +63,7 @@ def plain_unet(variables, x, depth, stem_stride=1):
         return jax.lax.conv_transpose(x, p["kernel"], (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + p["bias"]
 
     if stem_stride > 1:
-        x = conv(x, params["stem_conv"]["kernel"], stem_stride, "VALID")
+        x = conv(x, params["stem_conv"]["kernel"], stem_stride, "SAME")
         x = norm_relu(x, params["stem_bn"], stats["stem_bn"])
     skips = []
     for level in range(depth):
