@@ -53,7 +53,7 @@ def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) 
     weights = None
     if config.class_weights != "none":
         counts = losses.class_counts((source[i]["label"] for i in range(len(source))), classes)
-        weights = getattr(losses, f"{config.class_weights}_weights")(counts)
+        weights = getattr(losses, f"{config.class_weights}_weights")(counts) ** config.class_weight_power
 
     def objective(logits, labels):
         loss = losses.cross_entropy(

@@ -63,6 +63,8 @@ class LossConfig:
     """mean over labelled pixels, or their sum as in the FCN paper."""
     class_weights: Literal["none", "enet", "median_frequency"] = "none"
     """Weights of classes in the cross-entropy, by their share: none, 1 / ln(1.02 + share) (ENet), or median frequency."""
+    class_weight_power: float = 1.0
+    """Exponent of these weights: 0.5 is their square root, a milder correction."""
     dice: float = 0.0
     """Weight of a Dice loss that is added to the cross-entropy."""
     label_smoothing: float = 0.0

@@ -34,17 +34,17 @@ PRESETS = {
     # CamVid, SegNet's split in 11 classes, at half size: 10 minutes on two CPU cores.
     "camvid_unet": TrainConfig(
         preset="camvid_unet",
-        steps=1200,
-        batch_size=8,
+        steps=1700,
+        batch_size=4,
         log_every=50,
-        eval_every=300,
-        checkpoint_every=300,
+        eval_every=425,
+        checkpoint_every=425,
         data=DataConfig("folder", size=(180, 240)),
         model=ModelConfig("unet", options=("base_features=16", "depth=4", "stem_stride=2")),
-        loss=LossConfig(class_weights="enet"),
+        loss=LossConfig(class_weights="enet", class_weight_power=0.5),
         optim=OptimizerConfig(learning_rate=4e-3, weight_decay=2e-2),
         augment=AugmentConfig(flip=True, scale=(0.8, 1.6), crop=(160, 224), brightness=0.2, contrast=0.2, saturation=0.2),
-        ema=0.99,
+        ema=0.995,
     ),
     "camvid_fcn8s": TrainConfig(
         preset="camvid_fcn8s",

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 
-from fcn.encoders.vgg import VGGS
+from fcn.encoders.entry import Encoder
+from fcn.encoders.resnet import RESNETS
+from fcn.encoders.table import ENCODERS
+from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.errors import unknown
-from fcn.models.classifier import vgg_classifier
+from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
@@ -28,8 +31,6 @@ class Entry(NamedTuple):
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
 _UNET = "Ronneberger, Fischer, Brox, U-Net, MICCAI 2015"
-_VGG = "Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015"
-
 MODELS = {
     "fcn32s": Entry(FCN32s, _FCN, "torchfcn FCN32s"),
     "fcn16s": Entry(FCN16s, _FCN, "torchfcn FCN16s"),
@@ -37,8 +38,11 @@ MODELS = {
     "unet2015": Entry(UNet2015, _UNET, "the paper's sizes and counts"),
     "unet": Entry(UNet, _UNET, "none: the modern form in common use"),
 }
-ENCODERS = {name: Entry(constructor, _VGG, f"torchvision {name}") for name, constructor in VGGS.items()}
-CLASSIFIERS = {name: Entry(partial(vgg_classifier, name), _VGG, f"torchvision {name}") for name in VGGS}
+# Image classifiers: the encoders of each family with the head that the paper gives it.
+CLASSIFIERS = {
+    **{name: Entry(partial(vgg_classifier, name), row.paper, row.reference) for name, row in VGG_ENCODERS.items()},
+    **{name: Entry(partial(pooled_classifier, row.constructor), row.paper, row.reference) for name, row in RESNETS.items()},
+}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -101,7 +105,7 @@ def create_classifier(name: str, *, num_classes: SupportsIndex = 1000, **options
     return _build("classifier", name, constructor, num_classes=_count(num_classes), **options)
 
 
-def _lookup(kind: str, table: dict[str, Entry], name: str) -> Entry:
+def _lookup(kind: str, table: dict, name: str) -> Entry | Encoder:
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]

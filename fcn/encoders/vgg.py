@@ -1,13 +1,14 @@
 """VGG (Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1)."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
 from fcn.layers import BatchNorm, Conv, max_pool
 
@@ -25,6 +26,8 @@ class VGG(nn.Module):
         input_padding: zero padding of the first convolution, on all sides or as ((top, bottom), (left, right)); FCN takes 100.
         ceil_mode: pooling windows may reach over the lower and right border, as in Caffe; otherwise they are dropped, as in
             torchvision.
+        depth: 3, 4 or 5: the last map has stride 2**depth.
+        output_stride: 32; max-pools cannot be dilated.
         dtype: type of the computation.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
@@ -35,23 +38,41 @@ class VGG(nn.Module):
     width_multiplier: float = 1.0
     input_padding: int | tuple[tuple[int, int], tuple[int, int]] = 1
     ceil_mode: bool = False
+    depth: int = 5
+    output_stride: int = 32
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
+
+    unused: ClassVar = ("classifier.",)
+
+    @property
+    def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """torchvision and smp number the layers of one sequence: convolution, BatchNorm, ReLU ..., pool."""
+        renames, index = [], 0
+        for stage, count in enumerate(self.convolutions, start=1):
+            for i in range(1, count + 1):
+                for layer in ("conv", "bn")[: 1 + self.batch_norm]:
+                    renames.append((rf"^{layer}{stage}\.{i}\b", f"features.{index}"))
+                    index += 1
+                index += 1  # the ReLU
+            index += 1  # the pool
+        return {"torchvision": tuple(renames), "smp": tuple(renames), "torchfcn": ((r"^conv(\d)\.(\d)", r"conv\1_\2"),)}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Feature maps at strides 1, 2, 4, 8, 16 (the end of each stage, before its pool) and 32 (after the last pool).
 
-        Images [B, H, W, C] of any size; where a side is under 32 and the last pool would leave nothing of it (never with
-        `ceil_mode`), the last row or column is repeated up to 32 first.
+        Images [B, H, W, C] of any size; where a side is under 2**depth and the last pool would leave nothing of it (never with
+        `ceil_mode`), the last row or column is repeated up to 2**depth first.
         """
+        check_depth(self.depth, self.output_stride, dilates=False)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if not self.ceil_mode:
-            smallest = 2 ** len(self.convolutions)
+            smallest = 2**self.depth
             x = extend(x, max(x.shape[1], smallest), max(x.shape[2], smallest))
         maps = []
-        for stage, count in enumerate(self.convolutions, start=1):
+        for stage, count in enumerate(self.convolutions[: self.depth], start=1):
             features = max(1, round(min(32 * 2**stage, 512) * self.width_multiplier))
             for i in range(1, count + 1):
                 padding = self.input_padding if stage == i == 1 else 1
@@ -75,3 +96,21 @@ VGGS = {
     "vgg19_bn": partial(VGG, convolutions=(2, 2, 4, 4, 4), batch_norm=True),
 }
 """Configurations A, B, D and E of table 1, plain and with BatchNorm."""
+
+_PAPER = "Simonyan, Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015"
+_PARAMETERS = {
+    "vgg11": 9_220_480,
+    "vgg13": 9_404_992,
+    "vgg16": 14_714_688,
+    "vgg19": 20_024_384,
+    "vgg11_bn": 9_225_984,
+    "vgg13_bn": 9_410_880,
+    "vgg16_bn": 14_723_136,
+    "vgg19_bn": 20_035_392,
+}
+VGG_ENCODERS = {
+    name: Encoder(
+        VGGS[name], _PAPER, f"torchvision {name}", parameters, (64, 128, 256, 512, 512, 512), strides=(1, 2, 4, 8, 16, 32)
+    )
+    for name, parameters in _PARAMETERS.items()
+}

@@ -4,7 +4,7 @@ Simonyan, Zisserman, ICLR 2015, section 2 (the dense layers of VGG); Long et al.
 layers as convolutions).
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -43,6 +43,15 @@ class FlattenClassifier(nn.Module):
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    references: ClassVar = {
+        "torchvision": ((r"^encoder\.", ""), ("^fc6$", "classifier.0"), ("^fc7$", "classifier.3"), ("^fc8$", "classifier.6"))
+    }
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The layer that gives one channel a class."""
+        return (f"fc{6 + len(self.hidden)}",)
+
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
@@ -53,6 +62,71 @@ class FlattenClassifier(nn.Module):
             x = nn.relu(PointwiseConv(features, **types, name=f"fc{6 + i}")(x))
             x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return PointwiseConv(self.num_classes, **types, name=f"fc{6 + len(self.hidden)}")(x).astype(jnp.float32)
+
+
+class PooledClassifier(nn.Module):
+    """The last map of an encoder, averaged over all pixels, dropout, and one dense layer, as in ResNet.
+
+    Attributes:
+        encoder: any module from images to a feature map or a tuple of them.
+        num_classes: channels of the logits.
+        head: name of the dense layer.
+        dropout_rate: dropout before it in training; takes the rng "dropout".
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: no effect here (the encoder has its own).
+    """
+
+    encoder: nn.Module
+    num_classes: int
+    head: str = "fc"
+    dropout_rate: float = 0.0
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @property
+    def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """As the encoder's, without a prefix."""
+        return dict.fromkeys(getattr(self.encoder, "references", {}), ((r"^encoder\.", ""),))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The layer that gives one channel a class."""
+        return (self.head,)
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
+        """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
+        x = jnp.mean(_last_map(self.encoder, x, train), axis=(1, 2))
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return PointwiseConv(self.num_classes, **types, name=self.head)(x).astype(jnp.float32)
+
+
+def pooled_classifier(
+    constructor: Any,
+    *,
+    num_classes: int,
+    head: str = "fc",
+    dropout_rate: float = 0.0,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+) -> PooledClassifier:
+    """A `PooledClassifier` on a new encoder.
+
+    Args:
+        constructor: of the encoder.
+        num_classes: channels of the logits.
+        head: name of the dense layer.
+        dropout_rate: dropout before the dense layer.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+    types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
+    return PooledClassifier(constructor(**types), num_classes, head, dropout_rate, **types)
 
 
 class ConvolutionalClassifier(nn.Module):

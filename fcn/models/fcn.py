@@ -4,7 +4,7 @@ Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentatio
 authors' Caffe nets for what the paper leaves open (padding, crops, "at once" scales).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.vgg import VGGS
 from fcn.errors import unknown
-from fcn.layers import Conv, LearnedBilinearUpsample, PointwiseConv, max_pool, upsample_bilinear_fcn
+from fcn.layers import Conv, LearnedBilinearUpsample, PointwiseConv, bilinear_kernel, max_pool, upsample_bilinear_fcn
 
 
 class _Map(NamedTuple):
@@ -54,6 +54,18 @@ class _FCN(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
+
+    heads: ClassVar = ("score_fr", "score_pool4", "score_pool3")
+    references: ClassVar = {"torchfcn": ((r"^encoder\.", ""),)}
+    upsampling: ClassVar[dict[str, int]] = {}
+    """Name and factor of each upsampling."""
+
+    def constant_tensors(self) -> dict[str, np.ndarray]:
+        """The tensors of a torchfcn checkpoint that are fixed here: transposed convolutions that interpolate bilinearly."""
+        if self.learned_upsampling:
+            return {}
+        diagonal = np.eye(self.num_classes, dtype=np.float32)[:, :, None, None]
+        return {f"{name}.weight": diagonal * bilinear_kernel(2 * factor) for name, factor in self.upsampling.items()}
 
     def _backbone(self, x: Array, train: bool) -> tuple[_Map, _Map, _Map]:
         """pool3, pool4 and fc7: VGG with its dense layers as convolutions."""
@@ -109,6 +121,8 @@ class _FCN(nn.Module):
 class FCN32s(_FCN):
     """FCN-32s: the scores of fc7, upsampled by 32. Fields: see `_FCN`."""
 
+    upsampling: ClassVar = {"upscore": 32}
+
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
@@ -119,6 +133,8 @@ class FCN32s(_FCN):
 
 class FCN16s(_FCN):
     """FCN-16s: the scores of fc7 upsampled by 2, plus those of pool4, upsampled by 16. Fields: see `_FCN`."""
+
+    upsampling: ClassVar = {"upscore2": 2, "upscore16": 16}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -138,6 +154,8 @@ class FCN8s(_FCN):
     """
 
     at_once: bool = False
+
+    upsampling: ClassVar = {"upscore2": 2, "upscore_pool4": 2, "upscore8": 8}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:

@@ -1,5 +1,5 @@
 """Reference checkpoints as Flax variables."""
 
-from fcn.pretrained.conversion import from_torch
+from fcn.pretrained.conversion import from_torch, to_torch
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "to_torch"]

@@ -1,5 +1,6 @@
-"""PyTorch state dicts to Flax variables: a rename, a transpose, and no tensor left over."""
+"""Checkpoints of the reference implementations as Flax variables, and back: a rename and a transpose, nothing left over."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fcn.errors import unknown
-from fcn.pretrained.names import SOURCES
+from fcn.layers import ConvTranspose, LearnedBilinearUpsample
+from fcn.models.classifier import FlattenClassifier
+from fcn.pretrained.names import parts, reference_names
+from fcn.pretrained.reading import read_tensors
 
-LEAVES = {
-    "weight": (("params", "kernel"), ("params", "scale")),
-    "bias": (("params", "bias"),),
-    "running_mean": (("batch_stats", "mean"),),
-    "running_var": (("batch_stats", "var"),),
-}
-"""What PyTorch calls a tensor of a layer, and where it may lie in the Flax variables."""
+_TRANSPOSED = (ConvTranspose, LearnedBilinearUpsample)
 
 
 def from_torch(
     model: nn.Module, state_dict: Mapping[str, Any] | str | Path, *, source: str, in_channels: int = 3
 ) -> dict[str, Any]:
-    """Flax variables for `model` from a PyTorch checkpoint.
+    """Flax variables for `model` from a checkpoint of another implementation.
+
+    Where the model's images have other channels than the checkpoint's three, the first kernels are adapted as in smp: summed
+    over the channels for one, else repeated in turn and scaled by 3 / channels. Where only the number of classes differs, the
+    head keeps the values that `model.init` gives it, and a warning says so.
 
     Args:
         model: the module that will use the variables.
-        state_dict: tensors by name (PyTorch's or NumPy's), or the path of a `.pth` file with them; reading a file takes
-            PyTorch, which runs no code from it (`weights_only=True`).
-        source: whose names the tensors carry: "torchfcn" (for fcn32s, fcn16s, fcn8s on vgg16) or "torchvision" (for VGG
-            encoders and classifiers; an encoder leaves `classifier.*` aside).
+        state_dict: tensors by name (PyTorch's or NumPy's), or the path of a file with them: `.safetensors`, `.npz`, or `.pth`,
+            `.pt`, `.th` (these take PyTorch, which runs no code from them).
+        source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe" or
+            "tf_deeplab".
         in_channels: channels of the model's images.
 
     Returns:
@@ -42,52 +43,73 @@ def from_torch(
         ValueError: for an unknown source, a model that the source does not have, upsampling tensors that are not bilinear where
             the model's upsampling is fixed, or tensors that do not fit: one message lists all that are missing, left over or
             misshapen.
-        ImportError: where a file is given and PyTorch is not installed.
+        ImportError: where a file takes a package that is not installed.
         FileNotFoundError: where there is no such file.
     """
-    if source not in SOURCES:
-        raise unknown("source", source, SOURCES)
-    images = jax.ShapeDtypeStruct((1, 64, 64, in_channels), jnp.float32)
-    wanted = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), images))
-    tensors = {name: tensor for name, tensor in _read(state_dict).items() if not name.endswith("num_batches_tracked")}
-    names = SOURCES[source](model, wanted)
+    wanted, modules = parts(model, in_channels)
+    names = reference_names(model, wanted, modules, source)
+    tensors = dict(read_tensors(state_dict))
+    for name, value in getattr(model, "constant_tensors", dict)().items():
+        _check_constant(name, tensors.pop(name, value), value)
 
-    found, faults = {}, []
-    for name, tensor in tensors.items():
-        if name.startswith(names.ignored):
+    found, faults, heads = {}, [], []
+    for path, shape in wanted.items():
+        name = names[path]
+        if name not in tensors:
+            faults.append(f"missing: {name} for {'/'.join(path)} {list(shape.shape)}")
             continue
-        if name in names.checks:
-            names.checks[name](name, _array(tensor))
-            continue
-        module, _, leaf = name.rpartition(".")
-        path = _place(names.modules.get(module), leaf, wanted)
-        if path is None:
-            faults.append(f"left over: {name} {list(tensor.shape)}")
-            continue
-        array = names.layout(module, _array(tensor)) if path[-1] == "kernel" else _array(tensor)
-        if array.shape != wanted[path].shape:
-            faults.append(f"misshapen: {name} is {list(array.shape)} in Flax's order, {_join(path)} {list(wanted[path].shape)}")
-        found[path] = array
-    faults += [f"missing: {_join(path)} {list(wanted[path].shape)}" for path in wanted if path not in found]
+        array = _to_flax(_array(tensors.pop(name)), path, modules, source)
+        if array.shape != shape.shape and path[-1] == "kernel" and _differ_in(array.shape, shape.shape, axis=-2):
+            array = _adapt(array, shape.shape[-2]) if shape.shape[-2] == in_channels else array
+        if array.shape != shape.shape and _in_head(path, model) and _differ_in(array.shape, shape.shape, axis=-1):
+            heads.append(path)
+        elif array.shape != shape.shape:
+            faults.append(f"misshapen: {name} is {list(array.shape)} in Flax's order, {'/'.join(path)} {list(shape.shape)}")
+        else:
+            found[path] = array
+    unused = tuple(getattr(model, "unused", ()))
+    faults += [f"left over: {name} {list(tensor.shape)}" for name, tensor in tensors.items() if not name.startswith(unused)]
     if faults:
         raise ValueError(f"the {source} checkpoint does not fit {type(model).__name__}:\n  " + "\n  ".join(faults))
-    return unflatten_dict({path: jnp.asarray(found[path], wanted[path].dtype) for path in wanted})
+    if heads:
+        warnings.warn(f"another number of classes: {', '.join('/'.join(p) for p in heads)} keep initial values", stacklevel=2)
+        images = jnp.zeros((1, 64, 64, in_channels))
+        initial = jax.jit(lambda: flatten_dict(model.init(jax.random.key(0), images)))()
+        found |= {path: initial[path] for path in heads}
+    return unflatten_dict({path: jnp.asarray(found[path], shape.dtype) for path, shape in wanted.items()})
 
 
-def _read(state_dict: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
-    if not isinstance(state_dict, Mapping):
-        path = Path(state_dict)
-        if not path.is_file():
-            raise FileNotFoundError(f"no checkpoint {path}")
-        try:
-            import torch
-        except ImportError as error:
-            raise ImportError(f"reading {path} takes PyTorch; install it, or pass a mapping of NumPy arrays") from error
-        state_dict = torch.load(path, map_location="cpu", weights_only=True)
-    others = [name for name, tensor in state_dict.items() if not hasattr(tensor, "shape")]
-    if others:
-        raise ValueError(f"a state dict holds tensors only, this one also {', '.join(map(str, others))}; pass the right entry")
-    return state_dict
+def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_channels: int = 3) -> dict[str, Any]:
+    """A PyTorch state dict of a model's variables, which the reference implementation loads with `strict=True`.
+
+    The inverse of `from_torch`. Takes PyTorch.
+
+    Args:
+        model: the module that the variables belong to.
+        variables: as `model.init` gives them.
+        source: whose names the tensors get, as in `from_torch`.
+        in_channels: channels of the model's images.
+
+    Returns:
+        PyTorch tensors, float32, by name; BatchNorm's `num_batches_tracked` is 0.
+
+    Raises:
+        ValueError: for an unknown source, a model that the source does not have, or variables that are not the model's.
+        ImportError: PyTorch is not installed.
+    """
+    import torch
+
+    wanted, modules = parts(model, in_channels)
+    names = reference_names(model, wanted, modules, source)
+    given = flatten_dict(dict(variables))
+    if faults := [f"{'/'.join(path)}" for path in wanted if np.shape(given.get(path)) != wanted[path].shape]:
+        raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(faults)}")
+    tensors = dict(getattr(model, "constant_tensors", dict)())
+    for path, name in names.items():
+        tensors[name] = _from_flax(np.asarray(given[path], np.float32), path, modules, source)
+        if path[-1] == "mean":
+            tensors[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
+    return {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -95,13 +117,65 @@ def _array(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
 
 
-def _place(module: tuple[str, ...] | None, leaf: str, wanted: Mapping) -> tuple[str, ...] | None:
-    """Where a tensor goes in the variables, None if nowhere."""
-    if module is None:
-        return None
-    places = [(collection, *module, name) for collection, name in LEAVES.get(leaf, ())]
-    return next((place for place in places if place in wanted), None)
+def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
+    """A tensor in Flax's order of axes."""
+    if path[-1] != "kernel" or source in _CHANNELS_LAST:
+        return array
+    if array.ndim == 2:
+        window = _flattened_window(path, modules)
+        if window and array.shape[1] % np.prod(window) == 0:  # channels first there, channels last here
+            return array.reshape(len(array), -1, *window).transpose(2, 3, 1, 0).reshape(-1, len(array))
+        return array.T
+    if isinstance(modules[path[1:-1]], _TRANSPOSED):
+        return array.transpose(2, 3, 0, 1)[::-1, ::-1]
+    return array.transpose(*range(2, array.ndim), 1, 0)
 
 
-def _join(path: tuple[str, ...]) -> str:
-    return "/".join(path)
+def _from_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
+    """The inverse of `_to_flax`."""
+    if path[-1] != "kernel" or source in _CHANNELS_LAST:
+        return array
+    if array.ndim == 2:
+        if window := _flattened_window(path, modules):
+            return array.reshape(*window, -1, array.shape[1]).transpose(3, 2, 0, 1).reshape(array.shape[1], -1)
+        return array.T
+    if isinstance(modules[path[1:-1]], _TRANSPOSED):
+        return array[::-1, ::-1].transpose(2, 3, 0, 1)
+    return array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
+
+
+_CHANNELS_LAST = ("tf_deeplab",)
+
+
+def _flattened_window(path, modules) -> tuple[int, int] | None:
+    """(height, width) of the map that a dense layer takes flattened, if it does."""
+    parent = modules.get(path[1:-2])
+    return parent.window if isinstance(parent, FlattenClassifier) and path[-2] == "fc6" else None
+
+
+def _in_head(path, model) -> bool:
+    """Whether a variable belongs to the layers that give one channel a class."""
+    return path[1] in getattr(model, "heads", ())
+
+
+def _differ_in(a: tuple[int, ...], b: tuple[int, ...], *, axis: int) -> bool:
+    """Whether two shapes differ in one axis and no other."""
+    differing = [i - len(a) for i in range(len(a)) if len(a) == len(b) and a[i] != b[i]]
+    return differing == [axis]
+
+
+def _adapt(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A kernel [..., C, O] for images of another number of channels."""
+    if channels == 1:
+        return kernel.sum(-2, keepdims=True)
+    old = kernel.shape[-2]
+    return kernel[..., np.arange(channels) % old, :] * np.float32(old / channels)
+
+
+def _check_constant(name: str, given: Any, value: np.ndarray) -> None:
+    given = _array(given)
+    if given.shape != value.shape or not np.allclose(given, value, rtol=0, atol=1e-6):
+        raise ValueError(
+            f"{name} is not bilinear interpolation, but the model's upsampling is fixed to that; "
+            "create the model with learned_upsampling=True"
+        )

@@ -1,93 +1,78 @@
-"""How the reference implementations name and lay out their tensors: one function per source."""
+"""How the reference implementations call the parameters of a model.
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+A module is called there as its path here, with dots: `layer1_0/conv1` is `layer1.0.conv1`. What deviates stands in the classes
+of the modules: `references` maps a source to pairs (pattern, replacement), regular expressions that are applied in order to the
+dotted names below the module. A source that a class does not list has no weights for it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import numpy as np
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
-from fcn.encoders.vgg import VGG
-from fcn.layers import bilinear_kernel
-from fcn.models.classifier import FlattenClassifier
-from fcn.models.fcn import FCN8s, FCN16s, FCN32s
+from fcn.errors import unknown
 
-Layout = Callable[[str, np.ndarray], np.ndarray]
+SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab")
+LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
+"""What a parameter of a layer is called there, if not the same."""
 
-
-class Names(NamedTuple):
-    """A source's names for a model."""
-
-    modules: Mapping[str, tuple[str, ...]]
-    """PyTorch module -> path of the Flax module."""
-    layout: Layout
-    """(PyTorch module, weight) -> kernel in Flax's order of axes."""
-    checks: Mapping[str, Callable[[str, np.ndarray], None]] = {}
-    """Tensors that have no place, with what must hold for them."""
-    ignored: tuple[str, ...] = ()
-    """Beginnings of the names of tensors that the model has no use for."""
+Path = tuple[str, ...]
 
 
-def torchfcn(model: nn.Module, wanted: Mapping[tuple[str, ...], object]) -> Names:
-    """torchfcn's FCNs: one flat list of layers, named as in the authors' Caffe nets."""
-    if not isinstance(model, FCN32s | FCN16s | FCN8s):
-        raise ValueError(f"source 'torchfcn' has weights for fcn32s, fcn16s and fcn8s, not for {type(model).__name__}")
-    modules = {path[-2]: path[1:-1] for path in wanted}
-    upsampling = {FCN32s: ("upscore",), FCN16s: ("upscore2", "upscore16"), FCN8s: ("upscore2", "upscore_pool4", "upscore8")}
-    fixed = () if model.learned_upsampling else upsampling[type(model)]
-    checks = {f"{name}.weight": _must_be_bilinear for name in fixed}
-    return Names(modules, lambda module, weight: _kernel(weight, transposed=module.startswith("upscore")), checks)
+class Parts(NamedTuple):
+    """The variables of a model, and the modules that they belong to."""
+
+    variables: Mapping[Path, jax.ShapeDtypeStruct]
+    modules: Mapping[Path, nn.Module]
 
 
-def torchvision(model: nn.Module, wanted: Mapping[tuple[str, ...], object]) -> Names:
-    """torchvision's VGGs: `features.N` in a sequence with ReLU and pools, `classifier.0`, `.3`, `.6`."""
-    if isinstance(model, VGG):
-        return Names(_vgg_features(model, ()), lambda _, weight: _kernel(weight), ignored=("classifier.",))
-    if not (isinstance(model, FlattenClassifier) and isinstance(model.encoder, VGG)):
-        raise ValueError(f"source 'torchvision' has weights for VGG encoders and classifiers, not for {type(model).__name__}")
-    dense = {"classifier.0": ("fc6",), "classifier.3": ("fc7",), "classifier.6": ("fc8",)}
+def parts(model: nn.Module, in_channels: int) -> Parts:
+    """What `model` consists of, found by tracing `model.init`; nothing is computed."""
+    modules: dict[Path, nn.Module] = {}
 
-    def layout(module: str, weight: np.ndarray) -> np.ndarray:
-        return _kernel_after_flatten(weight, model.window) if module == "classifier.0" else _kernel(weight)
+    def note(call, args, kwargs, context):
+        modules.setdefault(tuple(context.module.path), context.module)
+        return call(*args, **kwargs)
 
-    return Names(_vgg_features(model.encoder, ("encoder",)) | dense, layout)
-
-
-SOURCES = {"torchfcn": torchfcn, "torchvision": torchvision}
+    with nn.intercept_methods(note):
+        images = jax.ShapeDtypeStruct((1, 64, 64, in_channels), jnp.float32)
+        shapes = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
+    return Parts(flatten_dict(shapes), modules)
 
 
-def _vgg_features(vgg: VGG, prefix: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    modules, index = {}, 0
-    for stage, count in enumerate(vgg.convolutions, start=1):
-        for i in range(1, count + 1):
-            modules[f"features.{index}"] = (*prefix, f"conv{stage}_{i}")
-            if vgg.batch_norm:
-                index += 1
-                modules[f"features.{index}"] = (*prefix, f"bn{stage}_{i}")
-            index += 2  # this layer and the ReLU
-        index += 1  # the pool
-    return modules
+def reference_names(model: nn.Module, variables: Mapping[Path, Any], modules: Mapping[Path, nn.Module], source: str):
+    """Path of each variable -> name of the tensor in `source`.
+
+    Raises:
+        ValueError: `source` is unknown or has no weights for this model.
+    """
+    if source not in SOURCES:
+        raise unknown("source", source, SOURCES)
+    known = getattr(model, "references", {})
+    if source not in known:
+        own = f"it has {', '.join(known)}" if known else "it has no reference"
+        raise ValueError(f"source {source!r} has no weights for {type(model).__name__}; {own}")
+    return {path: _name(path[1:], modules, source) for path in variables}
 
 
-def _kernel(weight: np.ndarray, transposed: bool = False) -> np.ndarray:
-    """[out, in, h, w] -> [h, w, in, out]; a transposed convolution's [in, out, h, w] likewise, and turned by 180 degrees."""
-    if weight.ndim == 4:
-        return weight.transpose(2, 3, 0, 1)[::-1, ::-1] if transposed else weight.transpose(2, 3, 1, 0)
-    return weight.T
+def _name(path: Path, modules: Mapping[Path, nn.Module], source: str) -> str:
+    *layer, leaf = path
+    name = _dotted(layer)
+    for length in range(len(layer), -1, -1):  # from the innermost module to the model itself
+        renames = getattr(modules.get(tuple(layer[:length])), "references", {}).get(source, ())
+        prefix = _dotted(layer[:length])
+        # Renames of inner modules keep what lies before them: the prefix still stands at the beginning.
+        inner = name[len(prefix) :].lstrip(".") if length else name
+        for pattern, replacement in renames:
+            inner = re.sub(pattern, replacement, inner)
+        name = f"{prefix}.{inner}".strip(".") if length else inner
+    return f"{name}.{LEAVES.get(leaf, leaf)}".lstrip(".")
 
 
-def _kernel_after_flatten(weight: np.ndarray, window: tuple[int, int]) -> np.ndarray:
-    """[out, in * h * w] -> [h * w * in, out]: PyTorch flattens channels first, this library channels last."""
-    out, length = weight.shape
-    if length % (window[0] * window[1]):
-        return weight.T
-    return weight.reshape(out, -1, *window).transpose(2, 3, 1, 0).reshape(length, out)
-
-
-def _must_be_bilinear(name: str, weight: np.ndarray) -> None:
-    channels, size = weight.shape[0], weight.shape[-1]
-    expected = np.eye(channels)[:, :, None, None] * bilinear_kernel(size)
-    if weight.shape != expected.shape or not np.allclose(weight, expected, rtol=0, atol=1e-6):
-        raise ValueError(
-            f"{name} is not bilinear interpolation, but the model's upsampling is fixed to that; "
-            "create the model with learned_upsampling=True"
-        )
+def _dotted(layer) -> str:
+    """("layer1_0", "conv1") -> "layer1.0.conv1"."""
+    return re.sub(r"_(\d+)(?=[._]|$)", r".\1", ".".join(layer))

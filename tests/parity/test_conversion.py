@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import fcn
+from tests.variables import random_variables
 
 ENCODER = {"width_multiplier": 1 / 32}
 
@@ -39,11 +41,11 @@ def test_one_error_lists_all_faults():
         fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
     assert str(error.value).splitlines() == [
         "the torchvision checkpoint does not fit VGG:",
+        "  missing: features.0.weight for params/conv1_1/kernel [3, 3, 3, 2]",
+        "  missing: features.3.bias for params/conv2_1/bias [4]",
         "  misshapen: features.6.weight is [3, 3, 4, 7] in Flax's order, params/conv3_1/kernel [3, 3, 4, 8]",
         "  left over: features.7.weight [4, 4, 3, 3]",
         "  left over: features.8.running_mean [8]",
-        "  missing: params/conv1_1/kernel [3, 3, 3, 2]",
-        "  missing: params/conv2_1/bias [4]",
     ]
 
 
@@ -77,12 +79,48 @@ def test_types():
 
 
 def test_other_numbers_of_input_channels():
+    """One channel takes the sum over RGB; others take R, G, B, R ... times 3 / channels; equal channels are left alone."""
     encoder = fcn.create_encoder("vgg11", **ENCODER)
-    with pytest.raises(ValueError, match=r"features.0.weight is \[3, 3, 3, 2\] .* \[3, 3, 1, 2\]"):
-        fcn.from_torch(encoder, checkpoint(), source="torchvision", in_channels=1)
     state = checkpoint()
+    rgb = state["features.0.weight"].transpose(2, 3, 1, 0)
+
+    def first(state, channels):
+        return fcn.from_torch(encoder, state, source="torchvision", in_channels=channels)["params"]["conv1_1"]["kernel"]
+
+    np.testing.assert_array_equal(first(state, 1), rgb.sum(2, keepdims=True))
+    np.testing.assert_allclose(first(state, 4), 0.75 * rgb[:, :, [0, 1, 2, 0]], rtol=1e-6)
     state["features.0.weight"] = state["features.0.weight"][:, :1]
-    assert fcn.from_torch(encoder, state, source="torchvision", in_channels=1)["params"]["conv1_1"]["kernel"].shape[2] == 1
+    np.testing.assert_array_equal(first(state, 1), rgb[:, :, :1])
+
+
+def test_another_number_of_classes():
+    """All but the head is loaded, and a warning says so."""
+    options = {"fc_features": 3, **ENCODER}
+    random = np.random.default_rng(0)
+    sizes = {"0": (3, 16 * 49), "3": (3, 3), "6": (5, 3)}
+    dense = {f"classifier.{i}.weight": random.normal(size=size) for i, size in sizes.items()}
+    dense |= {f"classifier.{i}.bias": random.normal(size=size[0]) for i, size in sizes.items()}
+    model = fcn.create_classifier("vgg11", num_classes=2, **options)
+    with pytest.warns(UserWarning, match="another number of classes: params/fc8/bias, params/fc8/kernel keep initial values"):
+        params = fcn.from_torch(model, checkpoint() | dense, source="torchvision")["params"]
+    assert params["fc8"]["kernel"].shape == (3, 2) and np.all(params["fc8"]["bias"] == 0)
+    np.testing.assert_allclose(params["fc7"]["kernel"], dense["classifier.3.weight"].T, rtol=1e-6)
+
+
+def test_there_and_back():
+    """`to_torch` gives the tensors back, also those of transposed and flattened layers, and BatchNorm's counter."""
+    pytest.importorskip("torch", reason="to_torch gives PyTorch's tensors: install '.[parity]'")
+    small = {"width_multiplier": 1 / 32, "fc_features": 5}
+    for model, source in (
+        (fcn.create_model("fcn8s", num_classes=3, learned_upsampling=True, encoder="vgg11_bn", **small), "torchfcn"),
+        (fcn.create_classifier("vgg11_bn", num_classes=3, **small), "torchvision"),
+    ):
+        variables = random_variables(model, 1, 64, 64, 3)
+        state = fcn.to_torch(model, variables, source=source)
+        again = fcn.from_torch(model, state, source=source)
+        jax.tree.map(np.testing.assert_array_equal, again, variables)
+        counters = [name for name in state if name.endswith("num_batches_tracked")]
+        assert len(counters) == 8 and all(state[name] == 0 for name in counters)
 
 
 def test_files(tmp_path):
@@ -91,10 +129,18 @@ def test_files(tmp_path):
     state = {name: torch.from_numpy(tensor) for name, tensor in checkpoint().items()}
     torch.save(state, tmp_path / "vgg.pth")
     expected = fcn.from_torch(encoder, checkpoint(), source="torchvision")
-    jax.tree.map(np.testing.assert_array_equal, fcn.from_torch(encoder, tmp_path / "vgg.pth", source="torchvision"), expected)
-    torch.save({"epoch": 3, "model": state}, tmp_path / "run.pth")
-    with pytest.raises(ValueError, match="holds tensors only, this one also epoch, model"):
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "run.th")
+    save_file(checkpoint(), tmp_path / "vgg.safetensors")
+    np.savez(tmp_path / "vgg.npz", **checkpoint())
+    for name in ("vgg.pth", "run.th", "vgg.safetensors", "vgg.npz"):
+        taken = fcn.from_torch(encoder, str(tmp_path / name), source="torchvision")
+        jax.tree.map(np.testing.assert_array_equal, taken, expected)
+    torch.save({"epoch": 3, "weights": state}, tmp_path / "run.pth")
+    with pytest.raises(ValueError, match="holds tensors only, this one also epoch, weights"):
         fcn.from_torch(encoder, str(tmp_path / "run.pth"), source="torchvision")
+    (tmp_path / "vgg.txt").write_text("")
+    with pytest.raises(ValueError, match=r"vgg.txt is no checkpoint that can be read; known are .safetensors"):
+        fcn.from_torch(encoder, tmp_path / "vgg.txt", source="torchvision")
     with pytest.raises(FileNotFoundError, match=r"no checkpoint .*none.pth"):
         fcn.from_torch(encoder, tmp_path / "none.pth", source="torchvision")
 
@@ -102,7 +148,7 @@ def test_files(tmp_path):
 def test_sources():
     with pytest.raises(ValueError, match=r"unknown source 'torchvison'; did you mean 'torchvision'\?"):
         fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="torchvison")
-    with pytest.raises(ValueError, match="'torchfcn' has weights for fcn32s, fcn16s and fcn8s, not for VGG"):
-        fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="torchfcn")
-    with pytest.raises(ValueError, match="'torchvision' has weights for VGG encoders and classifiers, not for UNet"):
+    with pytest.raises(ValueError, match="source 'timm' has no weights for VGG; it has torchvision, smp, torchfcn"):
+        fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="timm")
+    with pytest.raises(ValueError, match="source 'torchvision' has no weights for UNet; it has no reference"):
         fcn.from_torch(fcn.create_model("unet", num_classes=2), {}, source="torchvision")

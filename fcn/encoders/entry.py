@@ -1,0 +1,46 @@
+"""What the table of encoders says of each, and the options that all have."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Encoder(NamedTuple):
+    """One row of the table."""
+
+    constructor: Callable[..., nn.Module]
+    """Takes `depth`, `output_stride`, `dtype`, `param_dtype` and `axis_name`, and gives a module images -> tuple of maps."""
+    paper: str
+    reference: str
+    """The implementation against which it is tested, with its name there."""
+    parameters: int
+    """Number of parameters of the encoder alone, for images of three channels."""
+    channels: tuple[int, ...]
+    """Channels of the maps, finest first, at full depth."""
+    strides: tuple[int, ...] = (2, 4, 8, 16, 32)
+    """Strides of the maps, finest first, at full depth."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """What published weights expect: images of values 0..1 in RGB, minus this mean, ..."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """... divided by this."""
+
+    def map_strides(self, depth: int = 5, output_stride: int = 32) -> tuple[int, ...]:
+        """Strides of the maps that an encoder with these options gives, finest first."""
+        return tuple(min(stride, output_stride) for stride in self.strides if stride <= 2**depth)
+
+
+def check_depth(depth: int, output_stride: int, *, dilates: bool = True) -> None:
+    """Refuses options that an encoder cannot take.
+
+    Raises:
+        ValueError: `depth` is not 3, 4 or 5, `output_stride` is not 8, 16 or 32, or not 32 where the encoder `dilates` not.
+    """
+    if depth not in (3, 4, 5):
+        raise ValueError(f"depth is {depth}; an encoder has a depth of 3, 4 or 5 (strides up to 8, 16 or 32)")
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride is {output_stride}; choose 8, 16 or 32")
+    if output_stride != 32 and not dilates:
+        raise ValueError(f"output_stride is {output_stride}, but this encoder cannot be dilated; leave it at 32")

@@ -1,0 +1,19 @@
+"""Every encoder by name."""
+
+from fcn.encoders.entry import Encoder
+from fcn.encoders.resnet import RESNETS
+from fcn.encoders.vgg import VGG_ENCODERS
+from fcn.errors import unknown
+
+ENCODERS: dict[str, Encoder] = {**VGG_ENCODERS, **RESNETS}
+
+
+def find_encoder(name: str) -> Encoder:
+    """The row of an encoder.
+
+    Raises:
+        ValueError: for an unknown name; the message names the nearest one.
+    """
+    if name not in ENCODERS:
+        raise unknown("encoder", name, ENCODERS)
+    return ENCODERS[name]

@@ -1,0 +1,123 @@
+"""Comparisons that every encoder passes: all feature maps, gradients in training, numbers of parameters, weights back."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fcn
+from fcn.encoders.table import find_encoder
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch, torchvision
+from tests.variables import count_parameters
+
+SIZES = [(128, 128), (96, 160), (65, 97)]
+
+
+@functools.cache
+def smp():
+    """segmentation_models_pytorch."""
+    torchvision()
+    return pytest.importorskip("segmentation_models_pytorch", reason="parity tests compare with smp: install '.[parity]'")
+
+
+def smp_encoder(name, device=None, **options):
+    """smp's encoder, without downloading weights."""
+    with torch.device(device or "cpu"):
+        return smp().encoders.get_encoder(name, weights=None, **options)
+
+
+def smp_maps(net, x):
+    """The maps of an smp encoder that are neither the image nor empty."""
+    return [m for m in net(x) if m is not x and m.shape[1]]
+
+
+def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, **options):
+    """All feature maps at several sizes, with random weights and BatchNorm statistics; the table's channels and strides too.
+
+    Args:
+      name: of the encoder.
+      net: the reference.
+      source: whose names its state dict has.
+      sizes: heights and widths of the images.
+      maps: (net, images) -> the reference's maps, finest first.
+      **options: of the encoder here.
+    """
+    net.load_state_dict(random_like(net.state_dict()))
+    net.eval()
+    encoder, row = fcn.create_encoder(name, **options), find_encoder(name)
+    variables = fcn.from_torch(encoder, net.state_dict(), source=source)
+    apply = jax.jit(encoder.apply)
+    for size in sizes:
+        x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)
+        with torch.inference_mode():
+            expected = [nhwc(m) for m in maps(net, nchw(x))]
+        given = apply(variables, x)
+        assert len(given) == len(expected)
+        for ours, theirs in zip(given, expected):
+            assert_close(ours, theirs)
+        assert tuple(m.shape[-1] for m in given) == row.channels[: len(given)]
+        strides = row.map_strides(options.get("depth", 5), options.get("output_stride", 32))
+        assert tuple(-(-size[0] // stride) for stride in strides) == tuple(m.shape[1] for m in given)
+
+
+def assert_gradients_equal(name, net, *, source, size=(64, 64), maps=smp_maps, **options):
+    """In training: gradients by the input and all parameters, and the running means.
+
+    In float64, since rounding in float32 flips some of many ReLUs. Stochastic parts of the reference must be off.
+    """
+    net.load_state_dict(random_like(net.state_dict()))
+    net = net.double().train()
+    state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    x = np.random.default_rng(1).normal(size=(2, *size, 3))
+    images = nchw(x).requires_grad_(True)
+    last = maps(net, images)[-1]
+    weights = np.random.default_rng(2).normal(size=nhwc(last).shape)
+    (last * nchw(weights)).sum().backward()
+    # A gradient converts as a weight does.
+    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in net.named_parameters()}
+
+    def loss(params, x):
+        given, new = encoder.apply(dict(variables, params=params), x, train=True, mutable=["batch_stats"])
+        return (given[-1] * weights).sum(), new
+
+    with jax.enable_x64(True):
+        encoder = fcn.create_encoder(name, dtype=jnp.float64, param_dtype=jnp.float64, **options)
+        variables = fcn.from_torch(encoder, state, source=source)
+        expected = fcn.from_torch(encoder, net.state_dict() | gradients, source=source)
+        (params, dx), new = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
+    assert_close(dx, nhwc(images.grad), relative=1e-3)
+    _assert_trees_close(params, expected["params"])
+    means = {path: leaf for path, leaf in _leaves(new).items() if path[-1] == "mean"}
+    for path, mean in means.items():
+        assert_close(mean, _leaves(expected)[path])
+
+
+def _leaves(tree):
+    return {tuple(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _assert_trees_close(given, expected):
+    """Each leaf within 1e-3 of its own scale; those that are zero but for rounding, of the largest scale times 1e-9."""
+    expected = _leaves(expected)
+    floor = 1e-9 * max(np.abs(leaf).max() for leaf in expected.values())
+    for path, leaf in _leaves(given).items():
+        scale = max(np.abs(expected[path]).max(), floor)
+        assert np.abs(leaf - expected[path]).max() <= 1e-3 * scale, path
+
+
+def assert_parameters_equal(name, net):
+    """The reference's number of parameters is ours, and that of the table."""
+    expected = sum(p.numel() for p in net.parameters())
+    assert count_parameters(fcn.create_encoder(name), 1, 64, 64, 3) == expected == find_encoder(name).parameters
+
+
+def assert_round_trip(name, net, *, source):
+    """The reference loads what `to_torch` gives, strictly, and has its own tensors again."""
+    state = random_like(net.state_dict())
+    encoder = fcn.create_encoder(name)
+    back = fcn.to_torch(encoder, fcn.from_torch(encoder, state, source=source), source=source)
+    net.load_state_dict(back, strict=True)
+    for key, tensor in state.items():
+        assert torch.equal(net.state_dict()[key], tensor), key
