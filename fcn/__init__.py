@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from fcn.pretrained import from_torch, to_torch
+from fcn.pretrained import from_torch, load, load_weights, save, to_torch
 from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
 
 __version__ = version("fcn-zoo")
@@ -15,5 +15,8 @@ __all__ = [
     "from_torch",
     "list_encoders",
     "list_models",
+    "load",
+    "load_weights",
+    "save",
     "to_torch",
 ]

@@ -1,5 +1,7 @@
-"""Reference checkpoints as Flax variables."""
+"""Weights: from and to other implementations, from the network, and as files of this library."""
 
 from fcn.pretrained.conversion import from_torch, to_torch
+from fcn.pretrained.saving import Saved, load, save
+from fcn.pretrained.weights import WEIGHTS, load_weights
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = ["WEIGHTS", "Saved", "from_torch", "load", "load_weights", "save", "to_torch"]

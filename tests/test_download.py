@@ -1,0 +1,124 @@
+"""Downloads from a server on this machine: progress to a whole, checked file, or one clear error and nothing left."""
+
+import hashlib
+import http.server
+import multiprocessing
+import socket
+import threading
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+import fcn
+from fcn.pretrained import WEIGHTS, weights
+from fcn.pretrained.download import download, weights_folder
+from tests.variables import random_variables
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `server.content`; counts requests; breaks off or fails on request."""
+
+    def do_GET(self):
+        self.server.requests += 1
+        if self.path.startswith("/missing"):
+            self.send_error(404)
+        elif self.path.startswith("/failing"):
+            self.send_error(503)
+        else:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.server.content)))
+            self.end_headers()
+            whole = not self.path.startswith("/cut")
+            self.wfile.write(self.server.content if whole else self.server.content[:1_500_000])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.content, server.requests = CONTENT, 0
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_download_once(server, tmp_path):
+    for _ in range(2):
+        path = download(f"{server.url}/net-abc.pth", DIGEST[:8], tmp_path / "new")
+        assert path == tmp_path / "new" / "net-abc.pth"
+        assert path.read_bytes() == CONTENT
+    assert server.requests == 1
+    assert [file.name for file in path.parent.iterdir()] == ["net-abc.pth"]
+
+
+@pytest.mark.parametrize(
+    ("file", "error", "message"),
+    [
+        ("missing.pth", ConnectionError, "answered 404 Not Found; download it by other means and put it at .*missing.pth"),
+        ("failing.pth", ConnectionError, "answered 503 Service Unavailable"),
+        ("cut.pth", ConnectionError, "broke off after 1500000 of 3000000 bytes|cannot be reached"),
+        ("wrong.pth", ValueError, f"has the SHA-256 {DIGEST}, not 00000000...; it was changed or damaged on its way"),
+    ],
+)
+def test_failures_leave_nothing(server, tmp_path, file, error, message):
+    with pytest.raises(error, match=message):
+        download(f"{server.url}/{file}", "00000000", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(ConnectionError, match=r"cannot be reached \(.*refused\); download it by other means and put it at"):
+        download(f"http://127.0.0.1:{port}/net.pth", DIGEST, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _download(url, folder):
+    return download(url, DIGEST, folder).read_bytes() == CONTENT
+
+
+def test_several_processes_at_once(server, tmp_path):
+    with multiprocessing.get_context("forkserver").Pool(3) as pool:
+        assert all(pool.starmap(_download, [(f"{server.url}/net.pth", tmp_path)] * 3))
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("FCN_WEIGHTS_DIR", str(tmp_path))
+    assert weights_folder() == tmp_path
+    monkeypatch.delenv("FCN_WEIGHTS_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert weights_folder() == tmp_path / "fcn" / "weights"
+
+
+def test_load_weights(server, tmp_path, monkeypatch):
+    """From the network to variables, for the encoder and for the classifier."""
+    encoder = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
+    variables = random_variables(encoder, 1, 32, 32, 3)
+    names = {f"features.{index}": name for index, name in zip((0, 3, 6, 8, 11, 13, 16, 18), sorted(variables["params"]))}
+    tensors = {f"{torch}.bias": np.asarray(variables["params"][flax]["bias"]) for torch, flax in names.items()}
+    for torch, flax in names.items():
+        tensors[f"{torch}.weight"] = np.ascontiguousarray(np.transpose(variables["params"][flax]["kernel"], (3, 2, 0, 1)))
+    tensors["classifier.0.bias"] = np.zeros(3, np.float32)  # an encoder leaves the dense layers aside
+    server.content = save(tensors)
+    row = WEIGHTS["vgg11.imagenet1k_v1"]._replace(
+        url=f"{server.url}/vgg11.safetensors", sha256=hashlib.sha256(server.content).hexdigest()
+    )
+    monkeypatch.setitem(weights.WEIGHTS, "vgg11.imagenet1k_v1", row)
+    given = fcn.load_weights("vgg11.imagenet1k_v1", model=encoder, folder=tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, given, variables)
+
+
+def test_unknown_weights():
+    with pytest.raises(ValueError, match=r"unknown weights 'resnet50.imagenet1k_v3'; did you mean 'resnet50.imagenet1k_v"):
+        fcn.load_weights("resnet50.imagenet1k_v3")
