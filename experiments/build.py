@@ -90,7 +90,12 @@ class Experiment:
     def initial_state(self) -> TrainState:
         """A fresh training state, before it is put on the devices."""
         model, tx = self.model.clone(axis_name=None), make_optimizer(self.config.optim, self.config.steps)
-        return create_state(model, tx, self.key, self.train.shape, ema=self.config.ema > 0)
+        state = create_state(model, tx, self.key, self.train.shape, ema=self.config.ema > 0)
+        if self.config.init is None:
+            return state
+        from experiments.initialise import start_from
+
+        return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
 
     def train_step(self) -> Callable:
         """The compiled training step."""

@@ -108,6 +108,10 @@ class TrainConfig:
     """Steps between checkpoints."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
+    init: str | None = None
+    """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
+    init_source: str | None = None
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
     ema: float = 0.0
     """Decay of a moving average of the network's variables that is evaluated and used in their place; 0 keeps none."""
     data: DataConfig = DataConfig()

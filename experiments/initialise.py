@@ -1,0 +1,81 @@
+"""What a run starts from: published weights, a file, a saved model or another run."""
+
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import fcn
+from fcn.errors import unknown
+from fcn.pretrained import WEIGHTS, load_weights
+from fcn.training import TrainState
+
+
+def start_from(state: TrainState, model: nn.Module, weights: str, source: str | None, in_channels: int) -> TrainState:
+    """`state` with all variables replaced that `weights` has.
+
+    Args:
+      state: as `create_state` gives it; its step must be 0.
+      model: the network.
+      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` wrote, a run folder, or a checkpoint file. A backbone's
+        weights go to the model's encoder.
+      source: whose names a checkpoint file has (see `fcn.from_torch`).
+      in_channels: channels of the images.
+
+    Raises:
+      ValueError: an unknown name, no `source` for a file, or weights that have nothing in common with the model.
+      FileNotFoundError: there is no such file or folder.
+    """
+    given = flatten_dict(read_weights(model, weights, source, in_channels))
+    variables = flatten_dict(state.variables)
+    taken = {path: given[path] for path in variables if path in given and given[path].shape == variables[path].shape}
+    if not taken:
+        raise ValueError(f"{weights} has no variable in common with {type(model).__name__}")
+    missing = sorted({"/".join(path[1:-1]) for path in variables if path not in taken})
+    print(f"starting from {weights}: {len(taken)} of {len(variables)} arrays; new: {', '.join(missing) or 'none'}")
+    new = unflatten_dict({path: jnp.asarray(taken.get(path, old), old.dtype) for path, old in variables.items()})
+    model_state = {name: value for name, value in new.items() if name != "params"}
+    average = None if state.ema is None else {name: _copies(value) for name, value in new.items()}
+    return state.replace(params=new["params"], model_state=model_state, ema=average)
+
+
+def read_weights(model: nn.Module, weights: str, source: str | None, in_channels: int) -> dict[str, Any]:
+    """The variables that `weights` holds, with the names of `model`."""
+    path = Path(weights)
+    if weights in WEIGHTS:
+        if WEIGHTS[weights].classes:
+            return load_weights(weights, model=model, in_channels=in_channels)
+        return _as_encoder(load_weights(weights, model=_encoder(model, weights), in_channels=in_channels))
+    if (path / "model.json").is_file():
+        return fcn.load(path).variables
+    if (path / "config.json").is_file():
+        from experiments.build import restore
+        from experiments.run_folder import RunFolder
+
+        return restore(RunFolder(path)).variables
+    if path.is_file():
+        if source is None:
+            raise ValueError(f"{path} is a checkpoint file; say whose names it has: --init-source torchvision, timm, smp ...")
+        return fcn.from_torch(model, path, source=source, in_channels=in_channels)
+    if path.exists() or path.suffix:
+        raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder")
+    raise unknown("weights", weights, WEIGHTS)
+
+
+def _encoder(model: nn.Module, weights: str) -> nn.Module:
+    """The encoder of `model`, at full depth, if the weights are for it."""
+    name = getattr(model, "encoder", None)
+    if name != WEIGHTS[weights].model:
+        raise ValueError(f"{weights} is for the encoder {WEIGHTS[weights].model}, but the model's encoder is {name}")
+    return fcn.create_encoder(name)
+
+
+def _as_encoder(variables: dict[str, Any]) -> dict[str, Any]:
+    return {collection: {"encoder": values} for collection, values in variables.items()}
+
+
+def _copies(tree: Any) -> Any:
+    """Buffers of their own: those of the state are consumed by the step."""
+    return unflatten_dict({path: jnp.array(value) for path, value in flatten_dict(tree).items()})

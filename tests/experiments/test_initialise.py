@@ -1,0 +1,58 @@
+"""Runs that start from weights: all that fits is taken, the rest is new, and what cannot be read is told."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax.traverse_util import flatten_dict
+
+import fcn
+from experiments.initialise import start_from
+from fcn.training import create_state
+from tests.variables import random_variables
+
+SHAPE = (32, 32, 3)
+
+
+def unet(classes, **options):
+    return fcn.create_model("unet", num_classes=classes, base_features=4, depth=2, **options)
+
+
+def state_of(model):
+    return create_state(model, optax.sgd(0.1), jax.random.key(0), SHAPE, ema=True)
+
+
+def test_a_saved_model_of_other_classes(tmp_path, capsys):
+    """All but the head, in the parameters, the statistics and the moving average."""
+    old, new = unet(5), unet(3)
+    variables = random_variables(old, 1, *SHAPE)
+    fcn.save(tmp_path / "saved", old, variables)
+    before = state_of(new)
+    state = start_from(before, new, str(tmp_path / "saved"), None, 3)
+    for tree in (state.variables, state.ema):
+        for path, value in flatten_dict(tree).items():
+            source = before.variables if path[1] == "head" else variables
+            np.testing.assert_array_equal(value, flatten_dict(source)[path])
+    assert "44 of 46 arrays; new: head" in capsys.readouterr().out
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves([state.params, state.model_state, state.ema])]
+    assert len(set(pointers)) == len(pointers)  # the step consumes its buffers: none may be there twice
+
+
+def test_errors(tmp_path):
+    model = unet(3)
+    state = state_of(model)
+    with pytest.raises(ValueError, match=r"unknown weights 'resnet50.imagenet'; did you mean"):
+        start_from(state, model, "resnet50.imagenet", None, 3)
+    with pytest.raises(
+        ValueError, match=r"resnet50.imagenet1k_v1 is for the encoder resnet50, but the model's encoder is None"
+    ):
+        start_from(state, model, "resnet50.imagenet1k_v1", None, 3)
+    with pytest.raises(FileNotFoundError, match=r"none.pth is no checkpoint file, saved model or run folder"):
+        start_from(state, model, str(tmp_path / "none.pth"), None, 3)
+    (tmp_path / "there.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"there.pth is a checkpoint file; say whose names it has: --init-source"):
+        start_from(state, model, str(tmp_path / "there.pth"), None, 3)
+    other = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
+    fcn.save(tmp_path / "other", other, random_variables(other, 1, 32, 32, 3))
+    with pytest.raises(ValueError, match="other has no variable in common with UNet"):
+        start_from(state, model, str(tmp_path / "other"), None, 3)
