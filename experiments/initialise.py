@@ -19,8 +19,8 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
     Args:
       state: as `create_state` gives it; its step must be 0.
       model: the network.
-      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` wrote, a run folder, or a checkpoint file. A backbone's
-        weights go to the model's encoder.
+      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` wrote, a run folder, or a checkpoint file. Those of a
+        backbone go to the model's encoder.
       source: whose names a checkpoint file has (see `fcn.from_torch`).
       in_channels: channels of the images.
 
@@ -59,7 +59,7 @@ def read_weights(model: nn.Module, weights: str, source: str | None, in_channels
         if source is None:
             raise ValueError(f"{path} is a checkpoint file; say whose names it has: --init-source torchvision, timm, smp ...")
         return fcn.from_torch(model, path, source=source, in_channels=in_channels)
-    if path.exists() or path.suffix:
+    if path.exists() or len(path.parts) > 1:
         raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder")
     raise unknown("weights", weights, WEIGHTS)
 

@@ -33,7 +33,7 @@ def test_a_saved_model_of_other_classes(tmp_path, capsys):
         for path, value in flatten_dict(tree).items():
             source = before.variables if path[1] == "head" else variables
             np.testing.assert_array_equal(value, flatten_dict(source)[path])
-    assert "44 of 46 arrays; new: head" in capsys.readouterr().out
+    assert "54 of 56 arrays; new: head" in capsys.readouterr().out
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves([state.params, state.model_state, state.ema])]
     assert len(set(pointers)) == len(pointers)  # the step consumes its buffers: none may be there twice
 
