@@ -19,8 +19,8 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
     Args:
       state: as `create_state` gives it; its step must be 0.
       model: the network.
-      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` wrote, a run folder, or a checkpoint file. Those of a
-        backbone go to the model's encoder.
+      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` wrote, a run folder, or a checkpoint file. Those
+        of a backbone go to the encoder.
       source: whose names a checkpoint file has (see `fcn.from_torch`).
       in_channels: channels of the images.
 

@@ -4,6 +4,7 @@ from fcn.layers.convolution import Conv
 from fcn.layers.normalisation import BatchNorm, ConvNormRelu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import max_pool
+from fcn.layers.resizing import resize
 from fcn.layers.transposed import ConvTranspose
 from fcn.layers.upsampling import (
     LearnedBilinearUpsample,
@@ -22,6 +23,7 @@ __all__ = [
     "PointwiseConv",
     "bilinear_kernel",
     "max_pool",
+    "resize",
     "resize_bilinear",
     "resize_nearest",
     "upsample_bilinear_fcn",
