@@ -2,6 +2,9 @@
 
 For each image, of any size, writes NAME_mask.png (class ids, of the image's size), NAME_overlay.png (the classes in colour
 over the image) and NAME_legend.png (what the colours mean).
+
+RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
+implementation take its place: `predict IMAGE ... --model deeplabv3_resnet50 --weights deeplabv3_resnet50.coco_voc --out DIR`.
 """
 
 import dataclasses
@@ -19,47 +22,72 @@ from experiments import command
 class PredictConfig:
     """Class maps of images by a trained network."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files."""
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The run folder (or a saved model) and image files; with --model, image files only."""
     out: Path
     """The folder to write to; made if it is missing."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint: the last, or the one with the best validation mIoU."""
+    """Which checkpoint of a run: the last, or the one with the best validation mIoU."""
+    model: str | None = None
+    """A name of fcn.list_models(), in place of a run."""
+    encoder: str | None = None
+    """The encoder of --model, if not its default."""
+    options: tuple[str, ...] = ()
+    """Further fields of --model as name=value."""
+    weights: str | None = None
+    """The weights of --model: a published name or a checkpoint file."""
+    source: str | None = None
+    """Whose names a checkpoint file has: torchvision, smp, torchfcn, espnet or tf_deeplab."""
+    classes: Path | None = None
+    """A text file with the names of the classes of a checkpoint file, one on each line."""
     overwrite: bool = False
     """Replace files of the same names."""
+
+    @property
+    def run(self) -> Path | None:
+        """The folder of the network."""
+        return self.inputs[0] if self.model is None and self.inputs else None
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The image files."""
+        return self.inputs if self.model is not None else self.inputs[1:]
 
 
 def main(args: Sequence[str]) -> None:
     options = tyro.cli(PredictConfig, prog="python -m experiments.predict", description=__doc__, args=list(args))
+    if (options.model is None) != (options.weights is None):
+        raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
     if not options.images:
         raise ValueError("no image was given; name at least one image file")
     outputs = plan(options)
     command.cache_compilations()
     import numpy as np
 
-    from experiments.build import restore, statistics
-    from experiments.run_folder import RunFolder, save_picture
+    from experiments.config import ModelConfig
+    from experiments.networks import from_folder, from_weights
+    from experiments.run_folder import save_picture
     from fcn import visualize
     from fcn.data import read_image
     from fcn.inference import make_predictor, predict_image
 
-    run = restore(RunFolder(options.run), options.checkpoint)
-    channels = run.image_shape[2]
-    images = {path: read_image(path, channels=channels) for path in options.images}
-    palette = np.array(run.palette, np.uint8)
-    predict = make_predictor(run.model, *statistics(channels))
-    long_side = None if run.config.data.size is None else max(run.config.data.size)
+    if options.run is None:
+        network = ModelConfig(options.model, options.encoder, options.options)
+        network = from_weights(network, options.weights, options.source, options.classes)
+    else:
+        network = from_folder(options.run, options.checkpoint)
+    images = {path: read_image(path, channels=len(network.mean)) for path in options.images}
+    palette = np.array(network.palette, np.uint8)
+    predict = make_predictor(network.model, network.mean, network.std, bgr=network.bgr)
     options.out.mkdir(parents=True, exist_ok=True)
     for path, image in images.items():
-        mask = predict_image(predict, run.variables, image, long_side=long_side)
+        mask = predict_image(predict, network.variables, image, long_side=network.long_side)
         mask_path, overlay_path, legend_path = outputs[path]
         save_picture(mask_path, mask.astype(np.uint8))
         save_picture(overlay_path, visualize.overlay(image, mask, palette))
-        save_picture(legend_path, visualize.legend(run.classes, palette))
-        shares = np.bincount(mask.ravel(), minlength=len(run.classes)) / mask.size
-        found = ", ".join(f"{run.classes[c]} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005)
+        save_picture(legend_path, visualize.legend(network.classes, palette))
+        shares = np.bincount(mask.ravel(), minlength=len(network.classes)) / mask.size
+        found = ", ".join(f"{network.classes[c]} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005)
         print(f"{path} -> {mask_path}: {found}")
 
 

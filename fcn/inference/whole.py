@@ -12,7 +12,9 @@ from fcn.data import normalise, resize_image
 from fcn.layers import resize_bilinear
 
 
-def make_predictor(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Callable[..., Int[np.ndarray, "b h w"]]:
+def make_predictor(
+    model: nn.Module, mean: Sequence[float], std: Sequence[float], *, bgr: bool = False
+) -> Callable[..., Int[np.ndarray, "b h w"]]:
     """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> predicted classes, int32 [B, *size].
 
     Logits are resized bilinearly to `size` (default: the size of the logits) before the largest is taken. Every new image
@@ -22,9 +24,11 @@ def make_predictor(model: nn.Module, mean: Sequence[float], std: Sequence[float]
       model: images -> logits.
       mean: mean of each channel, of values 0..1.
       std: standard deviation of each channel.
+      bgr: the network takes blue, green, red; images are given as red, green, blue, mean and std as the network takes them.
     """
 
     def logits_to_classes(variables, images, size):
+        images = images[..., ::-1] if bgr else images
         logits = model.apply(variables, normalise(images, mean, std))
         if size is not None and size != logits.shape[1:3]:
             logits = resize_bilinear(logits, size)

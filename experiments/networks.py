@@ -1,0 +1,70 @@
+"""A network that is ready to be used: from a run, from a saved model, or from published weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+import fcn
+from experiments.build import restore, statistics
+from experiments.config import ModelConfig
+from experiments.initialise import read_weights
+from experiments.run_folder import RunFolder
+from fcn.errors import unknown
+from fcn.pretrained import WEIGHTS
+from fcn.registry import MODELS
+from fcn.visualize import default_palette
+
+
+class Network(NamedTuple):
+    """A network, and what its user must know."""
+
+    model: nn.Module
+    variables: dict[str, Any]
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
+    mean: Sequence[float]
+    std: Sequence[float]
+    bgr: bool = False
+    long_side: int | None = None
+    """The longer side of the images that it was trained on, if it knows."""
+
+
+def from_folder(path: Path, which: str) -> Network:
+    """The network of a run folder (its last or best checkpoint) or of a folder that `fcn.save` wrote."""
+    if (path / "model.json").is_file():
+        saved = fcn.load(path)
+        if saved.classes is None:
+            raise ValueError(f"{path} does not name its classes; save the model with classes=...")
+        palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
+        mean, std = statistics(3)
+        return Network(saved.model, saved.variables, saved.classes, palette, saved.mean or mean, saved.std or std)
+    run = restore(RunFolder(path), which)
+    long_side = None if run.config.data.size is None else max(run.config.data.size)
+    return Network(run.model, run.variables, run.classes, run.palette, *statistics(run.image_shape[2]), long_side=long_side)
+
+
+def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:
+    """A segmentation model with published weights or those of a checkpoint file.
+
+    Args:
+      config: which model.
+      weights: a name of `fcn.pretrained.WEIGHTS` or a checkpoint file.
+      source: whose names the file has.
+      classes: a text file with the name of a class on each line; published weights know theirs.
+    """
+    if config.name not in MODELS:
+        raise unknown("model", config.name, MODELS)
+    if weights in WEIGHTS and WEIGHTS[weights].classes:
+        names = WEIGHTS[weights].classes
+    elif classes is None:
+        raise ValueError(f"{weights} does not say what its classes are; name them: --classes FILE, one on each line")
+    elif not classes.is_file():
+        raise FileNotFoundError(f"no file {classes}")
+    else:
+        names = tuple(line.strip() for line in classes.read_text().splitlines() if line.strip())
+    model = fcn.create_model(config.name, num_classes=len(names), encoder=config.encoder, **config.keywords())
+    row = MODELS[config.name]
+    variables = read_weights(model, weights, source, 3)
+    return Network(model, variables, names, default_palette(len(names)), row.mean, row.std, row.bgr)
