@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 
-from fcn.encoders.entry import Encoder
+from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from fcn.encoders.resnet import RESNETS
 from fcn.encoders.table import ENCODERS
 from fcn.encoders.vgg import VGG_ENCODERS
@@ -18,6 +18,7 @@ from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
+from fcn.models.unet_encoder import UNetEncoder
 
 
 class Entry(NamedTuple):
@@ -27,6 +28,14 @@ class Entry(NamedTuple):
     paper: str
     reference: str
     """The implementation against which it is tested."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """What published weights expect: images of values 0..1, minus this mean, ..."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """... divided by this."""
+    bgr: bool = False
+    """Published weights expect the channels as blue, green, red; mean and std are then in this order, too."""
+    with_encoder: Callable[..., nn.Module] | None = None
+    """Built instead where an encoder is asked for."""
 
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
@@ -36,7 +45,7 @@ MODELS = {
     "fcn16s": Entry(FCN16s, _FCN, "torchfcn FCN16s"),
     "fcn8s": Entry(FCN8s, _FCN, "torchfcn FCN8s, FCN8sAtOnce"),
     "unet2015": Entry(UNet2015, _UNET, "the paper's sizes and counts"),
-    "unet": Entry(UNet, _UNET, "none: the modern form in common use"),
+    "unet": Entry(UNet, _UNET, "none: the modern form in common use; with an encoder: smp Unet", with_encoder=UNetEncoder),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 CLASSIFIERS = {
@@ -68,9 +77,11 @@ def create_model(name: str, *, num_classes: SupportsIndex, encoder: str | None =
         ValueError: for an unknown name, encoder or option (the message names the nearest one), an encoder that the model
             cannot take, or a number of classes below 1.
     """
-    constructor = _lookup("model", MODELS, name).constructor
+    entry = _lookup("model", MODELS, name)
+    constructor = entry.constructor
     if encoder is not None:
         _lookup("encoder", ENCODERS, encoder)
+        constructor = entry.with_encoder or constructor
         if "encoder" not in _options(constructor):
             raise ValueError(f"model {name!r} takes no encoder, but encoder={encoder!r} was given; leave it out")
         options["encoder"] = encoder

@@ -44,18 +44,22 @@ def test_options_reach_the_model():
         (lambda: fcn.create_model("unt", num_classes=2), "unknown model 'unt'; did you mean 'unet'?"),
         (
             lambda: fcn.create_model("xyz", num_classes=2),
-            "unknown model 'xyz'; choose one of fcn16s, fcn32s, fcn8s, unet, unet2015",
+            f"unknown model 'xyz'; choose one of {', '.join(fcn.list_models())}",
         ),
         (lambda: fcn.create_encoder("vgg18"), "unknown encoder 'vgg18'; did you mean 'vgg19'?"),
         (lambda: fcn.create_classifier("vgg_16"), "unknown classifier 'vgg_16'; did you mean 'vgg16'?"),
         (lambda: fcn.create_model("fcn8s", num_classes=2, encoder="vg16"), "unknown encoder 'vg16'; did you mean 'vgg16'?"),
         (
-            lambda: fcn.create_model("unet", num_classes=2, encoder="vgg16"),
-            "model 'unet' takes no encoder, but encoder='vgg16' was given; leave it out",
+            lambda: fcn.create_model("unet2015", num_classes=2, encoder="vgg16"),
+            "model 'unet2015' takes no encoder, but encoder='vgg16' was given; leave it out",
         ),
         (
             lambda: fcn.create_model("unet", num_classes=2, base_feature=8),
             "unknown option of model 'unet': 'base_feature'; did you mean 'base_features'?",
+        ),
+        (
+            lambda: fcn.create_model("unet", num_classes=2, encoder="vgg16", decoder_channel=(8,)),
+            "unknown option of model 'unet': 'decoder_channel'; did you mean 'decoder_channels'?",
         ),
         (
             lambda: fcn.create_encoder("vgg16", convolution=1),

@@ -1,0 +1,176 @@
+"""Blocks of decoders: convolution with norm and ReLU, attention, and the step up of U-Net, all as in smp."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.errors import unknown
+from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, resize
+
+Norm = bool | str | Mapping[str, Any]
+"""Whether and how a block normalises: "batchnorm" (True), "instancenorm", "identity" (False), or a dictionary with one of these
+under "type" and PyTorch's options beside it: `eps`, `momentum` (of BatchNorm) and `affine` (of instance normalisation)."""
+_NORMS = ("batchnorm", "identity", "instancenorm")
+_he_uniform = nn.initializers.he_uniform()
+
+
+class Conv2dReLU(nn.Module):
+    """A convolution (zero-padded to keep the size), a norm and ReLU; the convolution has a bias if there is no norm.
+
+    Attributes:
+        features: channels of the output.
+        kernel_size: of the convolution.
+        dilation: of the convolution.
+        use_norm: see `Norm`.
+        transposed: a transposed convolution of 4x4 and stride 2 instead, which doubles the size and always has a bias.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    features: int
+    kernel_size: int = 3
+    dilation: int = 1
+    use_norm: Norm = "batchnorm"
+    transposed: bool = False
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = {"smp": (("^conv$", "0"), ("^norm$", "1"))}
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
+        """Maps [B, H, W, C] to [B, H, W, features], or to [B, 2 H, 2 W, features] if transposed."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        norm = make_norm(self.use_norm, train=train, axis_name=self.axis_name, **types, name="norm")
+        types["kernel_init"] = _he_uniform
+        if self.transposed:
+            conv = ConvTranspose(self.features, 4, 2, padding=1, **types, name="conv")
+        else:
+            around = {"padding": self.dilation * (self.kernel_size // 2), "dilation": self.dilation}
+            conv = Conv(self.features, self.kernel_size, **around, use_bias=norm is None, **types, name="conv")
+        x = conv(x)
+        return nn.relu(x if norm is None else norm(x))
+
+
+def make_norm(use_norm: Norm, *, train: bool, axis_name: str | None, name: str, **types):
+    """The layer that `use_norm` asks for, or None.
+
+    Raises:
+        ValueError: for another norm, or another option of one.
+    """
+    options = dict(use_norm) if isinstance(use_norm, Mapping) else {"type": use_norm}
+    kind = options.pop("type", None)
+    kind = {True: "batchnorm", False: "identity"}.get(kind, kind)
+    if kind not in _NORMS:
+        raise unknown("norm", kind, _NORMS)
+    epsilon, momentum, affine = options.pop("eps", 1e-5), options.pop("momentum", 0.1), options.pop("affine", None)
+    if options or (kind == "batchnorm" and affine is False):
+        raise ValueError(f"unknown options of the norm {kind!r} in {dict(use_norm)}; known are eps, momentum and affine=True")
+    if kind == "identity":
+        return None
+    if kind == "batchnorm":
+        norm = BatchNorm(1 - momentum, epsilon, axis_name=axis_name, **types, name=name)
+        return partial(norm, train=train)
+    scales = {"use_scale": bool(affine), "use_bias": bool(affine)}
+    return nn.InstanceNorm(epsilon=epsilon, **scales, use_fast_variance=False, **types, name=name)
+
+
+class SCSE(nn.Module):
+    """Spatial and channel squeeze and excitation: x times a gate for each channel, plus x times a gate for each pixel.
+
+    Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks", MICCAI 2018,
+    section 2. The two are added, as in smp, where the paper takes the larger one or tries several ways.
+
+    Attributes:
+        reduction: factor by which the channel gate narrows.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    reduction: int = 16
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = {
+        "smp": (("^squeeze$", "attention.cSE.1"), ("^excite$", "attention.cSE.3"), ("^spatial$", "attention.sSE.0"))
+    }
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Maps of at least `reduction` channels, to the same shape.
+
+        Raises:
+            ValueError: for maps of fewer channels.
+        """
+        channels = x.shape[-1]
+        if channels < self.reduction:
+            raise ValueError(f"attention 'scse' takes maps of at least {self.reduction} channels, not of {channels}")
+        conv = partial(PointwiseConv, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=_he_uniform)
+        gate = jnp.mean(x, axis=(1, 2), keepdims=True)
+        gate = nn.relu(conv(channels // self.reduction, name="squeeze")(gate))
+        gate = nn.sigmoid(conv(channels, name="excite")(gate))
+        return x * gate + x * nn.sigmoid(conv(1, name="spatial")(x))
+
+
+def make_attention(kind: str | None, **options):
+    """The attention that `decoder_attention_type` asks for: "scse", or None for a function that changes nothing.
+
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind is None:
+        return lambda x: x
+    if kind != "scse":
+        raise unknown("decoder_attention_type", kind, ("scse",))
+    return SCSE(**options)
+
+
+class UpBlock(nn.Module):
+    """The step up of U-Net: interpolation to the size of the skip, concatenation (skip last), two convolutions.
+
+    Attributes:
+        features: channels of the output.
+        attention: None, or "scse" before and after the convolutions.
+        interpolation: a method of `fcn.layers.resize`.
+        use_norm: see `Norm`.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    features: int
+    attention: str | None = None
+    interpolation: str = "nearest"
+    use_norm: Norm = "batchnorm"
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], size: Sequence[int], skips: Sequence[Array] | None, *, train: bool = False
+    ) -> Float[Array, "b h2 w2 o"]:
+        """Maps [B, H, W, C] to [B, *size, features].
+
+        `skips` are the maps [B, *size, _] to concatenate, none where the encoder lacks them. In the last step of a decoder it
+        is None: there the first attention has parameters (as in smp, so that weights travel both ways) and is not applied.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        conv = partial(Conv2dReLU, self.features, use_norm=self.use_norm, axis_name=self.axis_name, **types)
+        attention1 = make_attention(self.attention, **types, name="attention1")
+        attention2 = make_attention(self.attention, **types, name="attention2")
+        x = resize(x, size, self.interpolation)
+        x = jnp.concatenate([x, *(skips or ())], axis=-1)
+        if skips is not None:
+            x = attention1(x)
+        elif self.is_initializing():
+            attention1(x)
+        x = conv(name="conv1")(x, train=train)
+        x = conv(name="conv2")(x, train=train)
+        return attention2(x)

@@ -1,0 +1,79 @@
+"""What the models share that consist of an encoder and a decoder, as in segmentation_models_pytorch (smp)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from fcn.encoders.table import find_encoder
+from fcn.models.heads import ClassificationHead
+
+
+class EncoderDecoder(nn.Module):
+    """Fields and methods of the models.
+
+    Attributes:
+        num_classes: channels of the logits.
+        encoder: one of `fcn.list_encoders()`.
+        encoder_depth: number of times that the encoder halves the image: 3, 4 or 5.
+        aux_params: options of a head that classifies the whole image from the encoder's last map: `classes`, and `pooling` and
+            `dropout` (see `ClassificationHead`). Its logits [B, classes] are not part of the result: `model.apply(...,
+            mutable=["class_logits"])` gives them in `"class_logits"`.
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    num_classes: int
+    encoder: str = "resnet34"
+    encoder_depth: int = 5
+    aux_params: Mapping[str, Any] | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    references: ClassVar = {"smp": ()}
+    heads: ClassVar = ("segmentation_head",)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """smp keeps the stages of the encoder that lie deeper than `encoder_depth`."""
+        return ("encoder.",) if self.encoder_depth < 5 else ()
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Options of a layer without BatchNorm."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+    def encode(self, x: Array, train: bool, *, output_stride: int = 32) -> list[Array | None]:
+        """The encoder's maps, finest first: entry i has been halved i times, entry 0 is None unless the encoder is a VGG.
+
+        The entry of a stride that the family does not have is None too (the second, of stride 2, of transformers). With an
+        `output_stride` below 32 the last entries are dilated instead of halved. Images with `aux_params` are classified here.
+        """
+        row = find_encoder(self.encoder)
+        options = {"depth": self.encoder_depth, "output_stride": output_stride, "axis_name": self.axis_name}
+        maps = row.constructor(**options, **self.types, name="encoder")(x, train=train)
+        if self.aux_params is not None:
+            self._classify(maps[-1], train)
+        found = dict(zip(row.map_strides(self.encoder_depth), maps))
+        return [found.get(2**i) for i in range(self.encoder_depth + 1)]
+
+    def _classify(self, x: Array, train: bool) -> None:
+        if self.is_initializing() or self.is_mutable_collection("class_logits"):
+            options = dict(self.aux_params)
+            logits = ClassificationHead(**options, **self.types, name="classification_head")(x, train=train)
+            if not self.is_initializing():
+                self.sow("class_logits", "logits", logits)
+
+
+def check_decoder_channels(channels: tuple[int, ...], depth: int) -> None:
+    """Refuses decoders that have not one block for each halving.
+
+    Raises:
+        ValueError: `channels` has not `depth` entries.
+    """
+    if len(channels) != depth:
+        raise ValueError(f"decoder_channels={tuple(channels)} has {len(channels)} entries, but encoder_depth is {depth}")

@@ -1,0 +1,75 @@
+"""Heads: a convolution to one channel per class, and a classifier of the whole image, both as in smp."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.errors import unknown
+from fcn.layers import Conv, resize_bilinear
+
+_xavier = nn.initializers.xavier_uniform()
+
+
+class SegmentationHead(nn.Module):
+    """A convolution to the classes, then bilinear interpolation between the centres of the corner pixels.
+
+    Attributes:
+        num_classes: channels of the logits.
+        kernel_size: of the convolution, zero-padded to keep the size.
+        upsampling: factor of the interpolation.
+        dtype: type of the convolution.
+        param_dtype: type of the parameters.
+    """
+
+    num_classes: int
+    kernel_size: int = 3
+    upsampling: int = 1
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = {"smp": (("^conv$", "0"),)}
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
+        """Logits, float32, `upsampling` times the size of `x`."""
+        options = {"padding": self.kernel_size // 2, "kernel_init": _xavier}
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = Conv(self.num_classes, self.kernel_size, **options, **types, name="conv")(x).astype(jnp.float32)
+        size = x.shape[1] * self.upsampling, x.shape[2] * self.upsampling
+        return resize_bilinear(x, size, align_corners=True)
+
+
+class ClassificationHead(nn.Module):
+    """One vector of logits for the whole image: global pooling, dropout, a dense layer.
+
+    Attributes:
+        classes: length of the vector.
+        pooling: "avg" or "max".
+        dropout: rate of the dropout in training; takes the rng "dropout".
+        dtype: type of the dense layer; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+    """
+
+    classes: int
+    pooling: str = "avg"
+    dropout: float = 0.2
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = {"smp": (("^dense$", "3"),)}
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
+        """Logits [B, classes] of feature maps [B, H, W, C].
+
+        Raises:
+            ValueError: for another pooling.
+        """
+        if self.pooling not in ("avg", "max"):
+            raise unknown("pooling", self.pooling, ("avg", "max"))
+        x = (jnp.mean if self.pooling == "avg" else jnp.max)(x, axis=(1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nn.Dense(self.classes, kernel_init=_xavier, **types, name="dense")(x).astype(jnp.float32)

@@ -1,0 +1,84 @@
+"""U-Net with the encoder of an image classifier.
+
+Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015, figure 1, in the
+form of segmentation_models_pytorch. `fcn.models.unet` has the paper's own contracting path.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.models.blocks import Conv2dReLU, Norm, UpBlock
+from fcn.models.encoder_decoder import EncoderDecoder, check_decoder_channels
+from fcn.models.heads import SegmentationHead
+
+
+class UNetEncoder(EncoderDecoder):
+    """An encoder, and a decoder with one step up for each of the encoder's halvings.
+
+    Departs from the paper: the maps of the encoder are the skips; the maps are enlarged by interpolation instead of transposed
+    convolution; same padding, BatchNorm. After a VGG, two more convolutions follow at the coarsest stride.
+
+    Attributes (more in `EncoderDecoder`):
+        decoder_channels: channels of each step, coarsest first; `encoder_depth` numbers.
+        decoder_use_norm: see `fcn.models.blocks.Norm`.
+        decoder_attention_type: None or "scse" (see `fcn.models.blocks.SCSE`).
+        decoder_interpolation: a method of `fcn.layers.resize`: "nearest", "nearest-exact", "bilinear", "bicubic" or "area".
+    """
+
+    decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16)
+    decoder_use_norm: Norm = "batchnorm"
+    decoder_attention_type: str | None = None
+    decoder_interpolation: str = "nearest"
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
+
+        Raises:
+            ValueError: for an unknown encoder or value of an option, or `decoder_channels` that do not fit the depth.
+        """
+        check_decoder_channels(self.decoder_channels, self.encoder_depth)
+        _, height, width, _ = x.shape
+        features = self.encode(x, train)
+        decoder = _Decoder(
+            self.decoder_channels,
+            center=self.encoder.startswith("vgg"),
+            attention=self.decoder_attention_type,
+            interpolation=self.decoder_interpolation,
+            use_norm=self.decoder_use_norm,
+            axis_name=self.axis_name,
+            **self.types,
+            name="decoder",
+        )
+        x = decoder(features, (height, width), train=train)
+        return SegmentationHead(self.num_classes, **self.types, name="segmentation_head")(x)[:, :height, :width]
+
+
+class _Decoder(nn.Module):
+    channels: tuple[int, ...]
+    center: bool
+    attention: str | None
+    interpolation: str
+    use_norm: Norm
+    axis_name: str | None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features, size, *, train):
+        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        *skips, x = features
+        if self.center:
+            for i in range(2):
+                x = Conv2dReLU(x.shape[-1], use_norm=self.use_norm, **types, name=f"center_{i}")(x, train=train)
+        for i, channels in enumerate(self.channels):
+            level = len(skips) - 1 - i
+            skip, last = skips[level], level == 0
+            block = UpBlock(channels, self.attention, self.interpolation, self.use_norm, **types, name=f"blocks_{i}")
+            target = tuple(side // 2**level for side in size) if skip is None else skip.shape[1:3]
+            x = block(x, target, None if last else [] if skip is None else [skip], train=train)
+        return x

@@ -1,0 +1,113 @@
+"""Comparisons that every segmentation model passes: logits, gradients in training, numbers of parameters, weights back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fcn
+from tests.parity.encoders import _assert_trees_close, _leaves, smp
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch
+from tests.variables import count_parameters
+
+SIZES = [(128, 128), (96, 160)]
+CLASSES = 5
+
+
+def smp_model(architecture, device=None, **options):
+    """A model of smp, such as "Unet", without downloading weights."""
+    with torch.device(device or "cpu"):
+        return getattr(smp(), architecture)(encoder_weights=None, classes=CLASSES, **options)
+
+
+def images(size, channels=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(1, *size, channels)).astype(np.float32)
+
+
+def assert_model_equal(model, net, *, source="smp", sizes=SIZES, channels=3, extended=(), logits=lambda result: result):
+    """Logits at several sizes, with random weights and BatchNorm statistics.
+
+    Args:
+      model: ours.
+      net: the reference.
+      source: whose names its state dict has.
+      sizes: heights and widths that the reference takes.
+      channels: of the images.
+      extended: pairs of a size that the reference does not take and a larger one that it takes: the logits equal the upper left
+        corner of the reference's logits of the image whose last row and column are repeated up to the larger size.
+      logits: the reference's result -> its logits.
+
+    Returns:
+      Our variables, converted from the reference's.
+    """
+    net.load_state_dict(random_like(net.state_dict()))
+    net.eval()
+    variables = fcn.from_torch(model, net.state_dict(), source=source, in_channels=channels)
+    apply = jax.jit(model.apply)
+    for (height, width), size in [*((size, size) for size in sizes), *extended]:
+        x = images((height, width), channels)
+        padded = np.pad(x, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
+        with torch.inference_mode():
+            expected = nhwc(logits(net(nchw(padded))))
+        assert_close(apply(variables, x), expected[:, :height, :width])
+    return variables
+
+
+def assert_model_gradients_equal(create, net, *, source="smp", size=(64, 64), logits=lambda result: result):
+    """In training: gradients by the input and all parameters, and the running means.
+
+    In float64, since rounding in float32 flips some of many ReLUs. Stochastic parts of both must be off.
+
+    Args:
+      create: (dtype=, param_dtype=) -> our model.
+      net: the reference.
+      source: whose names its state dict has.
+      size: height and width of the images.
+      logits: the reference's result -> its logits.
+    """
+    net.load_state_dict(random_like(net.state_dict()))
+    net = net.double().train()
+    state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    x = np.random.default_rng(1).normal(size=(2, *size, 3))
+    given = nchw(x).requires_grad_(True)
+    result = logits(net(given))
+    weights = np.random.default_rng(2).normal(size=nhwc(result).shape)
+    (result * nchw(weights)).sum().backward()
+    # A gradient converts as a weight does.
+    gradients = {key: torch.zeros_like(p) if p.grad is None else p.grad for key, p in net.named_parameters()}
+
+    def loss(params, x):
+        result, new = model.apply(dict(variables, params=params), x, train=True, mutable=["batch_stats"])
+        return (result * weights).sum(), new
+
+    with jax.enable_x64(True):
+        model = create(dtype=jnp.float64, param_dtype=jnp.float64)
+        variables = fcn.from_torch(model, state, source=source)
+        expected = fcn.from_torch(model, net.state_dict() | gradients, source=source)
+        (params, dx), new = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
+    assert_close(dx, nhwc(given.grad), relative=1e-3)
+    _assert_trees_close(params, expected["params"])
+    for path, mean in _leaves(new).items():
+        if path[-1] == "mean":
+            assert_close(mean, _leaves(expected)[path])
+
+
+def assert_model_parameters_equal(model, net, channels=3):
+    """The reference (on the "meta" device, if you like) has as many parameters."""
+    assert count_parameters(model, 1, 64, 64, channels) == sum(p.numel() for p in net.parameters())
+
+
+def assert_model_round_trip(model, net, *, source="smp", beyond=()):
+    """The reference loads what `to_torch` gives, strictly, and has its own tensors again.
+
+    Args:
+      model: ours.
+      net: the reference.
+      source: whose names its state dict has.
+      beyond: beginnings of the names of tensors that the reference has and does not use.
+    """
+    state = random_like(net.state_dict())
+    back = fcn.to_torch(model, fcn.from_torch(model, state, source=source), source=source)
+    kept = {key: tensor for key, tensor in state.items() if beyond and key.startswith(tuple(beyond))}
+    net.load_state_dict(back | kept, strict=True)
+    for key, tensor in state.items():
+        assert torch.equal(net.state_dict()[key], tensor), key
