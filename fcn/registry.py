@@ -16,9 +16,14 @@ from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.errors import unknown
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
+from fcn.models.fpn import FPN
+from fcn.models.linknet import LinkNet
+from fcn.models.manet import MANet
+from fcn.models.pspnet import PSPNet
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
+from fcn.models.unetplusplus import UNetPlusPlus
 
 
 class Entry(NamedTuple):
@@ -46,6 +51,11 @@ MODELS = {
     "fcn8s": Entry(FCN8s, _FCN, "torchfcn FCN8s, FCN8sAtOnce"),
     "unet2015": Entry(UNet2015, _UNET, "the paper's sizes and counts"),
     "unet": Entry(UNet, _UNET, "none: the modern form in common use; with an encoder: smp Unet", with_encoder=UNetEncoder),
+    "unetplusplus": Entry(UNetPlusPlus, "Zhou et al., UNet++, DLMIA 2018", "smp UnetPlusPlus"),
+    "linknet": Entry(LinkNet, "Chaurasia, Culurciello, LinkNet, VCIP 2017", "smp Linknet"),
+    "manet": Entry(MANet, "Fan et al., MA-Net, IEEE Access 2020", "smp MAnet"),
+    "fpn": Entry(FPN, "Lin et al., Feature Pyramid Networks, CVPR 2017; Kirillov et al., CVPR 2019", "smp FPN"),
+    "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 CLASSIFIERS = {

@@ -13,12 +13,18 @@ from fcn.models.unet2015 import output_size
 from tests.variables import random_variables, shapes_of
 
 NARROW = {"width_multiplier": 1 / 32, "fc_features": 8}
+SHALLOW = {"encoder": "resnet18", "encoder_depth": 3}
 SMALL = {
     "fcn32s": {**NARROW, "encoder": "vgg11"},
     "fcn16s": {**NARROW, "encoder": "vgg11", "input_padding": None},
     "fcn8s": {**NARROW, "encoder": "vgg11_bn"},
     "unet": {"base_features": 4, "depth": 3, "dropout_rate": 0.5},
     "unet2015": {"base_features": 4, "depth": 2},
+    "unetplusplus": {**SHALLOW, "decoder_channels": (8, 8, 8)},
+    "linknet": SHALLOW,
+    "manet": {**SHALLOW, "decoder_channels": (8, 8, 8), "decoder_pab_channels": 4},
+    "fpn": {**SHALLOW, "decoder_pyramid_channels": 8, "decoder_segmentation_channels": 32},
+    "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
 SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
 CLASSES = 3

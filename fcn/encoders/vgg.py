@@ -14,7 +14,7 @@ from fcn.layers import BatchNorm, Conv, max_pool
 
 
 class VGG(nn.Module):
-    """The convolutions of VGG: five stages of 3x3 convolutions with ReLU, each followed by a 2x2 max-pool.
+    """The convolutions of VGG: five stages of 3x3 convolutions with ReLU, a 2x2 max-pool after each.
 
     Layers bear the names of the authors' Caffe nets: `conv3_2` is the second convolution of the third stage (`bn3_2` its
     BatchNorm). Each stage has twice as many channels as the one before, but the fifth as many as the fourth.
@@ -63,8 +63,9 @@ class VGG(nn.Module):
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Feature maps at strides 1, 2, 4, 8, 16 (the end of each stage, before its pool) and 32 (after the last pool).
 
-        Images [B, H, W, C] of any size; where a side is under 2**depth and the last pool would leave nothing of it (never with
-        `ceil_mode`), the last row or column is repeated up to 2**depth first.
+        With depth 3 the last is that of stride 8, the end of the fourth stage. Images [B, H, W, C] of any size; where a side is
+        under 2**depth and the last pool would leave nothing of it (never with `ceil_mode`), the last row or column is repeated
+        up to 2**depth first.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -72,7 +73,8 @@ class VGG(nn.Module):
             smallest = 2**self.depth
             x = extend(x, max(x.shape[1], smallest), max(x.shape[2], smallest))
         maps = []
-        for stage, count in enumerate(self.convolutions[: self.depth], start=1):
+        for stage, count in enumerate(self.convolutions[: self.depth + 1], start=1):
+            x = max_pool(x, 2, ceil_mode=self.ceil_mode) if stage > 1 else x
             features = max(1, round(min(32 * 2**stage, 512) * self.width_multiplier))
             for i in range(1, count + 1):
                 padding = self.input_padding if stage == i == 1 else 1
@@ -81,8 +83,7 @@ class VGG(nn.Module):
                     x = BatchNorm(**types, axis_name=self.axis_name, name=f"bn{stage}_{i}")(x, train=train)
                 x = nn.relu(x)
             maps.append(x)
-            x = max_pool(x, 2, ceil_mode=self.ceil_mode)
-        return (*maps, x)
+        return (*maps, max_pool(x, 2, ceil_mode=self.ceil_mode)) if self.depth == len(self.convolutions) else tuple(maps)
 
 
 VGGS = {

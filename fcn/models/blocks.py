@@ -15,7 +15,7 @@ Norm = bool | str | Mapping[str, Any]
 """Whether and how a block normalises: "batchnorm" (True), "instancenorm", "identity" (False), or a dictionary with one of these
 under "type" and PyTorch's options beside it: `eps`, `momentum` (of BatchNorm) and `affine` (of instance normalisation)."""
 _NORMS = ("batchnorm", "identity", "instancenorm")
-_he_uniform = nn.initializers.he_uniform()
+he_uniform = nn.initializers.he_uniform()
 
 
 class Conv2dReLU(nn.Module):
@@ -48,7 +48,7 @@ class Conv2dReLU(nn.Module):
         """Maps [B, H, W, C] to [B, H, W, features], or to [B, 2 H, 2 W, features] if transposed."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = make_norm(self.use_norm, train=train, axis_name=self.axis_name, **types, name="norm")
-        types["kernel_init"] = _he_uniform
+        types["kernel_init"] = he_uniform
         if self.transposed:
             conv = ConvTranspose(self.features, 4, 2, padding=1, **types, name="conv")
         else:
@@ -111,7 +111,7 @@ class SCSE(nn.Module):
         channels = x.shape[-1]
         if channels < self.reduction:
             raise ValueError(f"attention 'scse' takes maps of at least {self.reduction} channels, not of {channels}")
-        conv = partial(PointwiseConv, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=_he_uniform)
+        conv = partial(PointwiseConv, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=he_uniform)
         gate = jnp.mean(x, axis=(1, 2), keepdims=True)
         gate = nn.relu(conv(channels // self.reduction, name="squeeze")(gate))
         gate = nn.sigmoid(conv(channels, name="excite")(gate))

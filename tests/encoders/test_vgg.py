@@ -36,6 +36,15 @@ def test_maps(name):
     assert [m.shape for m in maps] == [(2, *size) for size in sizes]
 
 
+@pytest.mark.parametrize("depth", [3, 4])
+def test_depth(depth):
+    """The last map is the end of a stage, as wide as at full depth."""
+    encoder = fcn.create_encoder("vgg11", depth=depth)
+    full, _ = jax.eval_shape(fcn.create_encoder("vgg11").init_with_output, jax.random.key(0), jnp.ones((1, 64, 32, 3)))
+    maps, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), jnp.ones((1, 64, 32, 3)))
+    assert [m.shape for m in maps] == [m.shape for m in full[: depth + 1]]
+
+
 def test_images_under_32_pixels_are_extended():
     encoder = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
     x = jax.random.normal(jax.random.key(1), (2, 1, 40, 3))

@@ -23,7 +23,9 @@ def images(size, channels=3, seed=0):
     return np.random.default_rng(seed).normal(size=(1, *size, channels)).astype(np.float32)
 
 
-def assert_model_equal(model, net, *, source="smp", sizes=SIZES, channels=3, extended=(), logits=lambda result: result):
+def assert_model_equal(
+    model, net, *, source="smp", sizes=SIZES, channels=3, extended=(), logits=lambda result: result, double=False
+):
     """Logits at several sizes, with random weights and BatchNorm statistics.
 
     Args:
@@ -35,20 +37,25 @@ def assert_model_equal(model, net, *, source="smp", sizes=SIZES, channels=3, ext
       extended: pairs of a size that the reference does not take and a larger one that it takes: the logits equal the upper left
         corner of the reference's logits of the image whose last row and column are repeated up to the larger size.
       logits: the reference's result -> its logits.
+      double: compare in float64, for models in which the reference in float32 differs as much from itself in float64 (gates by
+        sums of random weights).
 
     Returns:
       Our variables, converted from the reference's.
     """
     net.load_state_dict(random_like(net.state_dict()))
-    net.eval()
-    variables = fcn.from_torch(model, net.state_dict(), source=source, in_channels=channels)
-    apply = jax.jit(model.apply)
-    for (height, width), size in [*((size, size) for size in sizes), *extended]:
-        x = images((height, width), channels)
-        padded = np.pad(x, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
-        with torch.inference_mode():
-            expected = nhwc(logits(net(nchw(padded))))
-        assert_close(apply(variables, x), expected[:, :height, :width])
+    net = net.eval().double() if double else net.eval()
+    pairs = [*((size, size) for size in sizes), *extended]
+    with jax.enable_x64(double):
+        model = model.clone(dtype=jnp.float64, param_dtype=jnp.float64) if double else model
+        variables = fcn.from_torch(model, net.state_dict(), source=source, in_channels=channels)
+        apply = jax.jit(model.apply)
+        for (height, width), size in pairs:
+            x = images((height, width), channels).astype(np.float64 if double else np.float32)
+            padded = np.pad(x, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
+            with torch.inference_mode():
+                expected = nhwc(logits(net(nchw(padded))))
+            assert_close(apply(variables, x), expected[:, :height, :width])
     return variables
 
 

@@ -47,7 +47,8 @@ def test_logits(encoder):
     ids=str,
 )
 def test_options(options):
-    assert_model_equal(create(**options), reference(**options), sizes=[ODD])
+    double = "decoder_attention_type" in options
+    assert_model_equal(create(**options), reference(**options), sizes=[ODD], double=double)
 
 
 def test_one_channel():

@@ -1,0 +1,78 @@
+"""LinkNet against smp."""
+
+from functools import partial
+
+import jax
+import pytest
+
+import fcn
+from tests.parity.models import (
+    CLASSES,
+    assert_model_equal,
+    assert_model_gradients_equal,
+    assert_model_parameters_equal,
+    assert_model_round_trip,
+    images,
+    smp_model,
+)
+
+EXTENDED = [((65, 97), (96, 128))]
+SMALL = {}
+
+
+def create(encoder="resnet18", **options):
+    return fcn.create_model("linknet", num_classes=CLASSES, encoder=encoder, **options)
+
+
+def reference(encoder="resnet18", device=None, **options):
+    return smp_model("Linknet", device, encoder_name=encoder, **options)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "vgg11_bn"])
+def test_logits(encoder):
+    assert_model_equal(create(encoder), reference(encoder), extended=EXTENDED)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decoder_use_norm": False},
+        {"decoder_use_norm": "instancenorm"},
+        {"encoder_depth": 3},
+        {"encoder_depth": 4},
+    ],
+    ids=str,
+)
+def test_options(options):
+    assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)])
+
+
+def test_one_channel():
+    assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
+
+
+def test_training():
+    options = {}
+    assert_model_gradients_equal(partial(create, **options), reference(**options))
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder_use_norm": False}], ids=str)
+def test_parameters(options):
+    for encoder in ("resnet18", "vgg11_bn"):
+        assert_model_parameters_equal(create(encoder, **options), reference(encoder, "meta", **options))
+
+
+def test_round_trip():
+    options = {"aux_params": {"classes": 7}}
+    assert_model_round_trip(create(**options), reference(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decoder_use_norm": "batch_norm"}, "unknown norm 'batch_norm'; did you mean 'batchnorm'"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(create(**options).init, jax.random.key(0), images((64, 64)))

@@ -1,0 +1,80 @@
+"""U-Net++ against smp."""
+
+from functools import partial
+
+import jax
+import pytest
+
+import fcn
+from tests.parity.models import (
+    CLASSES,
+    assert_model_equal,
+    assert_model_gradients_equal,
+    assert_model_parameters_equal,
+    assert_model_round_trip,
+    images,
+    smp_model,
+)
+
+EXTENDED = [((65, 97), (96, 128))]
+SMALL = {"decoder_channels": (32, 24, 16, 16, 16)}
+
+
+def create(encoder="resnet18", **options):
+    return fcn.create_model("unetplusplus", num_classes=CLASSES, encoder=encoder, **options)
+
+
+def reference(encoder="resnet18", device=None, **options):
+    return smp_model("UnetPlusPlus", device, encoder_name=encoder, **options)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "vgg11_bn"])
+def test_logits(encoder):
+    assert_model_equal(create(encoder), reference(encoder), extended=EXTENDED)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decoder_attention_type": "scse", "decoder_interpolation": "bilinear", **SMALL},
+        {"decoder_use_norm": False, "decoder_interpolation": "area", **SMALL},
+        {"encoder_depth": 3, "decoder_channels": (32, 16, 8), "decoder_interpolation": "bicubic"},
+        {"encoder_depth": 4, "decoder_channels": (32, 16, 16, 8)},
+    ],
+    ids=str,
+)
+def test_options(options):
+    double = "decoder_attention_type" in options
+    assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)], double=double)
+
+
+def test_one_channel():
+    assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
+
+
+def test_training():
+    options = {"encoder_depth": 3, "decoder_channels": (32, 16, 16), "decoder_attention_type": "scse"}
+    assert_model_gradients_equal(partial(create, **options), reference(**options))
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder_attention_type": "scse"}], ids=str)
+def test_parameters(options):
+    for encoder in ("resnet18", "vgg11_bn"):
+        assert_model_parameters_equal(create(encoder, **options), reference(encoder, "meta", **options))
+
+
+def test_round_trip():
+    options = {"decoder_attention_type": "scse", "aux_params": {"classes": 7}, **SMALL}
+    assert_model_round_trip(create(**options), reference(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decoder_channels": (8, 8)}, r"decoder_channels=\(8, 8\) has 2 entries, but encoder_depth is 5"),
+        ({"decoder_attention_type": "sce"}, "unknown decoder_attention_type 'sce'; did you mean 'scse'"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(create(**options).init, jax.random.key(0), images((64, 64)))
