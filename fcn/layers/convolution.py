@@ -149,8 +149,9 @@ def cpu_gradient_form(
     batch, height, width, features = output_shape
     large = batch * height * width * features >= 2**21
     plain = kernel_size == (3, 3) and strides == dilation == (1, 1) and min(height, width) > 8
-    worth_compiling = batch * height * width * channels * features >= 2**26  # saves 10 ms or more; takes half a second
-    if plain and min(channels, features) >= 16 and worth_compiling:
+    work, fewest = batch * height * width * channels * features, min(channels, features)
+    # It compiles for half a second, and then saves 3 ms or more at each step.
+    if plain and ((fewest >= 32 and work >= 2**24) or (fewest >= 16 and work >= 2**26)):
         return "winograd"
     return "im2col" if large and features > 16 else "native"
 

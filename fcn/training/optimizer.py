@@ -16,7 +16,9 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
-    """How the rate falls after the warm-up: not at all, by a half cosine to zero, or as (1 - t)^0.9."""
+    """How the rate falls after the warm-up: not at all, by a half cosine, or as (1 - t)^0.9."""
+    final: float = 0.0
+    """Share of the peak rate that is left at the end of a cosine or poly schedule."""
     warmup: float = 0.05
     """Share of all steps in which the rate rises linearly from zero."""
     weight_decay: float = 1e-4
@@ -29,6 +31,8 @@ class OptimizerConfig:
     def __post_init__(self):
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"final is {self.final}; it is a share of the peak rate, from 0 to 1")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of all steps, from 0 to below 1")
         if not 0 <= self.momentum < 1:
@@ -44,8 +48,8 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     peak = config.learning_rate
     decay = {
         "constant": lambda: optax.constant_schedule(peak),
-        "cosine": lambda: optax.cosine_decay_schedule(peak, decay_steps),
-        "poly": lambda: optax.polynomial_schedule(peak, 0.0, 0.9, decay_steps),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, decay_steps, config.final),
+        "poly": lambda: optax.polynomial_schedule(peak, config.final * peak, 0.9, decay_steps),
     }[config.schedule]()
     if warmup_steps == 0:
         return decay

@@ -16,6 +16,14 @@ def test_schedule_values(schedule, middle):
     np.testing.assert_allclose(rate(60), middle, rtol=1e-5)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_the_final_rate(schedule):
+    rate = make_schedule(OptimizerConfig(learning_rate=0.1, schedule=schedule, final=0.25), 100)
+    np.testing.assert_allclose([rate(5), rate(100)], [0.1, 0.025], rtol=1e-6)
+    with pytest.raises(ValueError, match="final is 2; it is a share of the peak rate, from 0 to 1"):
+        OptimizerConfig(final=2)
+
+
 def test_decay_reaches_kernels_only():
     params = {"conv": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}, "bn": {"scale": jnp.full(1, 2.0)}}
     zeros = {"conv": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}, "bn": {"scale": jnp.zeros(1)}}

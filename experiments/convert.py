@@ -1,0 +1,94 @@
+"""Convert: `python -m experiments.convert INPUT --out OUTPUT`.
+
+* a checkpoint of another implementation (with --model, --source and --classes) to a saved model, a folder that `fcn.load` and
+  `experiments.predict` read;
+* a run folder to a saved model;
+* a run folder or a saved model to a checkpoint of another implementation (with --source), if OUTPUT ends in .safetensors or .pth.
+"""
+
+import dataclasses
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments import command
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+    """A network in another form."""
+
+    input: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint file, a run folder or a saved model."""
+    out: Path
+    """The folder to make, or the .safetensors or .pth file to write; must not exist."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint of a run: the last, or the one with the best validation mIoU."""
+    model: str | None = None
+    """The model of a checkpoint file: a name of fcn.list_models()."""
+    encoder: str | None = None
+    """Its encoder, if not the default."""
+    options: tuple[str, ...] = ()
+    """Further fields of the model as name=value."""
+    source: str | None = None
+    """Whose names a checkpoint file has, or gets: torchvision, smp, torchfcn, espnet or tf_deeplab."""
+    classes: Path | None = None
+    """A text file with the names of the classes of a checkpoint file, one on each line."""
+    licence: str | None = None
+    """Under which the weights may be used; noted in a saved model."""
+
+
+def main(args: Sequence[str]) -> None:
+    options = tyro.cli(ConvertConfig, prog="python -m experiments.convert", description=__doc__, args=list(args))
+    if options.out.exists():
+        raise FileExistsError(f"{options.out} exists already; give another --out")
+    if not options.input.exists():
+        raise FileNotFoundError(f"no checkpoint or folder {options.input}")
+    from experiments.config import ModelConfig
+    from experiments.networks import from_folder, from_weights
+
+    if options.input.is_dir():
+        network = from_folder(options.input, options.checkpoint)
+    elif options.model is None or options.source is None:
+        raise ValueError(f"{options.input} is a checkpoint file; say what it is with --model and --source")
+    else:
+        model = ModelConfig(options.model, options.encoder, options.options)
+        network = from_weights(model, str(options.input), options.source, options.classes)
+    if options.out.suffix in (".safetensors", ".pth"):
+        write_checkpoint(network, options)
+    else:
+        import fcn
+
+        facts = {"classes": network.classes, "palette": network.palette, "mean": network.mean, "std": network.std}
+        fcn.save(options.out, network.model, network.variables, **facts, licence=options.licence)
+    print(f"{options.input} -> {options.out}")
+
+
+def write_checkpoint(network, options: ConvertConfig) -> None:
+    """Writes the tensors of `fcn.to_torch`, whole or not at all."""
+    if options.source is None:
+        raise ValueError(f"{options.out} is to be a checkpoint of another implementation; say which with --source")
+    import fcn
+
+    state = fcn.to_torch(network.model, network.variables, source=options.source, in_channels=len(network.mean))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".convert-") as folder:
+        draft = Path(folder) / options.out.name
+        if draft.suffix == ".pth":
+            import torch
+
+            torch.save(state, draft)
+        else:
+            from safetensors.torch import save_file
+
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, draft)
+        os.rename(draft, options.out)
+
+
+if __name__ == "__main__":
+    command.run(lambda: main(sys.argv[1:]))

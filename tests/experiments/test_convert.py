@@ -1,0 +1,72 @@
+"""Networks from files and into files, and predictions with them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fcn
+from experiments import convert, predict
+from tests.variables import random_variables
+
+OPTIONS = ["--model", "fcn8s", "--encoder", "vgg11", "--options", "width_multiplier=0.03125", "fc_features=8", "--source"]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint of a small FCN-8s in torchfcn's names, the names of its classes, and its model and variables here."""
+    pytest.importorskip("torch", reason="checkpoints of other implementations take PyTorch: install '.[parity]'")
+    from safetensors.torch import save_file
+
+    model = fcn.create_model("fcn8s", num_classes=3, encoder="vgg11", width_multiplier=1 / 32, fc_features=8)
+    variables = random_variables(model, 1, 32, 32, 3)
+    state = fcn.to_torch(model, variables, source="torchfcn")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "fcn.safetensors")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    return tmp_path / "fcn.safetensors", tmp_path / "classes.txt", model, variables
+
+
+def test_there_and_back(checkpoint, tmp_path):
+    """A checkpoint becomes a saved model, and that the checkpoint again, bit for bit."""
+    from safetensors.numpy import load_file
+
+    file, classes, model, variables = checkpoint
+    convert.main([str(file), *OPTIONS, "torchfcn", "--classes", str(classes), "--licence", "CC0", "--out", str(tmp_path / "m")])
+    saved = fcn.load(tmp_path / "m")
+    assert saved.model == model and saved.classes == ("sky", "road", "car") and saved.licence == "CC0"
+    np.testing.assert_array_equal(saved.variables["params"]["fc6"]["kernel"], variables["params"]["fc6"]["kernel"])
+    convert.main([str(tmp_path / "m"), "--source", "torchfcn", "--out", str(tmp_path / "again.safetensors")])
+    first, again = load_file(file), load_file(tmp_path / "again.safetensors")
+    assert sorted(first) == sorted(again)
+    for name in first:
+        np.testing.assert_array_equal(again[name], first[name])
+
+
+def test_predict(checkpoint, tmp_path):
+    """From the checkpoint or from the saved model: the classes of the largest logits."""
+    file, classes, model, variables = checkpoint
+    image = np.random.default_rng(0).integers(0, 256, (33, 40, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    weights = ["--weights", str(file), *OPTIONS, "torchfcn", "--classes", str(classes)]
+    predict.main([str(tmp_path / "photo.png"), *weights, "--out", str(tmp_path / "a")])
+    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
+    predict.main([str(tmp_path / "saved"), str(tmp_path / "photo.png"), "--out", str(tmp_path / "b")])
+    normalised = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    expected = np.argmax(model.apply(variables, normalised[None].astype(np.float32))[0], -1)
+    for folder in ("a", "b"):
+        mask = np.asarray(Image.open(tmp_path / folder / "photo_mask.png"))
+        assert np.mean(mask == expected) > 0.999  # logits that are equal but for rounding may change places
+
+
+def test_errors(checkpoint, tmp_path):
+    file, classes, _, _ = checkpoint
+    with pytest.raises(FileExistsError, match=r"classes.txt exists already; give another --out"):
+        convert.main([str(file), "--out", str(classes)])
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint or folder .*none"):
+        convert.main([str(tmp_path / "none"), "--out", str(tmp_path / "m")])
+    with pytest.raises(ValueError, match="say what it is with --model and --source"):
+        convert.main([str(file), "--out", str(tmp_path / "m")])
+    with pytest.raises(ValueError, match="does not say what its classes are; name them: --classes FILE"):
+        convert.main([str(file), *OPTIONS, "torchfcn", "--out", str(tmp_path / "m")])
+    with pytest.raises(ValueError, match="--model and --weights belong together"):
+        predict.main([str(file), "--model", "fcn8s", "--out", str(tmp_path / "m")])
+    assert not (tmp_path / "m").exists()
