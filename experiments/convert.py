@@ -3,7 +3,7 @@
 * a checkpoint of another implementation (with --model, --source and --classes) to a saved model, a folder that `fcn.load` and
   `experiments.predict` read;
 * a run folder to a saved model;
-* a run folder or a saved model to a checkpoint of another implementation (with --source), if OUTPUT ends in .safetensors or .pth.
+* a run folder or a saved model to a checkpoint of another implementation (with --source), where OUTPUT is .safetensors or .pth.
 """
 
 import dataclasses
