@@ -37,7 +37,7 @@ def test_logits(encoder):
     "options",
     [
         {"decoder_use_norm": False},
-        {"decoder_use_norm": "instancenorm"},
+        {"decoder_use_norm": {"type": "instancenorm", "affine": True}},
         {"encoder_depth": 3},
         {"encoder_depth": 4},
     ],
@@ -52,7 +52,7 @@ def test_one_channel():
 
 
 def test_training():
-    options = {}
+    options = {"encoder_depth": 3}
     assert_model_gradients_equal(partial(create, **options), reference(**options))
 
 

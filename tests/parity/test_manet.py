@@ -52,7 +52,7 @@ def test_one_channel():
 
 
 def test_training():
-    options = SMALL
+    options = {"encoder_depth": 3, "decoder_channels": (32, 16, 16)}
     assert_model_gradients_equal(partial(create, **options), reference(**options))
 
 

@@ -47,8 +47,12 @@ def test_logits(encoder):
     ids=str,
 )
 def test_options(options):
-    double = "decoder_attention_type" in options
-    assert_model_equal(create(**options), reference(**options), sizes=[ODD], double=double)
+    assert_model_equal(create(**options), reference(**options), sizes=[ODD], tame="attention")
+
+
+def test_vgg_of_smaller_depth():
+    options = {"encoder_depth": 3, "decoder_channels": (32, 16, 8)}
+    assert_model_equal(create("vgg11", **options), reference("vgg11", **options), sizes=[ODD])
 
 
 def test_one_channel():
@@ -69,7 +73,7 @@ def test_classification_head(pooling):
 
 
 def test_training():
-    options = {"decoder_attention_type": "scse", **SMALL}
+    options = {"encoder_depth": 3, "decoder_channels": (32, 16, 16), "decoder_attention_type": "scse"}
     assert_model_gradients_equal(partial(create, **options), reference(**options))
 
 

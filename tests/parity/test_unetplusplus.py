@@ -44,8 +44,7 @@ def test_logits(encoder):
     ids=str,
 )
 def test_options(options):
-    double = "decoder_attention_type" in options
-    assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)], double=double)
+    assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)], tame="attention")
 
 
 def test_one_channel():
