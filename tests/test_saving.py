@@ -14,6 +14,14 @@ from tests.variables import random_variables
 MODELS = {
     "unet": lambda: fcn.create_model("unet", num_classes=3, base_features=4, depth=2, dtype=jnp.bfloat16),
     "fcn8s": lambda: fcn.create_model("fcn8s", num_classes=3, encoder="vgg11_bn", width_multiplier=1 / 32, fc_features=8),
+    "options in dictionaries": lambda: fcn.create_model(
+        "linknet",
+        num_classes=3,
+        encoder="resnet18",
+        encoder_depth=3,
+        decoder_use_norm={"type": "batchnorm", "eps": 1e-3},
+        aux_params={"classes": 4, "pooling": "max"},
+    ),
     "encoder": lambda: fcn.create_encoder("resnet18", depth=3),
     "classifier": lambda: fcn.create_classifier("vgg11", num_classes=3, width_multiplier=1 / 32, fc_features=8),
     "low precision": lambda: fcn.create_model("unet", num_classes=3, base_features=4, depth=1, param_dtype=jnp.bfloat16),

@@ -142,6 +142,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Sequence):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {"mapping": {name: _plain(item) for name, item in value.items()}}
     try:
         return {"dtype": jnp.dtype(value).name}
     except TypeError:
@@ -156,6 +158,8 @@ def _rebuild(value: Any) -> Any:
         return value
     if set(value) == {"dtype"}:
         return getattr(jnp, jnp.dtype(value["dtype"]).name)
+    if set(value) == {"mapping"}:
+        return {name: _rebuild(item) for name, item in value["mapping"].items()}
     modules = _modules()
     if value["type"] not in modules:
         raise unknown("module", value["type"], modules)
