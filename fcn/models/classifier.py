@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.vgg import VGGS
-from fcn.layers import Conv, PointwiseConv
+from fcn.layers import Conv, PointwiseConv, resize
 
 he_normal = nn.initializers.he_normal()
 
@@ -56,7 +56,7 @@ class FlattenClassifier(nn.Module):
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_normal}
-        x = _average_pool(_last_map(self.encoder, x, train), self.window)
+        x = resize(_last_map(self.encoder, x, train), self.window, "area")
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.hidden):
             x = nn.relu(PointwiseConv(features, **types, name=f"fc{6 + i}")(x))
@@ -204,19 +204,3 @@ def vgg_classifier(
 def _last_map(encoder: nn.Module, x: Array | np.ndarray, train: bool) -> Array:
     maps = encoder(x, train=train)
     return maps[-1] if isinstance(maps, tuple) else maps
-
-
-def _average_pool(x: Array, size: tuple[int, int]) -> Array:
-    """Adaptive average pooling: cell i of n averages the rows floor(i h / n) to ceil((i + 1) h / n), the columns likewise."""
-    for axis, cells in ((1, size[0]), (2, size[1])):
-        if x.shape[axis] != cells:
-            matrix = jnp.asarray(_averages(x.shape[axis], cells), x.dtype)
-            x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)
-    return x
-
-
-def _averages(length: int, cells: int) -> np.ndarray:
-    """The matrix [cells, length] of the averages."""
-    i, j = np.arange(cells)[:, None], np.arange(length)
-    inside = (j >= i * length // cells) & (j < -(-(i + 1) * length // cells))
-    return inside / inside.sum(axis=1, keepdims=True)
