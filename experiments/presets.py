@@ -34,16 +34,16 @@ PRESETS = {
     # CamVid, SegNet's split in 11 classes, at half size: 10 minutes on two CPU cores.
     "camvid_unet": TrainConfig(
         preset="camvid_unet",
-        steps=1000,
+        steps=1400,
         batch_size=8,
         log_every=50,
-        eval_every=250,
-        checkpoint_every=250,
+        eval_every=350,
+        checkpoint_every=350,
         data=DataConfig("folder", size=(180, 240)),
         model=ModelConfig("unet", options=("base_features=16", "depth=4", "stem_stride=2")),
         loss=LossConfig(class_weights="enet"),
-        optim=OptimizerConfig(learning_rate=4e-3, final=0.5, weight_decay=2e-2),
-        augment=AugmentConfig(flip=True, scale=(0.8, 1.6), crop=(160, 224), brightness=0.2, contrast=0.2, saturation=0.2),
+        optim=OptimizerConfig(learning_rate=4e-3, weight_decay=2e-2),
+        augment=AugmentConfig(flip=True, scale=(0.7, 1.4), crop=(128, 192), brightness=0.1, contrast=0.1, saturation=0.1),
         ema=0.99,
     ),
     "camvid_fcn8s": TrainConfig(

@@ -44,7 +44,10 @@ def main(args: Sequence[str]) -> None:
         print(f"{folder.path} is finished; --overwrite starts afresh")
     else:
         train(config, folder)
-    print(folder.describe_result())
+    import jax
+
+    if jax.process_index() == 0:  # which writes the result
+        print(folder.describe_result())
 
 
 def train(config, folder) -> None:
