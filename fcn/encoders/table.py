@@ -1,11 +1,12 @@
 """Every encoder by name."""
 
 from fcn.encoders.entry import Encoder
+from fcn.encoders.mix_transformer import MIX_TRANSFORMERS
 from fcn.encoders.resnet import RESNETS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.errors import unknown
 
-ENCODERS: dict[str, Encoder] = {**VGG_ENCODERS, **RESNETS}
+ENCODERS: dict[str, Encoder] = {**VGG_ENCODERS, **RESNETS, **MIX_TRANSFORMERS}
 
 
 def find_encoder(name: str) -> Encoder:

@@ -1,0 +1,172 @@
+"""Mix Transformer (MiT), the encoder of SegFormer.
+
+Xie, Wang, Yu, Anandkumar, Alvarez, Luo, "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+NeurIPS 2021, section 3.1; table 6 of the appendix has the sizes.
+"""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.entry import Encoder, check_depth
+from fcn.encoders.padding import extend
+from fcn.layers import Conv
+
+HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
+
+
+class MixTransformer(nn.Module):
+    """Four stages, each of overlapping patches, blocks of attention with fewer keys than queries, and a LayerNorm.
+
+    There is no map of stride 2. Images of any number of channels.
+
+    Attributes:
+        features: channels of each stage.
+        blocks: number of blocks of each stage.
+        drop_path_rate: of the last block, in training; those before rise to it from 0. Takes the rng "dropout". Published
+            training has 0.1.
+        depth: 3 to 5; later stages are left out, there are `depth - 1` maps.
+        output_stride: 32; there is no dilation.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+        axis_name: no effect here (there is no BatchNorm).
+    """
+
+    features: tuple[int, ...] = (32, 64, 160, 256)
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    drop_path_rate: float = 0.0
+    depth: int = 5
+    output_stride: int = 32
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    references: ClassVar = {"smp": ()}
+    unused: ClassVar = ("head.",)
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """Feature maps at strides 4, 8, 16 and 32 of images [B, H, W, C] of any size.
+
+        Raises:
+            ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
+        """
+        check_depth(self.depth, self.output_stride, dilates=False)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))
+        maps = []
+        for stage, count in enumerate(self.blocks[: self.depth - 1]):
+            x = _Patches(self.features[stage], 4 if stage == 0 else 2, **types, name=f"patch_embed{stage + 1}")(x)
+            for i in range(count):
+                rate = float(rates[sum(self.blocks[:stage]) + i])
+                block = _Block(HEADS[stage], REDUCTIONS[stage], rate, **types, name=f"block{stage + 1}_{i}")
+                x = block(x, train=train)
+            x = nn.LayerNorm(epsilon=1e-6, **types, name=f"norm{stage + 1}")(x)
+            maps.append(x)
+        return tuple(maps)
+
+
+class _Patches(nn.Module):
+    """Patches that overlap: a convolution of nearly twice its stride."""
+
+    features: int
+    strides: int
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        size = 2 * self.strides - 1
+        x = Conv(self.features, size, self.strides, padding=size // 2, **types, name="proj")(x)
+        return nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
+
+
+class _Block(nn.Module):
+    """Attention and a multilayer perceptron, each added to its input."""
+
+    heads: int
+    reduction: int
+    drop_path_rate: float
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
+        norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
+        x = x + drop_path(_Attention(self.heads, self.reduction, **types, name="attn")(norm(name="norm1")(x)))
+        return x + drop_path(_Perceptron(**types, name="mlp")(norm(name="norm2")(x)))
+
+
+class _Attention(nn.Module):
+    """Attention of all pixels to a map that is `reduction` times smaller on each side (equation 2)."""
+
+    heads: int
+    reduction: int
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        batch, height, width, features = x.shape
+        split = (batch, -1, self.heads, features // self.heads)
+        query = nn.Dense(features, **types, name="q")(x).reshape(split)
+        if self.reduction > 1:
+            x = extend(x, max(height, self.reduction), max(width, self.reduction))  # at least one key
+            x = Conv(features, self.reduction, self.reduction, padding="VALID", **types, name="sr")(x)
+            x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
+        key, value = jnp.split(nn.Dense(2 * features, **types, name="kv")(x), 2, axis=-1)
+        y = jax.nn.dot_product_attention(query, key.reshape(split), value.reshape(split))
+        return nn.Dense(features, **types, name="proj")(y.reshape(batch, height, width, features))
+
+
+class _Perceptron(nn.Module):
+    """Two dense layers, with a depthwise convolution between them that tells where a pixel is (equation 3)."""
+
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        features = x.shape[-1]
+        x = nn.Dense(4 * features, **types, name="fc1")(x)
+        x = _Depthwise(**types, name="dwconv")(x)
+        return nn.Dense(features, **types, name="fc2")(nn.gelu(x, approximate=False))
+
+
+class _Depthwise(nn.Module):
+    """A 3x3 convolution of each channel alone."""
+
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        features = x.shape[-1]
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return Conv(features, 3, padding=1, groups=features, **types, name="dwconv")(x)
+
+
+_PAPER = "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, NeurIPS 2021"
+_SMALL, _LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
+MIX_TRANSFORMERS = {
+    name: Encoder(partial(MixTransformer, features, blocks), _PAPER, f"smp {name}", count, features, (4, 8, 16, 32))
+    for name, features, blocks, count in (
+        ("mit_b0", _SMALL, (2, 2, 2, 2), 3_319_392),
+        ("mit_b1", _LARGE, (2, 2, 2, 2), 13_151_424),
+        ("mit_b2", _LARGE, (3, 4, 6, 3), 24_196_288),
+        ("mit_b3", _LARGE, (3, 4, 18, 3), 44_072_128),
+        ("mit_b4", _LARGE, (3, 8, 27, 3), 60_842_688),
+        ("mit_b5", _LARGE, (3, 6, 40, 3), 81_443_008),
+    )
+}
+"""Table 6 of the paper."""
