@@ -1,12 +1,13 @@
 """Every encoder by name."""
 
+from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.entry import Encoder
 from fcn.encoders.mix_transformer import MIX_TRANSFORMERS
 from fcn.encoders.resnet import RESNETS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.errors import unknown
 
-ENCODERS: dict[str, Encoder] = {**VGG_ENCODERS, **RESNETS, **MIX_TRANSFORMERS}
+ENCODERS: dict[str, Encoder] = {**VGG_ENCODERS, **RESNETS, **MIX_TRANSFORMERS, **CONVNEXTS}
 
 
 def find_encoder(name: str) -> Encoder:
