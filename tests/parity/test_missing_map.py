@@ -69,3 +69,11 @@ def test_fpn_needs_the_map(encoder):
     model = fcn.create_model("fpn", num_classes=CLASSES, encoder=encoder, encoder_depth=4)
     with pytest.raises(ValueError, match="has no map of stride 2, which an FPN takes; use encoder_depth=5"):
         assert_model_parameters_equal(model, smp_model("FPN", "meta", encoder_name="resnet18", encoder_depth=4))
+
+
+@pytest.mark.parametrize("name", ["unet", "manet", "fpn", "pspnet"])
+def test_mix_transformer(name):
+    """The real thing; smp refuses it in U-Net++ and LinkNet."""
+    reference, options = {**MODELS, "fpn": ("FPN", {}), "pspnet": ("PSPNet", {})}[name]
+    net = smp_model(reference, encoder_name="mit_b0", **options)
+    assert_model_equal(fcn.create_model(name, num_classes=CLASSES, encoder="mit_b0", **options), net, sizes=[(64, 96)])
