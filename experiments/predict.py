@@ -4,7 +4,7 @@ For each image, of any size, writes NAME_mask.png (class ids, of the image's siz
 over the image) and NAME_legend.png (what the colours mean).
 
 RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
-implementation take its place: `predict IMAGE ... --model deeplabv3_resnet50 --weights deeplabv3_resnet50.coco_voc --out DIR`.
+implementation take its place: `predict IMAGE ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.
 """
 
 import dataclasses

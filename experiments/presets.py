@@ -34,11 +34,11 @@ PRESETS = {
     # CamVid, SegNet's split in 11 classes, at half size: 10 minutes on two CPU cores.
     "camvid_unet": TrainConfig(
         preset="camvid_unet",
-        steps=1400,
+        steps=1200,
         batch_size=8,
         log_every=50,
-        eval_every=350,
-        checkpoint_every=350,
+        eval_every=300,
+        checkpoint_every=300,
         data=DataConfig("folder", size=(180, 240)),
         model=ModelConfig("unet", options=("base_features=16", "depth=4", "stem_stride=2")),
         loss=LossConfig(class_weights="enet"),

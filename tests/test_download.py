@@ -122,3 +122,13 @@ def test_load_weights(server, tmp_path, monkeypatch):
 def test_unknown_weights():
     with pytest.raises(ValueError, match=r"unknown weights 'resnet50.imagenet1k_v3'; did you mean 'resnet50.imagenet1k_v"):
         fcn.load_weights("resnet50.imagenet1k_v3")
+
+
+def test_table():
+    """Every row names what this library has, and every file its checksum."""
+    for name, row in WEIGHTS.items():
+        assert name.startswith(f"{row.model}.")
+        assert row.model in fcn.list_models() + fcn.list_encoders()
+        assert row.source in weights.default_model(row).references
+        if row.url.startswith("https"):
+            assert row.url.endswith(f"-{row.sha256}.pth") and len(row.sha256) == 8

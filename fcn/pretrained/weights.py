@@ -11,13 +11,9 @@ import flax.linen as nn
 from fcn.errors import unknown
 from fcn.pretrained.conversion import from_torch
 from fcn.pretrained.download import download
-from fcn.registry import CLASSIFIERS, create_classifier, create_encoder, create_model
+from fcn.registry import create_encoder, create_model
 
 _TORCHVISION = "https://download.pytorch.org/models"
-VOC = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
-    "sheep sofa train tvmonitor"
-).split()
 
 
 class Weights(NamedTuple):
@@ -35,39 +31,25 @@ class Weights(NamedTuple):
     """Names of the classes of a segmentation model."""
 
 
-def _torchvision(model: str, file: str, classes=()) -> Weights:
-    return Weights(model, "torchvision", f"{_TORCHVISION}/{file}.pth", file.rsplit("-", 1)[-1], tuple(classes))
+def _torchvision(file: str) -> Weights:
+    model, _, sha256 = file.rpartition("-")
+    return Weights(model, "torchvision", f"{_TORCHVISION}/{file}.pth", sha256)
 
 
-_SEGMENTATION = {
-    "fcn_resnet50": "fcn_resnet50_coco-1167a1af",
-    "fcn_resnet101": "fcn_resnet101_coco-7ecb50ca",
-    "deeplabv3_resnet50": "deeplabv3_resnet50_coco-cd0a2569",
-    "deeplabv3_resnet101": "deeplabv3_resnet101_coco-586e9e4e",
-    "deeplabv3_mobilenet_v3_large": "deeplabv3_mobilenet_v3_large-fc3c493d",
-    "lraspp_mobilenet_v3_large": "lraspp_mobilenet_v3_large-d234d4ea",
-}
 _IMAGENET_V1 = (
     "resnet18-f37072fd resnet34-b627a593 resnet50-0676ba61 resnet101-63fe2227 resnet152-394f9c45 resnext50_32x4d-7cdf4587 "
     "resnext101_32x8d-8ba56ff5 wide_resnet50_2-95faca4d wide_resnet101_2-32ee1156 vgg11-8a719046 vgg11_bn-6002323d "
-    "vgg13-19584684 vgg13_bn-abd245e5 vgg16-397923af vgg16_bn-6c64b313 vgg19-dcbb9e9d vgg19_bn-c79401a0 "
-    "mobilenet_v2-b0353104 mobilenet_v3_large-8738ca79 mobilenet_v3_small-047dcff4 densenet121-a639ec97 "
-    "densenet161-8d451a50 densenet169-b2777c0a densenet201-c1103571 squeezenet1_0-b66bff10 squeezenet1_1-b8a52dc0"
+    "vgg13-19584684 vgg13_bn-abd245e5 vgg16-397923af vgg16_bn-6c64b313 vgg19-dcbb9e9d vgg19_bn-c79401a0"
 ).split()
 _IMAGENET_V2 = (
     "resnet50-11ad3fa6 resnet101-cd907fc2 resnet152-f82ba261 resnext50_32x4d-1a0047aa resnext101_32x8d-110c445d "
-    "wide_resnet50_2-9ba9bcbe wide_resnet101_2-d733dc28 mobilenet_v2-7ebf99e0 mobilenet_v3_large-5c1a4163"
+    "wide_resnet50_2-9ba9bcbe wide_resnet101_2-d733dc28"
 ).split()
-_SMP = (
-    "se_resnet50 se_resnet101 se_resnet152 se_resnext50_32x4d se_resnext101_32x4d efficientnet-b0 efficientnet-b1 "
-    "efficientnet-b2 efficientnet-b3 efficientnet-b4 efficientnet-b5 efficientnet-b6 efficientnet-b7 mit_b0 mit_b1 mit_b2 "
-    "mit_b3 mit_b4 mit_b5"
-).split()
+_SMP = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5")
 
 WEIGHTS: dict[str, Weights] = {
-    **{f"{name}.coco_voc": _torchvision(name, file, VOC) for name, file in _SEGMENTATION.items()},
-    **{f"{file.rsplit('-', 1)[0]}.imagenet1k_v1": _torchvision(file.rsplit("-", 1)[0], file) for file in _IMAGENET_V1},
-    **{f"{file.rsplit('-', 1)[0]}.imagenet1k_v2": _torchvision(file.rsplit("-", 1)[0], file) for file in _IMAGENET_V2},
+    **{f"{row.model}.imagenet1k_v1": row for row in map(_torchvision, _IMAGENET_V1)},
+    **{f"{row.model}.imagenet1k_v2": row for row in map(_torchvision, _IMAGENET_V2)},
     **{f"{name}.imagenet": Weights(name, "smp", f"hub:smp-hub/{name}.imagenet") for name in _SMP},
 }
 
@@ -78,9 +60,9 @@ def load_weights(
     """Published weights as Flax variables, downloaded once.
 
     Args:
-        name: such as "fcn_resnet50.coco_voc" or "resnet50.imagenet1k_v2"; see `fcn.pretrained.WEIGHTS`.
-        model: the module that will use them; by default the one that `create_model` (21 classes), or for backbones
-            `create_encoder`, gives for the first part of the name. A classifier takes all of a backbone's file.
+        name: such as "resnet50.imagenet1k_v2"; see `fcn.pretrained.WEIGHTS`.
+        model: the module that will use them; by default the encoder (or segmentation model) of the first part of the name.
+            A classifier takes all of a backbone's file.
         in_channels: channels of the model's images (see `from_torch`).
         folder: where files are kept (default: FCN_WEIGHTS_DIR, else `fcn/weights` in the user's cache folder).
 
@@ -104,12 +86,10 @@ def load_weights(
     return from_torch(model, path, source=weights.source, in_channels=in_channels)
 
 
-def default_model(weights: Weights, *, classifier: bool = False) -> nn.Module:
-    """The module that the weights were published for; of a backbone the encoder, or the classifier if that is asked for."""
+def default_model(weights: Weights) -> nn.Module:
+    """The module that the weights are for: a segmentation model, or the encoder of a backbone."""
     if weights.classes:
         return create_model(weights.model, num_classes=len(weights.classes))
-    if classifier and weights.model in CLASSIFIERS:
-        return create_classifier(weights.model)
     return create_encoder(weights.model)
 
 

@@ -1,0 +1,101 @@
+"""The tables of models and encoders in README.md and docs/models.md: `python -m experiments.model_table [--check]`.
+
+Names, papers and references come from the registry, parameters and operations from the models themselves (traced, not run).
+"""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tyro
+
+from experiments import command
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = {"models": ROOT / "README.md", "encoders": ROOT / "docs" / "models.md"}
+CLASSES, SIZE = 21, 512
+
+
+@dataclasses.dataclass(frozen=True)
+class TableConfig:
+    """Writes the tables."""
+
+    check: bool = False
+    """Write nothing; fail if a table is not what it would be."""
+
+
+def main(args: Sequence[str]) -> None:
+    options = tyro.cli(TableConfig, prog="python -m experiments.model_table", description=__doc__, args=list(args))
+    for name, rows in (("models", model_rows()), ("encoders", encoder_rows())):
+        text = FILES[name].read_text()
+        new = replace(text, name, table(*rows))
+        if options.check and new != text:
+            raise ValueError(f"the table of {name} in {FILES[name].name} is stale; run python -m experiments.model_table")
+        FILES[name].write_text(new)
+
+
+def model_rows(names: Iterable[str] | None = None) -> list[list[str]]:
+    """Header and rows of the table of models, each with its default encoder."""
+    import fcn
+    from fcn.registry import MODELS
+
+    header = ["name", "paper", "tested against", "parameters", f"GFLOPs at {SIZE}x{SIZE}", "weights"]
+    rows = []
+    for name in fcn.list_models() if names is None else names:
+        row = MODELS[name]
+        cost = costs(fcn.create_model(name, num_classes=CLASSES), size=572 if name == "unet2015" else SIZE)
+        rows.append([f"`{name}`", row.paper, row.reference, *cost, weights(name)])
+    return [header, *rows]
+
+
+def encoder_rows(names: Iterable[str] | None = None) -> list[list[str]]:
+    """Header and rows of the table of encoders."""
+    import fcn
+    from fcn.encoders.table import ENCODERS
+
+    header = ["name", "paper", "tested against", "parameters", f"GFLOPs at {SIZE}x{SIZE}", "strides", "channels", "weights"]
+    rows = []
+    for name in fcn.list_encoders() if names is None else names:
+        row = ENCODERS[name]
+        maps = [" ".join(map(str, values)) for values in (row.strides, row.channels)]
+        rows.append([f"`{name}`", row.paper, row.reference, *costs(fcn.create_encoder(name)), *maps, weights(name)])
+    return [header, *rows]
+
+
+def costs(model, size: int = SIZE) -> list[str]:
+    """Millions of parameters, and thousands of millions of multiplications and additions for one image."""
+    import jax
+    import jax.numpy as jnp
+
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    operations = jax.jit(model.apply).lower(variables, image).cost_analysis()["flops"]
+    return [f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.1f}"]
+
+
+def weights(name: str) -> str:
+    """The tags of the published weights of a model or an encoder."""
+    from fcn.pretrained import WEIGHTS
+
+    return ", ".join(f"`{full.rsplit('.', 1)[1]}`" for full, row in WEIGHTS.items() if row.model == name)
+
+
+def table(header: list[str], *rows: list[str]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def replace(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the two marks of the table `name`."""
+    begin, end = f"<!-- table of {name} -->\n", f"\n<!-- end of {name} -->"
+    before, found, rest = text.partition(begin)
+    if not found or end not in rest:
+        raise ValueError(f"no marks {begin.strip()} ... {end.strip()}")
+    return before + begin + content + end + rest.partition(end)[2]
+
+
+if __name__ == "__main__":
+    command.run(lambda: main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""The tables of models are what the registry says."""
+
+import pytest
+
+import fcn
+from experiments import model_table
+
+
+def listed(name):
+    lines = model_table.FILES[name].read_text().partition(f"<!-- table of {name} -->")[2].partition("<!-- end")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.strip().splitlines()[2:]]
+
+
+def test_every_name_is_listed():
+    """A model or an encoder that is missing here: `python -m experiments.model_table` writes the tables anew."""
+    assert [row[0].strip("`") for row in listed("models")] == fcn.list_models()
+    assert [row[0].strip("`") for row in listed("encoders")] == fcn.list_encoders()
+
+
+@pytest.mark.parametrize(("table", "name"), [("models", "unet"), ("models", "unet2015"), ("encoders", "resnet18")])
+def test_a_row(table, name):
+    """Computed anew, all its cells are what stands there."""
+    rows = {"models": model_table.model_rows, "encoders": model_table.encoder_rows}[table]([name])
+    assert rows[1] == next(row for row in listed(table) if row[0] == f"`{name}`")
+
+
+def test_costs():
+    """A pointwise convolution has one multiplication and one addition for each weight and pixel."""
+    from fcn.layers import PointwiseConv
+
+    parameters, operations = model_table.costs(PointwiseConv(1000, use_bias=False), size=1000)
+    assert (parameters, operations) == ("0.00 M", "6.0")
+
+
+def test_marks():
+    text = "a\n<!-- table of models -->\nold\n<!-- end of models -->\nb"
+    assert model_table.replace(text, "models", "new") == text.replace("old", "new")
+    with pytest.raises(ValueError, match="no marks <!-- table of encoders -->"):
+        model_table.replace(text, "encoders", "new")
