@@ -1,5 +1,6 @@
 """What a run writes down as it goes: `metrics.jsonl` always, TensorBoard events beside it."""
 
+import functools
 import json
 import math
 import os
@@ -37,25 +38,28 @@ class Records:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         os.replace(temporary, path)
         self._file = path.open("a")
-        self._board = None
-        if tensorboard is not None:
-            from tensorboardX import SummaryWriter
+        self._tensorboard, self._last_step = tensorboard, last_step
 
-            self._board = SummaryWriter(str(tensorboard), purge_step=last_step + 1)
+    @functools.cached_property
+    def _board(self):
+        """Made for the first record: tensorboardX loads PyTorch where that is installed, which takes seconds."""
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(self._tensorboard), purge_step=self._last_step + 1)
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
         """Appends `{"step": step, **values}`; undefined values (None, NaN) are null. It survives a kill."""
         numbers = {name: None if value is None or math.isnan(value) else value for name, value in values.items()}
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         self._file.flush()
-        if self._board is not None:
+        if self._tensorboard is not None:
             for name, value in numbers.items():
                 if value is not None:
                     self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self._file.close()
-        if self._board is not None:
+        if "_board" in vars(self):
             self._board.close()
 
 
