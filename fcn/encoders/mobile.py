@@ -1,0 +1,59 @@
+"""What the mobile networks share: numbers of channels that divide by 8, and convolution with BatchNorm."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.layers import BatchNorm, Conv
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor`, at least one of it, and not more than a tenth below `channels`."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias ("conv"), zero-padded by half its kernel, BatchNorm ("bn") and an activation.
+
+    Attributes:
+        features: channels of the output.
+        kernel_size: of the convolution.
+        strides: of the convolution.
+        dilation: of the convolution.
+        depthwise: every channel is filtered alone; `features` is then the number of channels of the input.
+        activation: None leaves it out.
+        momentum: of BatchNorm.
+        epsilon: of BatchNorm.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    features: int
+    kernel_size: int = 1
+    strides: int = 1
+    dilation: int = 1
+    depthwise: bool = False
+    activation: Callable[[Array], Array] | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = dict.fromkeys(("torchvision", "smp"), (("^conv$", "0"), ("^bn$", "1")))
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
+        """Maps [B, H, W, C] to [B, ceil(H / strides), ceil(W / strides), features]."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        around = {"padding": self.kernel_size // 2 * self.dilation, "dilation": self.dilation}
+        groups = x.shape[-1] if self.depthwise else 1
+        options = {**around, "groups": groups, "use_bias": False, **types}
+        x = Conv(self.features, self.kernel_size, self.strides, **options, name="conv")(x)
+        x = BatchNorm(self.momentum, self.epsilon, self.axis_name, **types, name="bn")(x, train=train)
+        return x if self.activation is None else self.activation(x)
