@@ -1,6 +1,7 @@
 """Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
 
 from fcn.layers.convolution import Conv
+from fcn.layers.initialisers import fan_in_scaling, he_normal, he_uniform, lecun_normal
 from fcn.layers.normalisation import BatchNorm, ConvNormRelu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import max_pool
@@ -22,6 +23,10 @@ __all__ = [
     "LearnedBilinearUpsample",
     "PointwiseConv",
     "bilinear_kernel",
+    "fan_in_scaling",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
     "max_pool",
     "resize",
     "resize_bilinear",

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.depthwise import convolve_depthwise
+from fcn.layers.initialisers import he_normal
 from fcn.layers.kernel_gradient import Pads, im2col_gradient, winograd_gradient
 from fcn.layers.pointwise import convolve_pointwise
 
@@ -53,7 +54,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.he_normal()
+    kernel_init: Callable = he_normal
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.layers.initialisers import lecun_normal
+
 
 class PointwiseConv(nn.Module):
     """A linear map of the channels, the same at every position: a convolution of kernel size 1, for any number of spatial axes.
@@ -31,7 +33,7 @@ class PointwiseConv(nn.Module):
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_init: Callable = lecun_normal
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact

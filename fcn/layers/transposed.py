@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.layers.convolution import check_channels, convolve, pair
+from fcn.layers.initialisers import he_normal
 
 
 class ConvTranspose(nn.Module):
@@ -48,7 +49,7 @@ class ConvTranspose(nn.Module):
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.he_normal()
+    kernel_init: Callable = he_normal
     bias_init: Callable = nn.initializers.zeros
 
     @nn.compact

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, resize
+from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, he_uniform, resize
 
 Norm = bool | str | Mapping[str, Any]
 """Whether and how a block normalises: "batchnorm" (True), "instancenorm", "identity" (False), or a dictionary with one of these
 under "type" and PyTorch's options beside it: `eps`, `momentum` (of BatchNorm) and `affine` (of instance normalisation). Of what
 smp names, "inplace" takes a package of CUDA kernels, and "layernorm" fails there on maps; neither is here."""
 _NORMS = ("batchnorm", "identity", "instancenorm")
-he_uniform = nn.initializers.he_uniform()
 
 
 class Conv2dReLU(nn.Module):

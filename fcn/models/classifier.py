@@ -12,9 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.vgg import VGGS
-from fcn.layers import Conv, PointwiseConv, resize
-
-he_normal = nn.initializers.he_normal()
+from fcn.layers import Conv, PointwiseConv, he_normal, resize
 
 
 class FlattenClassifier(nn.Module):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.vgg import VGGS
 from fcn.errors import unknown
-from fcn.layers import Conv, LearnedBilinearUpsample, PointwiseConv, bilinear_kernel, max_pool, upsample_bilinear_fcn
+from fcn.layers import Conv, LearnedBilinearUpsample, PointwiseConv, bilinear_kernel, he_normal, max_pool, upsample_bilinear_fcn
 
 
 class _Map(NamedTuple):
@@ -86,7 +86,7 @@ class _FCN(nn.Module):
 
         x = Conv(self.fc_features, 7, padding=3 if self.input_padding is None else 0, **types, name="fc6")(pool5)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))
-        x = PointwiseConv(self.fc_features, kernel_init=nn.initializers.he_normal(), **types, name="fc7")(x)
+        x = PointwiseConv(self.fc_features, kernel_init=he_normal, **types, name="fc7")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))
 
         # The first convolution puts cell 0 over pixel 1 - padding; a pool moves it by half a cell, an unpadded fc6 by three.

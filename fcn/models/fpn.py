@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.errors import unknown
-from fcn.layers import Conv, PointwiseConv, resize, resize_bilinear
-from fcn.models.blocks import he_uniform
+from fcn.layers import Conv, PointwiseConv, he_uniform, resize, resize_bilinear
 from fcn.models.encoder_decoder import EncoderDecoder
 from fcn.models.heads import SegmentationHead
 

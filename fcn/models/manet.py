@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import Conv, PointwiseConv, resize
-from fcn.models.blocks import Conv2dReLU, Norm, he_uniform
+from fcn.layers import Conv, PointwiseConv, he_uniform, resize
+from fcn.models.blocks import Conv2dReLU, Norm
 from fcn.models.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.heads import SegmentationHead
 

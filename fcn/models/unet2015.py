@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import Conv, ConvTranspose, PointwiseConv, max_pool
+from fcn.layers import Conv, ConvTranspose, PointwiseConv, fan_in_scaling, max_pool
 
-he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # standard deviation sqrt(2 / N), section 3
+he_normal = fan_in_scaling(2.0, "normal")  # standard deviation sqrt(2 / N), section 3
 
 
 class UNet2015(nn.Module):
