@@ -106,8 +106,8 @@ def fit(
             if schedule.is_due(schedule.log_every, step):
                 rate = meter.images_per_second(step)
                 timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
-                records.write(step, {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing})
                 display.train(step, values["loss"], rate)
+                records.write(step, {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing})
             with meter.paused():
                 if schedule.is_due(schedule.eval_every, step):
                     evaluation = evaluate(state)
