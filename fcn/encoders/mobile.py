@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.layers import BatchNorm, Conv
@@ -48,7 +49,7 @@ class ConvNorm(nn.Module):
     references: ClassVar = dict.fromkeys(("torchvision", "smp"), (("^conv$", "0"), ("^bn$", "1")))
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
         """Maps [B, H, W, C] to [B, ceil(H / strides), ceil(W / strides), features]."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         around = {"padding": self.kernel_size // 2 * self.dilation, "dilation": self.dilation}
