@@ -181,4 +181,4 @@ def test_where_it_is_kept(monkeypatch, tmp_path):
 
 
 def test_the_full_set_has_the_published_sizes():
-    assert shapes.SPLITS == {"train": 800, "val": 150}
+    assert shapes.SPLITS == {"train": 600, "val": 150}
