@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
-
 from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from fcn.encoders.resnet import RESNETS
 from fcn.encoders.table import ENCODERS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.errors import unknown
+from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
@@ -55,6 +55,7 @@ MODELS = {
     "linknet": Entry(LinkNet, "Chaurasia, Culurciello, LinkNet, VCIP 2017", "smp Linknet"),
     "manet": Entry(MANet, "Fan et al., MA-Net, IEEE Access 2020", "smp MAnet"),
     "fpn": Entry(FPN, "Lin et al., Feature Pyramid Networks, CVPR 2017; Kirillov et al., CVPR 2019", "smp FPN"),
+    "attention_unet": Entry(AttentionUNet, "Oktay et al., Attention U-Net, MIDL 2018", "none: the paper's equations"),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

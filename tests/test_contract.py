@@ -26,6 +26,8 @@ SMALL = {
     "linknet": SHALLOW,
     "manet": {**SHALLOW, "decoder_channels": (8, 8, 8), "decoder_pab_channels": 4},
     "fpn": {**SHALLOW, "decoder_pyramid_channels": 8, "decoder_segmentation_channels": 32},
+    "attention_unet": {"base_features": 8, "depth": 2},
+    "attention_unet common": {"base_features": 8, "depth": 2, "variant": "common"},
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
 TAME = {"manet": ("decoder", "center")}

@@ -49,13 +49,14 @@ class BatchNorm(nn.Module):
 
 
 class ConvNormRelu(nn.Module):
-    """A convolution without bias ("conv"), BatchNorm ("bn") and ReLU.
+    """A convolution ("conv"), BatchNorm ("bn") and ReLU.
 
     Attributes:
         features: channels of the output.
         kernel_size: (kh, kw), or one number for both.
         strides: (rows, columns), or one number for both.
         dilation: distance of the kernel's taps.
+        use_bias: whether the convolution adds a bias, which BatchNorm makes needless.
         axis_name: see `BatchNorm`.
         dtype: type of the computation.
         param_dtype: type of the parameters.
@@ -65,6 +66,7 @@ class ConvNormRelu(nn.Module):
     kernel_size: int | tuple[int, int] = 3
     strides: int | tuple[int, int] = 1
     dilation: int | tuple[int, int] = 1
+    use_bias: bool = False
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -73,6 +75,7 @@ class ConvNormRelu(nn.Module):
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
         """Images [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = Conv(self.features, self.kernel_size, self.strides, dilation=self.dilation, use_bias=False, **types, name="conv")
-        x = BatchNorm(axis_name=self.axis_name, **types, name="bn")(conv(x), train=train)
+        options = {"dilation": self.dilation, "use_bias": self.use_bias}
+        x = Conv(self.features, self.kernel_size, self.strides, **options, **types, name="conv")(x)
+        x = BatchNorm(axis_name=self.axis_name, **types, name="bn")(x, train=train)
         return nn.relu(x)

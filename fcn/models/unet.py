@@ -53,7 +53,7 @@ class UNet(nn.Module):
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        two_convolutions = partial(_TwoConvolutions, axis_name=self.axis_name, **types)
+        two_convolutions = partial(TwoConvolutions, axis_name=self.axis_name, **types)
         features = [self.base_features * 2**level for level in range(self.depth + 1)]
         features = [min(f, self.max_features or f) for f in features]
         _, height, width, _ = x.shape
@@ -82,14 +82,27 @@ class UNet(nn.Module):
         return x[:, :height, :width]
 
 
-class _TwoConvolutions(nn.Module):
+class TwoConvolutions(nn.Module):
+    """Two times (3x3 convolution, BatchNorm, ReLU).
+
+    Attributes:
+        features: channels of the output.
+        use_bias: whether the convolutions add biases.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
     features: int
+    use_bias: bool = False
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, *, train: bool = False):
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
+        """Maps [B, H, W, C] to [B, H, W, features]."""
         types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        types["use_bias"] = self.use_bias
         x = ConvNormRelu(self.features, **types, name="block0")(x, train=train)
         return ConvNormRelu(self.features, **types, name="block1")(x, train=train)
