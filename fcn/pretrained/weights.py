@@ -39,13 +39,14 @@ def _torchvision(file: str) -> Weights:
 _IMAGENET_V1 = (
     "resnet18-f37072fd resnet34-b627a593 resnet50-0676ba61 resnet101-63fe2227 resnet152-394f9c45 resnext50_32x4d-7cdf4587 "
     "resnext101_32x8d-8ba56ff5 wide_resnet50_2-95faca4d wide_resnet101_2-32ee1156 vgg11-8a719046 vgg11_bn-6002323d "
-    "vgg13-19584684 vgg13_bn-abd245e5 vgg16-397923af vgg16_bn-6c64b313 vgg19-dcbb9e9d vgg19_bn-c79401a0"
+    "vgg13-19584684 vgg13_bn-abd245e5 vgg16-397923af vgg16_bn-6c64b313 vgg19-dcbb9e9d vgg19_bn-c79401a0 "
+    "mobilenet_v2-b0353104 mobilenet_v3_small-047dcff4 mobilenet_v3_large-8738ca79"
 ).split()
 _IMAGENET_V2 = (
     "resnet50-11ad3fa6 resnet101-cd907fc2 resnet152-f82ba261 resnext50_32x4d-1a0047aa resnext101_32x8d-110c445d "
-    "wide_resnet50_2-9ba9bcbe wide_resnet101_2-d733dc28"
+    "wide_resnet50_2-9ba9bcbe wide_resnet101_2-d733dc28 mobilenet_v2-7ebf99e0 mobilenet_v3_large-5c1a4163"
 ).split()
-_SMP = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5")
+_SMP = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "mobilenet_v2")
 
 WEIGHTS: dict[str, Weights] = {
     **{f"{row.model}.imagenet1k_v1": row for row in map(_torchvision, _IMAGENET_V1)},
@@ -98,7 +99,7 @@ def _from_hub(repository: str, folder: str | None) -> str:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
-        raise ImportError(f"{repository} lies on the Hugging Face hub: pip install huggingface_hub") from error
+        raise ImportError(f"{repository} lies on the Hugging Face hub: pip install 'fcn-zoo[hub]'") from error
     try:
         return hf_hub_download(repository, "model.safetensors", cache_dir=folder)
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
