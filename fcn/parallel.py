@@ -9,7 +9,7 @@ Both ways take the same step and give the same numbers (dropout aside):
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -106,7 +106,7 @@ class Pmapped:
         return self.get_state(value)
 
 
-def make_parallel(kind: Literal["jit", "pmap"], batch_size: int, devices: Sequence[jax.Device] | None = None):
+def make_parallel(kind: str, batch_size: int, devices: Sequence[jax.Device] | None = None):
     """The way to run that `kind` names, after checking that the global batch divides by the devices.
 
     Raises:

@@ -60,7 +60,7 @@ def _train(parallel):
     source, losses = Prepared(_Source()), []
     for number in range(STEPS):
         indices = np.arange(BATCH) * (number + 1) % 13
-        state, metrics = step(state, parallel.put_batch(source.batch(indices, np.zeros(BATCH))))
+        state, metrics = step(state, parallel.put_batch(source.batch(indices, np.zeros(BATCH, int))))
         losses.append(float(parallel.read(metrics)["loss"]))
     return losses, jax.tree.map(np.asarray, parallel.get_state(state))
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from fcn.encoders.table import find_encoder
@@ -47,7 +48,7 @@ class EncoderDecoder(nn.Module):
         """Options of a layer without BatchNorm."""
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
-    def encode(self, x: Array, train: bool, *, output_stride: int = 32) -> list[Array | None]:
+    def encode(self, x: Array | np.ndarray, train: bool, *, output_stride: int = 32) -> list[Array | None]:
         """The encoder's maps, finest first: entry i has been halved i times, entry 0 is None unless the encoder is a VGG.
 
         The entry of a stride that the family does not have is None too (the second, of stride 2, of transformers). With an

@@ -4,6 +4,7 @@
 their SHA-256; smp's and timm's come from the Hugging Face hub, which checks them itself.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -56,7 +57,7 @@ WEIGHTS: dict[str, Weights] = {
 
 
 def load_weights(
-    name: str, *, model: nn.Module | None = None, in_channels: int = 3, folder: str | None = None
+    name: str, *, model: nn.Module | None = None, in_channels: int = 3, folder: str | Path | None = None
 ) -> dict[str, Any]:
     """Published weights as Flax variables, downloaded once.
 
@@ -94,7 +95,7 @@ def default_model(weights: Weights) -> nn.Module:
     return create_encoder(weights.model)
 
 
-def _from_hub(repository: str, folder: str | None) -> str:
+def _from_hub(repository: str, folder: str | Path | None) -> str:
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

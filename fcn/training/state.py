@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, PyTree
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -23,7 +23,7 @@ class TrainState(flax.struct.PyTreeNode):
       ema: exponential moving average of `params` and `model_state` as one variables dict, or None where it is not kept.
     """
 
-    step: Int[Array, "*devices"]
+    step: Any
     params: PyTree
     model_state: PyTree
     opt_state: PyTree

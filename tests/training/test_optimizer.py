@@ -20,15 +20,15 @@ def test_schedule_values(schedule, middle):
 def test_the_final_rate(schedule):
     rate = make_schedule(OptimizerConfig(learning_rate=0.1, schedule=schedule, final=0.25), 100)
     np.testing.assert_allclose([rate(5), rate(100)], [0.1, 0.025], rtol=1e-6)
-    with pytest.raises(ValueError, match="final is 2; it is a share of the peak rate, from 0 to 1"):
-        OptimizerConfig(final=2)
+    with pytest.raises(ValueError, match="final is 2.0; it is a share of the peak rate, from 0 to 1"):
+        OptimizerConfig(final=2.0)
 
 
 def test_decay_reaches_kernels_only():
     params = {"conv": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}, "bn": {"scale": jnp.full(1, 2.0)}}
     zeros = {"conv": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}, "bn": {"scale": jnp.zeros(1)}}
     for name in ("adamw", "sgd"):
-        tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0), 10)
+        tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0.0), 10)
         updates, _ = tx.update(zeros, tx.init(params), params)
         np.testing.assert_allclose(updates["conv"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
         assert float(updates["conv"]["bias"][0]) == 0.0
@@ -37,7 +37,7 @@ def test_decay_reaches_kernels_only():
 
 def test_sgd_with_momentum_is_the_textbooks():
     tx = make_optimizer(
-        OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0, schedule="constant", warmup=0), 10
+        OptimizerConfig("sgd", learning_rate=0.1, momentum=0.9, weight_decay=0.0, schedule="constant", warmup=0.0), 10
     )
     params, gradient = {"kernel": jnp.ones(1)}, {"kernel": jnp.full(1, 2.0)}
     state, velocity = tx.init(params), 0.0
@@ -48,8 +48,8 @@ def test_sgd_with_momentum_is_the_textbooks():
 
 
 def test_clip_norm_scales_the_gradient():
-    config = OptimizerConfig("sgd", learning_rate=1.0, momentum=0.0, weight_decay=0, schedule="constant", warmup=0, clip_norm=1)
-    tx = make_optimizer(config, 10)
+    plain = {"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
+    tx = make_optimizer(OptimizerConfig("sgd", learning_rate=1.0, **plain, clip_norm=1.0), 10)
     params = {"kernel": jnp.zeros(2)}
     updates, _ = tx.update({"kernel": jnp.array([3.0, 4.0])}, tx.init(params), params)
     np.testing.assert_allclose(updates["kernel"], [-0.6, -0.8], rtol=1e-6)
