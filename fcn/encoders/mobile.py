@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from fcn.layers import BatchNorm, Conv
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
+def round_channels(channels: int | float, divisor: int = 8) -> int:
     """The nearest multiple of `divisor`, at least one of it, and not more than a tenth below `channels`."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
@@ -26,6 +26,7 @@ class ConvNorm(nn.Module):
         strides: of the convolution.
         dilation: of the convolution.
         depthwise: every channel is filtered alone; `features` is then the number of channels of the input.
+        groups: number of groups that channels are split into, if not depthwise.
         activation: None leaves it out.
         momentum: of BatchNorm.
         epsilon: of BatchNorm.
@@ -39,6 +40,7 @@ class ConvNorm(nn.Module):
     strides: int = 1
     dilation: int = 1
     depthwise: bool = False
+    groups: int = 1
     activation: Callable[[Array], Array] | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -53,7 +55,7 @@ class ConvNorm(nn.Module):
         """Maps [B, H, W, C] to [B, ceil(H / strides), ceil(W / strides), features]."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         around = {"padding": self.kernel_size // 2 * self.dilation, "dilation": self.dilation}
-        groups = x.shape[-1] if self.depthwise else 1
+        groups = x.shape[-1] if self.depthwise else self.groups
         options = {**around, "groups": groups, "use_bias": False, **types}
         x = Conv(self.features, self.kernel_size, self.strides, **options, name="conv")(x)
         x = BatchNorm(self.momentum, self.epsilon, self.axis_name, **types, name="bn")(x, train=train)

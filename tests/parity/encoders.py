@@ -9,7 +9,7 @@ import pytest
 
 import fcn
 from fcn.encoders.table import find_encoder
-from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch, torchvision
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, settle, torch, torchvision
 from tests.variables import count_parameters
 
 SIZES = [(128, 128), (96, 160), (65, 97)]
@@ -33,7 +33,7 @@ def smp_maps(net, x):
     return [m for m in net(x) if m is not x and m.shape[1]]
 
 
-def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, tame=None, **options):
+def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, settled=False, **options):
     """All feature maps at several sizes, with random weights and BatchNorm statistics; the table's channels and strides too.
 
     Args:
@@ -42,12 +42,13 @@ def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, tame=
       source: whose names its state dict has.
       sizes: heights and widths of the images.
       maps: (net, images) -> the reference's maps, finest first.
-      tame: tensors with this in their names are divided by 100: a gate of large values multiplies rounding by them.
+      settled: see `settle`.
       **options: of the encoder here.
     """
-    state = random_like(net.state_dict())
-    net.load_state_dict({key: tensor / 100 if tame and tame in key else tensor for key, tensor in state.items()})
+    net.load_state_dict(random_like(net.state_dict()))
     net.eval()
+    if settled:
+        settle(net)
     encoder, row = fcn.create_encoder(name, **options), find_encoder(name)
     variables = fcn.from_torch(encoder, net.state_dict(), source=source)
     apply = jax.jit(encoder.apply)

@@ -56,6 +56,22 @@ def _random(name: str, tensor, generator):
     return values * (0.1 if tensor.ndim == 1 else np.sqrt(2 / np.prod(tensor.shape[1:])))
 
 
+def settle(net) -> None:
+    """Gives every BatchNorm the statistics of random images, so that activations keep their scale from layer to layer.
+
+    Where they saturate (ReLU6, gates), large values multiply rounding.
+    """
+    norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        net.train()(torch.empty(4, 3, 64, 64).normal_(generator=torch.Generator().manual_seed(0)))
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    net.eval()
+
+
 def nchw(images):
     """A PyTorch tensor of images [B, H, W, C]."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.asarray(images), -1, 1)))
