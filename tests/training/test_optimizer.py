@@ -20,7 +20,7 @@ def test_schedule_values(schedule, middle):
 def test_the_final_rate(schedule):
     rate = make_schedule(OptimizerConfig(learning_rate=0.1, schedule=schedule, final=0.25), 100)
     np.testing.assert_allclose([rate(5), rate(100)], [0.1, 0.025], rtol=1e-6)
-    with pytest.raises(ValueError, match="final is 2.0; it is a share of the peak rate, from 0 to 1"):
+    with pytest.raises(ValueError, match=r"final is 2\.0; it is a share of the peak rate, from 0 to 1"):
         OptimizerConfig(final=2.0)
 
 
