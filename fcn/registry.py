@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
+
 from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
+from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
 from fcn.encoders.table import ENCODERS
 from fcn.encoders.vgg import VGG_ENCODERS
@@ -18,6 +20,7 @@ from fcn.errors import unknown
 from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.classifiers_mobile import mobilenet_v2_classifier, mobilenet_v3_classifier
+from fcn.models.classifiers_timm import mean_classifier
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
@@ -70,6 +73,7 @@ CLASSIFIERS = {
         name: Entry(partial(mobilenet_v3_classifier, row.constructor, hidden), row.paper, row.reference)
         for (name, row), hidden in zip(MOBILENETS_V3.items(), (1024, 1280))
     },
+    **{name: Entry(partial(mean_classifier, row.constructor), row.paper, row.reference) for name, row in REGNETS.items()},
 }
 
 

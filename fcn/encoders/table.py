@@ -5,11 +5,20 @@ from fcn.encoders.entry import Encoder
 from fcn.encoders.mix_transformer import MIX_TRANSFORMERS
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
+from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.errors import unknown
 
-ENCODERS: dict[str, Encoder] = {**VGG_ENCODERS, **RESNETS, **MIX_TRANSFORMERS, **CONVNEXTS, **MOBILENETS_V2, **MOBILENETS_V3}
+ENCODERS: dict[str, Encoder] = {
+    **VGG_ENCODERS,
+    **RESNETS,
+    **MIX_TRANSFORMERS,
+    **CONVNEXTS,
+    **MOBILENETS_V2,
+    **MOBILENETS_V3,
+    **REGNETS,
+}
 
 
 def find_encoder(name: str) -> Encoder:

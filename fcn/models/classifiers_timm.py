@@ -1,0 +1,146 @@
+"""Image classifiers of RegNet, ConvNeXt, Swin and ViT, as in timm: an average or a token, LayerNorm, one dense layer.
+
+Radosavovic et al., CVPR 2020, figure 4; Liu et al., "A ConvNet for the 2020s", CVPR 2022, section 2; Liu et al., "Swin
+Transformer", ICCV 2021, section 3.1; Dosovitskiy et al., ICLR 2021, equation 4.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.vit import VisionTransformer
+
+Norm = Literal["none", "pixels", "mean"]
+
+
+class MeanClassifier(nn.Module):
+    """The last map of an encoder, averaged over all pixels, and a dense layer, with LayerNorm before or after the average.
+
+    Attributes:
+        encoder: any module from images to a tuple of feature maps.
+        num_classes: channels of the logits.
+        norm: what LayerNorm is applied to: nothing (RegNet), each pixel of the map (Swin), or the average (ConvNeXt).
+        epsilon: of LayerNorm.
+        dropout_rate: dropout before the dense layer in training; takes the rng "dropout".
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: no effect here (the encoder has its own).
+    """
+
+    encoder: nn.Module
+    num_classes: int
+    norm: Norm = "none"
+    epsilon: float = 1e-6
+    dropout_rate: float = 0.0
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    heads: ClassVar = ("fc",)
+
+    @property
+    def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """In timm, what follows the average is the head."""
+        norm = (("^norm$", "head.norm"),) if self.norm == "mean" else ()
+        return {"timm": (*norm, ("^fc$", "head.fc"), (r"^encoder\.", ""))}
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
+        """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = self.encoder(x, train=train)[-1]
+        norm = None if self.norm == "none" else nn.LayerNorm(epsilon=self.epsilon, **types, name="norm")
+        if self.norm == "pixels":
+            x = norm(x)
+        x = jnp.mean(x, axis=(1, 2))
+        if self.norm == "mean":
+            x = norm(x)
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
+
+
+def mean_classifier(
+    constructor: Any,
+    norm: Norm = "none",
+    epsilon: float = 1e-6,
+    *,
+    num_classes: int,
+    dropout_rate: float = 0.0,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+) -> MeanClassifier:
+    """A `MeanClassifier` on a new encoder.
+
+    Args:
+        constructor: of the encoder.
+        norm: what LayerNorm is applied to.
+        epsilon: of LayerNorm.
+        num_classes: channels of the logits.
+        dropout_rate: dropout before the dense layer.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+    types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
+    return MeanClassifier(constructor(**types), num_classes, norm, epsilon, dropout_rate, **types)
+
+
+class TokenClassifier(nn.Module):
+    """The last class token of a Vision Transformer, LayerNorm, and a dense layer.
+
+    Attributes:
+        encoder: a Vision Transformer.
+        num_classes: channels of the logits.
+        dropout_rate: dropout before the dense layer in training; takes the rng "dropout".
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: no effect here (there is no BatchNorm).
+    """
+
+    encoder: VisionTransformer
+    num_classes: int
+    dropout_rate: float = 0.0
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    references: ClassVar = {"timm": ((r"^encoder\.?", ""),)}
+    heads: ClassVar = ("head",)
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
+        """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        _, token = self.encoder.with_tokens(x, train=train)[-1]
+        token = nn.LayerNorm(epsilon=1e-6, **types, name="norm")(token)
+        token = nn.Dropout(self.dropout_rate, deterministic=not train)(token)
+        return nn.Dense(self.num_classes, **types, name="head")(token).astype(jnp.float32)
+
+
+def token_classifier(
+    constructor: Any,
+    *,
+    num_classes: int,
+    img_size: int = 224,
+    dropout_rate: float = 0.0,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+    axis_name: str | None = None,
+) -> TokenClassifier:
+    """A `TokenClassifier` on a new encoder.
+
+    Args:
+        constructor: of the encoder.
+        num_classes: channels of the logits.
+        img_size: height and width of the images for which positions are learned.
+        dropout_rate: dropout before the dense layer.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+        axis_name: no effect here (there is no BatchNorm).
+    """
+    types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
+    return TokenClassifier(constructor(img_size=img_size, **types), num_classes, dropout_rate, **types)
