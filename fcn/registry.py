@@ -21,6 +21,7 @@ from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.classifiers_mobile import mobilenet_v2_classifier, mobilenet_v3_classifier
 from fcn.models.classifiers_timm import mean_classifier
+from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
@@ -62,6 +63,13 @@ MODELS = {
     "manet": Entry(MANet, "Fan et al., MA-Net, IEEE Access 2020", "smp MAnet"),
     "fpn": Entry(FPN, "Lin et al., Feature Pyramid Networks, CVPR 2017; Kirillov et al., CVPR 2019", "smp FPN"),
     "attention_unet": Entry(AttentionUNet, "Oktay et al., Attention U-Net, MIDL 2018", "none: the paper's equations"),
+    "deeplabv3_mobilenet_v2_tf": Entry(
+        DeepLabV3MobileNetV2TF,
+        "Chen et al., Rethinking Atrous Convolution, 2017; Sandler et al., MobileNetV2, CVPR 2018",
+        "TensorFlow DeepLab's outputs",
+        mean=(128 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

@@ -28,6 +28,10 @@ SMALL = {
     "fpn": {**SHALLOW, "decoder_pyramid_channels": 8, "decoder_segmentation_channels": 32},
     "attention_unet": {"base_features": 8, "depth": 2},
     "attention_unet common": {"base_features": 8, "depth": 2, "variant": "common"},
+    "deeplabv3_mobilenet_v2_tf": {
+        "head_features": 8,
+        "stages": ((1, 16, 1, 2), (3, 24, 1, 2), (3, 32, 1, 2), (3, 48, 2, 2)),
+    },
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
 TAME = {"manet": ("decoder", "center")}

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcn.layers import ConvTranspose, LearnedBilinearUpsample
 from fcn.models.classifier import FlattenClassifier
-from fcn.pretrained.names import parts, reference_names
+from fcn.pretrained.names import TENSORFLOW, parts, reference_names
 from fcn.pretrained.reading import read_tensors
 
 _TRANSPOSED = (ConvTranspose, LearnedBilinearUpsample)
@@ -119,7 +119,7 @@ def _array(tensor: Any) -> np.ndarray:
 
 def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
     """A tensor in Flax's order of axes."""
-    if path[-1] != "kernel" or source in _CHANNELS_LAST:
+    if path[-1] != "kernel" or source in TENSORFLOW:
         return array
     if array.ndim == 2:
         window = _flattened_window(path, modules)
@@ -133,7 +133,7 @@ def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source:
 
 def _from_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
     """The inverse of `_to_flax`."""
-    if path[-1] != "kernel" or source in _CHANNELS_LAST:
+    if path[-1] != "kernel" or source in TENSORFLOW:
         return array
     if array.ndim == 2:
         if window := _flattened_window(path, modules):
@@ -142,9 +142,6 @@ def _from_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, sourc
     if isinstance(modules[path[1:-1]], _TRANSPOSED):
         return array[::-1, ::-1].transpose(2, 3, 0, 1)
     return array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
-
-
-_CHANNELS_LAST = ("tf_deeplab",)
 
 
 def _flattened_window(path, modules) -> tuple[int, int] | None:

@@ -19,6 +19,8 @@ from fcn.errors import unknown
 SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab")
 LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
 """What a parameter of a layer is called there, if not the same."""
+TENSORFLOW = ("tf_deeplab",)
+"""Sources whose names and order of axes are Flax's own: `layer/kernel`, channels last."""
 
 Path = tuple[str, ...]
 
@@ -60,6 +62,8 @@ def reference_names(model: nn.Module, variables: Mapping[Path, Any], modules: Ma
 
 
 def _name(path: Path, modules: Mapping[Path, nn.Module], source: str) -> str:
+    if source in TENSORFLOW:
+        return "/".join(path)
     *layer, leaf = path
     name = _dotted(layer)
     for length in range(len(layer), -1, -1):  # from the innermost module to the model itself
