@@ -26,11 +26,14 @@ from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
 from fcn.models.manet import MANet
+from fcn.models.pan import PAN
 from fcn.models.pspnet import PSPNet
+from fcn.models.segformer import SegFormer
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
 from fcn.models.unetplusplus import UNetPlusPlus
+from fcn.models.upernet import UPerNet
 
 
 class Entry(NamedTuple):
@@ -70,6 +73,9 @@ MODELS = {
         mean=(128 / 255,) * 3,
         std=(128 / 255,) * 3,
     ),
+    "segformer": Entry(SegFormer, "Xie et al., SegFormer, NeurIPS 2021", "smp Segformer"),
+    "upernet": Entry(UPerNet, "Xiao et al., Unified Perceptual Parsing, ECCV 2018", "smp UPerNet"),
+    "pan": Entry(PAN, "Li et al., Pyramid Attention Network, BMVC 2018", "smp PAN"),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

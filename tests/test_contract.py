@@ -32,10 +32,13 @@ SMALL = {
         "head_features": 8,
         "stages": ((1, 16, 1, 2), (3, 24, 1, 2), (3, 32, 1, 2), (3, 48, 2, 2)),
     },
+    "segformer": {**SHALLOW, "decoder_segmentation_channels": 8},
+    "upernet": {**SHALLOW, "decoder_channels": 8},
+    "pan": {**SHALLOW, "decoder_channels": 8},
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
-TAME = {"manet": ("decoder", "center")}
-"""Modules whose random parameters are scaled down, as large values saturate their softmax."""
+TAME = {"manet": ("decoder", "center"), "pan": ("decoder", "gau1", "conv1_1")}
+"""Modules whose random parameters are scaled down, as large values saturate their softmax or sigmoid."""
 SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
 CLASSES = 3
 

@@ -6,7 +6,7 @@ import numpy as np
 
 import fcn
 from tests.parity.encoders import _assert_trees_close, _leaves, smp
-from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch
+from tests.parity.reference import Undrawn, assert_close, nchw, nhwc, random_like, torch
 from tests.variables import count_parameters
 
 SIZES = [(128, 128), (96, 160)]
@@ -15,7 +15,7 @@ CLASSES = 5
 
 def smp_model(architecture, device=None, **options):
     """A model of smp, such as "Unet", without downloading weights."""
-    with torch.device(device or "cpu"):
+    with torch.device(device or "cpu"), Undrawn():
         return getattr(smp(), architecture)(encoder_weights=None, classes=CLASSES, **options)
 
 

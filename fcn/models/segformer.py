@@ -1,0 +1,83 @@
+"""SegFormer.
+
+Xie, Wang, Yu, Anandkumar, Alvarez, Luo, "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+NeurIPS 2021, figure 2 and section 3.2 (the decoder), in the form of segmentation_models_pytorch. The paper's encoders are
+"mit_b0" to "mit_b5".
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.padding import extend_to_multiple
+from fcn.layers import resize_bilinear
+from fcn.models.blocks import Conv2dReLU
+from fcn.models.encoder_decoder import EncoderDecoder
+from fcn.models.heads import SegmentationHead
+
+
+class SegFormer(EncoderDecoder):
+    """A dense layer on each map of the encoder, all brought to stride 4, one more layer over them, scored and enlarged.
+
+    Departs from the paper: takes any encoder (and its map of stride 2, if there is one, shrunk), with ResNet-34 as default;
+    BatchNorm and ReLU in the layer over all maps, as in the authors' code; no dropout before the head; the logits are enlarged.
+    Images whose sides do not divide by 2**encoder_depth are extended by repeating the last row and column, and the logits are
+    cropped.
+
+    Attributes (more in `EncoderDecoder`):
+        decoder_segmentation_channels: channels of all layers of the decoder.
+        upsampling: factor by which the logits of stride 4 are enlarged; they have the image's size with 4, else a fraction
+            (rounded up) or a multiple of it.
+    """
+
+    decoder_segmentation_channels: int = 256
+    upsampling: int = 4
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
+
+        Raises:
+            ValueError: for an unknown encoder, or a depth that is not 3, 4 or 5.
+        """
+        _, height, width, _ = x.shape
+        x = extend_to_multiple(x, 2**self.encoder_depth)
+        size = x.shape[1] // 4, x.shape[2] // 4
+        maps = [feature for feature in self.encode(x, train)[1:] if feature is not None]
+        decoder = _Decoder(self.decoder_segmentation_channels, axis_name=self.axis_name, **self.types, name="decoder")
+        x = decoder(maps, size, train=train)
+        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.types, name="segmentation_head")(x)
+        return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
+
+
+class _Decoder(nn.Module):
+    """The coarsest map comes first."""
+
+    features: int
+    axis_name: str | None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps, size, *, train):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        parts = []
+        for i, x in enumerate(reversed(maps)):
+            x = _Linear(self.features, **types, name=f"mlp_stage_{i}")(x)
+            parts.append(resize_bilinear(x, size))
+        fuse = Conv2dReLU(self.features, 1, axis_name=self.axis_name, **types, name="fuse_stage")
+        return fuse(jnp.concatenate(parts, axis=-1), train=train)
+
+
+class _Linear(nn.Module):
+    features: int
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nn.Dense(self.features, kernel_init=nn.initializers.xavier_uniform(), **types, name="linear")(x)
