@@ -22,6 +22,7 @@ from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.classifiers_mobile import mobilenet_v2_classifier, mobilenet_v3_classifier
 from fcn.models.classifiers_timm import mean_classifier
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
+from fcn.models.espnet import ESPNet, ESPNetC
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
@@ -55,6 +56,10 @@ class Entry(NamedTuple):
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
 _UNET = "Ronneberger, Fischer, Brox, U-Net, MICCAI 2015"
+# (x - m) / s / 255 of x in 0..255, as ESPNet's authors normalise, is (x - m / 255) / s of x in 0..1.
+_ESPNET = "Mehta et al., ESPNet, ECCV 2018"
+_CAMVID_MEAN, _CAMVID_STD = (110.33102643, 108.40886315, 105.03319369), (72.12571015, 72.69074534, 69.90434816)
+_CITYSCAPES_MEAN, _CITYSCAPES_STD = (72.3923111, 82.90893555, 73.15840149), (45.3192215, 46.15289307, 44.91483307)
 MODELS = {
     "fcn32s": Entry(FCN32s, _FCN, "torchfcn FCN32s"),
     "fcn16s": Entry(FCN16s, _FCN, "torchfcn FCN16s"),
@@ -76,6 +81,12 @@ MODELS = {
     "segformer": Entry(SegFormer, "Xie et al., SegFormer, NeurIPS 2021", "smp Segformer"),
     "upernet": Entry(UPerNet, "Xiao et al., Unified Perceptual Parsing, ECCV 2018", "smp UPerNet"),
     "pan": Entry(PAN, "Li et al., Pyramid Attention Network, BMVC 2018", "smp PAN"),
+    "espnet": Entry(
+        ESPNet, _ESPNET, "its authors' outputs on CamVid", tuple(m / 255 for m in _CAMVID_MEAN), _CAMVID_STD, bgr=True
+    ),
+    "espnet_c": Entry(
+        ESPNetC, _ESPNET, "the paper's sizes and counts", tuple(m / 255 for m in _CITYSCAPES_MEAN), _CITYSCAPES_STD, bgr=True
+    ),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

@@ -35,6 +35,8 @@ SMALL = {
     "segformer": {**SHALLOW, "decoder_segmentation_channels": 8},
     "upernet": {**SHALLOW, "decoder_channels": 8},
     "pan": {**SHALLOW, "decoder_channels": 8},
+    "espnet": {"p": 0, "q": 1},
+    "espnet_c": {"p": 1, "q": 0},
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
 TAME = {"manet": ("decoder", "center"), "pan": ("decoder", "gau1", "conv1_1")}
