@@ -9,18 +9,21 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 
+from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
+from fcn.encoders.swin import SWINS
 from fcn.encoders.table import ENCODERS
 from fcn.encoders.vgg import VGG_ENCODERS
+from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
 from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.classifiers_mobile import mobilenet_v2_classifier, mobilenet_v3_classifier
-from fcn.models.classifiers_timm import mean_classifier
+from fcn.models.classifiers_timm import mean_classifier, token_classifier
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.espnet import ESPNet, ESPNetC
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
@@ -99,6 +102,18 @@ CLASSIFIERS = {
         for (name, row), hidden in zip(MOBILENETS_V3.items(), (1024, 1280))
     },
     **{name: Entry(partial(mean_classifier, row.constructor), row.paper, row.reference) for name, row in REGNETS.items()},
+    **{
+        name: Entry(partial(mean_classifier, row.constructor, "mean"), row.paper, row.reference)
+        for name, row in CONVNEXTS.items()
+    },
+    **{
+        name: Entry(partial(mean_classifier, row.constructor, "pixels", 1e-5), row.paper, row.reference)
+        for name, row in SWINS.items()
+    },
+    **{
+        name: Entry(partial(token_classifier, row.constructor), row.paper, row.reference)
+        for name, row in VISION_TRANSFORMERS.items()
+    },
 }
 
 

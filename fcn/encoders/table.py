@@ -7,7 +7,9 @@ from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
+from fcn.encoders.swin import SWINS
 from fcn.encoders.vgg import VGG_ENCODERS
+from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
 
 ENCODERS: dict[str, Encoder] = {
@@ -18,6 +20,8 @@ ENCODERS: dict[str, Encoder] = {
     **MOBILENETS_V2,
     **MOBILENETS_V3,
     **REGNETS,
+    **SWINS,
+    **VISION_TRANSFORMERS,
 }
 
 

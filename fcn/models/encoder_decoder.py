@@ -53,8 +53,14 @@ class EncoderDecoder(nn.Module):
 
         The entry of a stride that the family does not have is None too (the second, of stride 2, of transformers). With an
         `output_stride` below 32 the last entries are dilated instead of halved. Images with `aux_params` are classified here.
+
+        Raises:
+            ValueError: for an unknown encoder, options that it does not take, or one that does not halve the image so often.
         """
         row = find_encoder(self.encoder)
+        if max(row.strides) < 2 ** min(self.encoder_depth, 5):
+            deepest = max(row.strides).bit_length() - 1
+            raise ValueError(f"encoder {self.encoder!r} halves the image {deepest} times; use encoder_depth={deepest}")
         options = {"depth": self.encoder_depth, "output_stride": output_stride, "axis_name": self.axis_name}
         maps = row.constructor(**options, **self.types, name="encoder")(x, train=train)
         if self.aux_params is not None:

@@ -5,23 +5,23 @@ import numpy as np
 import pytest
 
 import fcn
-from tests.parity.reference import assert_close, nchw, random_like, settle, torch, torchvision
+from tests.parity.reference import Undrawn, assert_close, nchw, random_like, settle, torch, torchvision
 from tests.variables import count_parameters
 
 
 def timm(name, device=None, **options):
-    """timm's network, without downloading weights."""
+    """timm's network, whose weights are yet to be drawn."""
     torchvision()
     package = pytest.importorskip("timm", reason="parity tests compare with timm: install '.[parity]'")
-    with torch.device(device or "cpu"):
+    with torch.device(device or "cpu"), Undrawn():
         return package.create_model(name, **options)
 
 
-def assert_classifier_equal(name, net, *, size, settled=True):
+def assert_classifier_equal(model, net, *, size, settled=False):
     """Logits of images of one size, the number of parameters, and the round trip.
 
     Args:
-      name: of the classifier.
+      model: ours, of as many classes as the reference has.
       net: timm's.
       size: height and width of the images.
       settled: whether BatchNorm gets the statistics of images, see `settle`.
@@ -30,7 +30,6 @@ def assert_classifier_equal(name, net, *, size, settled=True):
     net.eval()
     if settled:
         settle(net)
-    model = fcn.create_classifier(name, num_classes=net.num_classes)
     assert count_parameters(model, 1, 64, 64, 3) == sum(p.numel() for p in net.parameters())
     variables = fcn.from_torch(model, net.state_dict(), source="timm")
     x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)

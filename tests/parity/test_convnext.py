@@ -1,19 +1,24 @@
 """ConvNeXt against timm, and against smp's names."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
 import fcn
-from fcn.encoders.convnext import CONVNEXTS
+from fcn.encoders.convnext import CONVNEXTS, ConvNeXt
+from fcn.models.classifiers_timm import mean_classifier
+from tests.parity.classifiers import assert_classifier_equal, timm
 from tests.parity.encoders import (
     assert_encoder_equal,
+    assert_gradients_equal,
     assert_parameters_equal,
     assert_round_trip,
     smp_encoder,
     smp_maps,
 )
-from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch, torchvision
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch
 
 EVEN = [(128, 128), (96, 160)]
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in CONVNEXTS if name != "convnext_tiny"]
@@ -21,10 +26,7 @@ LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in CONVNEXTS if nam
 
 def reference(name, device=None, **options):
     """timm's network without its classifier."""
-    torchvision()
-    timm = pytest.importorskip("timm", reason="parity tests compare with timm: install '.[parity]'")
-    with torch.device(device or "cpu"):
-        net = timm.create_model(name, **options)
+    net = timm(name, device, **options)
     net.head = torch.nn.Identity()
     return net
 
@@ -56,6 +58,26 @@ def test_smp_names_and_odd_size():
     assert len(given) == len(expected)
     for ours, theirs in zip(given, expected):
         assert_close(ours, nhwc(theirs))
+
+
+@pytest.mark.slow
+def test_training():
+    """Up to stride 8."""
+    net = reference("convnext_tiny")
+    net.stages = net.stages[:2]
+    assert_gradients_equal("convnext_tiny", net, source="timm", maps=maps, depth=3)
+
+
+def test_classifier():
+    """Of one block in each stage; and its weights back to timm's names."""
+    model = mean_classifier(partial(ConvNeXt, blocks=(1, 1, 1, 1)), "mean", num_classes=1000)
+    assert_classifier_equal(model, timm("convnext_tiny", depths=(1, 1, 1, 1)), size=(64, 96))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONVNEXTS)
+def test_full_classifier(name):
+    assert_classifier_equal(fcn.create_classifier(name), timm(name), size=(64, 96))
 
 
 def test_round_trip():

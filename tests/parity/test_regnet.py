@@ -1,15 +1,18 @@
 """RegNetY against timm, and against smp's names."""
 
+from functools import partial
+
 import pytest
 
-from fcn.encoders.regnet import REGNETS
+import fcn
+from fcn.encoders.regnet import REGNETS, Design, RegNet
+from fcn.models.classifiers_timm import mean_classifier
 from tests.parity.classifiers import assert_classifier_equal, timm
 from tests.parity.encoders import (
     SIZES,
     assert_encoder_equal,
     assert_gradients_equal,
     assert_parameters_equal,
-    assert_round_trip,
     smp_encoder,
 )
 from tests.parity.reference import torch
@@ -55,14 +58,19 @@ def test_training():
     assert_gradients_equal(SMALLEST, net, source="timm", maps=maps, depth=3)
 
 
-def test_round_trip():
-    assert_round_trip(SMALLEST, reference(SMALLEST), source="timm")
-
-
 @pytest.mark.parametrize("name", REGNETS)
 def test_parameters(name):
     assert_parameters_equal(name, reference(name, device="meta"))
 
 
 def test_classifier():
-    assert_classifier_equal(SMALLEST, timm(SMALLEST), size=(65, 97))
+    """Of six blocks; and its weights back to timm's names."""
+    net = timm(SMALLEST, depth=6, wa=70.0)
+    model = mean_classifier(partial(RegNet, Design(6, 24, 70.0, 2.49, 8)), num_classes=1000)
+    assert_classifier_equal(model, net, size=(65, 97), settled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REGNETS)
+def test_full_classifier(name):
+    assert_classifier_equal(fcn.create_classifier(name), timm(name), size=(65, 97), settled=True)
