@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import flax.linen as nn
 
 from fcn.encoders.convnext import CONVNEXTS
+from fcn.encoders.efficientnet import EFFICIENTNETS
 from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
@@ -22,7 +23,7 @@ from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
 from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
-from fcn.models.classifiers_mobile import mobilenet_v2_classifier, mobilenet_v3_classifier
+from fcn.models.classifiers_mobile import efficientnet_classifier, mobilenet_v2_classifier, mobilenet_v3_classifier
 from fcn.models.classifiers_timm import mean_classifier, token_classifier
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.espnet import ESPNet, ESPNetC
@@ -101,6 +102,7 @@ CLASSIFIERS = {
         name: Entry(partial(mobilenet_v3_classifier, row.constructor, hidden), row.paper, row.reference)
         for (name, row), hidden in zip(MOBILENETS_V3.items(), (1024, 1280))
     },
+    **{name: Entry(partial(efficientnet_classifier, name), row.paper, row.reference) for name, row in EFFICIENTNETS.items()},
     **{name: Entry(partial(mean_classifier, row.constructor), row.paper, row.reference) for name, row in REGNETS.items()},
     **{
         name: Entry(partial(mean_classifier, row.constructor, "mean"), row.paper, row.reference)

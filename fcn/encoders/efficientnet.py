@@ -90,7 +90,7 @@ class EfficientNet(nn.Module):
         check_depth(self.depth, self.output_stride)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         stem = Block(0, round_channels(32 * self.width), 3, 2, same_padding(self.image_size, 3, 2))
-        blocks = self._blocks()
+        blocks = self.scaled_blocks()
         used = blocks[: self.taps[self.depth - 2] + 1]
         least = _smallest_side([stem, *used])
         x = extend(x, max(x.shape[1], least), max(x.shape[2], least))
@@ -104,7 +104,7 @@ class EfficientNet(nn.Module):
                 maps.append(x)
         return tuple(maps)
 
-    def _blocks(self) -> list[Block]:
+    def scaled_blocks(self) -> list[Block]:
         """All blocks, of any depth."""
         blocks, side = [], math.ceil(self.image_size / 2)
         for factor, channels, count, kernel_size, first_strides in STAGES:
@@ -172,14 +172,14 @@ _norm = partial(BatchNorm, momentum=0.99, epsilon=1e-3)
 _PAPER = "Tan, Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019"
 _SIZES = (
     # parameters; width, repeats, image size; taps; channels of the maps; dropout of the classifier
-    ("b0", 0, (1.0, 1.0, 224), (2, 4, 8, 15), (32, 24, 40, 112, 320), 0.2),
-    ("b1", 0, (1.0, 1.1, 240), (4, 7, 15, 22), (32, 24, 40, 112, 320), 0.2),
-    ("b2", 0, (1.1, 1.2, 260), (4, 7, 15, 22), (32, 24, 48, 120, 352), 0.3),
-    ("b3", 0, (1.2, 1.4, 300), (4, 7, 17, 25), (40, 32, 48, 136, 384), 0.3),
-    ("b4", 0, (1.4, 1.8, 380), (5, 9, 21, 31), (48, 32, 56, 160, 448), 0.4),
-    ("b5", 0, (1.6, 2.2, 456), (7, 12, 26, 38), (48, 40, 64, 176, 512), 0.4),
-    ("b6", 0, (1.8, 2.6, 528), (8, 14, 30, 44), (56, 40, 72, 200, 576), 0.5),
-    ("b7", 0, (2.0, 3.1, 600), (10, 17, 37, 54), (64, 48, 80, 224, 640), 0.5),
+    ("b0", 3_595_388, (1.0, 1.0, 224), (2, 4, 8, 15), (32, 24, 40, 112, 320), 0.2),
+    ("b1", 6_101_024, (1.0, 1.1, 240), (4, 7, 15, 22), (32, 24, 40, 112, 320), 0.2),
+    ("b2", 7_202_562, (1.1, 1.2, 260), (4, 7, 15, 22), (32, 24, 48, 120, 352), 0.3),
+    ("b3", 10_103_336, (1.2, 1.4, 300), (4, 7, 17, 25), (40, 32, 48, 136, 384), 0.3),
+    ("b4", 16_742_216, (1.4, 1.8, 380), (5, 9, 21, 31), (48, 32, 56, 160, 448), 0.4),
+    ("b5", 27_288_112, (1.6, 2.2, 456), (7, 12, 26, 38), (48, 40, 64, 176, 512), 0.4),
+    ("b6", 39_403_992, (1.8, 2.6, 528), (8, 14, 30, 44), (56, 40, 72, 200, 576), 0.5),
+    ("b7", 62_143_440, (2.0, 3.1, 600), (10, 17, 37, 54), (64, 48, 80, 224, 640), 0.5),
 )
 EFFICIENTNETS = {
     f"efficientnet-{size}": Encoder(partial(EfficientNet, *scaling, taps), _PAPER, f"smp efficientnet-{size}", count, channels)

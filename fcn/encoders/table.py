@@ -1,6 +1,7 @@
 """Every encoder by name."""
 
 from fcn.encoders.convnext import CONVNEXTS
+from fcn.encoders.efficientnet import EFFICIENTNETS
 from fcn.encoders.entry import Encoder
 from fcn.encoders.mix_transformer import MIX_TRANSFORMERS
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
@@ -18,7 +19,7 @@ ENCODERS: dict[str, Encoder] = {
     **MIX_TRANSFORMERS,
     **CONVNEXTS,
     **MOBILENETS_V2,
-    **MOBILENETS_V3,
+    **MOBILENETS_V3, **EFFICIENTNETS,
     **REGNETS,
     **SWINS,
     **VISION_TRANSFORMERS,

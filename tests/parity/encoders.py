@@ -47,13 +47,14 @@ def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, settl
     """
     net.load_state_dict(random_like(net.state_dict()))
     net.eval()
-    if settled:
-        settle(net)
     encoder, row = fcn.create_encoder(name, **options), find_encoder(name)
     variables = fcn.from_torch(encoder, net.state_dict(), source=source)
     apply = jax.jit(encoder.apply)
     for size in sizes:
         x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)
+        if settled:
+            settle(net, x)
+            variables = fcn.from_torch(encoder, net.state_dict(), source=source)
         with torch.inference_mode():
             expected = [nhwc(m) for m in maps(net, nchw(x))]
         given = apply(variables, x)

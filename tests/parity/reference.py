@@ -65,17 +65,18 @@ def _random(name: str, tensor, generator):
     return values * (0.1 if tensor.ndim == 1 else np.sqrt(2 / np.prod(tensor.shape[1:])))
 
 
-def settle(net) -> None:
-    """Gives every BatchNorm the statistics of random images, so that activations keep their scale from layer to layer.
+def settle(net, images=None) -> None:
+    """Gives every BatchNorm the statistics of images [B, H, W, C] (default: random ones), so that activations keep their scale.
 
     Where they saturate (ReLU6, gates), large values multiply rounding.
     """
+    images = np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype(np.float32) if images is None else images
     norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        net.train()(torch.empty(4, 3, 64, 64).normal_(generator=torch.Generator().manual_seed(0)))
+        net.train()(nchw(images))
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
     net.eval()

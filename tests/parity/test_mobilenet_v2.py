@@ -66,9 +66,9 @@ def test_widths(width):
 def test_classifier():
     net = torchvision().models.mobilenet_v2(width_mult=0.5).eval()
     net.load_state_dict(random_like(net.state_dict()))
-    settle(net)
     model = fcn.create_classifier(NAME, width=0.5)
     x = np.random.default_rng(0).normal(size=(2, 65, 97, 3)).astype(np.float32)
+    settle(net, x)
     with torch.inference_mode():
         expected = net(nchw(x)).numpy()
     assert_close(jax.jit(model.apply)(fcn.from_torch(model, net.state_dict(), source="torchvision"), x), expected)

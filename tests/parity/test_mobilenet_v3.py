@@ -54,8 +54,8 @@ def test_maps_of_segmentation_models(name):
     net = reference(name, dilated=True).eval()
     lraspp = torchvision().models.segmentation.lraspp._lraspp_mobilenetv3(net, num_classes=2)
     net.load_state_dict(random_like(net.state_dict()))
-    settle(net)
     x = np.random.default_rng(0).normal(size=(1, 65, 97, 3)).astype(np.float32)
+    settle(net, x)
     encoder = fcn.create_encoder(name, output_stride=16, stage_starts=True)
     given = jax.jit(encoder.apply)(fcn.from_torch(encoder, net.state_dict(), source="torchvision"), x)
     with torch.inference_mode():
@@ -101,9 +101,9 @@ def test_parameters_of_classifiers(name, count):
 def test_classifier():
     net = torchvision().models.mobilenet_v3_small().eval()
     net.load_state_dict(random_like(net.state_dict()))
-    settle(net)
     model = fcn.create_classifier("mobilenet_v3_small")
     x = np.random.default_rng(0).normal(size=(2, 65, 97, 3)).astype(np.float32)
+    settle(net, x)
     with torch.inference_mode():
         expected = net(nchw(x)).numpy()
     assert_close(jax.jit(model.apply)(fcn.from_torch(model, net.state_dict(), source="torchvision"), x), expected)

@@ -1,0 +1,140 @@
+"""EfficientNet against smp: maps at even and odd sizes, dilation, depth, stochastic depth, classifier."""
+
+import jax
+import numpy as np
+import pytest
+
+import fcn
+from fcn.encoders.efficientnet import EFFICIENTNETS
+from tests.parity.encoders import assert_gradients_equal, assert_parameters_equal, smp_encoder, smp_maps
+from tests.parity.reference import assert_close, nchw, nhwc, random_like, settle, torch
+from tests.variables import random_variables
+
+B0 = "efficientnet-b0"
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in EFFICIENTNETS if name != B0]
+TOP = ("_conv_head", "_bn1")
+
+
+def reference(name, device=None, **options):
+    """smp's encoder without the last layers of the classifier, which it has and does not use."""
+    net = smp_encoder(name, device, **options)
+    net._drop_connect_rate = 0.0
+    for layer in TOP:
+        delattr(net, layer)
+    return net
+
+
+def assert_equal(name, net, sizes, **options):
+    """All feature maps. With odd sizes they are smaller than the stride says."""
+    net.load_state_dict(random_like(net.state_dict()))
+    encoder = fcn.create_encoder(name, **options)
+    apply = jax.jit(encoder.apply)
+    for size in sizes:
+        x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)
+        settle(net, x)
+        variables = fcn.from_torch(encoder, net.state_dict(), source="smp")
+        with torch.inference_mode():
+            expected = smp_maps(net, nchw(x))
+        given = apply(variables, x)
+        assert len(given) == len(expected) == options.get("depth", 5)
+        assert tuple(m.shape[-1] for m in given) == EFFICIENTNETS[name].channels[: len(given)]
+        for ours, theirs in zip(given, expected):
+            assert_close(ours, nhwc(theirs))
+
+
+def test_classifier_and_its_maps():
+    """In one, since compilation takes the time."""
+    encoder = reference(B0)
+    from segmentation_models_pytorch.encoders import _efficientnet
+
+    net = _efficientnet.EfficientNet(*_efficientnet.get_model_params(B0, {"drop_connect_rate": 0.0}))
+    net.load_state_dict(random_like(net.state_dict()))
+    model = fcn.create_classifier(B0)
+    x = np.random.default_rng(0).normal(size=(2, 65, 97, 3)).astype(np.float32)
+    settle(net, x)
+    kept = {key: tensor for key, tensor in net.state_dict().items() if not key.startswith(TOP)}
+    encoder.load_state_dict(kept)
+    with torch.inference_mode():
+        expected, maps = net(nchw(x)).numpy(), smp_maps(encoder.eval(), nchw(x))
+    apply = jax.jit(lambda v, x: model.apply(v, x, capture_intermediates=lambda module, _: module.name == "encoder"))
+    logits, found = apply(fcn.from_torch(model, net.state_dict(), source="smp"), x)
+    assert_close(logits, expected)
+    for ours, theirs in zip(found["intermediates"]["encoder"]["__call__"][0], maps, strict=True):
+        assert_close(ours, nhwc(theirs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EFFICIENTNETS)
+def test_encoder(name):
+    assert_equal(name, reference(name), [(96, 160), (65, 97)])
+
+
+@pytest.mark.parametrize("name", EFFICIENTNETS)
+def test_padding(name):
+    """Of every depthwise convolution; where nothing is odd in b0, it is in others."""
+    layers = [block._depthwise_conv for block in reference(name, device="meta")._blocks]
+    expected = [(layer.kernel_size[0], layer.stride[0], tuple(layer.static_padding.padding)) for layer in layers]
+    given = [(b.kernel_size, b.strides, b.padding * 2) for b in fcn.create_encoder(name).scaled_blocks()]
+    assert given == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_dilation(output_stride):
+    assert_equal(B0, reference(B0, output_stride=output_stride), [(96, 160)], output_stride=output_stride)
+
+
+def shallow():
+    """b0 up to stride 8."""
+    net = reference(B0, depth=3)
+    net._blocks = net._blocks[:5]
+    return net
+
+
+def test_depth():
+    assert_equal(B0, shallow(), [(65, 97)], depth=3)
+
+
+@pytest.mark.parametrize(("name", "least"), [(B0, 32), ("efficientnet-b1", 16)])
+def test_smallest_image(name, least):
+    """The smallest that the reference takes; smaller ones are extended to it."""
+    net = reference(name, "meta").eval()
+    assert [m.shape[-1] for m in smp_maps(net, torch.zeros(1, 3, least, least, device="meta"))][-1] == 1
+    with pytest.raises(RuntimeError):
+        net(torch.zeros(1, 3, least - 1, least - 1, device="meta"))
+    encoder = fcn.create_encoder(name)
+    maps, _ = jax.eval_shape(
+        lambda x: encoder.init_with_output(jax.random.key(0), x), np.zeros((1, 1, least - 1, 3), np.float32)
+    )
+    assert maps[-1].shape[1:3] == (1, 1) and maps[0].shape[1:3] == (least // 2, least // 2)
+
+
+@pytest.mark.slow
+def test_training():
+    """Of five blocks, one of each kind; their compilation takes the time."""
+    assert_gradients_equal(B0, shallow(), source="smp", depth=3)
+
+
+def test_stochastic_depth():
+    encoder = fcn.create_encoder(B0, drop_path_rate=0.9, depth=3)
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    variables = random_variables(encoder, *x.shape)
+    train = jax.jit(lambda key: encoder.apply(variables, x, train=True, mutable=True, rngs={"dropout": key})[0])
+    first, again, other = (train(jax.random.key(key)) for key in (0, 0, 1))
+    np.testing.assert_array_equal(first[-1], again[-1])
+    assert not np.array_equal(first[-1], other[-1])
+    np.testing.assert_array_equal(first[0], other[0])  # the first block has no shortcut
+
+
+def test_round_trip():
+    net, encoder = shallow(), fcn.create_encoder(B0, depth=3)
+    state = random_like(net.state_dict())
+    back = fcn.to_torch(encoder, fcn.from_torch(encoder, state, source="smp"), source="smp")
+    net.load_state_dict(back, strict=True)
+    for key, tensor in state.items():
+        assert torch.equal(net.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize("name", [B0, *SLOW])
+def test_parameters(name):
+    assert_parameters_equal(name, reference(name, device="meta"))
