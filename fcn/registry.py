@@ -25,15 +25,19 @@ from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.classifiers_mobile import efficientnet_classifier, mobilenet_v2_classifier, mobilenet_v3_classifier
 from fcn.models.classifiers_timm import mean_classifier, token_classifier
+from fcn.models.deeplabv3 import DeepLabV3
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
+from fcn.models.deeplabv3plus import DeepLabV3Plus
 from fcn.models.espnet import ESPNet, ESPNetC
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
+from fcn.models.lraspp import LRASPP
 from fcn.models.manet import MANet
 from fcn.models.pan import PAN
 from fcn.models.pspnet import PSPNet
 from fcn.models.segformer import SegFormer
+from fcn.models.torchvision import FCN, DeepLabV3Torchvision
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
@@ -59,6 +63,8 @@ class Entry(NamedTuple):
 
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
+_DEEPLABV3 = "Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, arXiv:1706.05587"
+_LRASPP = "Howard et al., Searching for MobileNetV3, ICCV 2019"
 _UNET = "Ronneberger, Fischer, Brox, U-Net, MICCAI 2015"
 # (x - m) / s / 255 of x in 0..255, as ESPNet's authors normalise, is (x - m / 255) / s of x in 0..1.
 _ESPNET = "Mehta et al., ESPNet, ECCV 2018"
@@ -90,6 +96,28 @@ MODELS = {
     ),
     "espnet_c": Entry(
         ESPNetC, _ESPNET, "the paper's sizes and counts", tuple(m / 255 for m in _CITYSCAPES_MEAN), _CITYSCAPES_STD, bgr=True
+    ),
+    "deeplabv3": Entry(DeepLabV3, _DEEPLABV3, "smp DeepLabV3"),
+    "deeplabv3plus": Entry(
+        DeepLabV3Plus, "Chen et al., Encoder-Decoder with Atrous Separable Convolution, ECCV 2018", "smp DeepLabV3Plus"
+    ),
+    "fcn": Entry(FCN, _FCN, "torchvision FCN"),
+    "lraspp": Entry(LRASPP, _LRASPP, "torchvision LRASPP"),
+    "fcn_resnet50": Entry(partial(FCN, encoder="resnet50"), _FCN, "torchvision fcn_resnet50"),
+    "fcn_resnet101": Entry(partial(FCN, encoder="resnet101"), _FCN, "torchvision fcn_resnet101"),
+    "deeplabv3_resnet50": Entry(
+        partial(DeepLabV3Torchvision, encoder="resnet50"), _DEEPLABV3, "torchvision deeplabv3_resnet50"
+    ),
+    "deeplabv3_resnet101": Entry(
+        partial(DeepLabV3Torchvision, encoder="resnet101"), _DEEPLABV3, "torchvision deeplabv3_resnet101"
+    ),
+    "deeplabv3_mobilenet_v3_large": Entry(
+        partial(DeepLabV3Torchvision, encoder="mobilenet_v3_large", encoder_output_stride=16, aux_stride=8),
+        _DEEPLABV3,
+        "torchvision deeplabv3_mobilenet_v3_large",
+    ),
+    "lraspp_mobilenet_v3_large": Entry(
+        partial(LRASPP, encoder="mobilenet_v3_large"), _LRASPP, "torchvision lraspp_mobilenet_v3_large"
     ),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }

@@ -32,9 +32,9 @@ class Weights(NamedTuple):
     """Names of the classes of a segmentation model."""
 
 
-def _torchvision(file: str) -> Weights:
+def _torchvision(file: str, classes: tuple[str, ...] = ()) -> Weights:
     model, _, sha256 = file.rpartition("-")
-    return Weights(model, "torchvision", f"{_TORCHVISION}/{file}.pth", sha256)
+    return Weights(model.removesuffix("_coco"), "torchvision", f"{_TORCHVISION}/{file}.pth", sha256, classes)
 
 
 _IMAGENET_V1 = (
@@ -49,9 +49,20 @@ _IMAGENET_V2 = (
 ).split()
 _SMP = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "mobilenet_v2", *(f"efficientnet-b{i}" for i in range(8)))
 
+_COCO_VOC = (
+    "fcn_resnet50_coco-1167a1af fcn_resnet101_coco-7ecb50ca deeplabv3_resnet50_coco-cd0a2569 deeplabv3_resnet101_coco-586e9e4e "
+    "deeplabv3_mobilenet_v3_large-fc3c493d lraspp_mobilenet_v3_large-d234d4ea"
+).split()
+VOC_CLASSES = tuple(
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
+    "sheep sofa train tvmonitor".split()
+)
+"""The classes of PASCAL VOC, in order."""
+
 WEIGHTS: dict[str, Weights] = {
     **{f"{row.model}.imagenet1k_v1": row for row in map(_torchvision, _IMAGENET_V1)},
     **{f"{row.model}.imagenet1k_v2": row for row in map(_torchvision, _IMAGENET_V2)},
+    **{f"{row.model}.coco_voc": row for row in (_torchvision(file, VOC_CLASSES) for file in _COCO_VOC)},
     **{f"{name}.imagenet": Weights(name, "smp", f"hub:smp-hub/{name}.imagenet") for name in _SMP},
 }
 

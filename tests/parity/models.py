@@ -6,7 +6,7 @@ import numpy as np
 
 import fcn
 from tests.parity.encoders import _assert_trees_close, _leaves, smp
-from tests.parity.reference import Undrawn, assert_close, nchw, nhwc, random_like, torch
+from tests.parity.reference import Undrawn, assert_close, nchw, nhwc, random_like, settle, torch
 from tests.variables import count_parameters
 
 SIZES = [(128, 128), (96, 160)]
@@ -24,7 +24,7 @@ def images(size, channels=3, seed=0):
 
 
 def assert_model_equal(
-    model, net, *, source="smp", sizes=SIZES, channels=3, extended=(), logits=lambda result: result, tame=None
+    model, net, *, source="smp", sizes=SIZES, channels=3, extended=(), logits=lambda result: result, tame=None, settled=False
 ):
     """Logits at several sizes, with random weights and BatchNorm statistics.
 
@@ -37,6 +37,7 @@ def assert_model_equal(
       extended: pairs of a size that the reference does not take and a larger one that it takes: the logits equal the upper left
         corner of the reference's logits of the image whose last row and column are repeated up to the larger size.
       logits: the reference's result -> its logits.
+      settled: whether BatchNorm gets the statistics of images, see `settle`.
       tame: tensors with this in their names are divided by 100: a gate or softmax of large values multiplies rounding by them.
 
     Returns:
@@ -44,6 +45,8 @@ def assert_model_equal(
     """
     state = random_like(net.state_dict())
     net.load_state_dict({key: tensor / 100 if tame and tame in key else tensor for key, tensor in state.items()})
+    if settled:
+        settle(net)
     net.eval()
     variables = fcn.from_torch(model, net.state_dict(), source=source, in_channels=channels)
     apply = jax.jit(model.apply)

@@ -1,0 +1,77 @@
+"""Lite R-ASPP (LR-ASPP).
+
+Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le, Adam, "Searching for MobileNetV3", ICCV 2019, figure 10,
+in the form of torchvision.
+"""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.models.torchvision import build_backbone
+
+
+class LRASPP(nn.Module):
+    """The encoder's last map, its channels weighed by its mean, enlarged to the map of stride 8; the scores of both are added.
+
+    Departs from the paper: the mean is that of the whole map, not of windows of 49x49.
+
+    Attributes:
+        num_classes: channels of the logits.
+        encoder: one of `fcn.list_encoders()` that has a map of stride 8.
+        encoder_output_stride: stride of the encoder's last map: 16 (dilated) or 32.
+        features: channels of the last map before the scores.
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    num_classes: int
+    encoder: str = "mobilenet_v3_large"
+    encoder_output_stride: int = 16
+    features: int = 128
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
+    heads: ClassVar = ("classifier",)
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
+
+        Raises:
+            ValueError: for an unknown encoder, or one that cannot be dilated.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        options = {"axis_name": self.axis_name, **types}
+        backbone, strides = build_backbone(self.encoder, self.encoder_output_stride, **options)
+        maps = backbone(x, train=train)
+        head = _Head(self.num_classes, self.features, **options, name="classifier")
+        return resize_bilinear(head(maps[strides.index(8)], maps[-1], train=train), x.shape[1:3], align_corners=False)
+
+
+class _Head(nn.Module):
+    num_classes: int
+    features: int
+    axis_name: str | None
+    dtype: Any
+    param_dtype: Any
+
+    references: ClassVar = {"torchvision": ((r"^cbr\.conv$", "cbr.0"), (r"^cbr\.bn$", "cbr.1"), ("^scale$", "scale.1"))}
+
+    @nn.compact
+    def __call__(self, low, high, *, train):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = ConvNormRelu(self.features, 1, axis_name=self.axis_name, **types, name="cbr")(high, train=train)
+        mean = jnp.mean(high, axis=(1, 2), keepdims=True)
+        x = x * nn.sigmoid(PointwiseConv(self.features, use_bias=False, **types, name="scale")(mean))
+        x = resize_bilinear(x, low.shape[1:3], align_corners=False)
+        low = PointwiseConv(self.num_classes, **types, name="low_classifier")(low)
+        high = PointwiseConv(self.num_classes, **types, name="high_classifier")(x)
+        return low.astype(jnp.float32) + high.astype(jnp.float32)

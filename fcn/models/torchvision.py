@@ -1,0 +1,151 @@
+"""torchvision's networks on dilated encoders: FCN and DeepLabV3.
+
+Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015; Chen, Papandreou, Schroff, Adam,
+"Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv:1706.05587. Neither is its paper's network: here FCN is a
+head of two convolutions on an encoder of stride 8, as later papers call it.
+"""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.mobilenet_v3 import MobileNetV3
+from fcn.encoders.resnet import ResNet
+from fcn.encoders.table import find_encoder
+from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.models.aspp import ASPP
+
+_FORMS = {ResNet: {"dilate_first": False}, MobileNetV3: {"stage_starts": True}}
+"""Options with which torchvision builds these encoders for segmentation."""
+
+
+def build_backbone(encoder: str, output_stride: int, **types) -> tuple[nn.Module, tuple[int, ...]]:
+    """An encoder in torchvision's form, named "backbone", and the strides that its maps would have without dilation."""
+    row = find_encoder(encoder)
+    family = row.constructor.func if isinstance(row.constructor, partial) else row.constructor
+    options = {"output_stride": output_stride, **_FORMS.get(family, {})}
+    return row.constructor(**options, **types, name="backbone"), row.strides
+
+
+class FCN(nn.Module):
+    """A dilated encoder with a head on its last map, and one on an earlier map that helps to train it.
+
+    The logits of both heads are enlarged bilinearly to the image's size. Those of the auxiliary head are no part of the result:
+    `model.apply(..., mutable=["aux_logits"])` gives them in `"aux_logits"`.
+
+    Attributes:
+        num_classes: channels of the logits.
+        encoder: one of `fcn.list_encoders()`.
+        encoder_output_stride: stride of the encoder's last map: 8, 16 (dilated) or 32.
+        aux: build the auxiliary head. Without it, its tensors in a checkpoint are left aside.
+        aux_stride: the auxiliary head takes the map that has this stride in the encoder that is not dilated.
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    num_classes: int
+    encoder: str = "resnet50"
+    encoder_output_stride: int = 8
+    aux: bool = True
+    aux_stride: int = 16
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
+    heads: ClassVar = ("classifier", "aux_classifier")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Tensors of a checkpoint with an auxiliary head, where this has none."""
+        return () if self.aux else ("aux_classifier.",)
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
+
+        Raises:
+            ValueError: for an unknown encoder, one that cannot be dilated, or a stride that it does not have.
+        """
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
+        backbone, strides = build_backbone(self.encoder, self.encoder_output_stride, **types)
+        if self.aux and self.aux_stride not in strides:
+            raise ValueError(f"aux_stride is {self.aux_stride}; {self.encoder} has maps of the strides {strides}")
+        maps, size = backbone(x, train=train), x.shape[1:3]
+        if self.aux and (self.is_initializing() or self.is_mutable_collection("aux_logits")):
+            head = FCNHead(self.num_classes, **types, name="aux_classifier")
+            logits = resize_bilinear(head(maps[strides.index(self.aux_stride)], train=train), size, align_corners=False)
+            if not self.is_initializing():
+                self.sow("aux_logits", "stage", logits)
+        return resize_bilinear(self.make_head(**types)(maps[-1], train=train), size, align_corners=False)
+
+    def make_head(self, **types) -> nn.Module:
+        """The head on the last map."""
+        return FCNHead(self.num_classes, **types, name="classifier")
+
+
+class DeepLabV3Torchvision(FCN):
+    """FCN with DeepLabV3's head: atrous spatial pyramid pooling, a 3x3 convolution, scores. Attributes: see `FCN`."""
+
+    def make_head(self, **types) -> nn.Module:
+        """The head on the last map."""
+        return DeepLabHead(self.num_classes, **types, name="classifier")
+
+
+class FCNHead(nn.Module):
+    """A 3x3 convolution to a quarter of the channels, BatchNorm, ReLU, dropout, and scores.
+
+    Attributes:
+        num_classes: channels of the logits.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    num_classes: int
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = {"torchvision": ((r"^block\.conv$", "0"), (r"^block\.bn$", "1"), ("^score$", "4"))}
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits, float32, of maps [B, H, W, C]; in training takes the rng "dropout"."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = ConvNormRelu(x.shape[-1] // 4, axis_name=self.axis_name, **types, name="block")(x, train=train)
+        x = nn.Dropout(0.1, deterministic=not train)(x)
+        return PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
+
+
+class DeepLabHead(nn.Module):
+    """Atrous spatial pyramid pooling, a 3x3 convolution, BatchNorm, ReLU, and scores.
+
+    Attributes:
+        num_classes: channels of the logits.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    num_classes: int
+    axis_name: str | None = None
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    references: ClassVar = {
+        "torchvision": ((r"^aspp\.", "0."), (r"^block\.conv$", "1"), (r"^block\.bn$", "2"), ("^score$", "4"))
+    }
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits, float32, of maps [B, H, W, C]; in training takes the rng "dropout"."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = ASPP(256, axis_name=self.axis_name, **types, name="aspp")(x, train=train)
+        x = ConvNormRelu(256, axis_name=self.axis_name, **types, name="block")(x, train=train)
+        return PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
