@@ -38,6 +38,7 @@ from fcn.models.pan import PAN
 from fcn.models.pspnet import PSPNet
 from fcn.models.segformer import SegFormer
 from fcn.models.torchvision import FCN, DeepLabV3Torchvision
+from fcn.models.segnet import SegNet
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
@@ -119,6 +120,7 @@ MODELS = {
     "lraspp_mobilenet_v3_large": Entry(
         partial(LRASPP, encoder="mobilenet_v3_large"), _LRASPP, "torchvision lraspp_mobilenet_v3_large"
     ),
+    "segnet": Entry(SegNet, "Badrinarayanan et al., SegNet, PAMI 2017", "none: PyTorch's layers; the paper's counts"),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

@@ -44,10 +44,13 @@ SMALL = {
     "fcn": {"encoder": "resnet18", "aux": False},
     "deeplabv3_mobilenet_v3_large": {"aux": False},
     "lraspp": {"encoder": "mobilenet_v3_small", "features": 8},
+    "segnet": {"encoder": "vgg11_bn", "width_multiplier": 1 / 16},
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
 TAME = {"manet": ("decoder", "center"), "pan": ("decoder", "gau1", "conv1_1")}
 """Modules whose random parameters are scaled down, as large values saturate their softmax or sigmoid."""
+ROUGH = {"segnet": 0.5}
+"""Models whose logits may differ by more in bfloat16: of values that become equal, another is the largest, elsewhere."""
 SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
 CLASSES = 3
 
@@ -116,7 +119,7 @@ def test_bfloat16(subject):
     assert np.all(np.isfinite(logits))
     exact = subject.apply(subject.variables, x)
     difference = np.abs(logits - exact).max() / np.abs(exact).max()
-    assert 1e-4 < difference < 0.1
+    assert 1e-4 < difference < ROUGH.get(subject.name, 0.1)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes_of(low, *x.shape)["params"])} == {jnp.dtype(jnp.float32)}
 
 

@@ -1,0 +1,73 @@
+"""SegNet.
+
+Badrinarayanan, Kendall, Cipolla, "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation", PAMI 2017,
+figure 2.
+"""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fcn.encoders.vgg import VGGS
+from fcn.errors import unknown
+from fcn.layers import BatchNorm, Conv, max_pool_with_places, max_unpool
+
+
+class SegNet(nn.Module):
+    """The convolutions of VGG, and their mirror image: each max-pool has an unpooling that puts values back to its places.
+
+    The encoder is `fcn.create_encoder("vgg16_bn")`: its variables, and so weights for ImageNet, fit here under "encoder". The
+    decoder's layers have the names of the authors' Caffe net: `conv5_3_D` mirrors `conv5_3`. With 11 classes there are
+    29,449,355 parameters (29.5 M, as published, with BatchNorm's running statistics).
+
+    Attributes:
+        num_classes: channels of the logits.
+        encoder: one of the VGGs, with BatchNorm ("vgg16_bn") or without; the decoder is as the encoder.
+        width_multiplier: factor on the numbers of channels.
+        ceil_mode: at odd sides the last row or column has windows of its own, as in Caffe; otherwise it is left out and images
+            smaller than 32 are extended, as PyTorch's pooling does by default.
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    num_classes: int
+    encoder: str = "vgg16_bn"
+    width_multiplier: float = 1.0
+    ceil_mode: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    heads: ClassVar = ("conv1_1_D",)
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
+
+        Raises:
+            ValueError: for an encoder that is no VGG.
+        """
+        if self.encoder not in VGGS:
+            raise unknown("encoder of SegNet", self.encoder, VGGS)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        options = {"width_multiplier": self.width_multiplier, "ceil_mode": self.ceil_mode, "axis_name": self.axis_name}
+        encoder = VGGS[self.encoder](**options, **types, name="encoder")
+        _, height, width, _ = x.shape
+
+        *maps, x = encoder(x, train=train)
+        for stage, count in reversed(list(enumerate(encoder.convolutions))):
+            fine = maps[stage]
+            _, places = max_pool_with_places(fine, ceil_mode=self.ceil_mode)
+            x = max_unpool(x, places, fine.shape[1:3])
+            for i in range(count, 0 if stage else 1, -1):
+                features = fine.shape[-1] if i > 1 else maps[stage - 1].shape[-1]
+                x = Conv(features, 3, padding=1, **types, name=f"conv{stage + 1}_{i}_D")(x)
+                if encoder.batch_norm:
+                    x = BatchNorm(**types, axis_name=self.axis_name, name=f"bn{stage + 1}_{i}_D")(x, train=train)
+                x = nn.relu(x)
+        x = Conv(self.num_classes, 3, padding=1, **types, name="conv1_1_D")(x)
+        return x.astype(jnp.float32)[:, :height, :width]
