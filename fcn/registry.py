@@ -29,6 +29,7 @@ from fcn.models.deeplabv3 import DeepLabV3
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.deeplabv3plus import DeepLabV3Plus
 from fcn.models.espnet import ESPNet, ESPNetC
+from fcn.models.fc_densenet import FCDenseNet, FCDenseNet56, FCDenseNet67
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
 from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
@@ -71,6 +72,7 @@ _UNET = "Ronneberger, Fischer, Brox, U-Net, MICCAI 2015"
 _ESPNET = "Mehta et al., ESPNet, ECCV 2018"
 _CAMVID_MEAN, _CAMVID_STD = (110.33102643, 108.40886315, 105.03319369), (72.12571015, 72.69074534, 69.90434816)
 _CITYSCAPES_MEAN, _CITYSCAPES_STD = (72.3923111, 82.90893555, 73.15840149), (45.3192215, 46.15289307, 44.91483307)
+_TIRAMISU = "Jégou et al., The One Hundred Layers Tiramisu, CVPR Workshops 2017"
 MODELS = {
     "fcn32s": Entry(FCN32s, _FCN, "torchfcn FCN32s"),
     "fcn16s": Entry(FCN16s, _FCN, "torchfcn FCN16s"),
@@ -121,6 +123,9 @@ MODELS = {
         partial(LRASPP, encoder="mobilenet_v3_large"), _LRASPP, "torchvision lraspp_mobilenet_v3_large"
     ),
     "segnet": Entry(SegNet, "Badrinarayanan et al., SegNet, PAMI 2017", "none: PyTorch's layers; the paper's counts"),
+    "fc_densenet56": Entry(FCDenseNet56, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
+    "fc_densenet67": Entry(FCDenseNet67, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
+    "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

@@ -45,6 +45,9 @@ SMALL = {
     "deeplabv3_mobilenet_v3_large": {"aux": False},
     "lraspp": {"encoder": "mobilenet_v3_small", "features": 8},
     "segnet": {"encoder": "vgg11_bn", "width_multiplier": 1 / 16},
+    "fc_densenet56": {"layers": (1, 1, 1), "growth_rate": 4, "stem_features": 6},
+    "fc_densenet67": {"layers": (1, 2, 1), "growth_rate": 4, "stem_features": 6},
+    "fc_densenet103": {"layers": (1, 1, 1), "growth_rate": 4, "stem_features": 6},
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
 }
 TAME = {"manet": ("decoder", "center"), "pan": ("decoder", "gau1", "conv1_1")}
