@@ -48,7 +48,8 @@ class EfficientNet(nn.Module):
     Convolutions are padded as TensorFlow's "SAME" pads images of `image_size`, whatever size the images have, as in the
     PyTorch form that is in common use: where a map of that size has even sides, one zero more at the bottom and right. A map
     of an odd height then has floor(H / 2) rows after a stride of 2, where TensorFlow has ceil(H / 2). Images so small that
-    nothing would be left are extended by repeating the last row and column.
+    nothing would be left are extended by repeating the last row and column. smp's encoder also keeps the 1x1 convolution before
+    the classifier's average, which it does not use; it is not here.
 
     Attributes:
         width: factor on the numbers of channels, which are rounded to multiples of 8.

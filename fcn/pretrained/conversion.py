@@ -67,7 +67,7 @@ def from_torch(
             faults.append(f"misshapen: {name} is {list(array.shape)} in Flax's order, {'/'.join(path)} {list(shape.shape)}")
         else:
             found[path] = array
-    unused = tuple(getattr(model, "unused", ()))
+    unused = _unused(modules)
     faults += [f"left over: {name} {list(tensor.shape)}" for name, tensor in tensors.items() if not name.startswith(unused)]
     if faults:
         raise ValueError(f"the {source} checkpoint does not fit {type(model).__name__}:\n  " + "\n  ".join(faults))
@@ -148,6 +148,11 @@ def _flattened_window(path, modules) -> tuple[int, int] | None:
     """(height, width) of the map that a dense layer takes flattened, if it does."""
     parent = modules.get(path[1:-2])
     return parent.window if isinstance(parent, FlattenClassifier) and path[-2] == "fc6" else None
+
+
+def _unused(modules: Mapping) -> tuple[str, ...]:
+    """Beginnings of the names of tensors that a fuller checkpoint has: those of the model and of the encoder inside it."""
+    return tuple(".".join((*path, name)) for path, module in modules.items() for name in getattr(module, "unused", ()))
 
 
 def _in_head(path, model) -> bool:

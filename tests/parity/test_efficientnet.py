@@ -7,6 +7,7 @@ import pytest
 import fcn
 from fcn.encoders.efficientnet import EFFICIENTNETS
 from tests.parity.encoders import assert_gradients_equal, assert_parameters_equal, smp_encoder, smp_maps
+from tests.parity.models import CLASSES, images, smp_model
 from tests.parity.reference import assert_close, nchw, nhwc, random_like, settle, torch
 from tests.variables import random_variables
 
@@ -61,6 +62,30 @@ def test_classifier_and_its_maps():
     assert_close(logits, expected)
     for ours, theirs in zip(found["intermediates"]["encoder"]["__call__"][0], maps, strict=True):
         assert_close(ours, nhwc(theirs))
+
+
+def test_model_without_the_layers_that_smp_keeps():
+    """A checkpoint of an smp model has layers that its encoder does not use."""
+    net = smp_model("Unet", device="meta", encoder_name=B0)
+    state = {name: np.zeros(tensor.shape, np.float32) for name, tensor in net.state_dict().items()}
+    assert "encoder._conv_head.weight" in state
+    fcn.from_torch(fcn.create_model("unet", encoder=B0, num_classes=CLASSES), state, source="smp")
+
+
+@pytest.mark.slow
+def test_unet():
+    """Maps of odd sizes are smaller than the decoder may expect."""
+    net = smp_model("Unet", encoder_name=B0)
+    net.encoder._drop_connect_rate = 0.0
+    net.load_state_dict(random_like(net.state_dict()))
+    model = fcn.create_model("unet", encoder=B0, num_classes=CLASSES)
+    for size in ((96, 160), (65, 97)):
+        x = images(size)
+        settle(net, x)
+        variables = fcn.from_torch(model, net.state_dict(), source="smp")
+        with torch.inference_mode():
+            expected = nhwc(net(nchw(x)))
+        assert_close(jax.jit(model.apply)(variables, x), expected)
 
 
 @pytest.mark.slow
