@@ -28,6 +28,7 @@ from fcn.models.classifiers_timm import mean_classifier, token_classifier
 from fcn.models.deeplabv3 import DeepLabV3
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.deeplabv3plus import DeepLabV3Plus
+from fcn.models.dpt import DPT
 from fcn.models.espnet import ESPNet, ESPNetC
 from fcn.models.fc_densenet import FCDenseNet, FCDenseNet56, FCDenseNet67
 from fcn.models.fcn import FCN8s, FCN16s, FCN32s
@@ -38,8 +39,8 @@ from fcn.models.manet import MANet
 from fcn.models.pan import PAN
 from fcn.models.pspnet import PSPNet
 from fcn.models.segformer import SegFormer
-from fcn.models.torchvision import FCN, DeepLabV3Torchvision
 from fcn.models.segnet import SegNet
+from fcn.models.torchvision import FCN, DeepLabV3Torchvision
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
@@ -127,6 +128,9 @@ MODELS = {
     "fc_densenet67": Entry(FCDenseNet67, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
+    "dpt": Entry(
+        DPT, "Ranftl et al., Vision Transformers for Dense Prediction, ICCV 2021", "smp DPT", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    ),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 CLASSIFIERS = {
@@ -148,7 +152,7 @@ CLASSIFIERS = {
         for name, row in SWINS.items()
     },
     **{
-        name: Entry(partial(token_classifier, row.constructor), row.paper, row.reference)
+        name: Entry(partial(token_classifier, row.constructor), row.paper, row.reference, row.mean, row.std)
         for name, row in VISION_TRANSFORMERS.items()
     },
 }

@@ -49,6 +49,13 @@ SMALL = {
     "fc_densenet67": {"layers": (1, 2, 1), "growth_rate": 4, "stem_features": 6},
     "fc_densenet103": {"layers": (1, 1, 1), "growth_rate": 4, "stem_features": 6},
     "pspnet": {**SHALLOW, "psp_out_channels": 8},
+    "dpt": {
+        "encoder": "vit_small_patch16",
+        "encoder_depth": 1,
+        "encoder_output_indices": (0,),
+        "decoder_intermediate_channels": (8,),
+        "decoder_fusion_channels": 8,
+    },
 }
 TAME = {"manet": ("decoder", "center"), "pan": ("decoder", "gau1", "conv1_1")}
 """Modules whose random parameters are scaled down, as large values saturate their softmax or sigmoid."""

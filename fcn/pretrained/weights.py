@@ -37,6 +37,11 @@ def _torchvision(file: str, classes: tuple[str, ...] = ()) -> Weights:
     return Weights(model.removesuffix("_coco"), "torchvision", f"{_TORCHVISION}/{file}.pth", sha256, classes)
 
 
+def _timm(name: str, tag: str) -> Weights:
+    ending = _TIMM_ENDINGS.get(name.split("_")[0], "")
+    return Weights(name, "timm", f"hub:timm/{name}{ending}.{tag}")
+
+
 _IMAGENET_V1 = (
     "resnet18-f37072fd resnet34-b627a593 resnet50-0676ba61 resnet101-63fe2227 resnet152-394f9c45 resnext50_32x4d-7cdf4587 "
     "resnext101_32x8d-8ba56ff5 wide_resnet50_2-95faca4d wide_resnet101_2-32ee1156 vgg11-8a719046 vgg11_bn-6002323d "
@@ -59,11 +64,21 @@ VOC_CLASSES = tuple(
 )
 """The classes of PASCAL VOC, in order."""
 
+_TIMM = {
+    "pycls_in1k": ("regnety_002", "regnety_004", "regnety_006", "regnety_008", "regnety_016", "regnety_032"),
+    "fb_in1k": ("convnext_tiny", "convnext_small", "convnext_base"),
+    "ms_in1k": ("swin_tiny", "swin_small", "swin_base"),
+    "augreg_in21k_ft_in1k": ("vit_small_patch16", "vit_base_patch16"),
+    "augreg_in21k": ("vit_small_patch16", "vit_base_patch16"),
+}
+_TIMM_ENDINGS = {"swin": "_patch4_window7_224", "vit": "_224"}
+
 WEIGHTS: dict[str, Weights] = {
     **{f"{row.model}.imagenet1k_v1": row for row in map(_torchvision, _IMAGENET_V1)},
     **{f"{row.model}.imagenet1k_v2": row for row in map(_torchvision, _IMAGENET_V2)},
     **{f"{row.model}.coco_voc": row for row in (_torchvision(file, VOC_CLASSES) for file in _COCO_VOC)},
     **{f"{name}.imagenet": Weights(name, "smp", f"hub:smp-hub/{name}.imagenet") for name in _SMP},
+    **{f"{name}.{tag}": _timm(name, tag) for tag, names in _TIMM.items() for name in names},
 }
 
 
