@@ -20,8 +20,8 @@ class FCDenseNet(nn.Module):
     """FC-DenseNet103: a U-Net of dense blocks, whose way up carries only what the block below has added.
 
     Details are those of the authors' code: every convolution has a bias, kernels are drawn uniformly (He et al., ICCV 2015),
-    BatchNorm adds 1e-4 to variances. With 11 classes there are 9,322,091 parameters. Departs from the paper: at evaluation BatchNorm takes the running statistics, where the
-    paper takes those of the batch (here: `train=True` and `dropout_rate=0`).
+    BatchNorm adds 1e-4 to variances. With 11 classes there are 9,322,091 parameters. Departs from the paper: at evaluation
+    BatchNorm takes the running statistics, where the paper takes those of the batch (here: `train=True`, `dropout_rate=0`).
 
     Max-pools leave out the last row or column of odd sides; the step up gives one row and one column more than twice as many
     as it takes, cropped to the skip. So any image of 32x32 or larger fits; smaller ones are extended at the bottom and the
