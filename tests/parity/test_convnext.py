@@ -75,9 +75,8 @@ def test_classifier():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONVNEXTS)
-def test_full_classifier(name):
-    assert_classifier_equal(fcn.create_classifier(name), timm(name), size=(64, 96))
+def test_full_classifier():
+    assert_classifier_equal(fcn.create_classifier("convnext_tiny"), timm("convnext_tiny"), size=(64, 96))
 
 
 def test_round_trip():

@@ -106,9 +106,17 @@ def test_classifier():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VISION_TRANSFORMERS)
-def test_full_classifier(name):
-    assert_classifier_equal(fcn.create_classifier(name), timm(f"{name}_224"), size=(224, 224))
+def test_full_classifier():
+    assert_classifier_equal(fcn.create_classifier(SMALLEST), timm(f"{SMALLEST}_224"), size=(224, 224))
+
+
+def test_other_decoders():
+    """Only the last map has a stride that they take; the image is halved four times."""
+    unet = partial(fcn.create_model, "unet", num_classes=2, encoder=SMALLEST)
+    init = jax.eval_shape(unet(encoder_depth=4, decoder_channels=(8, 8, 8, 8)).init, jax.random.key(0), images((32, 32)))
+    assert init["params"]["encoder"]["patch_embed"]["proj"]["kernel"].shape == (16, 16, 3, 384)
+    with pytest.raises(ValueError, match="halves the image 4 times; use encoder_depth=4"):
+        jax.eval_shape(unet().init, jax.random.key(0), images((32, 32)))
 
 
 @pytest.mark.parametrize(
