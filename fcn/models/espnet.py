@@ -49,6 +49,11 @@ class ESPNet(nn.Module):
     axis_name: str | None = None
 
     references: ClassVar = {"espnet": (("^level3_C$", "level3_C.conv"),)}
+    heads: ClassVar = (
+        *("encoder/classifier", "br", "up_l3_0", "level3_C", "combine_l2_l3_0", "combine_l2_l3_1"),
+        *("up_l2_0", "up_l2_1", "conv", "classifier"),
+    )
+    heads_take_classes: ClassVar = True
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -97,7 +102,7 @@ class ESPNetC(nn.Module):
     axis_name: str | None = None
 
     references: ClassVar = {"espnet": ((r"^encoder\.", ""),)}
-    heads: ClassVar = ("encoder",)
+    heads: ClassVar = ("encoder/classifier",)
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:

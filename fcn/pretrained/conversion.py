@@ -61,7 +61,7 @@ def from_torch(
         array = _to_flax(_array(tensors.pop(name)), path, modules, source)
         if array.shape != shape.shape and path[-1] == "kernel" and _differ_in(array.shape, shape.shape, axis=-2):
             array = _adapt(array, shape.shape[-2]) if shape.shape[-2] == in_channels else array
-        if array.shape != shape.shape and _in_head(path, model) and _differ_in(array.shape, shape.shape, axis=-1):
+        if array.shape != shape.shape and _in_head(path, model) and _other_classes(array.shape, shape.shape, model):
             heads.append(path)
         elif array.shape != shape.shape:
             faults.append(f"misshapen: {name} is {list(array.shape)} in Flax's order, {'/'.join(path)} {list(shape.shape)}")
@@ -157,7 +157,17 @@ def _unused(modules: Mapping) -> tuple[str, ...]:
 
 def _in_head(path, model) -> bool:
     """Whether a variable belongs to the layers that give one channel a class."""
-    return path[1] in getattr(model, "heads", ())
+    return "/".join(path[1:]).startswith(tuple(f"{head}/" for head in getattr(model, "heads", ())))
+
+
+def _other_classes(given: tuple[int, ...], wanted: tuple[int, ...], model: nn.Module) -> bool:
+    """Whether another number of classes explains the shapes of a head's variable.
+
+    With `heads_take_classes` the inputs of the heads, too, are one channel a class.
+    """
+    if getattr(model, "heads_take_classes", False):
+        return len(given) == len(wanted) and given[:-2] == wanted[:-2]
+    return _differ_in(given, wanted, axis=-1)
 
 
 def _differ_in(a: tuple[int, ...], b: tuple[int, ...], *, axis: int) -> bool:

@@ -89,6 +89,27 @@ def test_encoder_of_a_checkpoint(checkpoint):
     jax.tree.map(np.testing.assert_array_equal, alone, {key: {"encoder": whole[key]["encoder"]} for key in whole})
 
 
+@pytest.mark.parametrize("name", ["espnet", "espnet_c"])
+def test_other_classes(checkpoint, name):
+    """All but the scores are taken over: in ESPNet these are the whole decoder."""
+    tensors = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    blocks = ("encoder.level2.", "encoder.level3.")
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(blocks)}
+    if name == "espnet_c":
+        tensors = {name.removeprefix("encoder."): tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    create = partial(fcn.create_model, name, p=0, q=0)
+    with pytest.warns(UserWarning, match="another number of classes: .*encoder/classifier/kernel.* keep initial values"):
+        given = fcn.from_torch(create(num_classes=7), tensors, source="espnet")
+    expected = fcn.from_torch(create(num_classes=CLASSES), tensors, source="espnet")
+    for variables in (given, expected):
+        del variables["params"]["encoder"]["classifier"]
+    for collection in ("params", "batch_stats"):
+        jax.tree.map(np.testing.assert_array_equal, given[collection]["encoder"], expected[collection]["encoder"])
+    misshapen = tensors | {name: tensor[:, :, :1] for name, tensor in tensors.items() if name.endswith("level1.conv.weight")}
+    with pytest.raises(ValueError, match=r"misshapen: .*level1\.conv\.weight"):
+        fcn.from_torch(create(num_classes=7), misshapen, source="espnet")
+
+
 def pyramid(x, net, path, features, stride=1, residual=True):
     """An ESP module; `stride` 2 reduces by a strided convolution."""
     y = net.conv(x, f"{path}/c1", stride)
