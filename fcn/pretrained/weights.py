@@ -73,12 +73,22 @@ _TIMM = {
 }
 _TIMM_ENDINGS = {"swin": "_patch4_window7_224", "vit": "_224"}
 
+_CAMVID = "sky building column_pole road sidewalk tree sign fence car pedestrian bicyclist void"
+_ESPNET = "https://raw.githubusercontent.com/sacmehta/ESPNet/afe71c38edaee3514ca44e0adcafdf36109bf437/pretrained/decoder"
+
 WEIGHTS: dict[str, Weights] = {
     **{f"{row.model}.imagenet1k_v1": row for row in map(_torchvision, _IMAGENET_V1)},
     **{f"{row.model}.imagenet1k_v2": row for row in map(_torchvision, _IMAGENET_V2)},
     **{f"{row.model}.coco_voc": row for row in (_torchvision(file, VOC_CLASSES) for file in _COCO_VOC)},
     **{f"{name}.imagenet": Weights(name, "smp", f"hub:smp-hub/{name}.imagenet") for name in _SMP},
     **{f"{name}.{tag}": _timm(name, tag) for tag, names in _TIMM.items() for name in names},
+    "espnet.camvid": Weights(
+        "espnet",
+        "espnet",
+        f"{_ESPNET}/espnet_p_2_q_8_camvid.pth",
+        "7d354a257170322086dcd4c1e89a482454cf2c9d30b085e70883878dd59301af",
+        tuple(_CAMVID.split()),
+    ),
 }
 
 
