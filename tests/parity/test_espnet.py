@@ -89,6 +89,13 @@ def test_encoder_of_a_checkpoint(checkpoint):
     jax.tree.map(np.testing.assert_array_equal, alone, {key: {"encoder": whole[key]["encoder"]} for key in whole})
 
 
+def test_published_name(checkpoint):
+    """Where the file has been downloaded, its name is enough."""
+    given = fcn.load_weights("espnet.camvid", folder=checkpoint.parent)
+    expected = fcn.from_torch(espnet(), checkpoint, source="espnet")
+    jax.tree.map(np.testing.assert_array_equal, given, expected)
+
+
 @pytest.mark.parametrize("name", ["espnet", "espnet_c"])
 def test_other_classes(checkpoint, name):
     """All but the scores are taken over: in ESPNet these are the whole decoder."""
