@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import flax.linen as nn
 
 from fcn.encoders.convnext import CONVNEXTS
+from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
 from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
@@ -154,6 +155,10 @@ CLASSIFIERS = {
     **{
         name: Entry(partial(token_classifier, row.constructor), row.paper, row.reference, row.mean, row.std)
         for name, row in VISION_TRANSFORMERS.items()
+    },
+    **{
+        name: Entry(partial(pooled_classifier, row.constructor, head="classifier", relu=True), row.paper, row.reference)
+        for name, row in DENSENETS.items()
     },
 }
 

@@ -1,6 +1,7 @@
 """Every encoder by name."""
 
 from fcn.encoders.convnext import CONVNEXTS
+from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
 from fcn.encoders.entry import Encoder
 from fcn.encoders.mix_transformer import MIX_TRANSFORMERS
@@ -24,6 +25,7 @@ ENCODERS: dict[str, Encoder] = {
     **REGNETS,
     **SWINS,
     **VISION_TRANSFORMERS,
+    **DENSENETS,
 }
 
 

@@ -70,6 +70,7 @@ class PooledClassifier(nn.Module):
         num_classes: channels of the logits.
         head: name of the dense layer.
         dropout_rate: dropout before it in training; takes the rng "dropout".
+        relu: whether ReLU is applied to the map, for an encoder whose last layer is BatchNorm (DenseNet).
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: no effect here (the encoder has its own).
@@ -79,6 +80,7 @@ class PooledClassifier(nn.Module):
     num_classes: int
     head: str = "fc"
     dropout_rate: float = 0.0
+    relu: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -96,7 +98,8 @@ class PooledClassifier(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        x = jnp.mean(_last_map(self.encoder, x, train), axis=(1, 2))
+        x = _last_map(self.encoder, x, train)
+        x = jnp.mean(nn.relu(x) if self.relu else x, axis=(1, 2))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         return PointwiseConv(self.num_classes, **types, name=self.head)(x).astype(jnp.float32)
@@ -108,6 +111,7 @@ def pooled_classifier(
     num_classes: int,
     head: str = "fc",
     dropout_rate: float = 0.0,
+    relu: bool = False,
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
     axis_name: str | None = None,
@@ -119,12 +123,13 @@ def pooled_classifier(
         num_classes: channels of the logits.
         head: name of the dense layer.
         dropout_rate: dropout before the dense layer.
+        relu: whether ReLU is applied to the encoder's last map.
         dtype: type of the computation.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
     types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
-    return PooledClassifier(constructor(**types), num_classes, head, dropout_rate, **types)
+    return PooledClassifier(constructor(**types), num_classes, head, dropout_rate, relu, **types)
 
 
 class ConvolutionalClassifier(nn.Module):

@@ -1,5 +1,6 @@
 """Checkpoints of the reference implementations as Flax variables, and back: a rename and a transpose, nothing left over."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ def from_torch(
     """
     wanted, modules = parts(model, in_channels)
     names = reference_names(model, wanted, modules, source)
-    tensors = dict(read_tensors(state_dict))
+    tensors = _renamed(read_tensors(state_dict), modules)
     for name, value in getattr(model, "constant_tensors", dict)().items():
         _check_constant(name, tensors.pop(name, value), value)
 
@@ -148,6 +149,14 @@ def _flattened_window(path, modules) -> tuple[int, int] | None:
     """(height, width) of the map that a dense layer takes flattened, if it does."""
     parent = modules.get(path[1:-2])
     return parent.window if isinstance(parent, FlattenClassifier) and path[-2] == "fc6" else None
+
+
+def _renamed(tensors: Mapping[str, Any], modules: Mapping) -> dict[str, Any]:
+    """The tensors by the names that the reference has today: those of older checkpoints stand in `old_names` of a module."""
+    pairs = {pair for module in modules.values() for pair in getattr(module, "old_names", ())}
+    for pattern, replacement in pairs:
+        tensors = {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items()}
+    return dict(tensors)
 
 
 def _unused(modules: Mapping) -> tuple[str, ...]:
