@@ -17,6 +17,7 @@ from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
+from fcn.encoders.senet import SENETS
 from fcn.encoders.swin import SWINS
 from fcn.encoders.table import ENCODERS
 from fcn.encoders.vgg import VGG_ENCODERS

@@ -9,6 +9,7 @@ from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
+from fcn.encoders.senet import SENETS
 from fcn.encoders.swin import SWINS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.encoders.vit import VISION_TRANSFORMERS
@@ -26,6 +27,7 @@ ENCODERS: dict[str, Encoder] = {
     **SWINS,
     **VISION_TRANSFORMERS,
     **DENSENETS,
+    **SENETS,
 }
 
 

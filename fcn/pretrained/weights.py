@@ -53,7 +53,10 @@ _IMAGENET_V2 = (
     "resnet50-11ad3fa6 resnet101-cd907fc2 resnet152-f82ba261 resnext50_32x4d-1a0047aa resnext101_32x8d-110c445d "
     "wide_resnet50_2-9ba9bcbe wide_resnet101_2-d733dc28 mobilenet_v2-7ebf99e0 mobilenet_v3_large-5c1a4163"
 ).split()
-_SMP = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5", "mobilenet_v2", *(f"efficientnet-b{i}" for i in range(8)))
+_SMP = (
+    "mit_b0 mit_b1 mit_b2 mit_b3 mit_b4 mit_b5 mobilenet_v2 se_resnet50 se_resnet101 se_resnet152 se_resnext50_32x4d "
+    "se_resnext101_32x4d"
+).split() + [f"efficientnet-b{i}" for i in range(8)]
 
 _COCO_VOC = (
     "fcn_resnet50_coco-1167a1af fcn_resnet101_coco-7ecb50ca deeplabv3_resnet50_coco-cd0a2569 deeplabv3_resnet101_coco-586e9e4e "

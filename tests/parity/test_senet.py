@@ -1,0 +1,122 @@
+"""SE-ResNet and SE-ResNeXt against smp (encoders, dilation, depth) and timm (classifiers)."""
+
+import jax
+import numpy as np
+import pytest
+
+import fcn
+from fcn.encoders.senet import SENETS, SENet
+from fcn.models.classifier import PooledClassifier
+from tests.parity.classifiers import assert_classifier_equal, timm
+from tests.parity.encoders import (
+    assert_encoder_equal,
+    assert_gradients_equal,
+    assert_parameters_equal,
+    assert_round_trip,
+    smp_encoder,
+    smp_maps,
+)
+from tests.parity.reference import Undrawn, assert_close, nchw, nhwc, random_like, settle, torch
+
+SMALLEST, GROUPED = "se_resnet50", "se_resnext50_32x4d"
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in SENETS if name != SMALLEST]
+# The stride-4 map has floor(H / 2) rows of a stride-2 map of H: these sizes have even ones.
+SIZES = [(128, 128), (96, 160), (63, 99)]
+
+
+def reference(name, **options):
+    with Undrawn():
+        return smp_encoder(name, **options)
+
+
+def shallow(name, **options):
+    """The network up to stride 8."""
+    net = reference(name, depth=3, **options)
+    del net.layer3, net.layer4
+    return net
+
+
+@pytest.mark.parametrize("name", [SMALLEST, *LARGE])
+def test_encoder(name):
+    assert_encoder_equal(name, reference(name), source="smp", sizes=[(96, 160)], settled=True)
+
+
+@pytest.mark.slow
+def test_sizes():
+    assert_encoder_equal(SMALLEST, reference(SMALLEST), source="smp", sizes=SIZES, settled=True)
+
+
+def test_odd_sizes():
+    """Windows of the max-pool that reach over the border, and maps that are smaller than the stride says."""
+    net = shallow(GROUPED)
+    net.load_state_dict(random_like(net.state_dict()))
+    settle(net)
+    encoder = fcn.create_encoder(GROUPED, depth=3)
+    variables = fcn.from_torch(encoder, net.state_dict(), source="smp")
+    x = np.random.default_rng(0).normal(size=(1, 65, 97, 3)).astype(np.float32)
+    with torch.inference_mode():
+        expected = [nhwc(m) for m in smp_maps(net, nchw(x))]
+    given = jax.jit(encoder.apply)(variables, x)
+    assert [m.shape[1:3] for m in given] == [(33, 49), (16, 24), (8, 12)]
+    for ours, theirs in zip(given, expected, strict=True):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5)])
+def test_tiny_images(size):
+    encoder = fcn.create_encoder(SMALLEST, depth=3)
+    maps, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), np.zeros((1, *size, 3), np.float32))
+    assert [m.shape[1] for m in maps] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"), [pytest.param(SMALLEST, 8, marks=pytest.mark.slow), pytest.param(GROUPED, 16, marks=pytest.mark.slow)]
+)
+def test_dilation(name, stride):
+    net = reference(name, output_stride=stride)
+    assert_encoder_equal(name, net, source="smp", sizes=[(64, 96)], output_stride=stride, settled=True)
+
+
+def test_dilation_of_blocks():
+    """Of one block in each stage, whose strides dilation replaces."""
+    net = reference(SMALLEST, output_stride=8)
+    for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+        del layer[1:]
+    net.load_state_dict(random_like(net.state_dict()))
+    settle(net)
+    encoder = SENet((1, 1, 1, 1), output_stride=8)
+    variables = fcn.from_torch(encoder, net.state_dict(), source="smp")
+    x = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    with torch.inference_mode():
+        expected = [nhwc(m) for m in smp_maps(net, nchw(x))]
+    for ours, theirs in zip(jax.jit(encoder.apply)(variables, x), expected, strict=True):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", [SMALLEST, pytest.param(GROUPED, marks=pytest.mark.slow)])
+def test_training(name):
+    """Up to stride 8: the compilation of more takes long."""
+    assert_gradients_equal(name, shallow(name), source="smp", depth=3)
+
+
+def test_round_trip():
+    assert_round_trip(SMALLEST, reference(SMALLEST), source="smp")
+
+
+@pytest.mark.parametrize("name", SENETS)
+def test_parameters(name):
+    assert_parameters_equal(name, smp_encoder(name, device="meta"))
+
+
+def test_classifier():
+    """Of four blocks; and its weights back to timm's names."""
+    net = timm("legacy_seresnet50", layers=[1, 1, 1, 1])
+    model = PooledClassifier(SENet((1, 1, 1, 1)), 1000, "last_linear")
+    assert_classifier_equal(model, net, size=(65, 97), settled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [SMALLEST, GROUPED])
+def test_full_classifier(name):
+    net = timm(f"legacy_{name.replace('se_', 'se', 1)}")
+    assert_classifier_equal(fcn.create_classifier(name), net, size=(65, 97), settled=True)
