@@ -45,11 +45,11 @@ def run(main: Callable[[], T]) -> T:
 
     try:
         return main()
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, NonFiniteLossError) as error:
+    except (ValueError, OSError, NonFiniteLossError) as error:
         if os.environ.get("FCN_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -28,6 +28,14 @@ class DataConfig:
     channels: int | None = None
     """1 reads images as gray, 3 as RGB; None takes them as they are."""
 
+    def __post_init__(self):
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"data.size is {self.size}; height and width must be at least 1")
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"data.channels is {self.channels}; choose 1 (gray) or 3 (RGB)")
+        if self.root is not None:  # the same folder from wherever the run is started again
+            object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -41,8 +49,15 @@ class ModelConfig:
     """Further fields of the model as name=value, such as base_features=32 depth=4; values are JSON or plain words."""
 
     def keywords(self) -> dict[str, Any]:
-        """`options` as keyword arguments."""
-        return dict(map(_parse_option, self.options))
+        """`options` as keyword arguments.
+
+        Raises:
+          ValueError: one is not of the form name=value, or is set elsewhere.
+        """
+        keywords = dict(map(_parse_option, self.options))
+        if taken := sorted({"num_classes", "encoder", "axis_name", "name", "parent"} & set(keywords)):
+            raise ValueError(f"model option {taken[0]!r} is no option: --model.encoder sets the encoder, the run sets the rest")
+        return keywords
 
 
 def _parse_option(text: str) -> tuple[str, Any]:
@@ -71,6 +86,13 @@ class LossConfig:
     """Share of the target that is spread over all classes."""
     auxiliary: float = 0.4
     """Weight of the loss of each auxiliary head, for models that have them."""
+
+    def __post_init__(self):
+        for name in ("class_weight_power", "dice", "auxiliary"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loss.{name} is {getattr(self, name)}; it must be at least 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"loss.label_smoothing is {self.label_smoothing}; it is a share from 0 to below 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,8 @@ class EvaluateConfig:
     """Where the data lie now (default: where they lay in training)."""
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint: the last, or the one with the best validation mIoU."""
+    size: tuple[int, int] | None = None
+    """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: int | None = None
     """Images at a time (default: the run's)."""
     json: bool = False
@@ -44,11 +46,15 @@ def main(args: Sequence[str]) -> None:
     from fcn.parallel import Sharded
 
     run = restore(RunFolder(options.run), options.checkpoint)
-    data = dataclasses.replace(run.config.data, root=options.root or run.config.data.root)
+    data = run.config.data
+    root, size, channels = options.root or data.root, options.size or data.size, run.image_shape[2]
+    data = dataclasses.replace(data, root=root, size=size, channels=channels)
     source = load_data(data, options.split or data.val)
     if list(source.classes) != run.classes:
         raise ValueError(f"the run knows the classes {run.classes}, the data have {list(source.classes)}")
-    batch_size = options.batch_size or run.config.batch_size
+    batch_size = run.config.batch_size if options.batch_size is None else options.batch_size
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     parallel = Sharded(jax.local_devices()[:1])
     confusion = make_evaluator(run.model, statistics(source.shape[2]), source, batch_size, parallel)
     matrix = confusion(parallel.put_state(run.variables))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,7 +84,8 @@ class RunFolder:
         classes = {name.removeprefix("val/iou/"): value for name, value in result.items() if "/iou/" in name}
         width = max(map(len, classes), default=0)
         lines = [f"  {name:<{width}}  {'absent' if value is None else f'{value:.4f}'}" for name, value in classes.items()]
-        head = f"validation mIoU {result['val/miou']:.4f}, pixel accuracy {result['val/pixel_accuracy']:.4f}"
+        miou, accuracy = ("undefined" if v is None else f"{v:.4f}" for v in (result["val/miou"], result["val/pixel_accuracy"]))
+        head = f"validation mIoU {miou}, pixel accuracy {accuracy}"
         head += f" after {result['steps']} steps, {result['seconds']:.0f} s of training"
         return "\n".join([head, *lines, f"  {self.path}"])
 
@@ -105,7 +107,7 @@ class RunFolder:
         write_json(self.config, to_json(config))
 
     def _refuse_other(self, config: TrainConfig) -> None:
-        changed = differences(self._stored(), to_json(config))
+        changed = differences(to_json(self.read_config()), to_json(config))
         if changed:
             raise FileExistsError(
                 f"{self.path} holds a run of another configuration ({'; '.join(changed)}); "
@@ -127,13 +129,15 @@ class RunFolder:
 
     def _made_by_run(self) -> Iterator[Path]:
         if self.checkpoints.is_dir():
-            yield from (p for p in self.checkpoints.iterdir() if p.name.split(".")[0].isdigit())
+            yield from (p for p in self.checkpoints.iterdir() if _CHECKPOINT.fullmatch(p.name))
         if self.pictures.is_dir():
             yield from (p for p in self.pictures.iterdir() if p.name in PICTURES)
         if self.tensorboard.is_dir():
             yield from self.tensorboard.glob("events.out.tfevents.*")
 
 
+_CHECKPOINT = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
+"""What Orbax calls the checkpoint of a step, finished or not."""
 PANELS, CURVES, CONFUSION = "validation.png", "curves.png", "confusion.png"
 PICTURES = (PANELS, CURVES, CONFUSION)
 

@@ -37,13 +37,21 @@ def main(args: Sequence[str]) -> None:
     folder = RunFolder(config.folder)
     command.cache_compilations()
     from fcn.parallel import start_processes
+    from fcn.training import NonFiniteLossError
 
     start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
     # Everything that can be wrong is found here, before the run folder is touched.
     if folder.is_finished(config):
         print(f"{folder.path} is finished; --overwrite starts afresh")
     else:
-        train(config, folder)
+        try:
+            train(config, folder)
+        except KeyboardInterrupt:
+            print("the same command, without --overwrite, goes on from the last checkpoint", file=sys.stderr)
+            raise
+        except NonFiniteLossError as error:
+            # Other options make another run: this one keeps its last good checkpoint.
+            raise NonFiniteLossError(f"{error} Go on from it in a new folder: --workdir NEW --init {folder.path}") from None
     import jax
 
     if jax.process_index() == 0:  # which writes the result

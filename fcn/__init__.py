@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from fcn import losses, metrics, surgery
 from fcn.pretrained import from_torch, load, load_weights, save, to_torch
 from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
 
@@ -17,6 +18,9 @@ __all__ = [
     "list_models",
     "load",
     "load_weights",
+    "losses",
+    "metrics",
     "save",
+    "surgery",
     "to_torch",
 ]

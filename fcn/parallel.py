@@ -74,7 +74,8 @@ class Pmapped:
     axis_name: str | None = AXIS
 
     def __init__(self, devices: Sequence[jax.Device] | None = None):
-        self.devices = jax.local_devices() if devices is None else list(devices)
+        self._named = None if devices is None else list(devices)  # None: those of all processes
+        self.devices = self._named or jax.local_devices()
         self.size = len(self.devices) * jax.process_count()
         mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self._stacked = NamedSharding(mesh, PartitionSpec(AXIS))
@@ -95,11 +96,11 @@ class Pmapped:
 
     def train_step(self, step: Callable) -> Callable:
         """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""
-        return jax.pmap(step, AXIS, devices=self.devices, donate_argnums=0)
+        return jax.pmap(step, AXIS, devices=self._named, donate_argnums=0)
 
     def eval_step(self, step: Callable) -> Callable:
         """Compiles `(variables, batch) -> array`."""
-        return jax.pmap(step, AXIS, devices=self.devices)
+        return jax.pmap(step, AXIS, devices=self._named)
 
     def read(self, value: PyTree) -> Any:
         """The first device's metrics as NumPy; all devices hold the same."""

@@ -2,6 +2,7 @@
 
 import fnmatch
 import inspect
+import numbers
 import operator
 from collections.abc import Callable
 from functools import partial
@@ -233,16 +234,25 @@ def _lookup(kind: str, table: dict, name: str) -> Entry | Encoder:
 
 
 def _build(kind: str, name: str, constructor: Callable, **options) -> nn.Module:
-    for option in options:
-        if option not in _options(constructor):
-            raise unknown(f"option of {kind} {name!r}:", option, _options(constructor))
+    known = _options(constructor)
+    for option, value in options.items():
+        if option not in known:
+            raise unknown(f"option of {kind} {name!r}:", option, known)
+        wanted = known[option].annotation
+        if wanted in _CHECKED and not isinstance(value, _CHECKED[wanted]):
+            raise ValueError(f"option {option} of {kind} {name!r} is {value!r}; it must be {wanted.__name__}")
     return constructor(**options)
 
 
-def _options(constructor: Callable) -> set[str]:
+# Types of options that are checked, and what counts as one.
+_CHECKED = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}
+
+
+def _options(constructor: Callable) -> dict[str, inspect.Parameter]:
     """The arguments that may be set: all but Flax's own and those that a partial fixes."""
     fixed = getattr(constructor, "keywords", {})
-    return set(inspect.signature(constructor).parameters) - {"parent", "name"} - set(fixed)
+    known = inspect.signature(constructor).parameters
+    return {option: known[option] for option in known if option not in {"parent", "name", *fixed}}
 
 
 def _count(num_classes: Any) -> int:

@@ -14,7 +14,7 @@ from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count
 
 def test_lists():
     assert fcn.list_models() == sorted(MODELS)
-    assert fcn.list_models("fcn*") == ["fcn16s", "fcn32s", "fcn8s"]
+    assert fcn.list_models("fcn*s") == ["fcn16s", "fcn32s", "fcn8s"]
     assert fcn.list_encoders("vgg1[13]_bn") == ["vgg11_bn", "vgg13_bn"]
     assert fcn.list_models("none*") == []
 
@@ -52,6 +52,10 @@ def test_options_reach_the_model():
         (
             lambda: fcn.create_model("unet2015", num_classes=2, encoder="vgg16"),
             "model 'unet2015' takes no encoder, but encoder='vgg16' was given; leave it out",
+        ),
+        (
+            lambda: fcn.create_model("unet", num_classes=2, base_features="wide"),
+            "option base_features of model 'unet' is 'wide'; it must be int",
         ),
         (
             lambda: fcn.create_model("unet", num_classes=2, base_feature=8),

@@ -12,7 +12,8 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
     """Raise an error that names the file for the first sample that training would trip over.
 
     Checked: that images and labels can be read to the end, agree in size, are all of one size (unless a `size` is given to
-    which they will be brought) and of one number of channels, and that label values are class numbers or the ignore index.
+    which they will be brought) and of one number of channels, that label values are class numbers or the ignore index,
+    and that not all are ignored.
     Sets that this package made itself (`source.checked`) are passed over.
 
     Args:
@@ -32,6 +33,11 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
     for facts in found:
         _compare(found[0], facts, size)
     values = np.unique(np.concatenate([facts["values"] for facts in found]))
+    if samples is None and set(values) == {source.ignore_index}:
+        raise ValueError(
+            f"{found[0]['name']}: every pixel of all {count} labels of this split is ignored ({source.ignore_index}); "
+            "there is nothing to learn or to measure"
+        )
     if set(values) == {0, 255} and source.ignore_index == 255 and len(source.classes) < 3:
         raise ValueError(
             f"{found[0]['name']}: the labels of {source.name} hold only 0 and 255, and 255 means ignored pixels; "

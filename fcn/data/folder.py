@@ -146,14 +146,17 @@ def _read_classes(root: Path, labels: dict[str, Path]) -> tuple[tuple[str, ...],
         table[identity] = IGNORE if name.lower() in _VOID else [row[0] for row in used].index(identity)
     if not used or len(used) > IGNORE:
         raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")
+    names = [row[1] for row in used]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path}: two classes are called {twice[0]!r}; give each a name of its own")
     default = default_palette(len(used))
     palette = np.stack([default[i] if row[2] is None else row[2] for i, row in enumerate(used)]).astype(np.uint8)
-    return tuple(row[1] for row in used), palette, table
+    return tuple(names), palette, table
 
 
 def _parse_classes(path: Path) -> list[tuple[int, str, tuple[int, int, int] | None]]:
     rows = []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.reader(file), start=1):
             if not row or (number == 1 and row[0].strip() == "id"):
                 continue

@@ -19,9 +19,22 @@ def _open(file: str | Path | bytes, name: str) -> Image.Image:
         image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not an image that can be read ({', '.join(IMAGE_SUFFIXES)})") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f"{name}: more than {limit} pixels; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS") from None
     if getattr(image, "n_frames", 1) > 1:
         raise ValueError(f"{name}: holds {image.n_frames} pages; save each page as a file of its own")
+    if image.mode == "F":
+        raise ValueError(f"{name}: floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
     return image
+
+
+def _orientation(image: Image.Image, name: str) -> int:
+    """The EXIF orientation, 1 where there is none; of some formats this reads all of the file."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{name}: damaged or cut short ({error})") from error
 
 
 def _load(image: Image.Image, name: str) -> None:
@@ -42,12 +55,13 @@ def read_image(file: str | Path | bytes, *, channels: int | None = None, name: s
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an image, is damaged, or holds several pages; the message begins with its name.
+        ValueError: the file is not an image, is damaged, holds several pages or floating-point values, or has more pixels than
+            Pillow allows; the message begins with its name.
     """
     name = name or ("image bytes" if isinstance(file, bytes) else str(file))
     with _open(file, name) as image:
         _load(image, name)
-        if image.getexif().get(_ORIENTATION, 1) != 1:
+        if _orientation(image, name) != 1:
             image = ImageOps.exif_transpose(image)
         if image.mode in _DEEP_MODES:
             deep = np.asarray(image).astype(np.float32) / 257
@@ -78,11 +92,11 @@ def read_size(file: str | Path) -> tuple[int, int]:
     """Height and width as `read_image` would give them, from the file's header only.
 
     Raises:
-        ValueError: the file is not an image.
+        ValueError: the file is not an image, or is damaged.
     """
     with _open(file, str(file)) as image:
         width, height = image.size
-        turned = image.getexif().get(_ORIENTATION, 1) >= 5
+        turned = _orientation(image, str(file)) >= 5
     return (width, height) if turned else (height, width)
 
 

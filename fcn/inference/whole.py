@@ -17,8 +17,9 @@ def make_predictor(
 ) -> Callable[..., Int[np.ndarray, "b h w"]]:
     """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> predicted classes, int32 [B, *size].
 
-    Logits are resized bilinearly to `size` (default: the size of the logits) before the largest is taken. Every new image
-    size compiles once.
+    Logits are resized bilinearly to `size` (default: the size of the images) before the largest is taken. Every new image
+    size compiles once. To a network of valid convolutions the images are shown with mirrored borders, so that its logits cover
+    them.
 
     Args:
       model: images -> logits.
@@ -29,7 +30,10 @@ def make_predictor(
 
     def logits_to_classes(variables, images, size):
         images = images[..., ::-1] if bgr else images
-        logits = model.apply(variables, normalise(images, mean, std))
+        _, height, width, _ = images.shape
+        if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
+            images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
+        logits = model.apply(variables, normalise(images, mean, std))[:, :height, :width]
         if size is not None and size != logits.shape[1:3]:
             logits = resize_bilinear(logits, size)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)

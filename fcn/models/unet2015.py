@@ -41,6 +41,18 @@ class UNet2015(nn.Module):
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
 
+    def input_margins(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Pixels that an image of this size lacks at ((top, bottom), (left, right)) for the logits to cover it.
+
+        With them (mirrored, as the paper says in section 2) logit (i, j) belongs to pixel (i, j).
+        """
+        first, step, margin = _sizes(self.depth)
+
+        def lacks(side):
+            return margin // 2, max(first, side + margin + (first - side - margin) % step) - side - margin // 2
+
+        return lacks(height), lacks(width)
+
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 k"]:
         """Logits [B, output_size(H), output_size(W), num_classes], float32, of images [B, H, W, C].

@@ -128,7 +128,7 @@ def _read_finite(parallel, metrics, step: int, checkpoints) -> dict[str, float]:
     what = ", ".join(f"{name} = {value}" for name, value in values.items())
     last = checkpoints.latest()
     kept = "no checkpoint was written before" if last is None else f"the last good checkpoint is that of step {last}"
-    raise NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or clip_norm usually helps.")
+    raise NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or a clip_norm usually helps.")
 
 
 class _Meter:

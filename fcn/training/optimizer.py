@@ -37,6 +37,8 @@ class OptimizerConfig:
             raise ValueError(f"warmup is {self.warmup}; it is a share of all steps, from 0 to below 1")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is {self.momentum}; it must be from 0 to below 1")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0 or None")
 

@@ -38,14 +38,18 @@ class Records:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
         os.replace(temporary, path)
         self._file = path.open("a")
-        self._tensorboard, self._last_step = tensorboard, last_step
+        self._tensorboard, self._kept = tensorboard, kept
 
     @functools.cached_property
     def _board(self):
         """Made for the first record: tensorboardX loads PyTorch where that is installed, which takes seconds."""
         from tensorboardX import SummaryWriter
 
-        return SummaryWriter(str(self._tensorboard), purge_step=self._last_step + 1)
+        # Events of earlier starts, of which a kill may have lost some, are hidden and written again.
+        board = SummaryWriter(str(self._tensorboard), flush_secs=1, purge_step=0 if self._kept else None)
+        for record in self._kept:
+            _add_scalars(board, record["step"], record)
+        return board
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
         """Appends `{"step": step, **values}`; undefined values (None, NaN) are null. It survives a kill."""
@@ -53,14 +57,18 @@ class Records:
         self._file.write(json.dumps({"step": step, **numbers}) + "\n")
         self._file.flush()
         if self._tensorboard is not None:
-            for name, value in numbers.items():
-                if value is not None:
-                    self._board.add_scalar(name, value, step)
+            _add_scalars(self._board, step, numbers)
 
     def close(self) -> None:
         self._file.close()
         if "_board" in vars(self):
             self._board.close()
+
+
+def _add_scalars(board, step: int, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if value is not None and name != "step":
+            board.add_scalar(name, value, step)
 
 
 class Silent:

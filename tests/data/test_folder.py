@@ -158,6 +158,24 @@ def test_errors_name_the_file(tmp_path, spoil, error, message):
             check_source(open_source("folder", "train", root=root))
 
 
+def test_names_of_classes(tmp_path):
+    """A table written by a spreadsheet begins with a byte-order mark; two classes of one name are a mistake."""
+    make(tmp_path, "ab")
+    (tmp_path / "classes.csv").write_text("\ufeffid,name\n0,ground\n1,tree\n2,sky\n", encoding="utf-8")
+    assert tuple(open_source("folder", "all", root=tmp_path).classes) == ("ground", "tree", "sky")
+    (tmp_path / "classes.csv").write_text("id,name\n0,ground\n1,tree\n2,tree\n")
+    with pytest.raises(ValueError, match=r"classes\.csv: two classes are called 'tree'"):
+        open_source("folder", "all", root=tmp_path)
+
+
+def test_a_split_without_a_labelled_pixel_is_refused(tmp_path):
+    make(tmp_path, "ab", labels=False)
+    for name in "ab":
+        save(tmp_path / "labels" / f"{name}.png", np.full((6, 8), 255, np.uint8))
+    with pytest.raises(ValueError, match="every pixel of all 2 labels of this split is ignored"):
+        check_source(open_source("folder", "all", root=tmp_path))
+
+
 def test_missing_folders_splits_and_names_suggest_the_nearest(tmp_path):
     make(tmp_path / "camvid", "ab", prefix="train/")
     with pytest.raises(FileNotFoundError, match=r"no folder .*camvd; did you mean .*camvid\?"):

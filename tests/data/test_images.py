@@ -72,6 +72,9 @@ def test_errors_name_the_file(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(random_image((64, 64, 3))).save(buffer, "jpeg")
     (tmp_path / "half.jpg").write_bytes(buffer.getvalue()[:1500])
+    Image.fromarray(random_image((64, 64, 3))).save(tmp_path / "half.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:400])
+    Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)).save(tmp_path / "float.tif")
     pages = [Image.fromarray(random_image((4, 4), i)) for i in range(3)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     for reader in (read_image, verify_image):
@@ -79,10 +82,21 @@ def test_errors_name_the_file(tmp_path):
             reader(tmp_path / "text.png")
         with pytest.raises(ValueError, match=r"half\.jpg: damaged"):
             reader(tmp_path / "half.jpg")
+        with pytest.raises(ValueError, match=r"half\.png: damaged"):
+            reader(tmp_path / "half.png")
+        with pytest.raises(ValueError, match=r"float\.tif: floating-point pixels"):
+            reader(tmp_path / "float.tif")
         with pytest.raises(ValueError, match=r"stack\.tif: holds 3 pages"):
             reader(tmp_path / "stack.tif")
         with pytest.raises(FileNotFoundError, match=r"none\.png"):
             reader(tmp_path / "none.png")
+
+
+def test_images_of_too_many_pixels_are_named(tmp_path, monkeypatch):
+    Image.fromarray(random_image((30, 40))).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"huge\.png: more than 200 pixels"):
+        read_image(tmp_path / "huge.png")
 
 
 def slow_resize(image, size):

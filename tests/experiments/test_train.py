@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import train
-from experiments.config import TrainConfig, differences, from_json, to_json
+from experiments import predict, train
+from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig, differences, from_json, to_json
 from experiments.presets import PRESETS
+from fcn.training import OptimizerConfig
 from fcn.training.records import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +132,34 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options, tmp
     with pytest.raises(NonFiniteLossError, match=r"step \d+: .*(nan|inf)"):
         train.main(wild)
     assert not (tmp_path / "run" / "result.json").exists()
+    (tmp_path / "run" / "checkpoints" / "7.notes").mkdir(parents=True)
+    train.main([*options, "--workdir", str(tmp_path / "run"), "--steps", "2", "--overwrite"])
+    assert (tmp_path / "run" / "checkpoints" / "7.notes").is_dir()
+
+
+def test_options_out_of_range_are_refused():
+    for wrong, message in (
+        (lambda: DataConfig(channels=2), "data.channels is 2; choose 1"),
+        (lambda: DataConfig(size=(0, 8)), "data.size is .0, 8.; height and width must be at least 1"),
+        (lambda: LossConfig(dice=-3.0), "loss.dice is -3.0; it must be at least 0"),
+        (lambda: LossConfig(label_smoothing=1.0), "loss.label_smoothing is 1.0; it is a share"),
+        (lambda: OptimizerConfig(weight_decay=-1.0), "weight_decay is -1.0; it must be at least 0"),
+        (lambda: ModelConfig(options=("encoder=vgg11",)).keywords(), "model option 'encoder' is no option: --model.encoder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+    assert DataConfig(root="somewhere").root == str(Path.cwd() / "somewhere")
+
+
+def test_a_run_of_valid_convolutions_ends_and_predicts_any_size(options, folder_data, tmp_path):
+    """The panels and masks cover the images, though the logits are smaller than what the network sees."""
+    run = tmp_path / "run"
+    small = ["--model.name", "unet2015", "--model.options", "base_features=2", "depth=1", "--steps", "2"]
+    train.main([*options, *small, "--workdir", str(run)])
+    assert (run / "result.json").is_file() and (run / "pictures" / "validation.png").is_file()
+    predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(tmp_path / "out")])
+    with Image.open(tmp_path / "out" / "00_mask.png") as mask:
+        assert mask.size == (32, 24)
 
 
 def test_presets_are_sound_and_survive_json():

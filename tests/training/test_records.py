@@ -35,6 +35,19 @@ def test_tensorboard_holds_the_same_values(tmp_path):
     assert b"val/miou" not in events.read_bytes()
 
 
+def test_tensorboard_of_a_resumed_run_has_no_hole(tmp_path):
+    """A kill may lose events that `metrics.jsonl` holds: they are written again."""
+    records = Records(tmp_path / "metrics.jsonl", last_step=0)  # as if TensorBoard had got nothing
+    records.write(1, {"train/early": 1.0})
+    records.write(2, {"train/late": 2.0})
+    records.close()
+    records = Records(tmp_path / "metrics.jsonl", last_step=1, tensorboard=tmp_path / "board")
+    records.write(2, {"train/again": 3.0})
+    records.close()
+    (events,) = (tmp_path / "board").iterdir()
+    assert [name in events.read_bytes() for name in (b"train/early", b"train/late", b"train/again")] == [True, False, True]
+
+
 def test_json_is_replaced_in_one_piece(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
     write_json(path, {"a": 1})

@@ -1,0 +1,25 @@
+"""Whole-image prediction."""
+
+import jax
+import numpy as np
+import pytest
+
+import fcn
+from fcn.inference import make_predictor
+from fcn.models.unet2015 import output_size
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 33), (90, 41)])
+def test_the_classes_of_valid_convolutions_lie_where_their_pixels_are(size):
+    """Against the plain way: mirror far beyond the image, and pick the logits that belong to its pixels."""
+    model = fcn.create_model("unet2015", num_classes=4, base_features=2, depth=2)
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 92, 92, 3), np.float32))
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.uint8)
+    side = 92 + 4 * 18
+    margin = (side - output_size(side, 2)) // 2
+    around = [(margin, side - margin - length) for length in size]
+    padded = np.pad(image, ((0, 0), *around, (0, 0)), mode="symmetric")
+    expected = np.argmax(model.apply(variables, (padded / 255 - 0.5) / 0.25), axis=-1)[:, : size[0], : size[1]]
+    given = make_predictor(model, (0.5,) * 3, (0.25,) * 3)(variables, image)
+    assert given.shape == (1, *size)
+    assert np.mean(given == expected) > 0.999  # rounding may decide between two classes
