@@ -162,6 +162,10 @@ CLASSIFIERS = {
         name: Entry(partial(pooled_classifier, row.constructor, head="classifier", relu=True), row.paper, row.reference)
         for name, row in DENSENETS.items()
     },
+    **{
+        name: Entry(partial(pooled_classifier, row.constructor, head="last_linear"), row.paper, row.reference)
+        for name, row in SENETS.items()
+    },
 }
 
 

@@ -1,6 +1,7 @@
 """DenseNet against smp (encoders) and torchvision (classifiers, older names of tensors)."""
 
 import re
+from functools import partial
 
 import jax
 import numpy as np
@@ -8,21 +9,29 @@ import pytest
 
 import fcn
 from fcn.encoders.densenet import DENSENETS, DenseNet
+from fcn.encoders.table import ENCODERS
 from fcn.models.classifier import PooledClassifier
 from tests.parity.encoders import (
     assert_encoder_equal,
     assert_gradients_equal,
     assert_parameters_equal,
-    assert_round_trip,
     smp_encoder,
     smp_maps,
 )
 from tests.parity.models import CLASSES, assert_model_round_trip, smp_model
 from tests.parity.reference import Undrawn, assert_close, nchw, nhwc, random_like, settle, torch, torchvision
-from tests.variables import count_parameters
+from tests.variables import count_parameters, random_variables
 
 SMALLEST = "densenet121"
-LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in DENSENETS if name != SMALLEST]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in DENSENETS if name != SMALLEST]
+DESIGN, CHANNELS = ((2, 1, 2, 1), 8, 16), (16, 32, 24, 28, 22)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The network has few layers: their compilation takes the time."""
+    row = DENSENETS[SMALLEST]
+    monkeypatch.setitem(ENCODERS, SMALLEST, row._replace(constructor=partial(DenseNet, *DESIGN), channels=CHANNELS))
 
 
 def reference(name, **options):
@@ -30,44 +39,66 @@ def reference(name, **options):
         return smp_encoder(name, **options)
 
 
-def shallow(name):
-    """The network up to stride 8."""
-    net = reference(name, depth=3)
-    for unused in ("denseblock3", "transition3", "denseblock4", "norm5"):
-        delattr(net.features, unused)
-    del net.features.transition2.conv
+def short_reference(depth=5):
+    """smp's encoder of few layers, without those beyond `depth`."""
+    blocks, growth_rate, features = DESIGN
+    options = {"block_config": blocks, "growth_rate": growth_rate, "num_init_features": features}
+    net = type(reference(SMALLEST))([3, *CHANNELS], depth, **options)
+    if depth == 3:
+        for unused in ("denseblock3", "transition3", "denseblock4", "norm5"):
+            delattr(net.features, unused)
+        del net.features.transition2.conv
     return net
 
 
-@pytest.mark.parametrize("name", [pytest.param(SMALLEST, marks=pytest.mark.slow), *LARGE])
+def test_short_encoder(short):
+    assert_encoder_equal(SMALLEST, short_reference(), source="smp", sizes=[(96, 160)], settled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DENSENETS)
 def test_encoder(name):
-    """`test_classifier_and_its_maps` tests the smallest by default."""
     assert_encoder_equal(name, reference(name), source="smp", sizes=[(128, 128), (96, 160)], settled=True)
 
 
-def test_classifier_and_its_maps():
-    """In one, since compilation takes the time. Maps of an odd size are smaller than the stride says."""
+DESIGNS = [(DESIGN, CHANNELS), pytest.param(((6, 12, 24, 16), 32, 64), DENSENETS[SMALLEST].channels, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("design", "channels"), DESIGNS)
+def test_classifier_and_its_maps(design, channels):
+    """torchvision's, with smp's maps. Maps of an odd size are smaller than the stride says."""
+    blocks, growth_rate, features = design
     with Undrawn():
-        net = torchvision().models.densenet121()
-    encoder = reference(SMALLEST)
+        net = torchvision().models.DenseNet(growth_rate, blocks, features)
+        encoder = type(reference(SMALLEST))(
+            [3, *channels], block_config=blocks, growth_rate=growth_rate, num_init_features=features
+        )
     net.load_state_dict(random_like(net.state_dict()))
     x = np.random.default_rng(0).normal(size=(2, 65, 97, 3)).astype(np.float32)
     settle(net, x)
     encoder.load_state_dict(dict(net.state_dict()))
     with torch.inference_mode():
         expected, maps = net(nchw(x)).numpy(), smp_maps(encoder.eval(), nchw(x))
-    model = fcn.create_classifier(SMALLEST)
+    model = PooledClassifier(DenseNet(*design), 1000, "classifier", relu=True)
     assert count_parameters(model, 1, 64, 64, 3) == sum(p.numel() for p in net.parameters())
     variables = fcn.from_torch(model, net.state_dict(), source="torchvision")
     apply = jax.jit(lambda v, x: model.apply(v, x, capture_intermediates=lambda module, _: module.name == "encoder"))
     logits, captured = apply(variables, x)
     assert_close(logits, expected)
     given = captured["intermediates"]["encoder"]["__call__"][0]
-    assert tuple(m.shape[-1] for m in given) == DENSENETS[SMALLEST].channels
+    assert tuple(m.shape[-1] for m in given) == channels
     assert [m.shape[1:3] for m in given] == [(33, 49), (17, 25), (8, 12), (4, 6), (2, 3)]
     for ours, theirs in zip(given, maps, strict=True):
         assert_close(ours, nhwc(theirs))
     net.load_state_dict(fcn.to_torch(model, variables, source="torchvision"), strict=True)
+
+
+def test_registered_classifier():
+    model = fcn.create_classifier(SMALLEST)
+    with torch.device("meta"):
+        net = torchvision().models.densenet121()
+    assert (model.relu, model.head) == (True, "classifier")
+    assert count_parameters(model, 1, 64, 64, 3) == sum(p.numel() for p in net.parameters())
 
 
 @pytest.mark.parametrize("prefix", ["", "encoder."])
@@ -95,35 +126,31 @@ def test_tiny_images(size):
 
 def test_dropout():
     """After each layer, in training alone."""
-    encoder = DenseNet((1, 1, 1, 1), dropout_rate=1.0, depth=3)
+    encoder = DenseNet((1, 1, 1, 1), 4, 8, dropout_rate=1.0, depth=3)
     x = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    variables = encoder.init(jax.random.key(0), x)
-    maps, _ = encoder.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])
-    assert (np.asarray(maps[1][..., 64:]) == 0).all() and (np.asarray(maps[1][..., :64]) != 0).any()
+    variables = random_variables(encoder, *x.shape)
+    rngs = {"dropout": jax.random.key(1)}
+    apply = jax.jit(lambda variables: encoder.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])[0])
+    deviations = np.asarray(apply(variables)[1]).std((0, 1, 2))
+    assert (deviations[:8] > 0.1).any() and (deviations[8:] < 1e-6).all()
 
 
-def test_depth():
-    assert_encoder_equal(SMALLEST, shallow(SMALLEST), source="smp", sizes=[(64, 96)], depth=3, settled=True)
+def test_depth(short):
+    assert_encoder_equal(SMALLEST, short_reference(depth=3), source="smp", sizes=[(64, 96)], depth=3, settled=True)
 
 
-def test_training():
-    """Up to stride 8: the compilation of more takes long."""
-    assert_gradients_equal(SMALLEST, shallow(SMALLEST), source="smp", depth=3)
+def test_training(short):
+    assert_gradients_equal(SMALLEST, short_reference(depth=3), source="smp", depth=3)
 
 
-def test_round_trip():
-    net = reference(SMALLEST)
-    net.load_state_dict = lambda state, strict: torch.nn.Module.load_state_dict(net, state, strict=strict)
-    assert_round_trip(SMALLEST, net, source="smp")
-
-
+@pytest.mark.slow
 def test_in_a_model():
     options = {"decoder_channels": (8, 8, 8, 8, 8)}
     net = smp_model("Unet", encoder_name=SMALLEST, **options)
     assert_model_round_trip(fcn.create_model("unet", num_classes=CLASSES, encoder=SMALLEST, **options), net)
 
 
-@pytest.mark.parametrize("name", DENSENETS)
+@pytest.mark.parametrize("name", [SMALLEST, *SLOW])
 def test_parameters(name):
     assert_parameters_equal(name, smp_encoder(name, device="meta"))
 
