@@ -1,5 +1,6 @@
 """A network that is ready to be used: from a run, from a saved model, or from published weights."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,10 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
       weights: a name of `fcn.pretrained.WEIGHTS` or a checkpoint file.
       source: whose names the file has.
       classes: a text file with the name of a class on each line; published weights know theirs.
+
+    Raises:
+      ValueError: an unknown model, classes that are not named, or weights of another number of classes.
+      FileNotFoundError: there is no such file.
     """
     if config.name not in MODELS:
         raise unknown("model", config.name, MODELS)
@@ -66,5 +71,10 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
         names = tuple(line.strip() for line in classes.read_text().splitlines() if line.strip())
     model = fcn.create_model(config.name, num_classes=len(names), encoder=config.encoder, **config.keywords())
     row = MODELS[config.name]
-    variables = read_weights(model, weights, source, 3)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="another number of classes")
+        try:
+            variables = read_weights(model, weights, source, 3)
+        except UserWarning:
+            raise ValueError(f"{weights} has not the {len(names)} classes that {classes} names") from None
     return Network(model, variables, names, default_palette(len(names)), row.mean, row.std, row.bgr)

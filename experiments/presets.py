@@ -21,8 +21,11 @@ PRESETS = {
     # FCN-8s at a size that learns without ImageNet: VGG11 with BatchNorm and a quarter of its channels, same padding.
     "shapes_fcn8s": TrainConfig(
         preset="shapes_fcn8s",
-        steps=600,
-        batch_size=16,
+        steps=750,
+        batch_size=8,
+        log_every=50,
+        eval_every=375,
+        checkpoint_every=375,
         model=ModelConfig(
             "fcn8s",
             encoder="vgg11_bn",
