@@ -83,33 +83,23 @@ MODELS = {
     "fcn8s": Entry(FCN8s, _FCN, "torchfcn FCN8s, FCN8sAtOnce"),
     "unet2015": Entry(UNet2015, _UNET, "the paper's sizes and counts"),
     "unet": Entry(UNet, _UNET, "none: the modern form in common use; with an encoder: smp Unet", with_encoder=UNetEncoder),
+    "attention_unet": Entry(AttentionUNet, "Oktay et al., Attention U-Net, MIDL 2018", "none: the paper's equations"),
     "unetplusplus": Entry(UNetPlusPlus, "Zhou et al., UNet++, DLMIA 2018", "smp UnetPlusPlus"),
     "linknet": Entry(LinkNet, "Chaurasia, Culurciello, LinkNet, VCIP 2017", "smp Linknet"),
     "manet": Entry(MANet, "Fan et al., MA-Net, IEEE Access 2020", "smp MAnet"),
     "fpn": Entry(FPN, "Lin et al., Feature Pyramid Networks, CVPR 2017; Kirillov et al., CVPR 2019", "smp FPN"),
-    "attention_unet": Entry(AttentionUNet, "Oktay et al., Attention U-Net, MIDL 2018", "none: the paper's equations"),
-    "deeplabv3_mobilenet_v2_tf": Entry(
-        DeepLabV3MobileNetV2TF,
-        "Chen et al., Rethinking Atrous Convolution, 2017; Sandler et al., MobileNetV2, CVPR 2018",
-        "TensorFlow DeepLab's outputs",
-        mean=(128 / 255,) * 3,
-        std=(128 / 255,) * 3,
-    ),
-    "segformer": Entry(SegFormer, "Xie et al., SegFormer, NeurIPS 2021", "smp Segformer"),
-    "upernet": Entry(UPerNet, "Xiao et al., Unified Perceptual Parsing, ECCV 2018", "smp UPerNet"),
+    "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
     "pan": Entry(PAN, "Li et al., Pyramid Attention Network, BMVC 2018", "smp PAN"),
-    "espnet": Entry(
-        ESPNet, _ESPNET, "its authors' outputs on CamVid", tuple(m / 255 for m in _CAMVID_MEAN), _CAMVID_STD, bgr=True
-    ),
-    "espnet_c": Entry(
-        ESPNetC, _ESPNET, "the paper's sizes and counts", tuple(m / 255 for m in _CITYSCAPES_MEAN), _CITYSCAPES_STD, bgr=True
-    ),
     "deeplabv3": Entry(DeepLabV3, _DEEPLABV3, "smp DeepLabV3"),
     "deeplabv3plus": Entry(
         DeepLabV3Plus, "Chen et al., Encoder-Decoder with Atrous Separable Convolution, ECCV 2018", "smp DeepLabV3Plus"
     ),
+    "upernet": Entry(UPerNet, "Xiao et al., Unified Perceptual Parsing, ECCV 2018", "smp UPerNet"),
+    "segformer": Entry(SegFormer, "Xie et al., SegFormer, NeurIPS 2021", "smp Segformer"),
+    "dpt": Entry(
+        DPT, "Ranftl et al., Vision Transformers for Dense Prediction, ICCV 2021", "smp DPT", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    ),
     "fcn": Entry(FCN, _FCN, "torchvision FCN"),
-    "lraspp": Entry(LRASPP, _LRASPP, "torchvision LRASPP"),
     "fcn_resnet50": Entry(partial(FCN, encoder="resnet50"), _FCN, "torchvision fcn_resnet50"),
     "fcn_resnet101": Entry(partial(FCN, encoder="resnet101"), _FCN, "torchvision fcn_resnet101"),
     "deeplabv3_resnet50": Entry(
@@ -123,17 +113,27 @@ MODELS = {
         _DEEPLABV3,
         "torchvision deeplabv3_mobilenet_v3_large",
     ),
+    "lraspp": Entry(LRASPP, _LRASPP, "torchvision LRASPP"),
     "lraspp_mobilenet_v3_large": Entry(
         partial(LRASPP, encoder="mobilenet_v3_large"), _LRASPP, "torchvision lraspp_mobilenet_v3_large"
+    ),
+    "deeplabv3_mobilenet_v2_tf": Entry(
+        DeepLabV3MobileNetV2TF,
+        "Chen et al., Rethinking Atrous Convolution, 2017; Sandler et al., MobileNetV2, CVPR 2018",
+        "TensorFlow DeepLab's outputs",
+        mean=(128 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
+    "espnet": Entry(
+        ESPNet, _ESPNET, "its authors' outputs on CamVid", tuple(m / 255 for m in _CAMVID_MEAN), _CAMVID_STD, bgr=True
+    ),
+    "espnet_c": Entry(
+        ESPNetC, _ESPNET, "the paper's sizes and counts", tuple(m / 255 for m in _CITYSCAPES_MEAN), _CITYSCAPES_STD, bgr=True
     ),
     "segnet": Entry(SegNet, "Badrinarayanan et al., SegNet, PAMI 2017", "none: PyTorch's layers; the paper's counts"),
     "fc_densenet56": Entry(FCDenseNet56, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet67": Entry(FCDenseNet67, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
-    "pspnet": Entry(PSPNet, "Zhao et al., Pyramid Scene Parsing Network, CVPR 2017", "smp PSPNet"),
-    "dpt": Entry(
-        DPT, "Ranftl et al., Vision Transformers for Dense Prediction, ICCV 2021", "smp DPT", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    ),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 CLASSIFIERS = {
@@ -159,12 +159,12 @@ CLASSIFIERS = {
         for name, row in VISION_TRANSFORMERS.items()
     },
     **{
-        name: Entry(partial(pooled_classifier, row.constructor, head="classifier", relu=True), row.paper, row.reference)
-        for name, row in DENSENETS.items()
-    },
-    **{
         name: Entry(partial(pooled_classifier, row.constructor, head="last_linear"), row.paper, row.reference)
         for name, row in SENETS.items()
+    },
+    **{
+        name: Entry(partial(pooled_classifier, row.constructor, head="classifier", relu=True), row.paper, row.reference)
+        for name, row in DENSENETS.items()
     },
 }
 

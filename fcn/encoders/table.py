@@ -26,8 +26,8 @@ ENCODERS: dict[str, Encoder] = {
     **REGNETS,
     **SWINS,
     **VISION_TRANSFORMERS,
-    **DENSENETS,
     **SENETS,
+    **DENSENETS,
 }
 
 
