@@ -44,8 +44,8 @@ SMALL = {
         "decoder_fusion_channels": 8,
     },
     "fcn": {"encoder": "resnet18", "aux": False},
-    "deeplabv3_mobilenet_v3_large": {"aux": False},
-    "lraspp": {"encoder": "mobilenet_v3_small", "features": 8},
+    "deeplabv3_resnet50": {"aux": False},
+    "lraspp": {"encoder": "resnet18", "features": 8},
     "deeplabv3_mobilenet_v2_tf": {
         "head_features": 8,
         "stages": ((1, 16, 1, 2), (3, 24, 1, 2), (3, 32, 1, 2), (3, 48, 2, 2)),

@@ -43,6 +43,8 @@ class FCN(nn.Module):
         encoder_output_stride: stride of the encoder's last map: 8, 16 (dilated) or 32.
         aux: build the auxiliary head. Without it, its tensors in a checkpoint are left aside.
         aux_stride: the auxiliary head takes the map that has this stride in the encoder that is not dilated.
+        dropout: rate of the dropout in the head on the last map, in training; takes the rng "dropout".
+        aux_dropout: the same of the auxiliary head.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
@@ -53,6 +55,8 @@ class FCN(nn.Module):
     encoder_output_stride: int = 8
     aux: bool = True
     aux_stride: int = 16
+    dropout: float = 0.1
+    aux_dropout: float = 0.1
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -78,7 +82,7 @@ class FCN(nn.Module):
             raise ValueError(f"aux_stride is {self.aux_stride}; {self.encoder} has maps of the strides {strides}")
         maps, size = backbone(x, train=train), x.shape[1:3]
         if self.aux and (self.is_initializing() or self.is_mutable_collection("aux_logits")):
-            head = FCNHead(self.num_classes, **types, name="aux_classifier")
+            head = FCNHead(self.num_classes, self.aux_dropout, **types, name="aux_classifier")
             logits = resize_bilinear(head(maps[strides.index(self.aux_stride)], train=train), size, align_corners=False)
             if not self.is_initializing():
                 self.sow("aux_logits", "stage", logits)
@@ -86,15 +90,17 @@ class FCN(nn.Module):
 
     def make_head(self, **types) -> nn.Module:
         """The head on the last map."""
-        return FCNHead(self.num_classes, **types, name="classifier")
+        return FCNHead(self.num_classes, self.dropout, **types, name="classifier")
 
 
 class DeepLabV3Torchvision(FCN):
     """FCN with DeepLabV3's head: atrous spatial pyramid pooling, a 3x3 convolution, scores. Attributes: see `FCN`."""
 
+    dropout: float = 0.5
+
     def make_head(self, **types) -> nn.Module:
         """The head on the last map."""
-        return DeepLabHead(self.num_classes, **types, name="classifier")
+        return DeepLabHead(self.num_classes, self.dropout, **types, name="classifier")
 
 
 class FCNHead(nn.Module):
@@ -102,12 +108,14 @@ class FCNHead(nn.Module):
 
     Attributes:
         num_classes: channels of the logits.
+        dropout: rate of the dropout in training; takes the rng "dropout".
         axis_name: the pmap axis over which BatchNorm takes its statistics.
         dtype: type of the computation.
         param_dtype: type of the parameters.
     """
 
     num_classes: int
+    dropout: float = 0.1
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -119,7 +127,7 @@ class FCNHead(nn.Module):
         """Logits, float32, of maps [B, H, W, C]; in training takes the rng "dropout"."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = ConvNormRelu(x.shape[-1] // 4, axis_name=self.axis_name, **types, name="block")(x, train=train)
-        x = nn.Dropout(0.1, deterministic=not train)(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
 
 
@@ -128,12 +136,14 @@ class DeepLabHead(nn.Module):
 
     Attributes:
         num_classes: channels of the logits.
+        dropout: rate of the dropout in training; takes the rng "dropout".
         axis_name: the pmap axis over which BatchNorm takes its statistics.
         dtype: type of the computation.
         param_dtype: type of the parameters.
     """
 
     num_classes: int
+    dropout: float = 0.5
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -146,6 +156,6 @@ class DeepLabHead(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits, float32, of maps [B, H, W, C]; in training takes the rng "dropout"."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = ASPP(256, axis_name=self.axis_name, **types, name="aspp")(x, train=train)
+        x = ASPP(256, dropout=self.dropout, axis_name=self.axis_name, **types, name="aspp")(x, train=train)
         x = ConvNormRelu(256, axis_name=self.axis_name, **types, name="block")(x, train=train)
         return PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
