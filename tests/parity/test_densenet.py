@@ -58,7 +58,7 @@ def test_short_encoder(short):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DENSENETS)
 def test_encoder(name):
-    assert_encoder_equal(name, reference(name), source="smp", sizes=[(128, 128), (96, 160)], settled=True)
+    assert_encoder_equal(name, reference(name), source="smp", sizes=[(96, 160)], settled=True)
 
 
 DESIGNS = [(DESIGN, CHANNELS), pytest.param(((6, 12, 24, 16), 32, 64), DENSENETS[SMALLEST].channels, marks=pytest.mark.slow)]

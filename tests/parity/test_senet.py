@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -54,10 +55,28 @@ def test_short_encoder(short):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SENETS)
+@pytest.mark.parametrize("name", [SMALLEST, GROUPED])
 def test_encoder(name):
     """At sizes whose maps of stride 2 are even; of others, see below."""
-    assert_encoder_equal(name, reference(name), source="smp", sizes=[(128, 128), (63, 99)], settled=True)
+    assert_encoder_equal(name, reference(name), source="smp", sizes=[(96, 160)], settled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SENETS if name not in (SMALLEST, GROUPED)])
+def test_deeper_encoder(name):
+    """In float64: over so many blocks, PyTorch's own float32 is 3e-4 away from it."""
+    net = reference(name)
+    net.load_state_dict(random_like(net.state_dict()))
+    settle(net)
+    net = net.double()
+    x = np.random.default_rng(0).normal(size=(1, 63, 99, 3))
+    with torch.inference_mode():
+        expected = [nhwc(m) for m in smp_maps(net, nchw(x))]
+    with jax.enable_x64(True):
+        encoder = fcn.create_encoder(name, dtype=jnp.float64, param_dtype=jnp.float64)
+        given = jax.jit(encoder.apply)(fcn.from_torch(encoder, net.state_dict(), source="smp"), x)
+    for ours, theirs in zip(given, expected, strict=True):
+        assert_close(ours, theirs)
 
 
 def test_odd_sizes(short):
