@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -27,6 +28,8 @@ def load_data(config: DataConfig, split: str) -> Prepared:
     Raises:
       ValueError, FileNotFoundError: something is missing or wrong; the message names the file.
     """
+    if config.name == "shapes" and config.root is not None and (Path(config.root) / "images").is_dir():
+        raise ValueError(f"{config.root} is a folder of images; to use them give --data.name folder as well")
     source = open_source(config.name, split, root=config.root, channels=config.channels)
     check_source(source, size=config.size)
     return Prepared(source, config.size)

@@ -1,7 +1,7 @@
 """Predict: `python -m experiments.predict RUN IMAGE ... --out DIR`.
 
-For each image, of any size, writes NAME_mask.png (class ids, of the image's size), NAME_overlay.png (the classes in colour
-over the image) and NAME_legend.png (what the colours mean).
+For each image, of any size, writes NAME_mask.png (class ids, shown in the classes' colours, of the image's size),
+NAME_overlay.png (the classes in colour over the image) and NAME_legend.png (what the colours mean).
 
 RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
 implementation take its place: `predict IMAGE ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.
@@ -37,7 +37,7 @@ class PredictConfig:
     weights: str | None = None
     """The weights of --model: a published name or a checkpoint file."""
     source: str | None = None
-    """Whose names a checkpoint file has: torchvision, smp, torchfcn, espnet or tf_deeplab."""
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet or tf_deeplab."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file, one on each line."""
     overwrite: bool = False
@@ -58,6 +58,8 @@ def main(args: Sequence[str]) -> None:
     options = tyro.cli(PredictConfig, prog="python -m experiments.predict", description=__doc__, args=list(args))
     if (options.model is None) != (options.weights is None):
         raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
+    if options.run is not None and options.run.is_file():
+        raise ValueError(f"{options.run} is a file; name the run folder (or --model and --weights) before the images")
     if not options.images:
         raise ValueError("no image was given; name at least one image file")
     outputs = plan(options)
@@ -83,7 +85,7 @@ def main(args: Sequence[str]) -> None:
     for path, image in images.items():
         mask = predict_image(predict, network.variables, image, long_side=network.long_side)
         mask_path, overlay_path, legend_path = outputs[path]
-        save_picture(mask_path, mask.astype(np.uint8))
+        save_picture(mask_path, mask.astype(np.uint8), palette)
         save_picture(overlay_path, visualize.overlay(image, mask, palette))
         save_picture(legend_path, visualize.legend(network.classes, palette))
         shares = np.bincount(mask.ravel(), minlength=len(network.classes)) / mask.size

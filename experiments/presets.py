@@ -18,7 +18,8 @@ PRESETS = {
         augment=AugmentConfig(flip=True, vertical_flip=True),
         ema=0.98,
     ),
-    # FCN-8s at a size that learns without ImageNet: VGG11 with BatchNorm and a quarter of its channels, same padding.
+    # FCN-8s at a size that learns without ImageNet: VGG11 with BatchNorm and a quarter of its channels, same padding. Its score
+    # is not measured yet.
     "shapes_fcn8s": TrainConfig(
         preset="shapes_fcn8s",
         steps=750,
@@ -49,6 +50,7 @@ PRESETS = {
         augment=AugmentConfig(flip=True, scale=(0.7, 1.4), crop=(128, 192), brightness=0.1, contrast=0.1, saturation=0.1),
         ema=0.99,
     ),
+    # The same data for the FCN-8s above; its score is not measured yet.
     "camvid_fcn8s": TrainConfig(
         preset="camvid_fcn8s",
         steps=1500,
@@ -66,7 +68,7 @@ PRESETS = {
         optim=OptimizerConfig(learning_rate=2e-3, weight_decay=2e-2),
         augment=AugmentConfig(flip=True, scale=(0.8, 1.6), brightness=0.2, contrast=0.2, saturation=0.2),
     ),
-    # Oxford-IIIT Pets: pet, background, border. Prepare it with TFDS first.
+    # Not measured here: the images must be downloaded. Oxford-IIIT Pets: pet, background, border. Prepare it with TFDS first.
     "pets_unet": TrainConfig(
         preset="pets_unet",
         steps=6000,
@@ -81,7 +83,8 @@ PRESETS = {
         ema=0.995,
     ),
     # The task and the optimizer of the U-Net paper: SGD, momentum 0.99, batch 1, valid convolutions on 572x572. The paper
-    # mirrors the border of a 512x512 slice and deforms it elastically; here it is enlarged, and flipped both ways.
+    # mirrors the border of a 512x512 slice and deforms it elastically; here it is enlarged, and flipped both ways. Published:
+    # a pixel error of 0.0611 on the hidden test slices (table 1), after 10 hours on a GPU. Not measured here.
     "isbi_unet2015": TrainConfig(
         preset="isbi_unet2015",
         steps=4000,

@@ -142,8 +142,14 @@ PANELS, CURVES, CONFUSION = "validation.png", "curves.png", "confusion.png"
 PICTURES = (PANELS, CURVES, CONFUSION)
 
 
-def save_picture(path: Path, pixels: np.ndarray) -> None:
-    """Writes uint8 pixels [H, W] or [H, W, 3] as PNG in one piece: a kill leaves the old file or the new one."""
+def save_picture(path: Path, pixels: np.ndarray, palette: np.ndarray | None = None) -> None:
+    """Writes uint8 pixels [H, W] or [H, W, 3] as PNG in one piece: a kill leaves the old file or the new one.
+
+    With a uint8 `palette` [K, 3] pixels [H, W] are its indices, shown in its colours.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(pixels).save(temporary, format="PNG", optimize=True)
+    picture = Image.fromarray(pixels)
+    if palette is not None:
+        picture.putpalette(palette.tobytes())
+    picture.save(temporary, format="PNG", optimize=True)
     os.replace(temporary, path)

@@ -47,7 +47,7 @@ def main(args: Sequence[str]) -> None:
         try:
             train(config, folder)
         except KeyboardInterrupt:
-            print("the same command, without --overwrite, goes on from the last checkpoint", file=sys.stderr)
+            print("the same command, without --overwrite, goes on from the last checkpoint, if there is one", file=sys.stderr)
             raise
         except NonFiniteLossError as error:
             # Other options make another run: this one keeps its last good checkpoint.

@@ -39,6 +39,8 @@ def test_predict_writes_mask_overlay_and_legend_of_the_images_size(finished_run,
     label = np.asarray(Image.open(folder_data / "labels" / "val" / "00.png"))
     assert mask.shape == label.shape
     assert (mask == label)[label != 7].mean() > 0.9
+    with Image.open(tmp_path / "out" / "00_mask.png") as coloured:
+        assert coloured.getpalette()[:6] == [40, 40, 60, 240, 180, 40]
     with Image.open(tmp_path / "out" / "odd_overlay.png") as overlay, Image.open(tmp_path / "out" / "odd_mask.png") as odd:
         assert overlay.size == odd.size == (61, 47)
 
@@ -50,6 +52,8 @@ def test_predict_never_replaces_a_file_unasked(finished_run, folder_data, tmp_pa
         predict.main([str(finished_run), str(image), "--out", str(tmp_path)])
     with pytest.raises(FileExistsError, match="two images would write"):
         predict.main([str(finished_run), str(image), str(folder_data / "images/train/01.png"), "--out", str(tmp_path / "o")])
+    with pytest.raises(ValueError, match=r"01\.png is a file; name the run folder"):
+        predict.main([str(image), "--out", str(tmp_path / "o")])
     with pytest.raises(FileNotFoundError, match="no image"):
         predict.main([str(finished_run), str(tmp_path / "none.png"), "--out", str(tmp_path / "o")])
     assert (tmp_path / "01_mask.png").read_text() == "mine"
