@@ -17,6 +17,7 @@ from tests.parity.models import (
 )
 
 EXTENDED = [((65, 97), (96, 128))]
+SLOW = pytest.mark.slow
 SMALL = {"decoder_pyramid_channels": 16, "decoder_segmentation_channels": 32}
 
 
@@ -28,9 +29,18 @@ def reference(encoder="resnet18", device=None, **options):
     return smp_model("FPN", device, encoder_name=encoder, **options)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "vgg11_bn"])
-def test_logits(encoder):
-    assert_model_equal(create(encoder), reference(encoder), extended=EXTENDED)
+@pytest.mark.parametrize(
+    ("encoder", "sizes", "extended"),
+    [
+        ("resnet18", [(128, 128)], EXTENDED),
+        ("vgg11_bn", [(96, 160)], ()),
+        pytest.param("resnet18", [(96, 160)], (), marks=SLOW),
+        pytest.param("vgg11_bn", [(128, 128)], EXTENDED, marks=SLOW),
+    ],
+    ids=str,
+)
+def test_logits(encoder, sizes, extended):
+    assert_model_equal(create(encoder), reference(encoder), sizes=sizes, extended=extended)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +54,14 @@ def test_options(options):
     assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)])
 
 
+@SLOW
 def test_one_channel():
     assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
 
 
 def test_training():
-    options = {"decoder_dropout": 0.0, **SMALL}
-    assert_model_gradients_equal(partial(create, **options), reference(**options))
+    options = {"decoder_dropout": 0.0, "encoder_depth": 3, "upsampling": 1, **SMALL}
+    assert_model_gradients_equal(partial(create, **options), reference(**options), size=(32, 48))
 
 
 @pytest.mark.parametrize("options", [{}, {"decoder_merge_policy": "cat"}], ids=str)
@@ -64,14 +75,16 @@ def test_round_trip():
     assert_model_round_trip(create(**options), reference(**options))
 
 
-@pytest.mark.parametrize(("encoder", "depth"), [("resnet18", 3), ("resnet18", 4), ("vgg11_bn", 3)])
+@pytest.mark.parametrize(
+    ("encoder", "depth"), [("resnet18", 3), *(pytest.param(*row, marks=SLOW) for row in (("resnet18", 4), ("vgg11_bn", 3)))]
+)
 def test_depth(encoder, depth):
     """The logits have the image's size; in smp the factor must be given."""
     net = reference(encoder, encoder_depth=depth, upsampling=2 ** (depth - 3), **SMALL)
     assert_model_equal(create(encoder, encoder_depth=depth, **SMALL), net, sizes=[(96, 160)])
 
 
-@pytest.mark.parametrize("upsampling", [1, 2])
+@pytest.mark.parametrize("upsampling", [1, pytest.param(2, marks=SLOW)])
 def test_upsampling(upsampling):
     options = {"upsampling": upsampling, **SMALL}
     model, net = create(**options), reference(**options)

@@ -17,6 +17,7 @@ from tests.parity.models import (
 )
 
 EXTENDED = [((65, 97), (72, 104))]
+SLOW = pytest.mark.slow
 SMALL = {"psp_out_channels": 16}
 
 
@@ -28,17 +29,26 @@ def reference(encoder="resnet18", device=None, **options):
     return smp_model("PSPNet", device, encoder_name=encoder, **options)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "vgg11_bn"])
-def test_logits(encoder):
-    assert_model_equal(create(encoder), reference(encoder), extended=EXTENDED)
+@pytest.mark.parametrize(
+    ("encoder", "sizes", "extended"),
+    [
+        ("resnet18", [(128, 128)], EXTENDED),
+        ("vgg11_bn", [(96, 160)], ()),
+        pytest.param("resnet18", [(96, 160)], (), marks=SLOW),
+        pytest.param("vgg11_bn", [(128, 128)], EXTENDED, marks=SLOW),
+    ],
+    ids=str,
+)
+def test_logits(encoder, sizes, extended):
+    assert_model_equal(create(encoder), reference(encoder), sizes=sizes, extended=extended)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"decoder_use_norm": False, **SMALL},
+        pytest.param({"decoder_use_norm": False, **SMALL}, marks=SLOW),
         {"encoder_depth": 5, "upsampling": 32, **SMALL},
-        {"encoder_depth": 4, "upsampling": 16, **SMALL},
+        pytest.param({"encoder_depth": 4, "upsampling": 16, **SMALL}, marks=SLOW),
     ],
     ids=str,
 )
@@ -46,13 +56,14 @@ def test_options(options):
     assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)])
 
 
+@SLOW
 def test_one_channel():
     assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
 
 
 def test_training():
     options = {"psp_dropout": 0.0, **SMALL}
-    assert_model_gradients_equal(partial(create, **options), reference(**options))
+    assert_model_gradients_equal(partial(create, **options), reference(**options), size=(32, 48))
 
 
 @pytest.mark.parametrize("options", [{"encoder_depth": 5}, {"encoder_depth": 5, "decoder_use_norm": False}], ids=str)

@@ -55,7 +55,7 @@ def test_upsampling_and_one_channel():
 
 def test_training():
     options = {"encoder_depth": 3, **SMALL}
-    assert_model_gradients_equal(partial(create, **options), reference(**options))
+    assert_model_gradients_equal(partial(create, **options), reference(**options), size=(32, 48))
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mit_b0", "vgg11_bn"])

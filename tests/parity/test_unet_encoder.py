@@ -19,6 +19,7 @@ from tests.parity.models import (
 from tests.parity.reference import assert_close, nchw, torch
 
 ODD = (65, 97)
+SLOW = pytest.mark.slow
 SMALL = {"decoder_channels": (32, 24, 16, 16, 16)}
 
 
@@ -30,19 +31,30 @@ def reference(encoder="resnet18", device=None, **options):
     return smp_model("Unet", device, encoder_name=encoder, **options)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "vgg11_bn"])
-def test_logits(encoder):
-    assert_model_equal(create(encoder), reference(encoder), sizes=[(128, 128), (96, 160), ODD])
+@pytest.mark.parametrize(
+    ("encoder", "sizes"),
+    [
+        ("resnet18", [(128, 128), ODD]),
+        ("vgg11_bn", [(96, 160)]),
+        pytest.param("resnet18", [(96, 160)], marks=SLOW),
+        pytest.param("vgg11_bn", [(128, 128), ODD], marks=SLOW),
+    ],
+    ids=str,
+)
+def test_logits(encoder, sizes):
+    assert_model_equal(create(encoder), reference(encoder), sizes=sizes)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"decoder_attention_type": "scse", "decoder_interpolation": "bilinear", **SMALL},
-        {"decoder_interpolation": "bicubic", "decoder_use_norm": False, **SMALL},
+        pytest.param({"decoder_interpolation": "bicubic", "decoder_use_norm": False, **SMALL}, marks=SLOW),
         {"decoder_use_norm": {"type": "instancenorm", "affine": True, "eps": 1e-3}, **SMALL},
-        {"encoder_depth": 3, "decoder_channels": (32, 16, 8)},
-        {"encoder_depth": 4, "decoder_channels": (32, 16, 16, 8), "decoder_interpolation": "nearest-exact"},
+        pytest.param({"encoder_depth": 3, "decoder_channels": (32, 16, 8)}, marks=SLOW),
+        pytest.param(
+            {"encoder_depth": 4, "decoder_channels": (32, 16, 16, 8), "decoder_interpolation": "nearest-exact"}, marks=SLOW
+        ),
     ],
     ids=str,
 )
@@ -50,6 +62,7 @@ def test_options(options):
     assert_model_equal(create(**options), reference(**options), sizes=[ODD], tame="attention")
 
 
+@SLOW
 def test_vgg_of_smaller_depth():
     options = {"encoder_depth": 3, "decoder_channels": (32, 16, 8)}
     assert_model_equal(create("vgg11", **options), reference("vgg11", **options), sizes=[ODD])
@@ -59,7 +72,7 @@ def test_one_channel():
     assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
 
 
-@pytest.mark.parametrize("pooling", ["avg", "max"])
+@pytest.mark.parametrize("pooling", ["avg", pytest.param("max", marks=SLOW)])
 def test_classification_head(pooling):
     options = {"aux_params": {"classes": 7, "pooling": pooling, "dropout": 0.5}, **SMALL}
     net, model = reference(**options), create(**options)
@@ -74,7 +87,7 @@ def test_classification_head(pooling):
 
 def test_training():
     options = {"encoder_depth": 3, "decoder_channels": (32, 16, 16), "decoder_attention_type": "scse"}
-    assert_model_gradients_equal(partial(create, **options), reference(**options))
+    assert_model_gradients_equal(partial(create, **options), reference(**options), size=(32, 48))
 
 
 @pytest.mark.parametrize("options", [{}, {"decoder_attention_type": "scse"}, {"aux_params": {"classes": 7}}], ids=str)

@@ -17,6 +17,7 @@ from tests.parity.models import (
 )
 
 EXTENDED = [((65, 97), (96, 128))]
+SLOW = pytest.mark.slow
 SMALL = {"decoder_channels": (32, 24, 16, 16, 16)}
 
 
@@ -28,18 +29,27 @@ def reference(encoder="resnet18", device=None, **options):
     return smp_model("UnetPlusPlus", device, encoder_name=encoder, **options)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "vgg11_bn"])
-def test_logits(encoder):
-    assert_model_equal(create(encoder), reference(encoder), extended=EXTENDED)
+@pytest.mark.parametrize(
+    ("encoder", "sizes", "extended"),
+    [
+        ("resnet18", [(128, 128)], EXTENDED),
+        ("vgg11_bn", [(96, 160)], ()),
+        pytest.param("resnet18", [(96, 160)], (), marks=SLOW),
+        pytest.param("vgg11_bn", [(128, 128)], EXTENDED, marks=SLOW),
+    ],
+    ids=str,
+)
+def test_logits(encoder, sizes, extended):
+    assert_model_equal(create(encoder), reference(encoder), sizes=sizes, extended=extended)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"decoder_attention_type": "scse", "decoder_interpolation": "bilinear", **SMALL},
-        {"decoder_use_norm": False, "decoder_interpolation": "area", **SMALL},
+        pytest.param({"decoder_use_norm": False, "decoder_interpolation": "area", **SMALL}, marks=SLOW),
         {"encoder_depth": 3, "decoder_channels": (32, 16, 8), "decoder_interpolation": "bicubic"},
-        {"encoder_depth": 4, "decoder_channels": (32, 16, 16, 8)},
+        pytest.param({"encoder_depth": 4, "decoder_channels": (32, 16, 16, 8)}, marks=SLOW),
     ],
     ids=str,
 )
@@ -47,13 +57,14 @@ def test_options(options):
     assert_model_equal(create(**options), reference(**options), sizes=[(96, 160)], tame="attention")
 
 
+@SLOW
 def test_one_channel():
     assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
 
 
 def test_training():
     options = {"encoder_depth": 3, "decoder_channels": (32, 16, 16), "decoder_attention_type": "scse"}
-    assert_model_gradients_equal(partial(create, **options), reference(**options))
+    assert_model_gradients_equal(partial(create, **options), reference(**options), size=(32, 48))
 
 
 @pytest.mark.parametrize("options", [{}, {"decoder_attention_type": "scse"}], ids=str)
