@@ -18,7 +18,9 @@ from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
+from fcn.encoders.resnet_cifar import RESNETS_CIFAR
 from fcn.encoders.senet import SENETS
+from fcn.encoders.squeezenet import SQUEEZENETS
 from fcn.encoders.swin import SWINS
 from fcn.encoders.table import ENCODERS
 from fcn.encoders.vgg import VGG_ENCODERS
@@ -27,6 +29,7 @@ from fcn.errors import unknown
 from fcn.models.attention_unet import AttentionUNet
 from fcn.models.classifier import pooled_classifier, vgg_classifier
 from fcn.models.classifiers_mobile import efficientnet_classifier, mobilenet_v2_classifier, mobilenet_v3_classifier
+from fcn.models.classifiers_squeezenet import squeezenet_classifier
 from fcn.models.classifiers_timm import mean_classifier, token_classifier
 from fcn.models.deeplabv3 import DeepLabV3
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
@@ -136,36 +139,26 @@ MODELS = {
     "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
+_MOBILENET_V3_HIDDEN = {"mobilenet_v3_small": 1024, "mobilenet_v3_large": 1280}
+_CLASSIFIERS = (
+    (VGG_ENCODERS, lambda name, _: partial(vgg_classifier, name)),
+    (RESNETS, lambda _, constructor: partial(pooled_classifier, constructor)),
+    (RESNETS_CIFAR, lambda _, constructor: partial(pooled_classifier, constructor, head="linear")),
+    (SENETS, lambda _, constructor: partial(pooled_classifier, constructor, head="last_linear")),
+    (DENSENETS, lambda _, constructor: partial(pooled_classifier, constructor, head="classifier", relu=True)),
+    (SQUEEZENETS, lambda _, constructor: partial(squeezenet_classifier, constructor)),
+    (MOBILENETS_V2, lambda *_: mobilenet_v2_classifier),
+    (MOBILENETS_V3, lambda name, constructor: partial(mobilenet_v3_classifier, constructor, _MOBILENET_V3_HIDDEN[name])),
+    (EFFICIENTNETS, lambda name, _: partial(efficientnet_classifier, name)),
+    (REGNETS, lambda _, constructor: partial(mean_classifier, constructor)),
+    (CONVNEXTS, lambda _, constructor: partial(mean_classifier, constructor, "mean")),
+    (SWINS, lambda _, constructor: partial(mean_classifier, constructor, "pixels", 1e-5)),
+    (VISION_TRANSFORMERS, lambda _, constructor: partial(token_classifier, constructor)),
+)
 CLASSIFIERS = {
-    **{name: Entry(partial(vgg_classifier, name), row.paper, row.reference) for name, row in VGG_ENCODERS.items()},
-    **{name: Entry(partial(pooled_classifier, row.constructor), row.paper, row.reference) for name, row in RESNETS.items()},
-    **{name: Entry(mobilenet_v2_classifier, row.paper, row.reference) for name, row in MOBILENETS_V2.items()},
-    **{
-        name: Entry(partial(mobilenet_v3_classifier, row.constructor, hidden), row.paper, row.reference)
-        for (name, row), hidden in zip(MOBILENETS_V3.items(), (1024, 1280))
-    },
-    **{name: Entry(partial(efficientnet_classifier, name), row.paper, row.reference) for name, row in EFFICIENTNETS.items()},
-    **{name: Entry(partial(mean_classifier, row.constructor), row.paper, row.reference) for name, row in REGNETS.items()},
-    **{
-        name: Entry(partial(mean_classifier, row.constructor, "mean"), row.paper, row.reference)
-        for name, row in CONVNEXTS.items()
-    },
-    **{
-        name: Entry(partial(mean_classifier, row.constructor, "pixels", 1e-5), row.paper, row.reference)
-        for name, row in SWINS.items()
-    },
-    **{
-        name: Entry(partial(token_classifier, row.constructor), row.paper, row.reference, row.mean, row.std)
-        for name, row in VISION_TRANSFORMERS.items()
-    },
-    **{
-        name: Entry(partial(pooled_classifier, row.constructor, head="last_linear"), row.paper, row.reference)
-        for name, row in SENETS.items()
-    },
-    **{
-        name: Entry(partial(pooled_classifier, row.constructor, head="classifier", relu=True), row.paper, row.reference)
-        for name, row in DENSENETS.items()
-    },
+    name: Entry(build(name, row.constructor), row.paper, row.reference, row.mean, row.std)
+    for family, build in _CLASSIFIERS
+    for name, row in family.items()
 }
 
 

@@ -9,7 +9,9 @@ from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
 from fcn.encoders.resnet import RESNETS
+from fcn.encoders.resnet_cifar import RESNETS_CIFAR
 from fcn.encoders.senet import SENETS
+from fcn.encoders.squeezenet import SQUEEZENETS
 from fcn.encoders.swin import SWINS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.encoders.vit import VISION_TRANSFORMERS
@@ -18,16 +20,18 @@ from fcn.errors import unknown
 ENCODERS: dict[str, Encoder] = {
     **VGG_ENCODERS,
     **RESNETS,
-    **MIX_TRANSFORMERS,
-    **CONVNEXTS,
+    **RESNETS_CIFAR,
+    **SENETS,
+    **DENSENETS,
+    **SQUEEZENETS,
     **MOBILENETS_V2,
     **MOBILENETS_V3,
     **EFFICIENTNETS,
     **REGNETS,
+    **CONVNEXTS,
+    **MIX_TRANSFORMERS,
     **SWINS,
     **VISION_TRANSFORMERS,
-    **SENETS,
-    **DENSENETS,
 }
 
 

@@ -47,7 +47,8 @@ _IMAGENET_V1 = (
     "resnext101_32x8d-8ba56ff5 wide_resnet50_2-95faca4d wide_resnet101_2-32ee1156 vgg11-8a719046 vgg11_bn-6002323d "
     "vgg13-19584684 vgg13_bn-abd245e5 vgg16-397923af vgg16_bn-6c64b313 vgg19-dcbb9e9d vgg19_bn-c79401a0 "
     "mobilenet_v2-b0353104 mobilenet_v3_small-047dcff4 mobilenet_v3_large-8738ca79 "
-    "densenet121-a639ec97 densenet161-8d451a50 densenet169-b2777c0a densenet201-c1103571"
+    "densenet121-a639ec97 densenet161-8d451a50 densenet169-b2777c0a densenet201-c1103571 squeezenet1_0-b66bff10 "
+    "squeezenet1_1-b8a52dc0"
 ).split()
 _IMAGENET_V2 = (
     "resnet50-11ad3fa6 resnet101-cd907fc2 resnet152-f82ba261 resnext50_32x4d-1a0047aa resnext101_32x8d-110c445d "
