@@ -90,6 +90,13 @@ class Experiment:
         self.statistics = statistics(self.train.shape[2])
         self.key = jax.random.key(self.config.seed)
 
+    def describe(self, state: TrainState) -> str:
+        """What is trained on what, in a line."""
+        million = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
+        data = f"{len(self.train)} images of {self.config.data.name}, {len(self.train.classes)} classes"
+        devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
+        return f"{self.config.model.name}, {million:.2f} M parameters; {data}; {devices}"
+
     def initial_state(self) -> TrainState:
         """A fresh training state, before it is put on the devices."""
         model, tx = self.model.clone(axis_name=None), make_optimizer(self.config.optim, self.config.steps)

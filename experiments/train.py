@@ -77,6 +77,7 @@ def train(config, folder) -> None:
     if first_process:
         folder.claim(config)
         folder.write_facts(experiment.train)
+        print(experiment.describe(state))
 
     batches = TrainLoader(
         experiment.train,
