@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.blocks import round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.mobile import round_channels
 from fcn.encoders.padding import extend
 from fcn.layers import BatchNorm, Conv, PointwiseConv
 

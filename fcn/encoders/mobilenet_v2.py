@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.blocks import ConvNorm, round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.mobile import ConvNorm, round_channels
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Table 2: factor of expansion, channels, number of blocks, stride of the first."""

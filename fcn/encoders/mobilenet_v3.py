@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.blocks import ConvNorm, SqueezeExcitation, round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.mobile import ConvNorm, round_channels
-from fcn.layers import PointwiseConv
 
 _ConvNorm = partial(ConvNorm, momentum=0.99, epsilon=1e-3)
 
@@ -113,24 +112,9 @@ class _Block(nn.Module):
         filters = {"strides": row.strides if self.dilation == 1 else 1, "dilation": self.dilation, "depthwise": True}
         y = conv(row.expanded, row.kernel_size, **filters, activation=activation, name="depthwise")(y, train=train)
         if row.squeeze:
-            y = y * _Gate(round_channels(row.expanded // 4), **types, name="squeeze")(y)
+            y = y * SqueezeExcitation(round_channels(row.expanded // 4), nn.hard_sigmoid, **types, name="squeeze")(y)
         y = conv(row.features, name="project")(y, train=train)
         return x + y if row.strides == 1 and x.shape == y.shape else y
-
-
-class _Gate(nn.Module):
-    """Squeeze and excitation: a factor for each channel, from the averages of all channels."""
-
-    squeezed: int
-    dtype: Any
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        means = jnp.mean(x, axis=(1, 2), keepdims=True)
-        y = nn.relu(PointwiseConv(self.squeezed, **types, name="fc1")(means))
-        return nn.hard_sigmoid(PointwiseConv(x.shape[-1], **types, name="fc2")(y))
 
 
 LARGE = (

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.blocks import ConvNorm, SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.mobile import ConvNorm
-from fcn.layers import PointwiseConv
 
 STEM = 32
 """Channels of the first map."""
@@ -127,26 +126,11 @@ class _Block(nn.Module):
         grouped = {"dilation": self.dilation, "groups": self.features // self.group_width}
         y = conv(activation=nn.relu, name="conv1")(x, train=train)
         y = conv(3, self.strides, **grouped, activation=nn.relu, name="conv2")(y, train=train)
-        y = y * _Gate(round(x.shape[-1] / 4), **types, name="se")(y)
+        y = y * SqueezeExcitation(round(x.shape[-1] / 4), **types, name="se")(y)
         y = conv(name="conv3")(y, train=train)
         if x.shape[-1] != self.features or self.strides > 1:
             x = conv(strides=self.strides, name="downsample")(x, train=train)
         return nn.relu(x + y)
-
-
-class _Gate(nn.Module):
-    """Squeeze and excitation: a factor for each channel, from the averages of all channels."""
-
-    squeezed: int
-    dtype: Any
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        means = jnp.mean(x, axis=(1, 2), keepdims=True)
-        y = nn.relu(PointwiseConv(self.squeezed, **types, name="fc1")(means))
-        return nn.sigmoid(PointwiseConv(x.shape[-1], **types, name="fc2")(y))
 
 
 _PAPER = "Radosavovic et al., Designing Network Design Spaces, CVPR 2020"

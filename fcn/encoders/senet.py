@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.blocks import SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, PointwiseConv, max_pool
+from fcn.layers import BatchNorm, Conv, max_pool
 
 REDUCTION = 16
 """Channels of a block for one channel inside its gate."""
@@ -110,25 +111,10 @@ class _Block(nn.Module):
         y = nn.relu(norm("bn1", conv(width, 1, first, name="conv1")(x)))
         y = nn.relu(norm("bn2", conv(width, 3, second, **grouped, name="conv2")(y)))
         y = norm("bn3", conv(out, 1, name="conv3")(y))
-        y = y * _Gate(out // REDUCTION, **types, name="se_module")(y)
+        y = y * SqueezeExcitation(out // REDUCTION, **types, name="se_module")(y)
         if x.shape[-1] != out or self.strides > 1:
             x = norm("downsample_1", conv(out, 1, self.strides, name="downsample_0")(x))
         return nn.relu(x + y)
-
-
-class _Gate(nn.Module):
-    """Squeeze and excitation: a factor for each channel, from the averages of all channels."""
-
-    squeezed: int
-    dtype: Any
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        means = jnp.mean(x, axis=(1, 2), keepdims=True)
-        y = nn.relu(PointwiseConv(self.squeezed, **types, name="fc1")(means))
-        return nn.sigmoid(PointwiseConv(x.shape[-1], **types, name="fc2")(y))
 
 
 _PAPER = "Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018"

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.blocks import round_channels
 from fcn.encoders.efficientnet import CLASSIFIER_DROPOUT, EFFICIENTNETS, EfficientNet
-from fcn.encoders.mobile import round_channels
 from fcn.encoders.mobilenet_v2 import MobileNetV2
 from fcn.layers import BatchNorm, PointwiseConv
 from fcn.models.classifier import PooledClassifier

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.mobile import round_channels
+from fcn.encoders.blocks import round_channels
 from fcn.encoders.mobilenet_v2 import STAGES
 from fcn.layers import Conv, PointwiseConv, resize_bilinear
 

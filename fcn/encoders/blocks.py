@@ -1,4 +1,4 @@
-"""What the mobile networks share: numbers of channels that divide by 8, and convolution with BatchNorm."""
+"""What several families share: numbers of channels that divide by 8, convolution with BatchNorm, squeeze and excitation."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import BatchNorm, Conv
+from fcn.layers import BatchNorm, Conv, PointwiseConv
 
 
 def round_channels(channels: int | float, divisor: int = 8) -> int:
@@ -60,3 +60,29 @@ class ConvNorm(nn.Module):
         x = Conv(self.features, self.kernel_size, self.strides, **options, name="conv")(x)
         x = BatchNorm(self.momentum, self.epsilon, self.axis_name, **types, name="bn")(x, train=train)
         return x if self.activation is None else self.activation(x)
+
+
+class SqueezeExcitation(nn.Module):
+    """The gate of squeeze and excitation: a factor for each channel, from the averages of all channels.
+
+    Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, equations 2 and 3.
+
+    Attributes:
+        squeezed: channels between the two 1x1 convolutions.
+        gate: from the last convolution to the factors.
+        dtype: type of the computation.
+        param_dtype: type of the parameters.
+    """
+
+    squeezed: int
+    gate: Callable[[Array], Array] = nn.sigmoid
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 1 1 c"]:
+        """Factors [B, 1, 1, C] for maps [B, H, W, C]."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        means = jnp.mean(x, axis=(1, 2), keepdims=True)
+        y = nn.relu(PointwiseConv(self.squeezed, **types, name="fc1")(means))
+        return self.gate(PointwiseConv(x.shape[-1], **types, name="fc2")(y))
