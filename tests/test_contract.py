@@ -138,6 +138,17 @@ def test_param_dtype(subject):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
 
 
+def test_activation(subject):
+    """What smp's models apply to the logits if they are asked to: nothing by default, softmax over the classes."""
+    if not hasattr(subject.model, "activation"):
+        return
+    x = subject.images()
+    given = jax.jit(subject.create(activation="softmax").apply)(subject.variables, x)
+    np.testing.assert_allclose(given, jax.nn.softmax(subject.apply(subject.variables, x)), atol=1e-5)
+    with pytest.raises(ValueError, match="unknown activation 'softmx'; did you mean 'softmax'"):
+        jax.eval_shape(subject.create(activation="softmx").apply, subject.variables, x)
+
+
 def test_gradients_reach_every_parameter(subject):
     x = subject.images()
     weights = np.random.default_rng(1).normal(size=subject.apply(subject.variables, x).shape)

@@ -59,7 +59,7 @@ class DeepLabV3(EncoderDecoder):
         }
         x = _Decoder(self.decoder_channels, pyramid, self.axis_name, **self.types, name="decoder")(features[-1], train=train)
         factor = stride if self.upsampling is None else self.upsampling
-        x = SegmentationHead(self.num_classes, 1, factor, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 1, factor, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * factor // stride), : -(-width * factor // stride)]
 
 

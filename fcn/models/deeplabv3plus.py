@@ -63,7 +63,7 @@ class DeepLabV3Plus(EncoderDecoder):
         }
         decoder = _Decoder(self.decoder_channels, pyramid, self.axis_name, **self.types, name="decoder")
         x = decoder(features[2], features[-1], train=train)
-        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 

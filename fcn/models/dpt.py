@@ -18,6 +18,7 @@ from fcn.encoders.vit import PATCH, VISION_TRANSFORMERS, evenly_spaced
 from fcn.errors import unknown
 from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, he_uniform, resize_bilinear
 from fcn.models.encoder_decoder import EncoderDecoder
+from fcn.models.heads import activate
 
 READOUTS = ("cat", "add", "ignore")
 
@@ -84,7 +85,7 @@ class DPT(EncoderDecoder):
         )
         x = decoder(maps, train=train)
         head = _Head(self.num_classes, self.dropout_rate, self.axis_name, **self.types, name="segmentation_head")
-        return head(x, train=train)[:, :height, :width]
+        return activate(self.activation, head(x, train=train)[:, :height, :width])
 
     def _check(self) -> None:
         find_encoder(self.encoder)

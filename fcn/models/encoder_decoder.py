@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from fcn.encoders.table import find_encoder
-from fcn.models.heads import ClassificationHead
+from fcn.models.heads import Activation, ClassificationHead
 
 
 class EncoderDecoder(nn.Module):
@@ -19,9 +19,10 @@ class EncoderDecoder(nn.Module):
         num_classes: channels of the logits.
         encoder: one of `fcn.list_encoders()`.
         encoder_depth: number of times that the encoder halves the image: 3, 4 or 5.
-        aux_params: options of a head that classifies the whole image from the encoder's last map: `classes`, and `pooling` and
-            `dropout` (see `ClassificationHead`). Its logits [B, classes] are not part of the result: `model.apply(...,
-            mutable=["class_logits"])` gives them in `"class_logits"`.
+        aux_params: options of a head that classifies the whole image from the encoder's last map: `classes`, and `pooling`,
+            `dropout` and `activation` (see `ClassificationHead`). Its logits [B, classes] are not part of the result:
+            `model.apply(..., mutable=["class_logits"])` gives them in `"class_logits"`.
+        activation: what is applied to the logits, none by default; see `fcn.models.heads.activate`.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
@@ -31,6 +32,7 @@ class EncoderDecoder(nn.Module):
     encoder: str = "resnet34"
     encoder_depth: int = 5
     aux_params: Mapping[str, Any] | None = None
+    activation: Activation = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -47,6 +49,11 @@ class EncoderDecoder(nn.Module):
     def types(self) -> dict[str, Any]:
         """Options of a layer without BatchNorm."""
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Options of the `SegmentationHead`."""
+        return {"activation": self.activation, **self.types}
 
     def encode(self, x: Array | np.ndarray, train: bool, *, output_stride: int = 32) -> list[Array | None]:
         """The encoder's maps, finest first: entry i has been halved i times, entry 0 is None unless the encoder is a VGG.

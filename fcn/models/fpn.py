@@ -70,7 +70,7 @@ class FPN(EncoderDecoder):
         x = nn.Dropout(self.decoder_dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         stride = 2 ** (self.encoder_depth - 3)
         factor = stride if self.upsampling is None else self.upsampling
-        x = SegmentationHead(self.num_classes, 1, factor, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 1, factor, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * factor // stride), : -(-width * factor // stride)]
 
 

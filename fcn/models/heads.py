@@ -1,5 +1,6 @@
 """Heads: a convolution to one channel per class, and a classifier of the whole image, both as in smp."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -11,6 +12,31 @@ from fcn.layers import Conv, resize_bilinear
 
 _xavier = nn.initializers.xavier_uniform()
 
+Activation = str | Callable[[Array], Array] | None
+_ACTIVATIONS = {
+    "identity": lambda x: x,
+    "sigmoid": nn.sigmoid,
+    "softmax": nn.softmax,
+    "softmax2d": nn.softmax,
+    "logsoftmax": nn.log_softmax,
+    "tanh": nn.tanh,
+}
+
+
+def activate(activation: Activation, logits: Float[Array, "*b k"]) -> Float[Array, "*b k"]:
+    """Applies what smp calls an activation: None and "identity" nothing, "sigmoid" and "tanh" to each number, "softmax" (also
+    "softmax2d") and "logsoftmax" over the classes, or any function of the logits. Losses take logits: leave it out in training.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if callable(activation):
+        return activation(logits)
+    name = "identity" if activation is None else activation
+    if name not in _ACTIVATIONS:
+        raise unknown("activation", name, _ACTIVATIONS)
+    return _ACTIVATIONS[name](logits)
+
 
 class SegmentationHead(nn.Module):
     """A convolution to the classes, then bilinear interpolation between the centres of the corner pixels.
@@ -19,6 +45,7 @@ class SegmentationHead(nn.Module):
         num_classes: channels of the logits.
         kernel_size: of the convolution, zero-padded to keep the size.
         upsampling: factor of the interpolation.
+        activation: applied to the result, see `activate`.
         dtype: type of the convolution.
         param_dtype: type of the parameters.
     """
@@ -26,6 +53,7 @@ class SegmentationHead(nn.Module):
     num_classes: int
     kernel_size: int = 3
     upsampling: int = 1
+    activation: Activation = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -38,7 +66,7 @@ class SegmentationHead(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = Conv(self.num_classes, self.kernel_size, **options, **types, name="conv")(x).astype(jnp.float32)
         size = x.shape[1] * self.upsampling, x.shape[2] * self.upsampling
-        return resize_bilinear(x, size, align_corners=True)
+        return activate(self.activation, resize_bilinear(x, size, align_corners=True))
 
 
 class ClassificationHead(nn.Module):
@@ -48,6 +76,7 @@ class ClassificationHead(nn.Module):
         classes: length of the vector.
         pooling: "avg" or "max".
         dropout: rate of the dropout in training; takes the rng "dropout".
+        activation: applied to the result, see `activate`.
         dtype: type of the dense layer; the logits are float32 in any case.
         param_dtype: type of the parameters.
     """
@@ -55,6 +84,7 @@ class ClassificationHead(nn.Module):
     classes: int
     pooling: str = "avg"
     dropout: float = 0.2
+    activation: Activation = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -72,4 +102,5 @@ class ClassificationHead(nn.Module):
         x = (jnp.mean if self.pooling == "avg" else jnp.max)(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return nn.Dense(self.classes, kernel_init=_xavier, **types, name="dense")(x).astype(jnp.float32)
+        logits = nn.Dense(self.classes, kernel_init=_xavier, **types, name="dense")(x).astype(jnp.float32)
+        return activate(self.activation, logits)

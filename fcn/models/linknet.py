@@ -41,7 +41,7 @@ class LinkNet(EncoderDecoder):
         features = self.encode(extend_to_multiple(x, 2**self.encoder_depth), train)
         decoder = _Decoder(use_norm=self.decoder_use_norm, axis_name=self.axis_name, **self.types, name="decoder")
         x = decoder(features[1:], train=train)
-        x = SegmentationHead(self.num_classes, kernel_size=1, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, kernel_size=1, **self.head, name="segmentation_head")(x)
         return x[:, :height, :width]
 
 

@@ -60,7 +60,7 @@ class MANet(EncoderDecoder):
             name="decoder",
         )
         x = decoder(features[1:], train=train)
-        return SegmentationHead(self.num_classes, **self.types, name="segmentation_head")(x)[:, :height, :width]
+        return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
 
 
 class _Decoder(nn.Module):

@@ -57,7 +57,7 @@ class PAN(EncoderDecoder):
         features = self.encode(x, train, output_stride=self.encoder_output_stride)
         options = {"axis_name": self.axis_name, **self.types}
         x = _Decoder(self.decoder_channels, self.decoder_interpolation, **options, name="decoder")(features[2:], train=train)
-        x = SegmentationHead(self.num_classes, 3, self.upsampling, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 3, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 

@@ -51,7 +51,7 @@ class PSPNet(EncoderDecoder):
         x = _Decoder(self.psp_out_channels, **norm, **self.types, name="decoder")(features[-1], train=train)
         x = nn.Dropout(self.psp_dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         factor = stride if self.upsampling is None else self.upsampling
-        x = SegmentationHead(self.num_classes, 3, factor, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 3, factor, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * factor // stride), : -(-width * factor // stride)]
 
 

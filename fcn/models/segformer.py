@@ -49,7 +49,7 @@ class SegFormer(EncoderDecoder):
         maps = [feature for feature in self.encode(x, train)[1:] if feature is not None]
         decoder = _Decoder(self.decoder_segmentation_channels, axis_name=self.axis_name, **self.types, name="decoder")
         x = decoder(maps, size, train=train)
-        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 

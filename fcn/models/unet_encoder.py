@@ -55,7 +55,7 @@ class UNetEncoder(EncoderDecoder):
             name="decoder",
         )
         x = decoder(features, (height, width), train=train)
-        return SegmentationHead(self.num_classes, **self.types, name="segmentation_head")(x)[:, :height, :width]
+        return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
 
 
 class _Decoder(nn.Module):

@@ -49,7 +49,7 @@ class UPerNet(EncoderDecoder):
         features = self.encode(extend_to_multiple(x, 2**self.encoder_depth), train)
         norm = {"use_norm": self.decoder_use_norm, "axis_name": self.axis_name}
         x = _Decoder(self.decoder_channels, **norm, **self.types, name="decoder")(features[2:], train=train)
-        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.types, name="segmentation_head")(x)
+        x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 

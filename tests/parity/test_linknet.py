@@ -15,6 +15,7 @@ from tests.parity.models import (
     images,
     smp_model,
 )
+from tests.parity.reference import assert_close, nchw, nhwc, torch
 
 EXTENDED = [((65, 97), (96, 128))]
 SLOW = pytest.mark.slow
@@ -60,6 +61,19 @@ def test_options(options):
 @SLOW
 def test_one_channel():
     assert_model_equal(create(**SMALL), reference(in_channels=1, **SMALL), sizes=[(64, 64)], channels=1)
+
+
+def test_activations():
+    """Of the logits and of the classification head; smp names the softmax over channels softmax2d."""
+    options = {"encoder_depth": 3, "activation": "softmax2d", "aux_params": {"classes": 7, "activation": "sigmoid"}}
+    model, net = create(**options), reference(**options)
+    variables = assert_model_equal(model, net, sizes=[(64, 96)], logits=lambda result: result[0], tame="head")
+    x = images((64, 96))
+    logits, new = model.apply(variables, x, mutable=["class_logits"])
+    with torch.inference_mode():
+        expected = net(nchw(x))
+    assert_close(logits, nhwc(expected[0]))
+    assert_close(new["class_logits"]["logits"][0], expected[1].numpy())
 
 
 def test_training():
