@@ -13,6 +13,15 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """Each file begins without those of the files before, which take gigabytes together."""
+    yield
+    import jax
+
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real images and reference checkpoints (`FCN_SHARED_DATA`, default `../shared/data`)."""

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import flax.linen as nn
 import jax
@@ -44,7 +44,7 @@ def save(
     variables: Mapping[str, Any],
     *,
     classes: Sequence[str] | None = None,
-    palette: Sequence[Sequence[int]] | None = None,
+    palette: Sequence[Sequence[int]] | np.ndarray | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     licence: str | None = None,
@@ -167,7 +167,16 @@ def _rebuild(value: Any) -> Any:
     for field in value["fields"]:
         if field not in _fields(cls):
             raise unknown(f"field of {value['type']}", field, _fields(cls))
-    return cls(**{field: _rebuild(item) for field, item in value["fields"].items()})
+    kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+    return cls(**{field: _named(kinds[field], _rebuild(item)) for field, item in value["fields"].items()})
+
+
+def _named(kind: Any, value: Any) -> Any:
+    """Named tuples again, where a field is said to hold one, or a tuple of them."""
+    if hasattr(kind, "_fields"):
+        return kind(*value)
+    item = next(iter(get_args(kind)), None) if get_origin(kind) is tuple else None
+    return tuple(item(*one) for one in value) if hasattr(item, "_fields") else value
 
 
 def _tuples(value: Any) -> Any:
