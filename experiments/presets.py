@@ -5,7 +5,7 @@ from fcn.data import AugmentConfig
 from fcn.training import OptimizerConfig
 
 PRESETS = {
-    # The built-in scenes: validation mIoU 0.926 in 2:50 from nothing, on two CPU cores.
+    # The built-in scenes: validation mIoU 0.926 in 3:08 from nothing, on two CPU cores.
     "shapes_unet": TrainConfig(
         preset="shapes_unet",
         steps=750,
