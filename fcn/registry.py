@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
+from flax.core import FrozenDict
 
 from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.densenet import DENSENETS
@@ -185,6 +186,8 @@ def create_model(name: str, *, num_classes: SupportsIndex, encoder: str | None =
         ValueError: for an unknown name, encoder or option (the message names the nearest one), an encoder that the model
             cannot take, or a number of classes below 1.
     """
+    if name in ENCODERS and name not in MODELS:
+        raise ValueError(f"{name!r} is an encoder, not a model; give it to one: create_model('unet', encoder={name!r}, ...)")
     entry = _lookup("model", MODELS, name)
     constructor = entry.constructor
     if encoder is not None:
@@ -233,12 +236,33 @@ def _lookup(kind: str, table: dict, name: str) -> Entry | Encoder:
 def _build(kind: str, name: str, constructor: Callable, **options) -> nn.Module:
     known = _options(constructor)
     for option, value in options.items():
+        if option not in known and option in _ELSEWHERE:
+            raise ValueError(f"{kind} {name!r} has no option {option!r}; {_ELSEWHERE[option]}")
         if option not in known:
             raise unknown(f"option of {kind} {name!r}:", option, known)
         wanted = known[option].annotation
         if wanted in _CHECKED and not isinstance(value, _CHECKED[wanted]):
             raise ValueError(f"option {option} of {kind} {name!r} is {value!r}; it must be {wanted.__name__}")
-    return constructor(**options)
+    return constructor(**{option: _frozen(value) for option, value in options.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples and mappings that cannot change, so that a model can be compared and hashed."""
+    if type(value) in (list, tuple):
+        return tuple(map(_frozen, value))
+    return FrozenDict(value) if isinstance(value, dict) else value
+
+
+# What other libraries call options, and where it is here.
+_ELSEWHERE = {
+    "classes": "the number of classes is num_classes",
+    "encoder_name": "the encoder is encoder",
+    "encoder_weights": "weights are variables here: fcn.load_weights(NAME) gives those of an encoder",
+    "weights": "weights are variables here: fcn.load_weights(NAME) gives them",
+    "pretrained": "weights are variables here: fcn.load_weights(NAME) gives them",
+    "in_channels": "it takes the channels of the images that init is given",
+    "in_chans": "it takes the channels of the images that init is given",
+}
 
 
 # Types of options that are checked, and what counts as one.

@@ -46,6 +46,20 @@ def test_options_reach_the_model():
             lambda: fcn.create_model("xyz", num_classes=2),
             f"unknown model 'xyz'; choose one of {', '.join(fcn.list_models())}",
         ),
+        (lambda: fcn.create_model("resnet18", num_classes=2), "'resnet18' is an encoder, not a model; give it to one"),
+        (
+            lambda: fcn.create_encoder("resnext101"),
+            "unknown encoder 'resnext101'; did you mean 'resnext101_32x4d' or 'resnext101_32x8d'?",
+        ),
+        (
+            lambda: fcn.create_encoder("swin_tiny_patch4_window7_224"),
+            "unknown encoder 'swin_tiny_patch4_window7_224'; did you mean 'swin_tiny'?",
+        ),
+        (
+            lambda: fcn.create_model("fpn", num_classes=2, encoder_name="resnet18"),
+            "model 'fpn' has no option 'encoder_name'; the encoder is",
+        ),
+        (lambda: fcn.create_model("fpn", num_classes=2, in_channels=4), "model 'fpn' has no option 'in_channels'; it takes"),
         (lambda: fcn.create_encoder("vgg18"), "unknown encoder 'vgg18'; did you mean 'vgg19'?"),
         (lambda: fcn.create_classifier("vgg_16"), "unknown classifier 'vgg_16'; did you mean 'vgg16'?"),
         (lambda: fcn.create_model("fcn8s", num_classes=2, encoder="vg16"), "unknown encoder 'vg16'; did you mean 'vgg16'?"),
@@ -89,3 +103,11 @@ def test_import_is_light():
 
 def test_public_names_exist():
     assert all(hasattr(fcn, name) for name in fcn.__all__)
+
+
+def test_lists_and_mappings_leave_a_model_comparable():
+    def build():
+        return fcn.create_model("unet", num_classes=2, encoder="resnet18", decoder_channels=[8] * 5, aux_params={"classes": 3})
+
+    assert build() == build() and hash(build()) == hash(build())
+    assert build().decoder_channels == (8,) * 5 and build().aux_params["classes"] == 3

@@ -43,4 +43,4 @@ def check_depth(depth: int, output_stride: int, *, dilates: bool = True) -> None
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride is {output_stride}; choose 8, 16 or 32")
     if output_stride != 32 and not dilates:
-        raise ValueError(f"output_stride is {output_stride}, but this encoder cannot be dilated; leave it at 32")
+        raise ValueError(f"output_stride is {output_stride}, but this encoder cannot be dilated; choose 32, or another encoder")

@@ -62,11 +62,16 @@ class Conv(nn.Module):
         """Images [B, H, W, C] to [B, H', W', features].
 
         Raises:
-            ValueError: the input is no batch of images, the channels do not divide by the groups, or unknown padding.
+            ValueError: the input is no batch of images of floating point numbers, has other channels than the kernel, the
+                channels do not divide by the groups, or unknown padding.
         """
-        channels = check_channels(x.shape, self.features, self.groups)
+        channels = check_channels(x, self.features, self.groups)
         kernel_size, strides, dilation = (pair(v) for v in (self.kernel_size, self.strides, self.dilation))
         shape = (*kernel_size, channels // self.groups, self.features)
+        if self.has_variable("params", "kernel") and self.get_variable("params", "kernel").shape[2] != shape[2]:
+            expected = self.groups * self.get_variable("params", "kernel").shape[2]
+            path = "/".join(self.path)
+            raise ValueError(f"{path} takes {expected} channels, not {channels}: an input [B, H, W, C] of shape {x.shape}")
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -179,14 +184,17 @@ def explicit_padding(padding, size, kernel_size, strides, dilation) -> Pads:
     return tuple((int(before), int(after)) for before, after in padding)
 
 
-def check_channels(shape: tuple[int, ...], features: int, groups: int) -> int:
+def check_channels(x: Array | np.ndarray, features: int, groups: int) -> int:
     """The channels of the input.
 
     Raises:
-      ValueError: the shape is not [B, H, W, C], or the channels of input or output do not divide by the groups.
+      ValueError: it is not [B, H, W, C], or not of floating point numbers, or the channels of input or output do not divide by
+        the groups.
     """
-    if len(shape) != 4:
-        raise ValueError(f"a convolution takes images [B, H, W, C], not an array of shape {tuple(shape)}")
-    if shape[-1] % groups or features % groups:
-        raise ValueError(f"groups={groups} must divide the channels of input ({shape[-1]}) and output ({features})")
-    return shape[-1]
+    if x.ndim != 4:
+        raise ValueError(f"a convolution takes images [B, H, W, C], not an array of shape {tuple(x.shape)}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"a convolution takes floating point numbers, not {x.dtype}; normalise images: (x / 255 - mean) / std")
+    if x.shape[-1] % groups or features % groups:
+        raise ValueError(f"groups={groups} must divide the channels of input ({x.shape[-1]}) and output ({features})")
+    return x.shape[-1]

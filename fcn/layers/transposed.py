@@ -59,7 +59,7 @@ class ConvTranspose(nn.Module):
         Raises:
             ValueError: the input is no batch of images, the groups do not divide the channels, or the padding leaves nothing.
         """
-        channels = check_channels(x.shape, self.features, self.groups)
+        channels = check_channels(x, self.features, self.groups)
         (kh, kw), strides, (top, left) = (pair(v) for v in (self.kernel_size, self.strides, self.padding))
         kernel = self.param("kernel", self.kernel_init, (kh, kw, channels // self.groups, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None

@@ -9,7 +9,10 @@ import numpy as np
 from jaxtyping import Array
 
 from fcn.encoders.table import find_encoder
+from fcn.errors import unknown
 from fcn.models.heads import Activation, ClassificationHead
+
+_AUX_PARAMS = ("classes", "pooling", "dropout", "activation")
 
 
 class EncoderDecoder(nn.Module):
@@ -41,11 +44,6 @@ class EncoderDecoder(nn.Module):
     heads: ClassVar = ("segmentation_head",)
 
     @property
-    def unused(self) -> tuple[str, ...]:
-        """smp keeps the stages of the encoder that lie deeper than `encoder_depth`."""
-        return ("encoder.",) if self.encoder_depth < 5 else ()
-
-    @property
     def types(self) -> dict[str, Any]:
         """Options of a layer without BatchNorm."""
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -67,7 +65,8 @@ class EncoderDecoder(nn.Module):
         row = find_encoder(self.encoder)
         if max(row.strides) < 2 ** min(self.encoder_depth, 5):
             deepest = max(row.strides).bit_length() - 1
-            raise ValueError(f"encoder {self.encoder!r} halves the image {deepest} times; use encoder_depth={deepest}")
+            advice = f"use encoder_depth={deepest}" if deepest >= 3 else "choose another encoder, such as 'resnet18'"
+            raise ValueError(f"encoder {self.encoder!r} halves the image {deepest} times; {advice}")
         options = {"depth": self.encoder_depth, "output_stride": output_stride, "axis_name": self.axis_name}
         maps = row.constructor(**options, **self.types, name="encoder")(x, train=train)
         if self.aux_params is not None:
@@ -78,6 +77,9 @@ class EncoderDecoder(nn.Module):
     def _classify(self, x: Array, train: bool) -> None:
         if self.is_initializing() or self.is_mutable_collection("class_logits"):
             options = dict(self.aux_params)
+            for name in options:
+                if name not in _AUX_PARAMS:
+                    raise unknown("option of aux_params", name, _AUX_PARAMS)
             logits = ClassificationHead(**options, **self.types, name="classification_head")(x, train=train)
             if not self.is_initializing():
                 self.sow("class_logits", "logits", logits)
@@ -90,4 +92,5 @@ def check_decoder_channels(channels: tuple[int, ...], depth: int) -> None:
         ValueError: `channels` has not `depth` entries.
     """
     if len(channels) != depth:
-        raise ValueError(f"decoder_channels={tuple(channels)} has {len(channels)} entries, but encoder_depth is {depth}")
+        given = f"decoder_channels={tuple(channels)} has {len(channels)} entries, but encoder_depth is {depth}"
+        raise ValueError(f"{given}; give {depth} numbers, such as {(256, 128, 64, 32, 16)[max(0, 5 - depth) :]}")

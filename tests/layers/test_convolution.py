@@ -130,6 +130,10 @@ def test_errors():
         init(Conv(4), 4, 4, 3)
     with pytest.raises(ValueError, match=r"groups=2 must divide the channels of input \(3\) and output \(4\)"):
         init(Conv(4, groups=2), 1, 4, 4, 3)
+    with pytest.raises((ValueError, TypeCheckError), match=r"uint8|u8"):
+        Conv(4).init(jax.random.key(0), jnp.zeros((1, 4, 4, 3), jnp.uint8))
+    with pytest.raises(ValueError, match=r"takes 3 channels, not 4: an input \[B, H, W, C\] of shape \(1, 3, 4, 4\)"):
+        Conv(4).apply(Conv(4).init(jax.random.key(0), jnp.zeros((1, 4, 4, 3))), jnp.zeros((1, 3, 4, 4)))
     with pytest.raises(ValueError, match=r"unknown padding 'same'; give 'SAME', 'VALID', a number"):
         init(Conv(4, padding="same"), 1, 4, 4, 3)
 

@@ -110,6 +110,7 @@ def test_round_trip():
         ({"decoder_use_norm": {"type": "batchnorm", "epsilon": 1}}, "known are eps"),
         ({"decoder_interpolation": "neares"}, "unknown method of resizing 'neares'; did you mean 'nearest'"),
         ({"decoder_channels": (8,) * 5, "decoder_attention_type": "scse"}, "at least 16 channels"),
+        ({"aux_params": {"num_classes": 7}}, "unknown option of aux_params 'num_classes'; did you mean 'classes'"),
         ({"aux_params": {"classes": 7, "pooling": "avgs"}}, "unknown pooling 'avgs'; did you mean 'avg'"),
     ],
 )
