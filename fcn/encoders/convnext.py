@@ -44,6 +44,7 @@ class ConvNeXt(nn.Module):
 
     references: ClassVar = {"timm": (), "smp": ((r"^(stem|stages)\.", r"model.\1_"),)}
     unused: ClassVar = ("head.",)
+    kept: ClassVar = {"timm": ("depth", 5)}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

@@ -51,6 +51,7 @@ class DenseNet(nn.Module):
 
     references: ClassVar = dict.fromkeys(("torchvision", "smp"), (("^", "features."),))
     unused: ClassVar = ("classifier.",)
+    kept: ClassVar = dict.fromkeys(references, ("depth", 5))
     old_names: ClassVar = ((r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
 
     @nn.compact

@@ -79,7 +79,15 @@ class EfficientNet(nn.Module):
     axis_name: str | None = None
 
     references: ClassVar = {"smp": ((r"(^|\.)([a-z])", r"\1_\2"),)}
-    unused: ClassVar = ("_conv_head.", "_bn1.", "_fc.")
+    unused: ClassVar = ("_fc.",)
+    kept: ClassVar = dict.fromkeys(references, ("depth", 5))
+
+    @property
+    def kept_variables(self) -> dict[str, tuple[int, ...]]:
+        """The 1x1 convolution before the classifier's average, and its BatchNorm."""
+        features = round_channels(1280 * self.width)
+        norm = dict.fromkeys(("bn1/scale", "bn1/bias", "bn1/mean", "bn1/var"), (features,))
+        return {"conv_head/kernel": (1, 1, self.scaled_blocks()[-1].features, features), **norm}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

@@ -48,6 +48,7 @@ class MixTransformer(nn.Module):
 
     references: ClassVar = {"smp": ()}
     unused: ClassVar = ("head.",)
+    kept: ClassVar = dict.fromkeys(references, ("depth", 5))
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

@@ -42,6 +42,7 @@ class MobileNetV2(nn.Module):
 
     references: ClassVar = {"torchvision": (), "smp": ()}
     unused: ClassVar = ("classifier.",)
+    kept: ClassVar = dict.fromkeys(references, ("depth", 5))
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

@@ -57,6 +57,7 @@ class MobileNetV3(nn.Module):
 
     references: ClassVar = {"torchvision": ()}
     unused: ClassVar = ("classifier.",)
+    kept: ClassVar = {"torchvision": ("depth", 5)}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

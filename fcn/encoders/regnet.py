@@ -67,6 +67,7 @@ class RegNet(nn.Module):
 
     references: ClassVar = {"timm": (), "smp": (("^", "model."),)}
     unused: ClassVar = ("head.",)
+    kept: ClassVar = {"timm": ("depth", 5)}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

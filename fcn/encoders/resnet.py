@@ -47,6 +47,12 @@ class ResNet(nn.Module):
 
     references: ClassVar = {"torchvision": (), "smp": (), "timm": ()}
     unused: ClassVar = ("fc.",)
+    kept: ClassVar = dict.fromkeys(references, ("depth", 5))
+
+    @property
+    def old_names(self) -> tuple[tuple[str, str], ...]:
+        """smp's "tu-resnet18" is the same network as its "resnet18", unless it is dilated."""
+        return ((r"(^|\bencoder\.)model\.", r"\1"),) if self.output_stride == 32 else ()
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

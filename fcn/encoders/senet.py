@@ -51,6 +51,7 @@ class SENet(nn.Module):
 
     references: ClassVar = dict.fromkeys(("smp", "timm"), (("^(conv1|bn1)$", r"layer0.\1"),))
     unused: ClassVar = ("last_linear.",)
+    kept: ClassVar = dict.fromkeys(references, ("depth", 5))
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

@@ -48,6 +48,7 @@ class SqueezeNet(nn.Module):
     axis_name: str | None = None
 
     unused: ClassVar = ("classifier.", "conv_final.")
+    kept: ClassVar = dict.fromkeys(("torchvision", "caffe"), ("depth", 5))
 
     @property
     def references(self) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -57,6 +57,7 @@ class Swin(nn.Module):
 
     references: ClassVar = {"timm": (), "smp": ((r"^layers\.", "layers_"), ("^", "model."))}
     unused: ClassVar = ("norm.", "head.")
+    kept: ClassVar = {"timm": ("depth", 5)}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:

@@ -45,6 +45,7 @@ class VGG(nn.Module):
     axis_name: str | None = None
 
     unused: ClassVar = ("classifier.",)
+    kept: ClassVar = dict.fromkeys(("torchvision", "smp"), ("depth", 5))
 
     @property
     def references(self) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -55,6 +55,13 @@ class VisionTransformer(nn.Module):
     axis_name: str | None = None
 
     references: ClassVar = {"timm": (), "smp": (("^(.+)$", r"model.\1"), ("^$", "model"))}
+    kept: ClassVar = {"smp": ("indices", None)}
+
+    @property
+    def kept_variables(self) -> dict[str, tuple[int, ...]]:
+        """The last LayerNorm, and the classifier, with the 21,843 classes of timm's networks "...augreg_in21k"."""
+        norm = dict.fromkeys(("norm/scale", "norm/bias"), (self.features,))
+        return {**norm, "head/kernel": (self.features, 21_843), "head/bias": (21_843,)}
 
     @property
     def unused(self) -> tuple[str, ...]:

@@ -38,6 +38,10 @@ class SqueezeNetClassifier(nn.Module):
         "torchvision": ((r"^encoder\.", ""), ("^score$", "classifier.1")),
         "caffe": ((r"^encoder\.", ""), ("^score$", "conv_final")),
     }
+    needs: ClassVar = {
+        "torchvision": ("head_padding", 0, "torchvision's SqueezeNet does not pad its head"),
+        "caffe": ("head_padding", 1, "Caffe's SqueezeNet pads its head"),
+    }
     heads: ClassVar = ("score",)
 
     @nn.compact

@@ -52,12 +52,6 @@ class DPT(EncoderDecoder):
     img_size: int = 224
     dropout_rate: float = 0.1
 
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """smp keeps the layers of the encoder after the last map."""
-        names = ("norm.", "head.") if self.encoder_output_indices is None else ("norm.", "head.", "blocks.")
-        return tuple(f"encoder.model.{name}" for name in names)
-
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.

@@ -40,6 +40,7 @@ class LRASPP(nn.Module):
 
     references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
     heads: ClassVar = ("classifier",)
+    encoder_name: ClassVar = "backbone"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:

@@ -63,6 +63,7 @@ class FCN(nn.Module):
 
     references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
     heads: ClassVar = ("classifier", "aux_classifier")
+    encoder_name: ClassVar = "backbone"
 
     @property
     def unused(self) -> tuple[str, ...]:

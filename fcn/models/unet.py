@@ -5,7 +5,7 @@ The network of the paper itself, with valid convolutions, is `fcn.models.unet201
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -48,6 +48,8 @@ class UNet(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
+
+    no_reference: ClassVar = "it has no reference; with encoder=... it has the form of smp's Unet"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:

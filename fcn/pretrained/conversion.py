@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcn.layers import ConvTranspose, LearnedBilinearUpsample
 from fcn.models.classifier import FlattenClassifier
-from fcn.pretrained.names import TENSORFLOW, parts, reference_names
+from fcn.pretrained.misfit import describe_misfit, shorten
+from fcn.pretrained.names import TENSORFLOW, kept_parts, parts, reference_names
 from fcn.pretrained.reading import read_tensors
 
 _TRANSPOSED = (ConvTranspose, LearnedBilinearUpsample)
@@ -32,7 +34,8 @@ def from_torch(
     Args:
         model: the module that will use the variables.
         state_dict: tensors by name (PyTorch's or NumPy's), or the path of a file with them: `.safetensors`, `.npz`, or `.pth`,
-            `.pt`, `.th` (these take PyTorch, which runs no code from them).
+            `.pt`, `.th`, `.ckpt` (these take PyTorch, which runs no code from them). A prefix that wrappers add to all names,
+            such as `module.` or Lightning's `model.`, is taken off; of a whole model's tensors, an encoder takes its own.
         source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe" or
             "tf_deeplab".
         in_channels: channels of the model's images.
@@ -41,23 +44,25 @@ def from_torch(
         `{"params": ..., "batch_stats": ...}` as `model.init` would give (without "batch_stats" where the model has none).
 
     Raises:
-        ValueError: for an unknown source, a model that the source does not have, upsampling tensors that are not bilinear where
-            the model's upsampling is fixed, or tensors that do not fit: one message lists all that are missing, left over or
-            misshapen.
+        ValueError: for an unknown source, a model that the source does not have, a file that cannot be read, upsampling tensors
+            that are not bilinear where the model's upsampling is fixed, or tensors that do not fit: one message says how many
+            are missing, left over or misshapen, and lists the first of them.
         ImportError: where a file takes a package that is not installed.
         FileNotFoundError: where there is no such file.
     """
     wanted, modules = parts(model, in_channels)
     names = reference_names(model, wanted, modules, source)
-    tensors = _renamed(read_tensors(state_dict), modules)
+    kept = kept_parts(modules, source, in_channels)
+    beyond = reference_names(model, kept.variables, {**kept.modules, **modules}, source).values()
+    tensors = _without_prefix(_renamed(read_tensors(state_dict), modules), set(names.values()))
     for name, value in getattr(model, "constant_tensors", dict)().items():
         _check_constant(name, tensors.pop(name, value), value)
 
-    found, faults, heads = {}, [], []
+    found, heads, missing, misshapen = {}, [], {}, {}
     for path, shape in wanted.items():
         name = names[path]
         if name not in tensors:
-            faults.append(f"missing: {name} for {'/'.join(path)} {list(shape.shape)}")
+            missing[name] = f"{name} for {'/'.join(path)} {list(shape.shape)}"
             continue
         array = _to_flax(_array(tensors.pop(name)), path, modules, source)
         if array.shape != shape.shape and path[-1] == "kernel" and _differ_in(array.shape, shape.shape, axis=-2):
@@ -65,13 +70,14 @@ def from_torch(
         if array.shape != shape.shape and _in_head(path, model) and _other_classes(array.shape, shape.shape, model):
             heads.append(path)
         elif array.shape != shape.shape:
-            faults.append(f"misshapen: {name} is {list(array.shape)} in Flax's order, {'/'.join(path)} {list(shape.shape)}")
+            misshapen[name] = f"{name} is {list(array.shape)} in Flax's order, {'/'.join(path)} {list(shape.shape)}"
         else:
             found[path] = array
-    unused = _unused(modules)
-    faults += [f"left over: {name} {list(tensor.shape)}" for name, tensor in tensors.items() if not name.startswith(unused)]
-    if faults:
-        raise ValueError(f"the {source} checkpoint does not fit {type(model).__name__}:\n  " + "\n  ".join(faults))
+    left = [name for name in tensors if name not in beyond and not name.startswith(_unused(modules))]
+    if missing or misshapen or left:
+        left_over = {name: f"{name} {list(tensors[name].shape)}" for name in left}
+        misfit = describe_misfit(len(found) + len(heads), missing, misshapen, left_over)
+        raise ValueError(f"the {source} checkpoint does not fit {type(model).__name__}: {misfit}")
     if heads:
         warnings.warn(f"another number of classes: {', '.join('/'.join(p) for p in heads)} keep initial values", stacklevel=2)
         images = jnp.zeros((1, 64, 64, in_channels))
@@ -83,7 +89,8 @@ def from_torch(
 def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_channels: int = 3) -> dict[str, Any]:
     """A PyTorch state dict of a model's variables, which the reference implementation loads with `strict=True`.
 
-    The inverse of `from_torch`. Takes PyTorch.
+    The inverse of `from_torch`. Takes PyTorch. Where encoders of the reference have layers that are not used, those after the
+    last map, their tensors are there, too: zeros, and ones for scales and variances.
 
     Args:
         model: the module that the variables belong to.
@@ -101,16 +108,22 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     import torch
 
     wanted, modules = parts(model, in_channels)
-    names = reference_names(model, wanted, modules, source)
+    kept = kept_parts(modules, source, in_channels)
+    modules = {**kept.modules, **modules}
+    names = reference_names(model, {**kept.variables, **wanted}, modules, source)
+    if absent := {path[0] for path in wanted} - set(variables):
+        whole = ", ".join(f"'{name}': ..." for name in dict.fromkeys(path[0] for path in wanted))
+        raise ValueError(f"pass the variables, {{{whole}}}; {' and '.join(sorted(absent))} is not among {', '.join(variables)}")
     given = flatten_dict(dict(variables))
-    if faults := [f"{'/'.join(path)}" for path in wanted if np.shape(given.get(path)) != wanted[path].shape]:
-        raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(faults)}")
+    if faults := ["/".join(path) for path in wanted if np.shape(given.get(path)) != wanted[path].shape]:
+        raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(shorten(faults))}")
+    given = {path: np.full(shape.shape, path[-1] in ("scale", "var")) for path, shape in kept.variables.items()} | given
     tensors = dict(getattr(model, "constant_tensors", dict)())
     for path, name in names.items():
         tensors[name] = _from_flax(np.asarray(given[path], np.float32), path, modules, source)
         if path[-1] == "mean":
             tensors[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
-    return {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
+    return {name: torch.from_numpy(np.array(tensor, order="C")) for name, tensor in tensors.items()}
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -127,7 +140,7 @@ def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source:
         if window and array.shape[1] % np.prod(window) == 0:  # channels first there, channels last here
             return array.reshape(len(array), -1, *window).transpose(2, 3, 1, 0).reshape(-1, len(array))
         return array.T
-    if isinstance(modules[path[1:-1]], _TRANSPOSED):
+    if isinstance(modules.get(path[1:-1]), _TRANSPOSED):
         return array.transpose(2, 3, 0, 1)[::-1, ::-1]
     return array.transpose(*range(2, array.ndim), 1, 0)
 
@@ -140,7 +153,7 @@ def _from_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, sourc
         if window := _flattened_window(path, modules):
             return array.reshape(*window, -1, array.shape[1]).transpose(3, 2, 0, 1).reshape(array.shape[1], -1)
         return array.T
-    if isinstance(modules[path[1:-1]], _TRANSPOSED):
+    if isinstance(modules.get(path[1:-1]), _TRANSPOSED):
         return array[::-1, ::-1].transpose(2, 3, 0, 1)
     return array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
 
@@ -157,6 +170,27 @@ def _renamed(tensors: Mapping[str, Any], modules: Mapping) -> dict[str, Any]:
     for pattern, replacement in pairs:
         tensors = {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items()}
     return dict(tensors)
+
+
+def _without_prefix(tensors: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """The tensors without the prefix with which most of the wanted names are there; of a model's tensors, its encoder's only.
+
+    What has another prefix stays as it is, to be found left over.
+    """
+    counts = Counter()
+    for name in tensors:
+        counts.update(name[: len(name) - len(end)] for end in _endings(name) if end in wanted)
+    prefix = max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
+    if re.search(r"\b(encoder|backbone)\.$", prefix) and list(counts.values()).count(len(wanted)) == 1:
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    stripped = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return stripped if len(stripped) == len(tensors) else dict(tensors)
+
+
+def _endings(name: str) -> list[str]:
+    """ "a.b.c" -> "a.b.c", "b.c", "c"."""
+    layers = name.split(".")
+    return [".".join(layers[i:]) for i in range(len(layers))]
 
 
 def _unused(modules: Mapping) -> tuple[str, ...]:

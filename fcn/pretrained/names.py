@@ -2,7 +2,11 @@
 
 A module is called there as its path here, with dots: `layer1_0/conv1` is `layer1.0.conv1`. What deviates stands in the classes
 of the modules: `references` maps a source to pairs (pattern, replacement), regular expressions that are applied in order to the
-dotted names below the module. A source that a class does not list has no weights for it.
+dotted names below the module. A source that a class does not list has no weights for it; `needs` maps a source to the (option,
+value, reason) without which its weights give other outputs.
+
+Encoders of the references often have layers that are not used: those after the last map. `kept` maps a source to the (option,
+value) with which the encoder here has these layers, too; `kept_variables` gives the shapes of those that it has with no option.
 """
 
 import re
@@ -22,6 +26,8 @@ LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "run
 TENSORFLOW = ("tf_deeplab",)
 """Sources whose names and order of axes are Flax's own: `layer/kernel`, channels last."""
 
+_ALSO = {"segmentation_models_pytorch": "smp"}
+
 Path = tuple[str, ...]
 
 
@@ -32,8 +38,16 @@ class Parts(NamedTuple):
     modules: Mapping[Path, nn.Module]
 
 
-def parts(model: nn.Module, in_channels: int) -> Parts:
-    """What `model` consists of, found by tracing `model.init`; nothing is computed."""
+def parts(model: Any, in_channels: int) -> Parts:
+    """What `model` consists of, found by tracing `model.init`; nothing is computed.
+
+    Raises:
+        ValueError: `model` is no Flax module.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"the first argument must be a Flax module, such as fcn.create_model(...), not a {type(model).__name__}"
+        )
     modules: dict[Path, nn.Module] = {}
 
     def note(call, args, kwargs, context):
@@ -46,6 +60,21 @@ def parts(model: nn.Module, in_channels: int) -> Parts:
     return Parts(flatten_dict(shapes), modules)
 
 
+def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int) -> Parts:
+    """What the encoder among `modules` consists of in `source`, with the layers that are not used."""
+    variables, found = {}, {}
+    for path, module in modules.items():
+        if source in (kept := getattr(module, "kept", {})):
+            option, value = kept[source]
+            more = {tuple(name.split("/")): shape for name, shape in getattr(module, "kept_variables", {}).items()}
+            variables |= {("params", *path, *name): jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in more.items()}
+            if getattr(module, option) != value:
+                whole = parts(module.clone(parent=None, name=None, **{option: value}), in_channels)
+                variables |= {(top, *path, *below): shape for (top, *below), shape in whole.variables.items()}
+                found |= {(*path, *below): inner for below, inner in whole.modules.items()}
+    return Parts(variables, found)
+
+
 def reference_names(model: nn.Module, variables: Mapping[Path, Any], modules: Mapping[Path, nn.Module], source: str):
     """Path of each variable -> name of the tensor in `source`.
 
@@ -53,11 +82,19 @@ def reference_names(model: nn.Module, variables: Mapping[Path, Any], modules: Ma
         ValueError: `source` is unknown or has no weights for this model.
     """
     if source not in SOURCES:
+        meant = str(source).casefold().replace("-", "_")
+        meant = _ALSO.get(meant, meant)
+        if meant in SOURCES:
+            raise ValueError(f"unknown source {source!r}; did you mean {meant!r}?")
         raise unknown("source", source, SOURCES)
     known = getattr(model, "references", {})
     if source not in known:
-        own = f"it has {', '.join(known)}" if known else "it has no reference"
+        own = f"it has {', '.join(known)}" if known else getattr(model, "no_reference", "it has no reference")
         raise ValueError(f"source {source!r} has no weights for {type(model).__name__}; {own}")
+    if source in (needs := getattr(model, "needs", {})):
+        option, value, reason = needs[source]
+        if getattr(model, option) != value:
+            raise ValueError(f"{reason}: build it with {option}={value}")
     return {path: _name(path[1:], modules, source) for path in variables}
 
 

@@ -6,45 +6,58 @@ from typing import Any
 
 import numpy as np
 
+_TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
 
-def read_tensors(state_dict: Mapping[str, Any] | str | Path) -> dict[str, Any]:
-    """The tensors of a mapping or of a `.safetensors`, `.npz`, `.pth`, `.pt` or `.th` file.
 
-    Where the mapping has an entry "state_dict" or "model" with tensors, these are meant. The prefix `module.`, which PyTorch's
-    DataParallel adds, and BatchNorm's `num_batches_tracked` are taken off.
+def read_tensors(state_dict: Any) -> dict[str, Any]:
+    """The tensors of a mapping or of a `.safetensors`, `.npz`, `.pth`, `.pt`, `.th` or `.ckpt` file.
+
+    Where the mapping has an entry "state_dict", "model_state_dict" or "model" with tensors, these are meant. BatchNorm's
+    `num_batches_tracked` is left out.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is of another kind, or holds more than tensors.
-        ImportError: the file takes PyTorch or safetensors, which is not installed.
+        ValueError: this is no state dict, or the file is of another kind, damaged, or holds more than tensors.
+        ImportError: the file takes PyTorch, which is not installed.
     """
+    given = "the state dict"
+    if isinstance(state_dict, str | Path):
+        given, state_dict = str(state_dict), _read_file(Path(state_dict))
     if not isinstance(state_dict, Mapping):
-        state_dict = _read_file(Path(state_dict))
-    for name in ("state_dict", "model"):
+        advice = (
+            "net.state_dict()" if hasattr(state_dict, "state_dict") else "a mapping of tensors by name, or the path of a file"
+        )
+        raise ValueError(f"{given} is a {type(state_dict).__name__}; pass {advice}")
+    for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(state_dict.get(name), Mapping):
             state_dict = state_dict[name]
     others = [name for name, tensor in state_dict.items() if not hasattr(tensor, "shape")]
     if others:
         raise ValueError(f"a state dict holds tensors only, this one also {', '.join(map(str, others))}; pass the right entry")
-    if state_dict and all(name.startswith("module.") for name in state_dict):
-        state_dict = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
     return {name: tensor for name, tensor in state_dict.items() if not name.endswith("num_batches_tracked")}
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
+def _read_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
-    if path.suffix == ".npz":
-        with np.load(path) as arrays:
-            return dict(arrays)
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file
+    if path.suffix not in (".safetensors", ".npz", *_TORCH):
+        raise ValueError(f"{path} is no checkpoint that can be read; known are .safetensors, .npz, .pth, .pt, .th and .ckpt")
+    if path.suffix in _TORCH:
+        try:
+            import torch
+        except ImportError as error:
+            raise ImportError(f"reading {path} takes PyTorch; install it, or pass a mapping of NumPy arrays") from error
+    from safetensors.numpy import load_file
 
-        return load_file(path)
-    if path.suffix not in (".pth", ".pt", ".th", ".bin"):
-        raise ValueError(f"{path} is no checkpoint that can be read; known are .safetensors, .npz, .pth, .pt and .th")
     try:
-        import torch
-    except ImportError as error:
-        raise ImportError(f"reading {path} takes PyTorch; install it, or pass a mapping of NumPy arrays") from error
-    return torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return dict(arrays)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader raises its own, and for a damaged file nearly anything
+        if "GLOBAL" in str(error):  # PyTorch's word for what only running code would bring back
+            raise ValueError(f"{path} holds a pickled Python object, not a state dict: save net.state_dict()") from error
+        kind = type(error).__name__
+        raise ValueError(f"{path} cannot be read as {path.suffix}; it is damaged or of another kind ({kind})") from error

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from safetensors.numpy import save_file
 
 import fcn
@@ -40,13 +41,95 @@ def test_one_error_lists_all_faults():
     with pytest.raises(ValueError) as error:
         fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
     assert str(error.value).splitlines() == [
-        "the torchvision checkpoint does not fit VGG:",
+        "the torchvision checkpoint does not fit VGG: 13 of 16 tensors fit; 2 missing, 2 left over, 1 misshapen",
         "  missing: features.0.weight for params/conv1_1/kernel [3, 3, 3, 2]",
         "  missing: features.3.bias for params/conv2_1/bias [4]",
         "  misshapen: features.6.weight is [3, 3, 4, 7] in Flax's order, params/conv3_1/kernel [3, 3, 4, 8]",
         "  left over: features.7.weight [4, 4, 3, 3]",
         "  left over: features.8.running_mean [8]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda state: {"backbone": state["bias"]}, "the torchvision checkpoint does not fit VGG: 0 of 16 tensors fit"),
+        (
+            lambda state: {f"features.{i}.bias": np.zeros(1) for i in range(40, 52)},
+            "left over: features.47.bias [1]\n  left over: … and 4 more",
+        ),
+        (
+            lambda state: {f"layers.{i}.bias": np.zeros(1) for i in range(3)} | {"fc.weight": np.zeros((2, 2))},
+            "this is a classifier's file",
+        ),
+    ],
+)
+def test_what_an_error_says(change, reason):
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    with pytest.raises(ValueError) as error:
+        fcn.from_torch(encoder, change({"bias": np.zeros(1)}), source="torchvision")
+    assert reason in str(error.value) and len(str(error.value).splitlines()) < 30
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "net._orig_mod.module."])
+def test_prefixes_that_wrappers_add(prefix):
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    wrapped = {f"{prefix}{name}": tensor for name, tensor in checkpoint().items()}
+    expected = fcn.from_torch(encoder, checkpoint(), source="torchvision")
+    jax.tree.map(np.testing.assert_array_equal, fcn.from_torch(encoder, wrapped, source="torchvision"), expected)
+    with pytest.raises(ValueError, match=r"left over: loss.weight"):
+        fcn.from_torch(encoder, wrapped | {"loss.weight": np.zeros(3)}, source="torchvision")
+
+
+def test_an_encoder_takes_its_part_of_a_model():
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    model = {f"encoder.{name}": tensor for name, tensor in checkpoint().items()}
+    model |= {"decoder.blocks.0.weight": np.zeros((2, 2)), "segmentation_head.0.bias": np.zeros(2)}
+    expected = fcn.from_torch(encoder, checkpoint(), source="smp")
+    jax.tree.map(np.testing.assert_array_equal, fcn.from_torch(encoder, model, source="smp"), expected)
+
+
+def test_reasons():
+    """What is likely to be wrong is said first."""
+    pytest.importorskip("torch", reason="to_torch gives PyTorch's tensors: install '.[parity]'")
+    classifier = fcn.create_classifier("vgg11_bn", fc_features=3, **ENCODER)
+    model = fcn.create_model("unet", num_classes=2, encoder="vgg11_bn")
+    names = fcn.to_torch(classifier, random_variables(classifier, 1, 32, 32, 3), source="torchvision")
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    parameters = {name: tensor for name, tensor in names.items() if not name.endswith(statistics)}
+    with pytest.raises(ValueError, match=r"there are no running statistics: are these named_parameters\(\)"):
+        fcn.from_torch(classifier, parameters, source="torchvision")
+    with pytest.raises(ValueError, match=r"this is the file of an encoder or a classifier: from_torch\(fcn.create_encoder"):
+        fcn.from_torch(model, names, source="smp")
+    model = fcn.create_model("fcn", num_classes=2, encoder="resnet18", aux=True)
+    names = fcn.to_torch(model, random_variables(model, 1, 32, 32, 3), source="torchvision")
+    without = {name: tensor for name, tensor in names.items() if not name.startswith("aux_classifier")}
+    with pytest.raises(ValueError, match="no auxiliary head: build the model with aux=False"):
+        fcn.from_torch(model, without, source="torchvision")
+
+
+def test_arguments_of_another_kind():
+    torch = pytest.importorskip("torch", reason="modules of PyTorch: install '.[parity]'")
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    variables = random_variables(encoder, 1, 32, 32, 3)
+    with pytest.raises((ValueError, TypeCheckError), match=r"Linear; pass net.state_dict\(\)|Linear"):
+        fcn.from_torch(encoder, torch.nn.Linear(1, 1), source="torchvision")
+    with pytest.raises((ValueError, TypeCheckError), match=r"first argument must be a Flax module.* not a str|str"):
+        fcn.from_torch("vgg11", {}, source="torchvision")
+    with pytest.raises(ValueError, match=r"pass the variables, \{'params': ...\}; params is not among conv1_1, conv2_1"):
+        fcn.to_torch(encoder, variables["params"], source="torchvision")
+    with pytest.raises(ValueError, match="these variables are not those of VGG: params/conv1_1/kernel"):
+        fcn.to_torch(encoder, random_variables(encoder, 1, 32, 32, 1), source="torchvision")
+
+
+def test_unused_layers_of_the_reference_are_there():
+    """Of the deeper stages, which smp's models keep, zeros; variances and scales are ones. And they are read over."""
+    pytest.importorskip("torch", reason="to_torch gives PyTorch's tensors: install '.[parity]'")
+    model = fcn.create_model("unet", num_classes=2, encoder="vgg11_bn", encoder_depth=3, decoder_channels=(4, 4, 4))
+    variables = random_variables(model, 1, 32, 32, 3)
+    state = fcn.to_torch(model, variables, source="smp")
+    assert not state["encoder.features.22.weight"].any() and (state["encoder.features.23.running_var"] == 1).all()
+    jax.tree.map(np.testing.assert_array_equal, fcn.from_torch(model, state, source="smp"), variables)
 
 
 def test_flattened_map_is_turned_to_channels_last():
@@ -132,12 +215,22 @@ def test_files(tmp_path):
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "run.th")
     save_file(checkpoint(), tmp_path / "vgg.safetensors")
     np.savez(tmp_path / "vgg.npz", **checkpoint())
-    for name in ("vgg.pth", "run.th", "vgg.safetensors", "vgg.npz"):
+    torch.save({"epoch": 3, "state_dict": {f"model.{name}": tensor for name, tensor in state.items()}}, tmp_path / "run.ckpt")
+    for name in ("vgg.pth", "run.th", "run.ckpt", "vgg.safetensors", "vgg.npz"):
         taken = fcn.from_torch(encoder, str(tmp_path / name), source="torchvision")
         jax.tree.map(np.testing.assert_array_equal, taken, expected)
     torch.save({"epoch": 3, "weights": state}, tmp_path / "run.pth")
     with pytest.raises(ValueError, match="holds tensors only, this one also epoch, weights"):
         fcn.from_torch(encoder, str(tmp_path / "run.pth"), source="torchvision")
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "module.pth")
+    with pytest.raises(ValueError, match=r"module.pth holds a pickled Python object, not a state dict: save net.state_dict"):
+        fcn.from_torch(encoder, str(tmp_path / "module.pth"), source="torchvision")
+    for name in ("run.pth", "vgg.safetensors", "vgg.npz"):
+        content = (tmp_path / name).read_bytes()
+        for damaged in (content[: len(content) // 2], b"", b"<html>not found</html>"):
+            (tmp_path / name).write_bytes(damaged)
+            with pytest.raises(ValueError, match=rf"{name} cannot be read as \.\w+; it is damaged or of another kind"):
+                fcn.from_torch(encoder, str(tmp_path / name), source="torchvision")
     (tmp_path / "vgg.txt").write_text("")
     with pytest.raises(ValueError, match=r"vgg.txt is no checkpoint that can be read; known are .safetensors"):
         fcn.from_torch(encoder, tmp_path / "vgg.txt", source="torchvision")
@@ -150,5 +243,10 @@ def test_sources():
         fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="torchvison")
     with pytest.raises(ValueError, match="source 'timm' has no weights for VGG; it has torchvision, smp, torchfcn"):
         fcn.from_torch(fcn.create_encoder("vgg11"), {}, source="timm")
-    with pytest.raises(ValueError, match="source 'torchvision' has no weights for UNet; it has no reference"):
+    for given, meant in (("TorchVision", "torchvision"), ("segmentation_models_pytorch", "smp"), ("tf-deeplab", "tf_deeplab")):
+        with pytest.raises(ValueError, match=f"unknown source '{given}'; did you mean '{meant}'"):
+            fcn.from_torch(fcn.create_encoder("vgg11"), {}, source=given)
+    with pytest.raises(
+        ValueError, match=r"no weights for UNet; it has no reference; with encoder=... it has the form of smp's"
+    ):
         fcn.from_torch(fcn.create_model("unet", num_classes=2), {}, source="torchvision")
