@@ -119,9 +119,57 @@ def test_load_weights(server, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, given, variables)
 
 
+def test_a_file_that_is_there_already_is_checked(tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=rf"net.pth is not the published file: its SHA-256 is \w+, not {DIGEST}...; remove it"):
+        download("http://127.0.0.1:1/net.pth", DIGEST, tmp_path)
+    assert (tmp_path / "net.pth").read_bytes() == b"damaged"
+
+
+class TestHub:
+    """Repositories of the Hugging Face hub; `HF_HUB_OFFLINE` is what huggingface_hub itself obeys."""
+
+    @pytest.fixture
+    def encoder(self, monkeypatch):
+        monkeypatch.setitem(weights.WEIGHTS, "vgg11.hub", weights.Weights("vgg11", "smp", "hub:owner/vgg11"))
+        return fcn.create_encoder("vgg11", width_multiplier=1 / 32)
+
+    @pytest.fixture
+    def content(self, encoder):
+        pytest.importorskip("torch", reason="to_torch takes PyTorch")
+        variables = random_variables(encoder, 1, 32, 32, 3)
+        return save({name: t.numpy() for name, t in fcn.to_torch(encoder, variables, source="smp").items()}), variables
+
+    def test_a_file_put_there_by_hand(self, encoder, content, tmp_path):
+        (tmp_path / "owner--vgg11.safetensors").write_bytes(content[0])
+        given = fcn.load_weights("vgg11.hub", model=encoder, folder=tmp_path)
+        jax.tree.map(np.testing.assert_array_equal, given, content[1])
+
+    def test_the_cache_is_enough(self, encoder, content, tmp_path):
+        pytest.importorskip("huggingface_hub", reason="install '.[hub]'")
+        repository = tmp_path / "models--owner--vgg11"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("abc")
+        (repository / "snapshots" / "abc").mkdir(parents=True)
+        (repository / "snapshots" / "abc" / "model.safetensors").write_bytes(content[0])
+        given = fcn.load_weights("vgg11.hub", model=encoder, folder=tmp_path)
+        jax.tree.map(np.testing.assert_array_equal, given, content[1])
+
+    def test_offline(self, encoder, tmp_path, monkeypatch):
+        constants = pytest.importorskip("huggingface_hub", reason="install '.[hub]'").constants
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        message = r"owner/vgg11/resolve/main/model.safetensors cannot be had \(.*put it at .*owner--vgg11.safetensors"
+        with pytest.raises(ConnectionError, match=message):
+            fcn.load_weights("vgg11.hub", model=encoder, folder=tmp_path)
+
+
 def test_unknown_weights():
     with pytest.raises(ValueError, match=r"unknown weights 'resnet50.imagenet1k_v3'; did you mean 'resnet50.imagenet1k_v"):
         fcn.load_weights("resnet50.imagenet1k_v3")
+    with pytest.raises(ValueError, match=r"'swin_tiny'; did you mean 'swin_tiny.ms_in1k'\?"):
+        fcn.load_weights("swin_tiny")
+    with pytest.raises(ValueError, match=rf"unknown weights 'qqqq'; the nearest of {len(WEIGHTS)} are (\S+, ){{4}}\S+$"):
+        fcn.load_weights("qqqq")
 
 
 def test_table():

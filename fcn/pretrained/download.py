@@ -37,11 +37,15 @@ def download(url: str, sha256: str, folder: str | Path | None = None, *, progres
 
     Raises:
       ConnectionError: the file cannot be had; the message says why and where it may be put by hand.
-      ValueError: what came has another checksum.
+      ValueError: what came, or what was in the folder, has another checksum.
     """
     folder = weights_folder() if folder is None else Path(folder)
     target = folder / url.rsplit("/", 1)[-1]
     if target.is_file():
+        with target.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not digest.startswith(sha256):
+            raise ValueError(f"{target} is not the published file: its SHA-256 is {digest}, not {sha256}...; remove it")
         return target
     folder.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(prefix=f".{target.name}-", dir=folder)

@@ -15,15 +15,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import FrozenDict
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import fcn.encoders
 import fcn.models
 from fcn.errors import unknown
+from fcn.models.unet2015 import UNet2015, valid_sizes
 
 FORMAT = 1
 _DESCRIPTION, _VARIABLES = "model.json", "variables.safetensors"
-_FACTS = ("classes", "palette", "mean", "std", "licence")
+_FACTS = ("classes", "palette", "mean", "std", "bgr", "licence")
 
 
 class Saved(NamedTuple):
@@ -35,6 +37,7 @@ class Saved(NamedTuple):
     palette: tuple[tuple[int, int, int], ...] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    bgr: bool
     licence: str | None
 
 
@@ -45,8 +48,9 @@ def save(
     *,
     classes: Sequence[str] | None = None,
     palette: Sequence[Sequence[int]] | np.ndarray | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[int | float] | None = None,
+    std: Sequence[int | float] | None = None,
+    bgr: bool = False,
     licence: str | None = None,
 ) -> None:
     """Writes a model of this library and its variables into a new folder, whole or not at all.
@@ -59,11 +63,13 @@ def save(
         palette: a colour (R, G, B), 0..255, for each class.
         mean: what is taken off images of values 0..1, for each channel.
         std: what they are then divided by.
+        bgr: the network takes blue, green, red; mean and std are in this order, too.
         licence: under which the variables may be used.
 
     Raises:
         FileExistsError: there is something at `path` already.
-        ValueError: the model is not one of this library, or has a field that JSON cannot hold.
+        ValueError: the model is not one of this library, or has a field that JSON cannot hold; the variables are not the
+            model's; classes, palette, mean or std do not fit.
     """
     from safetensors.numpy import save_file
 
@@ -71,8 +77,11 @@ def save(
     if path.exists():
         raise FileExistsError(f"{path} exists already; nothing was written")
     description = {"format": FORMAT, "model": _describe(model)}
-    facts = zip(_FACTS, (classes, palette, mean, std, licence), strict=True)
-    description |= {name: _plain(value) for name, value in facts if value is not None}
+    values = (classes, palette, mean, std, bgr or None, licence)
+    facts = {name: _plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
+    check_variables(model, variables)
+    _check_facts(facts, getattr(model, "num_classes", None))
+    description |= facts
     text = json.dumps(description, indent=2) + "\n"
     tensors = {"/".join(leaf): np.asarray(value) for leaf, value in flatten_dict(dict(variables)).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +114,50 @@ def load(path: str | Path) -> Saved:
         raise ValueError(f"{path / _DESCRIPTION} says {', '.join(extra)}, which this version of fcn does not know")
     model = _rebuild(description["model"])
     leaves = {tuple(name.split("/")): jnp.asarray(value) for name, value in load_file(path / _VARIABLES).items()}
-    return Saved(model, unflatten_dict(leaves), *(_tuples(description.get(name)) for name in _FACTS))
+    facts = {"bgr": False} | {name: _tuples(description[name]) for name in _FACTS if name in description}
+    return Saved(model, unflatten_dict(leaves), *(facts.get(name) for name in _FACTS))
+
+
+def check_variables(model: nn.Module, variables: Mapping[str, Any]) -> None:
+    """Refuses variables that `model.init` would not give for any number of channels.
+
+    Raises:
+        ValueError: some are missing, left over or misshapen.
+    """
+    given = {path: np.shape(leaf) for path, leaf in flatten_dict(dict(variables)).items()}
+    wanted = _shapes(model, 3)
+    # The first kernels tell how many channels the images have.
+    others = {
+        given[path][-2] for path, shape in wanted.items() if shape[-2:-1] == (3,) and len(given.get(path, ())) == len(shape)
+    }
+    if len(others) == 1 and others != {3}:
+        wanted = _shapes(model, others.pop())
+    if given != wanted:
+        faults = sorted("/".join(path) for path in wanted.keys() | given.keys() if given.get(path) != wanted.get(path))
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        whole = "" if "params" in variables else "; give all collections, {'params': ..., 'batch_stats': ...}"
+        raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(faults[:5])}{more}{whole}")
+
+
+def _shapes(model: nn.Module, channels: int) -> dict[tuple[str, ...], tuple[int, ...]]:
+    side = valid_sizes(1, 2**20, model.depth)[0] if isinstance(model, UNet2015) else 64
+    images = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
+    return {path: leaf.shape for path, leaf in flatten_dict(shapes).items()}
+
+
+def _check_facts(facts: Mapping[str, Any], num_classes: int | None) -> None:
+    names, palette, mean, std = (facts.get(name) for name in ("classes", "palette", "mean", "std"))
+    for kind, values in (("classes", names), ("palette", palette)):
+        if values is not None and num_classes is not None and len(values) != num_classes:
+            raise ValueError(f"{kind} has {len(values)} entries, but the model has {num_classes} classes")
+    for colour in palette or ():
+        if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+            raise ValueError(f"palette has the colour {colour}; give red, green and blue from 0 to 255")
+    if mean is not None and std is not None and len(mean) != len(std):
+        raise ValueError(f"mean has {len(mean)} channels, std has {len(std)}")
+    if std is not None and not all(value > 0 for value in std):
+        raise ValueError(f"std is {std}; all must be above 0")
 
 
 def _modules() -> dict[str, type[nn.Module]]:
@@ -159,7 +211,7 @@ def _rebuild(value: Any) -> Any:
     if set(value) == {"dtype"}:
         return getattr(jnp, jnp.dtype(value["dtype"]).name)
     if set(value) == {"mapping"}:
-        return {name: _rebuild(item) for name, item in value["mapping"].items()}
+        return FrozenDict({name: _rebuild(item) for name, item in value["mapping"].items()})
     modules = _modules()
     if value["type"] not in modules:
         raise unknown("module", value["type"], modules)

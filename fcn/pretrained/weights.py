@@ -11,10 +11,11 @@ import flax.linen as nn
 
 from fcn.errors import unknown
 from fcn.pretrained.conversion import from_torch
-from fcn.pretrained.download import download
+from fcn.pretrained.download import download, weights_folder
 from fcn.registry import create_encoder, create_model
 
 _TORCHVISION = "https://download.pytorch.org/models"
+_HUB_FILE = "model.safetensors"
 
 
 class Weights(NamedTuple):
@@ -136,14 +137,23 @@ def default_model(weights: Weights) -> nn.Module:
     return create_encoder(weights.model)
 
 
-def _from_hub(repository: str, folder: str | Path | None) -> str:
+def _from_hub(repository: str, folder: str | Path | None) -> str | Path:
+    """The file of a repository on the hub: one that was put there by hand, else the hub's cache, else the network."""
+    folder = weights_folder() if folder is None else Path(folder)
+    by_hand = folder / f"{repository.replace('/', '--')}.safetensors"
+    if by_hand.is_file():
+        return by_hand
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise ImportError(f"{repository} lies on the Hugging Face hub: pip install 'fcn-zoo[hub]'") from error
+    for cache in (folder, None):  # ours, and the one that smp and timm fill
+        if isinstance(cached := try_to_load_from_cache(repository, _HUB_FILE, cache_dir=cache), str):
+            return cached
     try:
-        return hf_hub_download(repository, "model.safetensors", cache_dir=folder)
+        return hf_hub_download(repository, _HUB_FILE, cache_dir=folder)
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConnectionError(f"{repository} cannot be had from the Hugging Face hub: {reason}") from error
+        url = f"https://huggingface.co/{repository}/resolve/main/{_HUB_FILE}"
+        reason = f"{type(error).__name__}; download it by other means and put it at {by_hand}"
+        raise ConnectionError(f"{url} cannot be had ({reason})") from error
