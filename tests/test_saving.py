@@ -45,6 +45,7 @@ def test_there_and_back(tmp_path, name):
         "palette": ((0, 0, 255), (90, 90, 90), (255, 0, 0)),
         "mean": (0.5, 0.4, 0.3),
         "std": (0.2, 0.2, 0.25),
+        "bgr": name == "unet",
         "licence": "CC0",
     }
     fcn.save(tmp_path / "deep" / "saved", model, variables, **facts)
@@ -86,8 +87,49 @@ def test_nothing_is_half_written(tmp_path):
 
         fcn.save(tmp_path / "saved", Foreign(), {})
     model = MODELS["unet"]()
+    variables = random_variables(model, 1, 16, 16, 3)
+    variables["params"]["head"]["bias"] = np.array([object()] * 3)
     with pytest.raises(SafetensorError):
-        fcn.save(tmp_path / "saved", model, {"params": {"kernel": np.array([object()])}})
+        fcn.save(tmp_path / "saved", model, variables)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_of_any_channels_and_of_valid_convolutions(tmp_path):
+    for number, (name, side, channels) in enumerate((("unet", 16, 5), ("unet2015", 188, 1))):
+        model = fcn.create_model(name, num_classes=2, base_features=2)
+        fcn.save(tmp_path / str(number), model, random_variables(model, 1, side, side, channels))
+
+
+def test_variables_that_are_not_the_models(tmp_path):
+    model = MODELS["unet"]()
+    variables = random_variables(model, 1, 16, 16, 3)
+    other = fcn.create_model("unet", num_classes=3, base_features=8, depth=2)
+    for given, message in (
+        ({}, "these variables are not those of UNet: .* and \\d+ more; give all collections"),
+        (variables["params"], "give all collections, {'params': ..., 'batch_stats': ...}"),
+        ({"params": variables["params"]}, r"not those of UNet: batch_stats/decoder0/block0/bn/mean, .* and 15 more$"),
+        (random_variables(other, 1, 16, 16, 3), "not those of UNet: batch_stats/decoder0/block0/bn/mean, "),
+        (variables | {"more": {"x": np.zeros(1)}}, "not those of UNet: more/x$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fcn.save(tmp_path / "saved", model, given)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"classes": ["sky", "road"]}, "classes has 2 entries, but the model has 3 classes"),
+        ({"palette": [(0, 0, 0)]}, "palette has 1 entries, but the model has 3 classes"),
+        ({"palette": [(0, 0, 0), (1, 1, 300), (2, 2, 2)]}, r"palette has the colour \[1, 1, 300\]; give red, green and blue"),
+        ({"mean": [0, 0], "std": [1]}, "mean has 2 channels, std has 1"),
+        ({"std": [1, 0, 1]}, r"std is \[1, 0, 1\]; all must be above 0"),
+    ],
+)
+def test_facts_that_do_not_fit(tmp_path, facts, message):
+    model = MODELS["unet"]()
+    with pytest.raises(ValueError, match=message):
+        fcn.save(tmp_path / "saved", model, random_variables(model, 1, 16, 16, 3), **facts)
     assert list(tmp_path.iterdir()) == []
 
 
