@@ -38,9 +38,12 @@ def load_data(config: DataConfig, split: str) -> Prepared:
 def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = None) -> nn.Module:
     """The configured network."""
     options = config.model.keywords()
-    return fcn.create_model(
-        config.model.name, num_classes=num_classes, encoder=config.model.encoder, axis_name=axis_name, **options
-    )
+    names = {"num_classes": num_classes, "encoder": config.model.encoder, "axis_name": axis_name}
+    try:
+        return fcn.create_model(config.model.name, **names, **options)
+    except ValueError as error:
+        given = " ".join(config.model.options)
+        raise ValueError(f"{error} (--model.options {given})" if given else str(error)) from None
 
 
 def statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

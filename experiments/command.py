@@ -23,6 +23,20 @@ def keep_memory() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def use_processors(count: int | None) -> None:
+    """Keeps this process, and those that it starts, on so many of the processors that it may use (Linux); None takes all.
+
+    Raises:
+      ValueError: there are fewer.
+    """
+    if count is None:
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    if not 1 <= count <= len(allowed):
+        raise ValueError(f"{count} processors were asked for; choose 1 to {len(allowed)}")
+    os.sched_setaffinity(0, allowed[:count])
+
+
 def cache_compilations() -> None:
     """Keeps compiled programs in `~/.cache/fcn/xla`, or JAX_COMPILATION_CACHE_DIR, so that the next start is faster."""
     import jax

@@ -36,7 +36,7 @@ class ConvertConfig:
     options: tuple[str, ...] = ()
     """Further fields of the model as name=value."""
     source: str | None = None
-    """Whose names a checkpoint file has, or gets: torchvision, smp, torchfcn, espnet or tf_deeplab."""
+    """Whose names a checkpoint file has, or gets: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file, one on each line."""
     licence: str | None = None
@@ -64,7 +64,7 @@ def main(args: Sequence[str]) -> None:
     else:
         import fcn
 
-        facts = {"classes": network.classes, "palette": network.palette, "mean": network.mean, "std": network.std}
+        facts = {name: getattr(network, name) for name in ("classes", "palette", "mean", "std", "bgr")}
         fcn.save(options.out, network.model, network.variables, **facts, licence=options.licence)
     print(f"{options.input} -> {options.out}")
 

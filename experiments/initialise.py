@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import fcn
 from fcn.errors import unknown
 from fcn.pretrained import WEIGHTS, load_weights
+from fcn.pretrained.names import SOURCES
 from fcn.training import TrainState
 
 
@@ -47,7 +48,8 @@ def read_weights(model: nn.Module, weights: str, source: str | None, in_channels
     if weights in WEIGHTS:
         if WEIGHTS[weights].classes:
             return load_weights(weights, model=model, in_channels=in_channels)
-        return _as_encoder(load_weights(weights, model=_encoder(model, weights), in_channels=in_channels))
+        encoder = _encoder(model, weights)
+        return _as_encoder(load_weights(weights, model=encoder, in_channels=in_channels), model)
     if (path / "model.json").is_file():
         return fcn.load(path).variables
     if (path / "config.json").is_file():
@@ -57,8 +59,12 @@ def read_weights(model: nn.Module, weights: str, source: str | None, in_channels
         return restore(RunFolder(path)).variables
     if path.is_file():
         if source is None:
-            raise ValueError(f"{path} is a checkpoint file; say whose names it has: --init-source torchvision, timm, smp ...")
-        return fcn.from_torch(model, path, source=source, in_channels=in_channels)
+            options = "--source, or --init-source of a training"
+            raise ValueError(f"{path} is a checkpoint file; say whose names it has ({options}): {', '.join(SOURCES)}")
+        if source in getattr(model, "references", {}) or not getattr(model, "encoder", None):
+            return fcn.from_torch(model, path, source=source, in_channels=in_channels)
+        encoder = fcn.create_encoder(model.encoder)
+        return _as_encoder(fcn.from_torch(encoder, path, source=source, in_channels=in_channels), model)
     if path.exists() or len(path.parts) > 1:
         raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder")
     raise unknown("weights", weights, WEIGHTS)
@@ -72,8 +78,9 @@ def _encoder(model: nn.Module, weights: str) -> nn.Module:
     return fcn.create_encoder(name)
 
 
-def _as_encoder(variables: dict[str, Any]) -> dict[str, Any]:
-    return {collection: {"encoder": values} for collection, values in variables.items()}
+def _as_encoder(variables: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    name = getattr(model, "encoder_name", "encoder")
+    return {collection: {name: values} for collection, values in variables.items()}
 
 
 def _copies(tree: Any) -> Any:

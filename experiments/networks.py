@@ -40,7 +40,8 @@ def from_folder(path: Path, which: str) -> Network:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
         mean, std = statistics(3)
-        return Network(saved.model, saved.variables, saved.classes, palette, saved.mean or mean, saved.std or std)
+        mean, std = saved.mean or mean, saved.std or std
+        return Network(saved.model, saved.variables, saved.classes, palette, mean, std, saved.bgr)
     run = restore(RunFolder(path), which)
     long_side = None if run.config.data.size is None else max(run.config.data.size)
     return Network(run.model, run.variables, run.classes, run.palette, *statistics(run.image_shape[2]), long_side=long_side)
@@ -63,6 +64,8 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
         raise unknown("model", config.name, MODELS)
     if weights in WEIGHTS and WEIGHTS[weights].classes:
         names = WEIGHTS[weights].classes
+    elif weights in WEIGHTS or not Path(weights).exists():
+        raise _no_weights(config.name, weights)
     elif classes is None:
         raise ValueError(f"{weights} does not say what its classes are; name them: --classes FILE, one on each line")
     elif not classes.is_file():
@@ -76,5 +79,13 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
         try:
             variables = read_weights(model, weights, source, 3)
         except UserWarning:
-            raise ValueError(f"{weights} has not the {len(names)} classes that {classes} names") from None
+            raise ValueError(f"{weights} has another number of classes than the {len(names)} that {classes} names") from None
     return Network(model, variables, names, default_palette(len(names)), row.mean, row.std, row.bgr)
+
+
+def _no_weights(model: str, weights: str) -> Exception:
+    if weights in WEIGHTS:
+        return ValueError(f"{weights} has an encoder only, which does not segment; start a training from it: --init {weights}")
+    if Path(weights).suffix in (".pth", ".pt", ".th", ".ckpt", ".safetensors", ".npz"):
+        return FileNotFoundError(f"no file {weights}")
+    return unknown(f"weights of {model}", weights, [name for name, row in WEIGHTS.items() if row.classes])

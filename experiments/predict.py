@@ -37,7 +37,7 @@ class PredictConfig:
     weights: str | None = None
     """The weights of --model: a published name or a checkpoint file."""
     source: str | None = None
-    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet or tf_deeplab."""
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file, one on each line."""
     overwrite: bool = False
@@ -78,6 +78,8 @@ def main(args: Sequence[str]) -> None:
         network = from_weights(network, options.weights, options.source, options.classes)
     else:
         network = from_folder(options.run, options.checkpoint)
+    if len(network.mean) not in (1, 3):
+        raise ValueError(f"{options.run} takes images of {len(network.mean)} channels; this command reads gray and RGB images")
     images = {path: read_image(path, channels=len(network.mean)) for path in options.images}
     palette = np.array(network.palette, np.uint8)
     predict = make_predictor(network.model, network.mean, network.std, bgr=network.bgr)

@@ -6,6 +6,9 @@ from PIL import Image
 
 import fcn
 from experiments import convert, predict
+from experiments.config import ModelConfig
+from experiments.networks import from_folder, from_weights
+from fcn.registry import MODELS
 from tests.variables import random_variables
 
 OPTIONS = ["--model", "fcn8s", "--encoder", "vgg11", "--options", "width_multiplier=0.03125", "fc_features=8", "--source"]
@@ -55,6 +58,28 @@ def test_predict(checkpoint, tmp_path):
     for folder in ("a", "b"):
         mask = np.asarray(Image.open(tmp_path / folder / "photo_mask.png"))
         assert np.mean(mask == expected) > 0.999  # logits that are equal but for rounding may change places
+
+
+def test_a_network_that_takes_blue_first_stays_one(tmp_path):
+    """Mean, deviation and order of the channels go with it: a photo gives the same logits."""
+    pytest.importorskip("torch", reason="checkpoints of other implementations take PyTorch: install '.[parity]'")
+    from safetensors.torch import save_file
+
+    model = fcn.create_model("espnet", num_classes=3, p=1, q=1)
+    state = fcn.to_torch(model, random_variables(model, 1, 32, 32, 3), source="espnet")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "espnet.safetensors")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    options = ["--model", "espnet", "--options", "p=1", "q=1", "--source", "espnet", "--classes", str(tmp_path / "classes.txt")]
+    convert.main([str(tmp_path / "espnet.safetensors"), *options, "--out", str(tmp_path / "saved")])
+    direct = from_weights(
+        ModelConfig("espnet", options=("p=1", "q=1")),
+        str(tmp_path / "espnet.safetensors"),
+        "espnet",
+        tmp_path / "classes.txt",
+    )
+    saved = from_folder(tmp_path / "saved", "last")
+    assert direct.bgr is saved.bgr is True
+    assert (saved.mean, saved.std) == (direct.mean, direct.std) == (MODELS["espnet"].mean, MODELS["espnet"].std)
 
 
 def test_errors(checkpoint, tmp_path):

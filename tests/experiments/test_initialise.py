@@ -7,9 +7,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import fcn
-from experiments.initialise import start_from
+from experiments.initialise import read_weights, start_from
 from fcn.training import create_state
-from tests.variables import random_variables
+from tests.variables import random_variables, shapes_of
 
 SHAPE = (32, 32, 3)
 
@@ -50,9 +50,26 @@ def test_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.pth is no checkpoint file, saved model or run folder"):
         start_from(state, model, str(tmp_path / "none.pth"), None, 3)
     (tmp_path / "there.pth").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"there.pth is a checkpoint file; say whose names it has: --init-source"):
+    with pytest.raises(
+        ValueError, match=r"there.pth is a checkpoint file; say whose names it has \(--source, or --init-source"
+    ):
         start_from(state, model, str(tmp_path / "there.pth"), None, 3)
     other = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
     fcn.save(tmp_path / "other", other, random_variables(other, 1, 32, 32, 3))
     with pytest.raises(ValueError, match="other has no variable in common with UNet"):
         start_from(state, model, str(tmp_path / "other"), None, 3)
+
+
+@pytest.mark.parametrize(("name", "place"), [("unet", "encoder"), ("fcn", "backbone")])
+def test_a_file_of_an_encoder(tmp_path, name, place):
+    """Where the source has no weights for the whole network."""
+    torch = pytest.importorskip("torch", reason="checkpoints of other implementations take PyTorch: install '.[parity]'")
+    encoder = fcn.create_encoder("resnet18")
+    variables = random_variables(encoder, 1, 64, 64, 3)
+    torch.save(fcn.to_torch(encoder, variables, source="timm"), tmp_path / "resnet18.pth")
+    model = fcn.create_model(name, num_classes=2, encoder="resnet18")
+    given = flatten_dict(read_weights(model, str(tmp_path / "resnet18.pth"), "timm", 3))
+    assert given.keys() == {(path[0], place, *path[1:]) for path in flatten_dict(variables)}
+    for path, value in flatten_dict(variables).items():
+        np.testing.assert_array_equal(given[path[0], place, *path[1:]], value)
+    assert given.keys() <= flatten_dict(shapes_of(model, 1, 64, 64, 3)).keys()

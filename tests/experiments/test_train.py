@@ -117,7 +117,7 @@ def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_
         train.main([*options, "--workdir", str(run), "--batch-size", "12"])
     with pytest.raises(ValueError, match=r"discs is a folder of images; to use them give --data\.name folder as well"):
         train.main(["--workdir", str(run), "--data.root", str(folder_data)])
-    with pytest.raises(ValueError, match="base_features"):
+    with pytest.raises(ValueError, match=r"did you mean .base_features.\? \(--model.options base_feature=4\)"):
         train.main([*options, "--workdir", str(run), "--model.options", "base_feature=4"])
     broken = tmp_path / "broken"
     shutil.copytree(folder_data, broken)
