@@ -1,0 +1,41 @@
+"""The code on the pages runs, and links lead somewhere."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def run_code(page, namespace):
+    """Executes the Python of a page from top to bottom; errors show the page's own lines."""
+    text = page.read_text()
+    for block in re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        lines = text[: block.start(1)].count("\n")
+        exec(compile("\n" * lines + block[1], str(page), "exec"), namespace)  # the pages are ours
+    return namespace
+
+
+def test_code_of_the_readme():
+    names = run_code(ROOT / "README.md", {})
+    assert names["logits"].shape == (2, 97, 130, 3) and names["logits"].dtype == np.float32
+
+
+def test_code_of_using():
+    names = run_code(ROOT / "docs" / "using.md", {})
+    jax.tree.map(np.testing.assert_array_equal, names["params"]["encoder"], names["variables"]["params"]["encoder"])
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), names["params"]["decoder"], names["variables"]["params"]["decoder"])
+    assert any(jax.tree.leaves(moved))
+    assert [a.shape for a in names["auxiliary"]] == [(2, 96, 128, 4)]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["gradients"]))
+    jax.tree.map(np.testing.assert_array_equal, names["saved"].variables, names["start"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} leads to {target}"
