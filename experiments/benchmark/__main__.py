@@ -1,0 +1,117 @@
+"""This library against PyTorch on the same work: `python -m experiments.benchmark [--models unet fcn8s ...]`.
+
+Every contestant is a process of its own with the same processors and the same allocator settings; while one works, the others
+wait. They take turns, and medians over the rounds are compared.
+"""
+
+import dataclasses
+import fnmatch
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments import command
+from experiments.benchmark.case import SIDES, Case, Side
+
+STARS = ("unet", "fcn8s", "fcn_resnet50", "unet/resnet18", "deeplabv3plus/mobilenet_v2", "segformer/mit_b0")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to compare."""
+
+    what: tuple[Literal["forward", "train", "pipeline", "startup"], ...] = ("forward", "train")
+    """forward: the network alone; train: a whole step with gradients and SGD; pipeline: how many images a second the input
+    gives; startup: imports, initialisation, the time to the first step, and what the loop costs."""
+    models: tuple[str, ...] = STARS
+    """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
+    size: tuple[int, ...] = (224,)
+    """Height and width of the images; several show how time and memory grow."""
+    batch: int = 2
+    """Images in a batch."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the computation, for both sides."""
+    sides: Annotated[tuple[Side, ...], tyro.conf.arg(metavar=f"{{{','.join(SIDES)}}} ...")] = tuple(SIDES)
+    """Who takes part; torch_compile takes a minute or more for each case."""
+    rounds: int = 7
+    """How often everyone's turn comes."""
+    processors: int | None = None
+    """How many processors to use (default: all that this process may use)."""
+    out: Path = Path("runs/benchmark")
+    """Folder for benchmark.json, which keeps the results of earlier calls, and pictures."""
+    data: Path | None = None
+    """Folder of images and labels for the pipeline, such as CamVid (default: photos made on the spot)."""
+    missing: bool = False
+    """Leave out what benchmark.json has already."""
+
+    def __post_init__(self):
+        for name in ("batch", "rounds", "processors"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if not self.size or min(self.size) < 1:
+            raise ValueError(f"size is {self.size}; give sides of at least 1 pixel")
+
+
+def main(config: BenchmarkConfig) -> None:
+    from experiments.benchmark import pipeline, startup
+    from experiments.benchmark.records import Records
+    from experiments.benchmark.report import describe, draw, table
+
+    command.use_processors(config.processors)
+    cases = [case for what in config.what if what in ("forward", "train") for case in find_cases(config, what)]
+    config.out.mkdir(parents=True, exist_ok=True)
+    records = Records(config.out / "benchmark.json")
+    if "startup" in config.what:
+        records.put("startup", startup.measure())
+        print(startup.describe(records.get("startup")), flush=True)
+    if "pipeline" in config.what:
+        records.put("pipeline", pipeline.measure(config.data))
+        print(pipeline.describe(records.get("pipeline")), flush=True)
+    if cases:
+        measure(cases, config, records)
+        print(table(records.results(cases), records.ceiling(config.dtype)))
+        for picture in draw(records.results(cases), config.out):
+            print(f"wrote {picture}")
+    print(describe(records))
+
+
+def find_cases(config: BenchmarkConfig, what: str) -> list[Case]:
+    """The cases of one kind that a configuration asks for.
+
+    Raises:
+      ValueError: a name that matches nothing.
+    """
+    import fcn
+
+    known = [*fcn.list_models(), *fcn.list_encoders()]
+    names = []
+    for pattern in config.models:
+        model, slash, encoder = pattern.partition("/")
+        found = fnmatch.filter(known, model)
+        if not found or (encoder and encoder not in fcn.list_encoders()):
+            raise ValueError(command.nearest("model or encoder", encoder if found else model, known))
+        names += [name + slash + encoder for name in found if name + slash + encoder not in names]
+    return [Case(name, what, size, config.batch, config.dtype) for name in names for size in config.size]
+
+
+def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
+    """Races all cases, one after the other; each result is written at once."""
+    from experiments.benchmark.race import race
+    from experiments.benchmark.report import line
+
+    ceiling = Case("matrix_product", "forward", 2048, 1, config.dtype)
+    if not records.has(ceiling):
+        records.add(ceiling, race(ceiling, [side for side in ("fcn", "torch") if side in config.sides], config.rounds))
+    for number, case in enumerate(cases, start=1):
+        if config.missing and records.has(case):
+            continue
+        print(f"[{number}/{len(cases)}] {case}", end="  ", flush=True)
+        records.add(case, race(case, config.sides, config.rounds))
+        print(line(records.results([case])[0]), flush=True)
+
+
+if __name__ == "__main__":
+    command.keep_memory()
+    command.run(lambda: main(tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark", description=__doc__)))

@@ -1,0 +1,61 @@
+"""A process that makes one case ready and then does it as often as it is told: `python -m experiments.benchmark.contestant`.
+
+The first line that it reads is the case and the side, the first that it writes what is known of the case, or why it cannot be
+done. Then it answers each {"repeats": n} with {"seconds": s}; an empty line ends it.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    requests = iter(sys.stdin.readline, "")
+
+    from experiments.benchmark.case import Case
+
+    order = json.loads(next(requests))
+    case, side = Case(**order["case"]), order["side"]
+    try:
+        if side.startswith("torch"):
+            from experiments.benchmark.torch_work import torch_work as prepare
+        else:
+            from experiments.benchmark.jax_work import jax_work as prepare
+        work = prepare(case, side)
+        before = _resident()
+        _forget_peak()  # that of compilation
+        work.run(2)
+    except Exception as error:
+        answers.write(json.dumps({"error": f"{type(error).__name__}: {error}".split("\n")[0]}) + "\n")
+        return
+    answers.write(json.dumps(work.facts) + "\n")
+    for request in requests:
+        if not request.strip():
+            break
+        start = time.perf_counter()
+        work.run(json.loads(request)["repeats"])
+        answers.write(json.dumps({"seconds": time.perf_counter() - start}) + "\n")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    answers.write(json.dumps({"peak_bytes": max(peak, before), "resident_bytes": before}) + "\n")
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds (Linux; 0 elsewhere)."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0
+
+
+def _forget_peak() -> None:
+    """Makes the peak of this process's memory what it holds now (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A case for this library, or for plain Flax layers in its place."""
+
+import contextlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import fcn
+from experiments.benchmark.case import CLASSES, Case, Side, Work
+from experiments.benchmark.plain import plain_layers
+from fcn.losses import cross_entropy
+from fcn.training import TrainState, create_state, make_train_step
+
+
+def jax_work(case: Case, side: Side) -> Work:
+    """Compiles a case.
+
+    Raises:
+      ValueError: the name is not known.
+    """
+    if case.name == "matrix_product":
+        return _matrix_product(case)
+    with plain_layers() if side == "flax" else contextlib.nullcontext():
+        return _train(case) if case.what == "train" else _forward(case)
+
+
+def _matrix_product(case: Case) -> Work:
+    matrix = jnp.ones((case.size, case.size), case.dtype)
+    compiled, facts = _compile(jax.jit(jnp.dot), matrix, matrix)
+
+    def run(repeats):
+        for _ in range(repeats):
+            jax.block_until_ready(compiled(matrix, matrix))
+
+    return Work(run, facts)
+
+
+def _forward(case: Case) -> Work:
+    model, images = _build(case), _images(case)
+    variables = create_state(model, optax.identity(), jax.random.key(0), images.shape[1:]).variables
+    compiled, facts = _compile(jax.jit(model.apply), variables, images)
+    facts["gflop"] = _operations(model, variables, images)
+
+    def run(repeats):
+        for _ in range(repeats):
+            jax.block_until_ready(compiled(variables, images))
+
+    return Work(run, facts)
+
+
+def _train(case: Case) -> Work:
+    model, images = _build(case), _images(case)
+    tx = optax.sgd(1e-4, momentum=0.9)
+    state = create_state(model, tx, jax.random.key(0), images.shape[1:])
+    if case.model in fcn.list_models():
+        size = jax.eval_shape(model.apply, state.variables, images).shape[1:3]
+        labels = jnp.asarray(np.random.default_rng(1).integers(0, CLASSES, (case.batch, *size)), jnp.int32)
+        step = make_train_step(model, tx, cross_entropy, lambda batch: batch, key=jax.random.key(1))
+        batch = (images, labels)
+    else:
+        step, batch = _encoder_step(model, tx), images
+    compiled, facts = _compile(jax.jit(step, donate_argnums=0), state, batch)
+    facts["gflop"] = 3 * _operations(model, state.variables, images)
+
+    def run(repeats):
+        nonlocal state
+        for _ in range(repeats):
+            state, metrics = compiled(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    return Work(run, facts)
+
+
+def _encoder_step(model, tx):
+    """An encoder alone has no loss; the sum of its maps' mean squares makes every kernel work."""
+
+    def step(state, images):
+        def loss(params):
+            variables = {"params": params, **state.model_state}
+            maps, updates = model.apply(
+                variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(state.step)}
+            )
+            return sum(jnp.mean(m.astype(jnp.float32) ** 2) for m in maps), {**state.model_state, **updates}
+
+        (value, model_state), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), model_state, opt_state), value
+
+    return step
+
+
+def _build(case: Case):
+    dtype = jnp.dtype(case.dtype)
+    if case.encoder is None and case.name in fcn.list_encoders() and case.name not in fcn.list_models():
+        return fcn.create_encoder(case.name, dtype=dtype)
+    return fcn.create_model(case.model, num_classes=CLASSES, encoder=case.encoder, dtype=dtype)
+
+
+def _images(case: Case):
+    shape = (case.batch, case.size, case.size, 3)
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+def _compile(function, *arguments):
+    start = time.perf_counter()
+    compiled = function.lower(*arguments).compile()
+    return compiled, {"compile_seconds": time.perf_counter() - start}
+
+
+def _operations(model, variables, images) -> float:
+    """Thousands of millions of multiplications and additions of a forward pass; a training step has three times as many."""
+    return jax.jit(model.apply).lower(variables, images).cost_analysis()["flops"] / 1e9

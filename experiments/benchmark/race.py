@@ -1,0 +1,84 @@
+"""Contestants in turn: each is a process of its own, and while one works the others wait."""
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from experiments.benchmark.case import Case, Side
+
+LEAST_SECONDS = 0.3
+"""A round repeats quick work for about so long."""
+
+
+@dataclasses.dataclass
+class Result:
+    """What one side needed for one case."""
+
+    side: Side
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    """Of one repeat, round by round."""
+    facts: dict[str, float] = dataclasses.field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
+    """All sides do the case in turn, `rounds` times; one that cannot says why in its result."""
+    results, runners = [], []
+    try:
+        for side in sides:
+            runner, result = Runner(case, side), Result(side)
+            runners.append(runner)
+            results.append(result)
+            result.facts = runner.ask()
+            result.error = result.facts.pop("error", None)
+        ready = [(runner, result) for runner, result in zip(runners, results) if result.error is None]
+        repeats = {}
+        for runner, _ in ready:
+            repeats[runner] = max(1, round(LEAST_SECONDS / runner.ask(repeats=1)["seconds"]))
+        for _ in range(rounds):
+            for runner, result in ready:
+                result.seconds.append(runner.ask(repeats=repeats[runner])["seconds"] / repeats[runner])
+        for runner, result in ready:
+            result.facts |= runner.finish()
+    finally:
+        for runner in runners:
+            runner.close()
+    return results
+
+
+class Runner:
+    """A contestant's process."""
+
+    def __init__(self, case: Case, side: Side):
+        command = [sys.executable, "-m", "experiments.benchmark.contestant"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self._write(json.dumps({"case": dataclasses.asdict(case), "side": side}))
+
+    def ask(self, **request) -> dict:
+        """Sends a request, if any, and waits for the answer."""
+        if request:
+            self._write(json.dumps(request))
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": f"the process ended with status {self._process.wait()}"}
+
+    def finish(self) -> dict:
+        """Ends the process; what it says of its memory."""
+        self._write("")
+        return self.ask()
+
+    def close(self) -> None:
+        """Ends the process whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _write(self, line: str) -> None:
+        self._process.stdin.write(line + "\n")

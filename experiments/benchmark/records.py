@@ -1,0 +1,109 @@
+"""benchmark.json: what was measured, where and with what."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark.case import RIVALS, Case
+from experiments.benchmark.race import Result
+
+
+@dataclasses.dataclass
+class Compared:
+    """A case and what everyone needed for it."""
+
+    case: Case
+    results: dict[str, Result]
+
+    @property
+    def rival(self) -> Result | None:
+        """The fastest setting of PyTorch in the same type."""
+        able = [self.results[side] for side in RIVALS if side in self.results and self.results[side].seconds]
+        return min(able, key=lambda result: result.median, default=None)
+
+    def ratio(self, side: str = "fcn") -> float | None:
+        """Median time of a side over that of the fastest setting of PyTorch."""
+        result = self.results.get(side)
+        if result is None or not result.seconds or self.rival is None:
+            return None
+        return result.median / self.rival.median
+
+
+class Records:
+    """Reads and writes the file; a newer result of a case takes the older one's place.
+
+    Raises:
+      ValueError: the file is there and is not one of these.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._content: dict[str, Any] = {"machine": {}, "cases": []}
+        if path.exists():
+            try:
+                self._content = json.loads(path.read_text())
+                self._content["cases"]
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise ValueError(f"{path} is not a file of this benchmark; move it away or give another --out") from None
+        self._content["machine"] = machine()
+
+    def has(self, case: Case) -> bool:
+        return any(row["case"] == dataclasses.asdict(case) for row in self._content["cases"])
+
+    def add(self, case: Case, results: Sequence[Result]) -> None:
+        """Puts a case's results in, in place of what is known from the same sides."""
+        row = next((row for row in self._content["cases"] if row["case"] == dataclasses.asdict(case)), None)
+        if row is None:
+            row = {"case": dataclasses.asdict(case), "results": {}}
+            self._content["cases"].append(row)
+        row["results"] |= {result.side: dataclasses.asdict(result) for result in results}
+        self._write()
+
+    def results(self, cases: Sequence[Case]) -> list[Compared]:
+        """What is known of some cases, in their order."""
+        rows = {Case(**row["case"]): row["results"] for row in self._content["cases"]}
+        known = [case for case in cases if case in rows]
+        return [Compared(case, {side: Result(**result) for side, result in rows[case].items()}) for case in known]
+
+    def put(self, name: str, value: dict) -> None:
+        """Keeps a measurement that is no case."""
+        self._content[name] = value
+        self._write()
+
+    def get(self, name: str) -> Any:
+        return self._content[name]
+
+    def ceiling(self, dtype: str) -> float | None:
+        """The largest rate of a matrix product, in GFLOP/s."""
+        found = self.results([Case("matrix_product", "forward", 2048, 1, dtype)])
+        seconds = [result.median for row in found for result in row.results.values() if result.seconds]
+        return 2 * 2048**3 / 1e9 / min(seconds) if seconds else None
+
+    def _write(self) -> None:
+        beside = self._path.with_suffix(".partial")
+        beside.write_text(json.dumps(self._content, indent=1) + "\n")
+        beside.replace(self._path)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, number of processors in use, versions."""
+    versions = {}
+    for package in ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "segmentation-models-pytorch"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    processors = {"processor": _processor(), "processors": len(os.sched_getaffinity(0))}
+    return {**processors, "python": platform.python_version(), **versions}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

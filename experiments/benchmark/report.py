@@ -1,0 +1,127 @@
+"""The results as a table and as pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.benchmark.case import SIDES
+from experiments.benchmark.records import Compared, Records
+from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, STYLE, new_figure
+
+COLOURS = dict(zip(SIDES, (BLUE, GRAY, ORANGE, RED, PURPLE, GREEN)))
+HEADER = (
+    *("case", "ms", "PyTorch ms", "setting", "ratio", "plain Flax", "autocast", "GFLOP/s", "of ceiling"),
+    *("MiB", "PyTorch MiB", "compile s"),
+)
+
+
+def line(row: Compared) -> str:
+    """A case in a few words."""
+    parts = []
+    for side, result in row.results.items():
+        if result.error:
+            parts.append(f"{side}: {result.error}")
+    ours, rival, ratio = row.results.get("fcn"), row.rival, row.ratio()
+    if ours is not None and ours.seconds:
+        parts.insert(0, f"{1e3 * ours.median:.1f} ms")
+    if ratio is not None:
+        parts.insert(1, f"{1e3 * rival.median:.1f} ms ({rival.side}), ratio {ratio:.2f}")
+    return "; ".join(parts)
+
+
+def table(rows: Sequence[Compared], ceiling: float | None = None) -> str:
+    """Markdown, in the order of the rows."""
+    lines = [HEADER, ("---",) * len(HEADER), *(_cells(row, ceiling) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _cells(row: Compared, ceiling: float | None) -> list[str]:
+    def number(value, form="{:.2f}"):
+        return "" if value is None else form.format(value)
+
+    ours = row.results.get("fcn")
+    ours = ours if ours and ours.seconds else None
+    rival, gflop = row.rival, ours and ours.facts.get("gflop")
+    rate = gflop / ours.median if gflop else None
+    case = f"{row.case.name} {row.case.what} {row.case.batch} x {row.case.size}²"
+    return [
+        case,
+        number(ours and 1e3 * ours.median, "{:.1f}"),
+        number(rival and 1e3 * rival.median, "{:.1f}"),
+        rival.side if rival else "",
+        number(row.ratio()),
+        number(row.ratio("flax")),
+        number(row.ratio("torch_autocast")),
+        number(rate, "{:.0f}"),
+        number(rate and ceiling and rate / ceiling, "{:.0%}"),
+        number(ours and ours.facts["peak_bytes"] / 2**20, "{:.0f}"),
+        number(rival and rival.facts["peak_bytes"] / 2**20, "{:.0f}"),
+        number(ours and ours.facts["compile_seconds"], "{:.1f}"),
+    ]
+
+
+def draw(rows: Sequence[Compared], folder: Path) -> list[Path]:
+    """Pictures of ratios, and of growth where there are several sizes; the paths of what was written."""
+    import matplotlib
+
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for what in ("forward", "train"):
+            chosen = [row for row in rows if row.case.what == what and row.ratio() is not None]
+            if chosen:
+                written.append(_draw_ratios(chosen, what, folder / f"benchmark_{what}.png"))
+            grown = [row for row in rows if row.case.what == what]
+            for name in dict.fromkeys(row.case.name for row in grown):
+                same = [row for row in grown if row.case.name == name]
+                if len({row.case.size for row in same}) > 2:
+                    written.append(_draw_growth(same, folder / f"growth_{name.replace('/', '_')}_{what}.png"))
+    return written
+
+
+def _draw_ratios(rows: Sequence[Compared], what: str, path: Path) -> Path:
+    figure = new_figure(9, 1.2 + 0.32 * len(rows))
+    axes = figure.subplots()
+    places = range(len(rows))
+    axes.barh(places, [row.ratio() for row in rows], height=0.62, color=BLUE, label=SIDES["fcn"])
+    for side, marker in (("flax", "|"), ("torch_autocast", "d")):
+        found = [(row.ratio(side), place) for row, place in zip(rows, places) if row.ratio(side) is not None]
+        if found:
+            axes.plot(*zip(*found), marker, color=COLOURS[side], markersize=9, markeredgewidth=2, label=SIDES[side])
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yticks(places, [f"{row.case.name}  {row.case.batch} x {row.case.size}²" for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("time / time of PyTorch's fastest setting (less is better)")
+    axes.set_title(what)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.04), ncols=3)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    return path
+
+
+def _draw_growth(rows: Sequence[Compared], path: Path) -> Path:
+    figure = new_figure(10, 4)
+    time, memory = figure.subplots(1, 2)
+    for side in SIDES:
+        found = [(row.case, row.results[side]) for row in rows if side in row.results and row.results[side].seconds]
+        found.sort(key=lambda pair: pair[0].size)
+        if not found:
+            continue
+        sizes, pixels = [case.size for case, _ in found], [case.batch * case.size**2 for case, _ in found]
+        look = {"color": COLOURS[side], "marker": "o", "markersize": 4, "label": SIDES[side]}
+        time.plot(sizes, [1e9 * result.median / count for (_, result), count in zip(found, pixels)], **look)
+        grown = [result.facts["peak_bytes"] - result.facts["resident_bytes"] for _, result in found]
+        memory.plot(sizes, [value / count for value, count in zip(grown, pixels)], **look)
+    for axes, label in ((time, "nanoseconds per pixel"), (memory, "bytes per pixel")):
+        axes.set(xscale="log", ylabel=label, xlabel="side of the image in pixels", ylim=(0, None))
+        axes.set_xticks(sorted({row.case.size for row in rows}), sorted({row.case.size for row in rows}), minor=False)
+        axes.minorticks_off()
+    time.legend()
+    figure.suptitle(f"{rows[0].case.name}, {rows[0].case.what}")
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    return path
+
+
+def describe(records: Records) -> str:
+    """Where and with what it was measured."""
+    facts = dict(records.get("machine"))
+    where = f"{facts.pop('processor')}, {facts.pop('processors')} processors"
+    return f"{where}; {', '.join(f'{name} {version}' for name, version in facts.items())}"

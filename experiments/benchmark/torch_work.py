@@ -1,0 +1,83 @@
+"""A case for PyTorch."""
+
+import contextlib
+import time
+
+import torch
+from torch.nn import functional as F
+
+from experiments.benchmark.case import CLASSES, Case, Side, Work
+from experiments.benchmark.references import reference_network
+
+
+def torch_work(case: Case, side: Side) -> Work:
+    """Builds a case, and compiles it where the side does.
+
+    Raises:
+      NoReference: no PyTorch network stands beside it.
+    """
+    if case.name == "matrix_product":
+        return _matrix_product(case)
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layout = torch.contiguous_format if side == "torch" else torch.channels_last
+    net = reference_network(case.model, case.encoder, CLASSES, case.size)
+    images = torch.randn(case.batch, 3, case.size, case.size)
+    with torch.no_grad():
+        outputs = _outputs(net.eval()(images))  # lazy layers find their channels
+    labels = torch.randint(0, CLASSES, (case.batch, *outputs[0].shape[2:]), device=device)
+    net = net.to(device, memory_format=layout)
+    images = images.to(device, memory_format=layout)
+    reduced = case.dtype == "bfloat16" or side == "torch_autocast"
+    precision = torch.autocast(device, torch.bfloat16) if reduced else contextlib.nullcontext()
+    compiled = torch.compile(net) if side == "torch_compile" else net
+    segments = len(outputs) == 1 or isinstance(net(images[:1]), dict)
+
+    def forward():
+        with torch.inference_mode(), precision:
+            compiled(images)
+
+    def train():
+        with precision:
+            found = [output.float() for output in _outputs(compiled(images))]
+        if segments:
+            losses = [F.cross_entropy(logits, labels) for logits in found]
+            loss = losses[0] + 0.4 * sum(losses[1:])
+        else:
+            loss = sum((m**2).mean() for m in found)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    if case.what == "train":
+        net.train()
+        optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, foreach=True)
+    once = forward if case.what == "forward" else train
+    start = time.perf_counter()
+    once()
+    seconds = time.perf_counter() - start
+
+    def run(repeats):
+        for _ in range(repeats):
+            once()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return Work(run, {"compile_seconds": seconds if side == "torch_compile" else 0.0})
+
+
+def _matrix_product(case: Case) -> Work:
+    matrix = torch.ones(case.size, case.size, dtype=getattr(torch, case.dtype))
+
+    def run(repeats):
+        for _ in range(repeats):
+            matrix @ matrix
+
+    return Work(run, {"compile_seconds": 0.0})
+
+
+def _outputs(result):
+    """The tensors of a result: logits and auxiliary logits, or maps."""
+    if isinstance(result, dict):
+        return list(result.values())
+    return list(result) if isinstance(result, list | tuple) else [result]

@@ -1,0 +1,116 @@
+"""The benchmark's command, its file and its figures."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
+from experiments.benchmark.case import Case
+from experiments.benchmark.race import Result, race
+from experiments.benchmark.records import Compared, Records
+from experiments.benchmark.report import line, table
+
+CASE = Case("unet/resnet18", "train", 64, 2)
+
+
+def result(side, *seconds, **facts):
+    facts = {"peak_bytes": 3 * 2**20, "resident_bytes": 2**20, "compile_seconds": 1.5} | facts
+    return Result(side, list(seconds), facts)
+
+
+RESULTS = [
+    result("fcn", 0.1, 0.3, 0.2, gflop=10.0),
+    result("flax", 0.8),
+    result("torch", 0.5),
+    result("torch_channels_last", 0.4, 0.25),
+    Result("torch_compile", error="RuntimeError: no compiler"),
+    result("torch_autocast", 0.13),
+]
+
+
+def test_ratios_are_to_the_fastest_setting_in_the_same_type():
+    compared = Compared(CASE, {r.side: r for r in RESULTS})
+    assert compared.rival.side == "torch_channels_last"  # a median of 0.325 s
+    assert compared.ratio() == pytest.approx(0.2 / 0.325)
+    assert compared.ratio("flax") == pytest.approx(0.8 / 0.325)
+    assert compared.ratio("torch_autocast") == pytest.approx(0.13 / 0.325)
+    assert compared.ratio("torch_compile") is None
+    assert "200.0 ms; 325.0 ms (torch_channels_last), ratio 0.62" in line(compared)
+    assert "no compiler" in line(compared)
+    cells = [cell.strip() for cell in table([compared], ceiling=200.0).splitlines()[2].split("|")[1:-1]]
+    assert cells == [
+        *("unet/resnet18 train 2 x 64²", "200.0", "325.0", "torch_channels_last", "0.62", "2.46", "0.40"),
+        *("50", "25%", "3", "3", "1.5"),
+    ]
+
+
+def test_records_keep_earlier_results_and_newer_ones_take_their_place(tmp_path):
+    path = tmp_path / "benchmark.json"
+    other = dataclasses.replace(CASE, size=128)
+    Records(path).add(CASE, RESULTS)
+    records = Records(path)
+    records.add(other, [result("fcn", 1.0)])
+    records.add(CASE, [result("torch", 0.01)])
+    known = Records(path)
+    assert known.has(CASE) and known.has(other) and not known.has(dataclasses.replace(CASE, batch=3))
+    first, second = known.results([CASE, other])
+    assert first.rival == result("torch", 0.01) and first.results["flax"] == RESULTS[1]
+    assert second.rival is None and second.ratio() is None
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_ceiling_is_the_fastest_matrix_product(tmp_path):
+    records = Records(tmp_path / "benchmark.json")
+    assert records.ceiling("float32") is None
+    product = Case("matrix_product", "forward", 2048, 1)
+    records.add(product, [result("fcn", 0.1), result("torch", 0.08)])
+    assert records.ceiling("float32") == pytest.approx(2 * 2048**3 / 0.08 / 1e9)
+
+
+def test_a_file_of_someone_else_is_left_alone(tmp_path):
+    path = tmp_path / "benchmark.json"
+    path.write_text('["mine"]')
+    with pytest.raises(ValueError, match=r"benchmark.json is not a file of this benchmark; move it away"):
+        Records(path)
+    assert path.read_text() == '["mine"]'
+
+
+def test_names_and_patterns():
+    config = BenchmarkConfig(models=("resnet1*", "unet", "unet/resnet18", "unet"), size=(32, 64))
+    names = [(case.name, case.size) for case in find_cases(config, "train")]
+    expected = ("resnet101", "resnet152", "resnet18", "unet", "unet/resnet18")
+    assert names == [(name, size) for name in expected for size in (32, 64)]
+    with pytest.raises(ValueError, match="unknown model or encoder 'resnet43'; did you mean 'resnet34'"):
+        find_cases(BenchmarkConfig(models=("unet/resnet43",)), "train")
+    with pytest.raises(ValueError, match="batch is 0; it must be at least 1"):
+        BenchmarkConfig(batch=0)
+
+
+def test_a_side_that_cannot_says_why():
+    (given,) = race(Case("resnet19", "forward", 32, 1), ["fcn"], 1)
+    assert "unknown model 'resnet19'" in given.error and not given.seconds
+
+
+def test_command(type_command, tmp_path):
+    pytest.importorskip("torch", reason="the benchmark compares with PyTorch: install '.[parity]'")
+    out = tmp_path / "out"
+    options = ["--models", "resnet20_cifar", "--batch", "1", "--rounds", "2", "--sides", "fcn", "torch", "--out", out]
+    done = type_command("experiments.benchmark", *options, "--size", "32")
+    assert done.returncode == 0, done.stderr
+    assert "| resnet20_cifar forward 1 x 32² |" in done.stdout and "| resnet20_cifar train 1 x 32² |" in done.stdout
+    content = json.loads((out / "benchmark.json").read_text())
+    assert content["machine"]["processors"] >= 1 and {"jax", "torch"} <= content["machine"].keys()
+    measured = {(row["case"]["what"], side): r for row in content["cases"][1:] for side, r in row["results"].items()}
+    assert measured.keys() == {(what, side) for what in ("forward", "train") for side in ("fcn", "torch")}
+    for value in measured.values():
+        assert len(value["seconds"]) == 2 and min(value["seconds"]) > 0
+        assert value["facts"]["peak_bytes"] >= value["facts"]["resident_bytes"] > 0
+    forward, train = (measured[what, "fcn"]["facts"] for what in ("forward", "train"))
+    assert forward["compile_seconds"] > 0 and 0.07 < forward["gflop"] < 0.09  # 41 M multiplications and additions
+    assert train["gflop"] == pytest.approx(3 * forward["gflop"])
+    for picture in ("benchmark_forward.png", "benchmark_train.png"):
+        assert Path(out / picture).stat().st_size > 5000
+    assert type_command("experiments.benchmark", *options, "--size", "32", "--missing").returncode == 0
+    assert json.loads((out / "benchmark.json").read_text())["cases"] == content["cases"]
