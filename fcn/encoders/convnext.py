@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv
+from fcn.layers import Conv, Dense, Network
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(Network):
     """Patches of 4x4 pixels and four stages of blocks; between stages, patches of 2x2.
 
     There is no map of stride 2. A map has floor(H / stride) rows; images smaller than the last stride are extended to it.
@@ -129,8 +129,8 @@ class _Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = nn.gelu(nn.Dense(4 * x.shape[-1], **types, name="fc1")(x), approximate=False)
-        return nn.Dense(x.shape[-1], **types, name="fc2")(y)
+        y = nn.gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x), approximate=False)
+        return Dense(x.shape[-1], **types, name="fc2")(y)
 
 
 _PAPER = "Liu et al., A ConvNet for the 2020s, CVPR 2022"

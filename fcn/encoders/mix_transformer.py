@@ -15,12 +15,12 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv
+from fcn.layers import Conv, Dense, Network
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
 
-class MixTransformer(nn.Module):
+class MixTransformer(Network):
     """Four stages, each of overlapping patches, blocks of attention with fewer keys than queries, and a LayerNorm.
 
     There is no map of stride 2. Images of any number of channels.
@@ -119,14 +119,14 @@ class _Attention(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, height, width, features = x.shape
         split = (batch, -1, self.heads, features // self.heads)
-        query = nn.Dense(features, **types, name="q")(x).reshape(split)
+        query = Dense(features, **types, name="q")(x).reshape(split)
         if self.reduction > 1:
             x = extend(x, max(height, self.reduction), max(width, self.reduction))  # at least one key
             x = Conv(features, self.reduction, self.reduction, padding="VALID", **types, name="sr")(x)
             x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
-        key, value = jnp.split(nn.Dense(2 * features, **types, name="kv")(x), 2, axis=-1)
+        key, value = jnp.split(Dense(2 * features, **types, name="kv")(x), 2, axis=-1)
         y = jax.nn.dot_product_attention(query, key.reshape(split), value.reshape(split))
-        return nn.Dense(features, **types, name="proj")(y.reshape(batch, height, width, features))
+        return Dense(features, **types, name="proj")(y.reshape(batch, height, width, features))
 
 
 class _Perceptron(nn.Module):
@@ -139,9 +139,9 @@ class _Perceptron(nn.Module):
     def __call__(self, x):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = x.shape[-1]
-        x = nn.Dense(4 * features, **types, name="fc1")(x)
+        x = Dense(4 * features, **types, name="fc1")(x)
         x = _Depthwise(**types, name="dwconv")(x)
-        return nn.Dense(features, **types, name="fc2")(nn.gelu(x, approximate=False))
+        return Dense(features, **types, name="fc2")(nn.gelu(x, approximate=False))
 
 
 class _Depthwise(nn.Module):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
+from fcn.layers import Network
 
 STEM = 32
 """Channels of the first map."""
@@ -45,7 +46,7 @@ class _ConvNorm(ConvNorm):
     references: ClassVar = {}
 
 
-class RegNet(nn.Module):
+class RegNet(Network):
     """A 3x3 convolution of stride 2 and four stages of bottleneck blocks with squeeze and excitation.
 
     Attributes:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv
+from fcn.layers import Conv, Dense, Network, constant_deviation
 
 WINDOW = 7
 """Rows and columns of a window (M in the paper)."""
@@ -24,7 +24,7 @@ _SEPARATE = -100.0
 """What is added to the attention between pixels that only the shift made neighbours."""
 
 
-class Swin(nn.Module):
+class Swin(Network):
     """Patches of 4x4 pixels and four stages of blocks of attention within windows; between stages, patches of 2x2.
 
     There is no map of stride 2. The first map has floor(H / 4) rows, each further one half of them, rounded up; images under 4
@@ -106,7 +106,7 @@ class _Merging(nn.Module):
         x = _divide(_fill(x, (2, 2)), (2, 2))
         x = jnp.swapaxes(x, 3, 4).reshape(*x.shape[:3], 4 * channels)
         x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
-        return nn.Dense(2 * channels, use_bias=False, **types, name="reduction")(x)
+        return Dense(2 * channels, use_bias=False, **types, name="reduction")(x)
 
 
 class _Stage(nn.Module):
@@ -192,10 +192,10 @@ class _Attention(nn.Module):
         """Windows [B, N, h w, C]; `separate` [N, h w, h w] says between which pixels there is none."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         channels = x.shape[-1]
-        initial = nn.initializers.truncated_normal(0.02)
-        table = self.param("relative_position_bias_table", initial, ((2 * WINDOW - 1) ** 2, self.heads), self.param_dtype)
+        shape = (2 * WINDOW - 1) ** 2, self.heads
+        table = self.param("relative_position_bias_table", constant_deviation(0.02), shape, self.param_dtype)
         split = (*x.shape[:3], 3, self.heads, channels // self.heads)
-        query, key, value = jnp.moveaxis(nn.Dense(3 * channels, **types, name="qkv")(x).reshape(split), 3, 0)
+        query, key, value = jnp.moveaxis(Dense(3 * channels, **types, name="qkv")(x).reshape(split), 3, 0)
         scores = jnp.einsum("bnqhc,bnkhc->bnhqk", query * (channels // self.heads) ** -0.5, key)
         wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
         bias = jnp.moveaxis(table[_distances(*window)], -1, 0)
@@ -203,7 +203,7 @@ class _Attention(nn.Module):
             bias = bias + jnp.where(separate, _SEPARATE, 0.0).astype(bias.dtype)[:, None]
         weights = jax.nn.softmax(wide + bias.astype(wide.dtype), axis=-1).astype(scores.dtype)
         y = jnp.einsum("bnhqk,bnkhc->bnqhc", weights, value).reshape(x.shape)
-        return nn.Dense(channels, **types, name="proj")(y)
+        return Dense(channels, **types, name="proj")(y)
 
 
 def _distances(height: int, width: int) -> np.ndarray:
@@ -228,8 +228,8 @@ class Perceptron(nn.Module):
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Any axes, channels last."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = nn.gelu(nn.Dense(4 * x.shape[-1], **types, name="fc1")(x), approximate=False)
-        return nn.Dense(x.shape[-1], **types, name="fc2")(y)
+        y = nn.gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x), approximate=False)
+        return Dense(x.shape[-1], **types, name="fc2")(y)
 
 
 _PAPER = "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, ICCV 2021"

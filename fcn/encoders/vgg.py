@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, max_pool
+from fcn.layers import BatchNorm, Conv, Network, max_pool
 
 
-class VGG(nn.Module):
+class VGG(Network):
     """The convolutions of VGG: five stages of 3x3 convolutions with ReLU, a 2x2 max-pool after each.
 
     Layers bear the names of the authors' Caffe nets: `conv3_2` is the second convolution of the third stage (`bn3_2` its

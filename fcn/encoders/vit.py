@@ -17,12 +17,12 @@ from jaxtyping import Array, Float
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.swin import Perceptron
-from fcn.layers import Conv
+from fcn.layers import Conv, Dense, Network, constant_deviation
 
 PATCH = 16
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Network):
     """Patches of 16x16 pixels and a class token, plus learned positions, then blocks of attention of all to all.
 
     All maps have stride 16. Images whose sides do not divide by 16 are extended by repeating the last row and column. For
@@ -119,8 +119,8 @@ class VisionTransformer(nn.Module):
         """Positions [1, height * width, features] of the patches; class token plus its position [1, 1, features]."""
         side = self.img_size // PATCH
         shape = (1, 1 + side * side, self.features)
-        token = self.param("cls_token", nn.initializers.normal(1e-6), (1, 1, self.features), self.param_dtype)
-        learned = self.param("pos_embed", nn.initializers.truncated_normal(0.02), shape, self.param_dtype)
+        token = self.param("cls_token", constant_deviation(1e-6), (1, 1, self.features), self.param_dtype)
+        learned = self.param("pos_embed", constant_deviation(0.02), shape, self.param_dtype)
         positions = learned[:, 1:]
         if (height, width) != (side, side):
             wide = positions.reshape(1, side, side, -1).astype(jnp.promote_types(learned.dtype, jnp.float32))
@@ -173,9 +173,9 @@ class _Attention(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, tokens, features = x.shape
         split = (batch, tokens, 3, self.heads, features // self.heads)
-        query, key, value = jnp.moveaxis(nn.Dense(3 * features, **types, name="qkv")(x).reshape(split), 2, 0)
+        query, key, value = jnp.moveaxis(Dense(3 * features, **types, name="qkv")(x).reshape(split), 2, 0)
         y = jax.nn.dot_product_attention(query, key, value)
-        return nn.Dense(features, **types, name="proj")(y.reshape(x.shape))
+        return Dense(features, **types, name="proj")(y.reshape(x.shape))
 
 
 _VIT = "Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021"

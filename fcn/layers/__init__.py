@@ -1,7 +1,16 @@
 """Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
 
 from fcn.layers.convolution import Conv
-from fcn.layers.initialisers import fan_in_scaling, he_normal, he_uniform, lecun_normal
+from fcn.layers.dense import Dense
+from fcn.layers.initialisers import (
+    constant_deviation,
+    fan_in_scaling,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    xavier_uniform,
+)
+from fcn.layers.network import Network
 from fcn.layers.normalisation import BatchNorm, ConvNormRelu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
@@ -21,10 +30,13 @@ __all__ = [
     "Conv",
     "ConvNormRelu",
     "ConvTranspose",
+    "Dense",
     "LearnedBilinearUpsample",
+    "Network",
     "PointwiseConv",
     "average_pool",
     "bilinear_kernel",
+    "constant_deviation",
     "fan_in_scaling",
     "he_normal",
     "he_uniform",
@@ -36,4 +48,5 @@ __all__ = [
     "resize_bilinear",
     "resize_nearest",
     "upsample_bilinear_fcn",
+    "xavier_uniform",
 ]

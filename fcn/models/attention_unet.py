@@ -18,6 +18,7 @@ from fcn.layers import (
     Conv,
     ConvNormRelu,
     ConvTranspose,
+    Network,
     PointwiseConv,
     max_pool,
     resize_bilinear,
@@ -28,7 +29,7 @@ from fcn.models.unet import TwoConvolutions
 _VARIANTS = ("paper", "common")
 
 
-class AttentionUNet(nn.Module):
+class AttentionUNet(Network):
     """U-Net whose skips are multiplied by coefficients in 0..1, one for each pixel, computed from the skip and a coarser map.
 
     The variant "paper" is `fcn.models.unet` with the paper's gates: grid attention, whose gating signal is the decoder's map

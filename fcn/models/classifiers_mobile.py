@@ -14,11 +14,11 @@ from jaxtyping import Array, Float
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.efficientnet import CLASSIFIER_DROPOUT, EFFICIENTNETS, EfficientNet
 from fcn.encoders.mobilenet_v2 import MobileNetV2
-from fcn.layers import BatchNorm, PointwiseConv
+from fcn.layers import BatchNorm, Dense, Network, PointwiseConv
 from fcn.models.classifier import PooledClassifier
 
 
-class HiddenClassifier(nn.Module):
+class HiddenClassifier(Network):
     """The last map of an encoder, averaged over all pixels, a dense layer with hard swish, dropout, and a dense layer.
 
     Attributes:
@@ -47,9 +47,9 @@ class HiddenClassifier(nn.Module):
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = jnp.mean(self.encoder(x, train=train)[-1], axis=(1, 2))
-        x = nn.hard_swish(nn.Dense(self.hidden, **types, name="classifier_0")(x))
+        x = nn.hard_swish(Dense(self.hidden, **types, name="classifier_0")(x))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, **types, name="classifier_3")(x).astype(jnp.float32)
+        return Dense(self.num_classes, **types, name="classifier_3")(x).astype(jnp.float32)
 
 
 def mobilenet_v3_classifier(
@@ -100,7 +100,7 @@ def mobilenet_v2_classifier(
     return PooledClassifier(MobileNetV2(width, **types), num_classes, "classifier_1", dropout_rate, **types)
 
 
-class EfficientNetClassifier(nn.Module):
+class EfficientNetClassifier(Network):
     """The last map of an EfficientNet, a 1x1 convolution to 1280 channels (times the width), average, dropout, dense layer.
 
     Attributes:
@@ -130,7 +130,7 @@ class EfficientNetClassifier(nn.Module):
         x = PointwiseConv(features, use_bias=False, **types, name="conv_head")(self.encoder(x, train=train)[-1])
         x = nn.silu(BatchNorm(0.99, 1e-3, self.axis_name, **types, name="bn1")(x, train=train))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(jnp.mean(x, axis=(1, 2)))
-        return nn.Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
+        return Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
 
 
 def efficientnet_classifier(

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.vit import VisionTransformer
+from fcn.layers import Dense, Network
 
 Norm = Literal["none", "pixels", "mean"]
 
 
-class MeanClassifier(nn.Module):
+class MeanClassifier(Network):
     """The last map of an encoder, averaged over all pixels, and a dense layer, with LayerNorm before or after the average.
 
     Attributes:
@@ -59,7 +60,7 @@ class MeanClassifier(nn.Module):
         if self.norm == "mean":
             x = norm(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
+        return Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
 
 
 def mean_classifier(
@@ -89,7 +90,7 @@ def mean_classifier(
     return MeanClassifier(constructor(**types), num_classes, norm, epsilon, dropout_rate, **types)
 
 
-class TokenClassifier(nn.Module):
+class TokenClassifier(Network):
     """The last class token of a Vision Transformer, LayerNorm, and a dense layer.
 
     Attributes:
@@ -118,7 +119,7 @@ class TokenClassifier(nn.Module):
         _, token = self.encoder.with_tokens(x, train=train)[-1]
         token = nn.LayerNorm(epsilon=1e-6, **types, name="norm")(token)
         token = nn.Dropout(self.dropout_rate, deterministic=not train)(token)
-        return nn.Dense(self.num_classes, **types, name="head")(token).astype(jnp.float32)
+        return Dense(self.num_classes, **types, name="head")(token).astype(jnp.float32)
 
 
 def token_classifier(

@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from fcn.encoders.table import find_encoder
 from fcn.errors import unknown
+from fcn.layers import Network
 from fcn.models.heads import Activation, ClassificationHead
 
 _AUX_PARAMS = ("classes", "pooling", "dropout", "activation")
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Network):
     """Fields and methods of the models.
 
     Attributes:

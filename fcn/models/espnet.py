@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, average_pool, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, PointwiseConv, average_pool, resize_bilinear
 
 _EPSILON = 1e-3
 
 
-class ESPNet(nn.Module):
+class ESPNet(Network):
     """ESPNet-C, whose scores are enlarged step by step and joined with finer maps.
 
     Parameters bear the names of the authors' code (source "espnet"). The paper trains ESPNet-C first: what stands under
@@ -76,7 +76,7 @@ class ESPNet(nn.Module):
         return double(name="classifier")(x).astype(jnp.float32)[:, :height, :width]
 
 
-class ESPNetC(nn.Module):
+class ESPNetC(Network):
     """The encoder of ESPNet: scores at stride 8, enlarged bilinearly.
 
     Images of any size: the network gives ceil(H / 8) rows, and 8 times as many after enlargement are cropped to H. With 20
@@ -114,7 +114,7 @@ class ESPNetC(nn.Module):
         return x[:, :height, :width]
 
 
-class ESPNetEncoder(nn.Module):
+class ESPNetEncoder(Network):
     """Three levels, of strides 2, 4 and 8; each but the first is a strided pyramid and some more with residuals.
 
     Attributes:

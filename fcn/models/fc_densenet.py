@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, ConvTranspose, he_uniform, max_pool
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, he_uniform, max_pool
 
 
-class FCDenseNet(nn.Module):
+class FCDenseNet(Network):
     """FC-DenseNet103: a U-Net of dense blocks, whose way up carries only what the block below has added.
 
     Details are those of the authors' code: every convolution has a bias, kernels are drawn uniformly (He et al., ICCV 2015),

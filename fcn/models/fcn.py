@@ -14,7 +14,16 @@ from jaxtyping import Array, Float
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.vgg import VGGS
 from fcn.errors import unknown
-from fcn.layers import Conv, LearnedBilinearUpsample, PointwiseConv, bilinear_kernel, he_normal, max_pool, upsample_bilinear_fcn
+from fcn.layers import (
+    Conv,
+    LearnedBilinearUpsample,
+    Network,
+    PointwiseConv,
+    bilinear_kernel,
+    he_normal,
+    max_pool,
+    upsample_bilinear_fcn,
+)
 
 
 class _Map(NamedTuple):
@@ -25,7 +34,7 @@ class _Map(NamedTuple):
     offset: float
 
 
-class _FCN(nn.Module):
+class _FCN(Network):
     """What FCN-32s, FCN-16s and FCN-8s share: their fields, and the parts they are made of.
 
     Attributes:

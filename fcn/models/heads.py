@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
-from fcn.layers import Conv, resize_bilinear
-
-_xavier = nn.initializers.xavier_uniform()
+from fcn.layers import Conv, Dense, resize_bilinear, xavier_uniform
 
 Activation = str | Callable[[Array], Array] | None
 _ACTIVATIONS = {
@@ -62,7 +60,7 @@ class SegmentationHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits, float32, `upsampling` times the size of `x`."""
-        options = {"padding": self.kernel_size // 2, "kernel_init": _xavier}
+        options = {"padding": self.kernel_size // 2, "kernel_init": xavier_uniform}
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = Conv(self.num_classes, self.kernel_size, **options, **types, name="conv")(x).astype(jnp.float32)
         size = x.shape[1] * self.upsampling, x.shape[2] * self.upsampling
@@ -102,5 +100,5 @@ class ClassificationHead(nn.Module):
         x = (jnp.mean if self.pooling == "avg" else jnp.max)(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        logits = nn.Dense(self.classes, kernel_init=_xavier, **types, name="dense")(x).astype(jnp.float32)
+        logits = Dense(self.classes, kernel_init=xavier_uniform, **types, name="dense")(x).astype(jnp.float32)
         return activate(self.activation, logits)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.layers import ConvNormRelu, Network, PointwiseConv, resize_bilinear
 from fcn.models.torchvision import build_backbone
 
 
-class LRASPP(nn.Module):
+class LRASPP(Network):
     """The encoder's last map, its channels weighed by its mean, enlarged to the map of stride 8; the scores of both are added.
 
     Departs from the paper: the mean is that of the whole map, not of windows of 49x49.

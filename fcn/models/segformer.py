@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import resize_bilinear
+from fcn.layers import Dense, resize_bilinear, xavier_uniform
 from fcn.models.blocks import Conv2dReLU
 from fcn.models.encoder_decoder import EncoderDecoder
 from fcn.models.heads import SegmentationHead
@@ -80,4 +80,4 @@ class _Linear(nn.Module):
     @nn.compact
     def __call__(self, x):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return nn.Dense(self.features, kernel_init=nn.initializers.xavier_uniform(), **types, name="linear")(x)
+        return Dense(self.features, kernel_init=xavier_uniform, **types, name="linear")(x)

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.vgg import VGGS
 from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, max_pool_with_places, max_unpool
+from fcn.layers import BatchNorm, Conv, Network, max_pool_with_places, max_unpool
 
 
-class SegNet(nn.Module):
+class SegNet(Network):
     """The convolutions of VGG, and their mirror image: each max-pool has an unpooling that puts values back to its places.
 
     The encoder is `fcn.create_encoder("vgg16_bn")`: its variables, and so weights for ImageNet, fit here under "encoder". The

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.mobilenet_v3 import MobileNetV3
 from fcn.encoders.resnet import ResNet
 from fcn.encoders.table import find_encoder
-from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.layers import ConvNormRelu, Network, PointwiseConv, resize_bilinear
 from fcn.models.aspp import ASPP
 
 _FORMS = {ResNet: {"dilate_first": False}, MobileNetV3: {"stage_starts": True}}
@@ -31,7 +31,7 @@ def build_backbone(encoder: str, output_stride: int, **types) -> tuple[nn.Module
     return row.constructor(**options, **types, name="backbone"), row.strides
 
 
-class FCN(nn.Module):
+class FCN(Network):
     """A dilated encoder with a head on its last map, and one on an earlier map that helps to train it.
 
     The logits of both heads are enlarged bilinearly to the image's size. Those of the auxiliary head are no part of the result:

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvNormRelu, ConvTranspose, PointwiseConv, max_pool, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvNormRelu, ConvTranspose, Network, PointwiseConv, max_pool, resize_bilinear
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """U-Net with two (3x3 convolution, BatchNorm, ReLU) per level.
 
     Departs from the paper: same padding instead of valid convolutions, so that the logits have the image's size; BatchNorm

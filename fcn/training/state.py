@@ -1,6 +1,7 @@
 """What a training step reads and writes: arrays only."""
 
 import hashlib
+from functools import partial
 from typing import Any
 
 import flax
@@ -10,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, PyTree
+
+from fcn.layers import Network
+from fcn.layers.network import initialise
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -43,31 +47,24 @@ class TrainState(flax.struct.PyTreeNode):
 def create_state(
     model: nn.Module, tx: optax.GradientTransformation, key: Array, image_shape: tuple[int, int, int], *, ema: bool = False
 ) -> TrainState:
-    """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters.
-
-    One compiled program does all of it; XLA drops the forward pass, which no parameter depends on. On a CPU it is compiled
-    without optimisation: it runs once, and its random number generators take LLVM half a minute to optimise.
-    """
-    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(_initialiser(model, tx, image_shape, ema), compiler_options=once)(key)
+    """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters."""
+    init = model.init if isinstance(model, Network) else jax.jit(model.init)
+    return _first_state(init(key, jnp.zeros((1, *image_shape))), lambda params: initialise(partial(tx.init, params), key), ema)
 
 
 def abstract_state(
     model: nn.Module, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], *, ema: bool = False
 ) -> TrainState:
     """Shapes and dtypes of what `create_state` gives, without computing it."""
-    return jax.eval_shape(_initialiser(model, tx, image_shape, ema), jax.random.key(0))
+    images = jnp.zeros((1, *image_shape))
+    return jax.eval_shape(lambda key: _first_state(model.init(key, images), tx.init, ema), jax.random.key(0))
 
 
-def _initialiser(model, tx, image_shape, ema):
-    def init(key):
-        variables = model.init(key, jnp.zeros((1, *image_shape)))
-        params = variables["params"]
-        model_state = {name: value for name, value in variables.items() if name != "params"}
-        average = jax.tree.map(jnp.array, dict(variables)) if ema else None
-        return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params), average)
-
-    return init
+def _first_state(variables, init_optimizer, ema):
+    params = variables["params"]
+    model_state = {name: value for name, value in variables.items() if name != "params"}
+    average = jax.tree.map(jnp.array, dict(variables)) if ema else None
+    return TrainState(jnp.zeros((), jnp.int32), params, model_state, init_optimizer(params), average)
 
 
 def parameter_digest(params: PyTree) -> str:

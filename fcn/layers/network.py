@@ -1,0 +1,64 @@
+"""The base class of models and encoders: `init` draws their variables without running them."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array
+
+from fcn.layers.initialisers import Note, draw, noting
+
+
+class Network(nn.Module):
+    """A Flax module whose `init` is quick.
+
+    Flax's own runs the network layer by layer, or, compiled, compiles a random number generator for every kernel: 9 s for
+    FCN-8s, 51 s for a U-Net on EfficientNet-B7 on two cores; this one 3 and 5 s. Here the network is only traced, and all its kernels are drawn
+    from a few rows of numbers. The values are the same inside `jax.jit`, where it takes longer.
+    """
+
+    @nn.nowrap
+    def init(self, rngs: Array | Mapping[str, Array], *args, **kwargs) -> dict[str, Any]:
+        """The variables, as `flax.linen.Module.init` gives them, with its arguments."""
+        key = rngs.get("params") if isinstance(rngs, Mapping) else rngs
+        init = partial(super().init, rngs, *args, **kwargs)
+        return init() if key is None else initialise(init, key)
+
+
+def initialise(init: Callable[[], Any], key: Array) -> Any:
+    """What `init` returns, with the kernels of `fcn.layers` drawn from `key`, and nothing computed that is not returned."""
+    with noting():
+        traced, variables = jax.make_jaxpr(init, return_shape=True)()
+    leaves, tree = jax.tree.flatten(variables, is_leaf=lambda leaf: isinstance(leaf, Note))
+    drawn = [isinstance(leaf, Note) for leaf in leaves]
+    arrays = iter(draw(key, [leaf for leaf in leaves if isinstance(leaf, Note)]))
+    fill = jnp.full if isinstance(key, jax.core.Tracer) else _fill
+    others = iter(_evaluate(traced, [not note for note in drawn], fill))
+    return jax.tree.unflatten(tree, [next(arrays if note else others) for note in drawn])
+
+
+def _evaluate(traced: ClosedJaxpr, wanted: list[bool], fill: Callable) -> list[Array]:
+    """Some of the outputs; `fill` makes those that are one number everywhere, which are most."""
+    jaxpr, _ = dce_jaxpr(traced.jaxpr, wanted, instantiate=True)
+    numbers = {equation.outvars[0]: equation.invars[0].val for equation in jaxpr.eqns if _is_filled(equation)}
+    outputs = [(v.aval, v.val if isinstance(v, Literal) else numbers.get(v)) for v in jaxpr.outvars]
+    rest, _ = dce_jaxpr(jaxpr, [number is None for _, number in outputs], instantiate=True)
+    computed = iter(jaxpr_as_fun(ClosedJaxpr(rest, traced.consts))())
+    return [
+        jnp.asarray(next(computed)) if number is None else fill(shape.shape, number, shape.dtype) for shape, number in outputs
+    ]
+
+
+def _is_filled(equation) -> bool:
+    return equation.primitive.name == "broadcast_in_dim" and isinstance(equation.invars[0], Literal)
+
+
+def _fill(shape, number, dtype) -> Array:
+    """`jnp.full` without a compilation for each shape."""
+    return jax.device_put(np.full(shape, number, dtype))
