@@ -19,8 +19,8 @@ class Network(nn.Module):
     """A Flax module whose `init` is quick.
 
     Flax's own runs the network layer by layer, or, compiled, compiles a random number generator for every kernel: 9 s for
-    FCN-8s, 51 s for a U-Net on EfficientNet-B7 on two cores; this one 3 and 5 s. Here the network is only traced, and all its kernels are drawn
-    from a few rows of numbers. The values are the same inside `jax.jit`, where it takes longer.
+    FCN-8s, 51 s for a U-Net on EfficientNet-B7 on two cores. Here the network is only traced, and all its kernels are drawn
+    from a few rows of numbers: 3 and 5 s. The values are the same inside `jax.jit`, where it takes longer.
     """
 
     @nn.nowrap
