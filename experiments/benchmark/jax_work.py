@@ -30,12 +30,7 @@ def jax_work(case: Case, side: Side) -> Work:
 def _matrix_product(case: Case) -> Work:
     matrix = jnp.ones((case.size, case.size), case.dtype)
     compiled, facts = _compile(jax.jit(jnp.dot), matrix, matrix)
-
-    def run(repeats):
-        for _ in range(repeats):
-            jax.block_until_ready(compiled(matrix, matrix))
-
-    return Work(run, facts)
+    return Work(_repeating(compiled, matrix, matrix), facts)
 
 
 def _forward(case: Case) -> Work:
@@ -43,12 +38,15 @@ def _forward(case: Case) -> Work:
     variables = create_state(model, optax.identity(), jax.random.key(0), images.shape[1:]).variables
     compiled, facts = _compile(jax.jit(model.apply), variables, images)
     facts["gflop"] = _operations(model, variables, images)
+    return Work(_repeating(compiled, variables, images), facts)
 
+
+def _repeating(compiled, *arguments):
     def run(repeats):
         for _ in range(repeats):
-            jax.block_until_ready(compiled(variables, images))
+            jax.block_until_ready(compiled(*arguments))
 
-    return Work(run, facts)
+    return run
 
 
 def _train(case: Case) -> Work:

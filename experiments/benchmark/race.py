@@ -5,12 +5,15 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from experiments.benchmark.case import Case, Side
 
 LEAST_SECONDS = 0.3
 """A round repeats quick work for about so long."""
+PAUSE = 0.3
+"""Seconds before a turn: idle threads of the one before may spin for a while."""
 
 
 @dataclasses.dataclass
@@ -42,8 +45,9 @@ def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
         repeats = {}
         for runner, _ in ready:
             repeats[runner] = max(1, round(LEAST_SECONDS / runner.ask(repeats=1)["seconds"]))
-        for _ in range(rounds):
-            for runner, result in ready:
+        for number in range(rounds):
+            for runner, result in ready if number % 2 == 0 else reversed(ready):  # nobody always follows the same
+                time.sleep(PAUSE)
                 result.seconds.append(runner.ask(repeats=repeats[runner])["seconds"] / repeats[runner])
         for runner, result in ready:
             result.facts |= runner.finish()

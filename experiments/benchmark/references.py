@@ -89,7 +89,7 @@ def reference_encoder(name: str, size: int) -> torch.nn.Module:
 
 @functools.cache
 def torchvision() -> ModuleType:
-    """torchvision, also beside a PyTorch for which its compiled operators were not built."""
+    """torchvision; with a PyTorch for which its compiled operators were not built, the names that it expects are declared."""
     try:
         return importlib.import_module("torchvision")
     except RuntimeError:

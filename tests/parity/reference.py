@@ -11,19 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="parity tests compare with PyTorch: install '.[parity]'")
 
+from experiments.benchmark import references  # noqa: E402  (takes PyTorch)
 
-@functools.cache
+
 def torchvision() -> ModuleType:
-    """torchvision. With a PyTorch for which its compiled operators were not built, the names that it expects are declared."""
+    """torchvision, which is not installed with everything that it takes."""
     pytest.importorskip("PIL")
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("parity tests compare with torchvision: install '.[parity]'")
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return importlib.import_module("torchvision")
+    return references.torchvision()
 
 
 @functools.cache

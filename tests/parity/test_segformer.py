@@ -29,7 +29,7 @@ def reference(encoder="resnet18", device=None, **options):
 
 
 def test_logits():
-    assert_model_equal(create(), reference(), sizes=[(128, 128)], extended=EXTENDED)
+    assert_model_equal(create(), reference(), sizes=[(128, 128), (96, 160)], extended=EXTENDED)
 
 
 @pytest.mark.parametrize("sizes", [[(96, 160)], pytest.param([(128, 128), (160, 96)], marks=pytest.mark.slow)], ids=str)
