@@ -24,14 +24,15 @@ def torch_work(case: Case, side: Side) -> Work:
     net = reference_network(case.model, case.encoder, CLASSES, case.size)
     images = torch.randn(case.batch, 3, case.size, case.size)
     with torch.no_grad():
-        outputs = _outputs(net.eval()(images))  # lazy layers find their channels
+        result = net.eval()(images)  # lazy layers find their channels
+    outputs = _outputs(result)
     labels = torch.randint(0, CLASSES, (case.batch, *outputs[0].shape[2:]), device=device)
     net = net.to(device, memory_format=layout)
     images = images.to(device, memory_format=layout)
     reduced = case.dtype == "bfloat16" or side == "torch_autocast"
     precision = torch.autocast(device, torch.bfloat16) if reduced else contextlib.nullcontext()
     compiled = torch.compile(net) if side == "torch_compile" else net
-    segments = len(outputs) == 1 or isinstance(net(images[:1]), dict)
+    segments = len(outputs) == 1 or isinstance(result, dict)
 
     def forward():
         with torch.inference_mode(), precision:

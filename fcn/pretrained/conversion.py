@@ -81,7 +81,7 @@ def from_torch(
     if heads:
         warnings.warn(f"another number of classes: {', '.join('/'.join(p) for p in heads)} keep initial values", stacklevel=2)
         images = jnp.zeros((1, 64, 64, in_channels))
-        initial = jax.jit(lambda: flatten_dict(model.init(jax.random.key(0), images)))()
+        initial = flatten_dict(model.init(jax.random.key(0), images))
         found |= {path: initial[path] for path in heads}
     return unflatten_dict({path: jnp.asarray(found[path], shape.dtype) for path, shape in wanted.items()})
 

@@ -1,5 +1,7 @@
 """The PyTorch networks of the benchmark are as large as ours, and every name has one."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -20,7 +22,7 @@ def references():
     from experiments.benchmark import references
 
     for package in ("torchvision", "segmentation_models_pytorch", "timm"):
-        if not __import__("importlib.util", fromlist=["util"]).find_spec(package):
+        if importlib.util.find_spec(package) is None:
             pytest.skip(f"the benchmark takes networks of {package}: install '.[parity]'")
     return references
 
