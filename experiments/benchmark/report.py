@@ -78,21 +78,25 @@ def draw(rows: Sequence[Compared], folder: Path) -> list[Path]:
 
 
 def _draw_ratios(rows: Sequence[Compared], what: str, path: Path) -> Path:
-    figure = new_figure(9, 1.2 + 0.32 * len(rows))
+    figure = new_figure(9, 1.8 + 0.32 * len(rows))
     axes = figure.subplots()
     places = range(len(rows))
-    axes.barh(places, [row.ratio() for row in rows], height=0.62, color=BLUE, label=SIDES["fcn"])
+    axes.barh(places, [row.ratio() - 1 for row in rows], left=1, height=0.62, color=BLUE, label=SIDES["fcn"])
+    shown = [row.ratio() for row in rows]
     for side, marker in (("flax", "|"), ("torch_autocast", "d")):
         found = [(row.ratio(side), place) for row, place in zip(rows, places) if row.ratio(side) is not None]
         if found:
             axes.plot(*zip(*found), marker, color=COLOURS[side], markersize=9, markeredgewidth=2, label=SIDES[side])
+            shown += [ratio for ratio, _ in found]
     axes.axvline(1, color=INK, linewidth=1)
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(0.5, *shown) / 1.1, max(2, *shown) * 1.1)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(places, [f"{row.case.name}  {row.case.batch} x {row.case.size}²" for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("time / time of PyTorch's fastest setting (less is better)")
     axes.set_title(what)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.04), ncols=3)
+    figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     return path
 
