@@ -2,6 +2,7 @@
 
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
+from fcn.layers.forms import tune
 from fcn.layers.initialisers import (
     constant_deviation,
     fan_in_scaling,
@@ -47,6 +48,7 @@ __all__ = [
     "resize",
     "resize_bilinear",
     "resize_nearest",
+    "tune",
     "upsample_bilinear_fcn",
     "xavier_uniform",
 ]

@@ -1,8 +1,9 @@
 """Convolutions.
 
-Forward pass and gradient by the input are XLA's own everywhere. The gradient by the kernel is, on a CPU, computed in the form
-that suits the shape (`fcn.layers.kernel_gradient`, with figures); accelerators keep XLA's. Kernels of size 1 are matrix
-products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications (`fcn.layers.depthwise`).
+On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and gradients
+by other kernels are matrix products (`fcn.layers.im2col`), where that is faster than XLA's own (`fcn.layers.forms`);
+accelerators keep XLA's. Kernels of size 1 are matrix products everywhere (`fcn.layers.pointwise`), one-channel groups are
+shifted multiplications (`fcn.layers.depthwise`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +18,12 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.depthwise import convolve_depthwise
+from fcn.layers.forms import Form, form_3x3
+from fcn.layers.im2col import im2col_gradient
 from fcn.layers.initialisers import he_normal
-from fcn.layers.kernel_gradient import Pads, im2col_gradient, winograd_gradient
+from fcn.layers.padding import Pads, explicit_padding, pair
 from fcn.layers.pointwise import convolve_pointwise
+from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
 
 class Conv(nn.Module):
@@ -76,7 +80,8 @@ class Conv(nn.Module):
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         pads = explicit_padding(self.padding, x.shape[1:3], kernel_size, strides, dilation)
-        y = convolve(x, kernel, strides, pads, dilation, self.groups)
+        # Initialising asks for shapes alone, and XLA's own form is traced in no time.
+        y = (native_convolution if self.is_initializing() else convolve)(x, kernel, strides, pads, dilation, self.groups)
         return y if bias is None else y + bias
 
 
@@ -113,75 +118,75 @@ def native_convolution(x, kernel, strides, pads, dilation, groups=1):
     )
 
 
+def native_gradient(x, dy, kernel_shape, strides, pads, dilation):
+    """XLA's gradient by the kernel."""
+    kernel = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
+    return jax.linear_transpose(lambda kernel: native_convolution(x, kernel, strides, pads, dilation), kernel)(dy)[0]
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve_dense(x, kernel, strides, pads, dilation):
-    return native_convolution(x, kernel, strides, pads, dilation)
+    native = partial(native_convolution, strides=strides, pads=pads, dilation=dilation)
+    form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
+    if form == "native":
+        return native(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=partial(winograd_convolution, pads=pads, along=form), default=native)
 
 
 def _dense_forward(x, kernel, strides, pads, dilation):
-    return native_convolution(x, kernel, strides, pads, dilation), (x, kernel)
+    return _convolve_dense(x, kernel, strides, pads, dilation), (x, kernel)
 
 
 def _dense_backward(strides, pads, dilation, residuals, dy):
     x, kernel = residuals
-    (dx,) = jax.linear_transpose(lambda x: native_convolution(x, kernel, strides, pads, dilation), x)(dy)
-
-    def native(x, dy):
-        return jax.linear_transpose(lambda kernel: native_convolution(x, kernel, strides, pads, dilation), kernel)(dy)[0]
-
-    form = cpu_gradient_form(x.shape[-1], dy.shape, kernel.shape[:2], strides, dilation)
-    if form == "native":
-        return dx, native(x, dy)
-
-    def products(x, dy):
-        if form == "winograd":
-            return winograd_gradient(x, dy, pads)
-        return im2col_gradient(x, dy, kernel.shape[:2], strides, pads, dilation)
-
-    return dx, lax.platform_dependent(x, dy, cpu=products, default=native)
+    dx = _input_gradient(dy, kernel, x.shape, strides, pads, dilation)
+    return dx, _kernel_gradient(x, dy, kernel.shape, strides, pads, dilation)
 
 
 _convolve_dense.defvjp(_dense_forward, _dense_backward)
 
 
-def cpu_gradient_form(
-    channels: int,
-    output_shape: tuple[int, ...],
-    kernel_size: tuple[int, int],
-    strides: tuple[int, int],
-    dilation: tuple[int, int],
-) -> str:
-    """Which kernel gradient is fast on a CPU: "native", "winograd" or "im2col" (measured; see `kernel_gradient`)."""
+def _input_gradient(dy, kernel, shape, strides, pads, dilation):
+    def native(dy, kernel):
+        x = jax.ShapeDtypeStruct(shape, dy.dtype)
+        return jax.linear_transpose(lambda x: native_convolution(x, kernel, strides, pads, dilation), x)(dy)[0]
+
+    def turned(dy, kernel):
+        return winograd_convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3), mirrored, form)
+
+    mirrored = tuple((2 - before, 2 - after) for before, after in pads)
+    form = convolution_form(dy.shape, kernel.shape, strides, mirrored, dilation)
+    return native(dy, kernel) if form == "native" else lax.platform_dependent(dy, kernel, cpu=turned, default=native)
+
+
+def _kernel_gradient(x, dy, shape, strides, pads, dilation):
+    native = partial(native_gradient, kernel_shape=shape, strides=strides, pads=pads, dilation=dilation)
+    form = gradient_form(shape, dy.shape, strides, dilation)
+    if form == "native":
+        return native(x, dy)
+    if form == "im2col":
+        ours = partial(im2col_gradient, kernel_size=shape[:2], strides=strides, pads=pads, dilation=dilation)
+    else:
+        ours = partial(winograd_gradient, pads=pads, along=form)
+    return lax.platform_dependent(x, dy, cpu=ours, default=native)
+
+
+def convolution_form(shape, kernel_shape, strides, pads, dilation) -> Form:
+    """Which form of a convolution is fast on a CPU; padding below zero, which cuts pixels off, is XLA's alone."""
+    if kernel_shape[:2] != (3, 3) or strides != (1, 1) or dilation != (1, 1) or min(map(min, pads)) < 0:
+        return "native"
+    (batch, height, width, _), (top, bottom), (left, right) = shape, *pads
+    pixels = batch * (height + top + bottom - 2) * (width + left + right - 2)
+    return form_3x3("convolution", *kernel_shape[2:], pixels)
+
+
+def gradient_form(kernel_shape, output_shape, strides, dilation) -> Form:
+    """Which form of a kernel's gradient is fast on a CPU."""
     batch, height, width, features = output_shape
+    if kernel_shape[:2] == (3, 3) and strides == dilation == (1, 1) and min(kernel_shape[2:]) >= 16:
+        return form_3x3("gradient", *kernel_shape[2:], batch * height * width)
     large = batch * height * width * features >= 2**21
-    plain = kernel_size == (3, 3) and strides == dilation == (1, 1) and min(height, width) > 8
-    work, fewest = batch * height * width * channels * features, min(channels, features)
-    # It compiles for half a second, and then saves 3 ms or more at each step.
-    if plain and ((fewest >= 32 and work >= 2**24) or (fewest >= 16 and work >= 2**26)):
-        return "winograd"
     return "im2col" if large and features > 16 else "native"
-
-
-def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """(rows, columns) of a setting that may be one number for both."""
-    rows, columns = (value, value) if isinstance(value, int) else value
-    return int(rows), int(columns)
-
-
-def explicit_padding(padding, size, kernel_size, strides, dilation) -> Pads:
-    """((top, bottom), (left, right)) of any way to give the padding.
-
-    Raises:
-      ValueError: an unknown name.
-    """
-    if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"unknown padding {padding!r}; give 'SAME', 'VALID', a number or ((top, bottom), (left, right))")
-        windows = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation)]
-        padding = lax.padtype_to_pads(size, windows, strides, padding)
-    elif isinstance(padding, int):
-        padding = ((padding, padding),) * 2
-    return tuple((int(before), int(after)) for before, after in padding)
 
 
 def check_channels(x: Array | np.ndarray, features: int, groups: int) -> int:

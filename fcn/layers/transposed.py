@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers.convolution import check_channels, convolve, pair
+from fcn.layers.convolution import check_channels, convolve
 from fcn.layers.initialisers import he_normal
+from fcn.layers.padding import pair
 
 
 class ConvTranspose(nn.Module):

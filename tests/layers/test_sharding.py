@@ -10,7 +10,7 @@ from fcn.layers import (
     Conv,
     ConvTranspose,
     LearnedBilinearUpsample,
-    kernel_gradient,
+    im2col,
     max_pool,
     resize_bilinear,
     upsample_bilinear_fcn,
@@ -22,9 +22,10 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devi
 
 LAYERS = {
     "native": Conv(8),
-    "winograd": Conv(9),
-    "im2col": Conv(10),
-    "im2col, strided": Conv(10, 3, 2),
+    "tiles": Conv(17),
+    "rows": Conv(18),
+    "im2col": Conv(19),
+    "im2col, strided": Conv(19, 3, 2),
     "pointwise": Conv(8, 1),
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
@@ -37,14 +38,17 @@ FUNCTIONS = {
     "bilinear": lambda x: resize_bilinear(x, (21, 35)),
     "fcn": lambda x: upsample_bilinear_fcn(x, 2),
 }
-FORMS = {8: "native", 9: "winograd", 10: "im2col"}
+FORMS = {17: "tiles", 18: "rows"}
 SHAPE = (8, 16, 12, 4)
 
 
 @pytest.fixture
 def forms(monkeypatch):
-    """The form of a kernel gradient by the number of features, so that small layers take all of them."""
-    monkeypatch.setattr(module, "cpu_gradient_form", lambda channels, output, *_: FORMS[output[-1]])
+    """The form by the number of features, so that small layers take all of them."""
+    monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: FORMS.get(max(kernel[2:]), "native"))
+    monkeypatch.setattr(
+        module, "gradient_form", lambda kernel, *_: FORMS.get(kernel[3], "im2col" if kernel[3] == 19 else "native")
+    )
 
 
 def gradients(variables, inputs):
@@ -100,8 +104,8 @@ def test_sharded_jit_and_pmap(forms):
 
 def test_a_loop_over_blocks_is_right_when_sharded(forms, monkeypatch):
     """It communicates in every turn, which is why several devices take one block, but its sums are right."""
-    monkeypatch.setattr(kernel_gradient, "_blocks", lambda rows, _: (2, -(-rows // 2)))
+    monkeypatch.setattr(im2col, "_blocks", lambda rows, _: (2, -(-rows // 2)))
     monkeypatch.setitem(globals(), "FUNCTIONS", {})
-    monkeypatch.setitem(globals(), "LAYERS", {name: LAYERS[name] for name in ("winograd", "im2col")})
+    monkeypatch.setitem(globals(), "LAYERS", {name: LAYERS[name] for name in ("im2col",)})
     arguments = random_arguments()
     assert_all_close(jax.jit(gradients)(*split(arguments, mesh(4, 2))), jax.jit(gradients)(*arguments))

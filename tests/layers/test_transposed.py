@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from fcn.layers import ConvTranspose
-from fcn.layers.convolution import pair
+from fcn.layers.padding import pair
 from tests.layers.references import AXES, assert_close, assert_same, normal
 
 

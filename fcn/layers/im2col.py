@@ -1,0 +1,85 @@
+"""Kernel gradients of convolutions as one matrix product, for CPUs.
+
+On a CPU, XLA's own gradient by the kernel slows down as the cotangent grows: from 30 GF/s to 4 once that has more than some
+8 MB, where the forward pass runs at ten times that. Here it is a product of the stacked windows with the cotangent, for any
+kernel, stride and dilation, over blocks of rows that stay in the cache.
+
+Milliseconds of processor time (float32, AMD EPYC Zen 4; batch, height x width, channels in -> out):
+
+    shape                                      native   im2col
+    3x3, 8, 256x256, 3 -> 64                   425      102
+    5x5, 8,  90x120, 64 -> 64                  2270     608
+    3x3 stride 2, 4, 256x256, 64 -> 64         707      206
+    7x7 stride 2, 8, 256x256,  3 -> 64         461      88
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from fcn.layers.padding import Pads, place
+
+BLOCK_BYTES = 2**21
+"""About the size of a core's second-level cache."""
+
+
+def im2col_gradient(
+    x: Float[Array, "n h2 w2 c"],
+    dy: Float[Array, "n h w o"],
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
+) -> Float[Array, "kh kw c o"]:
+    """The gradient by the kernel of a convolution, as one product [P, kh kw C]^T [P, O] over P positions.
+
+    Args:
+      x: the input.
+      dy: the gradient by the output.
+      kernel_size: (kh, kw).
+      strides: of the convolution, (rows, columns).
+      pads: zeros around the input, ((top, bottom), (left, right)).
+      dilation: distance of the kernel's taps, (rows, columns).
+
+    Returns:
+      [kh, kw, C, O] in the type of `x`; the sums are at least float32.
+    """
+    (n, h, w, o), c, (kh, kw), (sh, sw) = dy.shape, x.shape[-1], kernel_size, strides
+    rows, count = _blocks(h, 4 * n * w * (kh * kw * c + o))
+    reach = (rows - 1) * sh + (kh - 1) * dilation[0] + 1
+    x = place(x, pads, (rows * count - rows) * sh + reach, (w - 1) * sw + (kw - 1) * dilation[1] + 1)
+    dy = place(dy, ((0, 0), (0, 0)), rows * count, w)
+
+    def product(block):
+        window = _rows(x, block * rows * sh, reach)
+        taps = [window[:, i * dilation[0] :, j * dilation[1] :] for i in range(kh) for j in range(kw)]
+        taps = [tap[:, : (rows - 1) * sh + 1 : sh, : (w - 1) * sw + 1 : sw] for tap in taps]
+        columns = jnp.concatenate(taps, -1).reshape(-1, kh * kw * c)
+        return lax.dot_general(columns, _rows(dy, block * rows, rows).reshape(-1, o), (((0,), (0,)), ((), ())))
+
+    return _sum_over_blocks(product, count).reshape(kh, kw, c, o).astype(x.dtype)
+
+
+def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:
+    """Rows of a block, and how many blocks cover all rows.
+
+    Where there are several devices, the arrays may be split over them, and a loop would communicate in every turn: one block.
+    """
+    if jax.device_count() > 1:
+        return rows, 1
+    count = -(-rows // max(1, BLOCK_BYTES // bytes_per_row))
+    block = -(-rows // count)
+    return block, -(-rows // block)
+
+
+def _rows(x, start, size):
+    """Some rows, in the type in which they are summed."""
+    return lax.dynamic_slice_in_dim(x, start, size, 1).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _sum_over_blocks(product, count):
+    if count == 1:
+        return product(0)
+    zeros = jnp.zeros_like(jax.eval_shape(product, 0))
+    return lax.fori_loop(0, count, lambda block, total: total + product(block), zeros)

@@ -1,0 +1,70 @@
+"""The table of forms: what is looked up, measured and kept."""
+
+import json
+
+import pytest
+
+from fcn.layers import forms, tune
+
+
+@pytest.mark.parametrize(
+    ("form", "arguments"),
+    [
+        ("tiles", ("convolution", 64, 64, 4 * 128 * 128)),
+        ("tiles", ("convolution", 64, 64, 10**9)),
+        ("rows", ("convolution", 256, 300, 196)),
+        ("native", ("convolution", 15, 64, 4096)),
+        ("native", ("convolution", 64, 15, 4096)),
+        ("native", ("convolution", 64, 64, 0)),
+        ("im2col", ("gradient", 512, 512, 49)),
+        ("tiles", ("gradient", 90, 90, 4000)),
+    ],
+)
+def test_lookup(usual_forms, form, arguments):
+    assert forms.form_3x3(*arguments) == form
+
+
+def test_tune_keeps_what_it_measured(usual_forms, monkeypatch):
+    """Two sizes; what is larger than is measured takes the form before it."""
+    monkeypatch.setattr(forms, "CHANNELS", (16, 32))
+    monkeypatch.setattr(forms, "PIXELS", (16, 64, 256))
+    monkeypatch.setattr(forms, "_MOST_WORK", 18 * 16**2 * 64)
+    raced = []
+
+    def race(functions, arguments, rounds):
+        """Runs all of them, and says that the last form is the fastest where there are 64 pixels."""
+        raced.append((arguments[0].shape, len(functions)))
+        assert len({function(*arguments).shape for function in functions.values()}) == 1
+        last = arguments[0].shape[1] == 8
+        return {form: -number if last else number for number, form in enumerate(functions)}
+
+    monkeypatch.setattr(forms, "_race", race)
+    path = tune(rounds=1)
+    measured = json.loads(path.read_text())
+    assert {product: measured[product] for product in forms.FORMS} == {
+        "convolution": ["ntt", "nnn"],
+        "gradient": ["ntt", "nnn"],
+    }
+    assert raced[:3] == [((1, 4, 4, 16), 3), ((1, 8, 8, 16), 3), ((1, 4, 4, 32), 3)]
+    assert forms.form_3x3("convolution", 16, 16, 64) == "tiles"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_race_takes_medians():
+    seconds = forms._race({"native": lambda x: x, "tiles": lambda x: sum(range(300_000))}, (1,), 5)
+    assert 0 < seconds["native"] < seconds["tiles"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"machine": "another"}, {"gradient": ["n"]}, {"convolution": 3}, {"convolution": ["iiiiii"] * 7}], ids=str
+)
+def test_what_does_not_fit_is_not_used(usual_forms, change):
+    lines = {product: ["tttttt"] * 7 for product in forms.FORMS}
+    forms._path().write_text(json.dumps({"machine": forms._machine(), **lines}))
+    assert forms.form_3x3("convolution", 16, 16, 64) == "tiles"
+    forms._path().write_text(json.dumps({"machine": forms._machine(), **lines, **change}))
+    forms._table.cache_clear()
+    assert forms.form_3x3("convolution", 16, 16, 64) == "native"
+    forms._path().write_text("{")
+    forms._table.cache_clear()
+    assert forms.form_3x3("convolution", 16, 16, 64) == "native"

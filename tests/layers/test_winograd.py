@@ -1,0 +1,73 @@
+"""Winograd's convolutions and kernel gradients against the definition in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcn.layers import winograd
+from tests.layers.references import assert_close, kernel_gradient, normal
+
+SHAPES = [
+    ((2, 13, 18, 5), 7, ((1, 1), (1, 1))),
+    ((1, 1, 1, 2), 3, ((1, 1), (1, 1))),
+    ((3, 16, 12, 4), 4, ((0, 0), (0, 0))),
+    ((1, 5, 30, 2), 3, ((3, 0), (1, 4))),
+]
+
+
+def pad(x, pads):
+    return np.pad(np.asarray(x, np.float64), ((0, 0), *pads, (0, 0)))
+
+
+def convolution(x, kernel):
+    """The definition: a sum of nine shifted products; `x` is padded already."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    height, width = x.shape[1] - 2, x.shape[2] - 2
+    return sum(x[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
+
+
+@pytest.fixture(params=["one block", "blocks"], autouse=True)
+def blocks(request, monkeypatch):
+    """One block, and blocks of one or two rows of tiles; the eight devices of the tests would ask for one."""
+    if request.param == "blocks":
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+        monkeypatch.setattr(winograd, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(winograd, "MOST_BLOCKS", 3)
+
+
+@pytest.mark.parametrize("along", ["rows", "tiles"])
+@pytest.mark.parametrize(("shape", "features", "pads"), SHAPES)
+def test_values(along, shape, features, pads):
+    """The transforms multiply by up to 4 and divide by up to 6 again: an order of magnitude of rounding."""
+    x, kernel = normal(*shape), normal(3, 3, shape[-1], features)
+    given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
+    assert_close(given, convolution(pad(x, pads), kernel), 1e-5)
+
+    dy = normal(*given.shape, seed=1)
+    given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
+    assert_close(given, kernel_gradient(pad(x, pads), dy, (3, 3)), 1e-5)
+
+
+@pytest.mark.parametrize("along", ["rows", "tiles"])
+def test_bfloat16_is_summed_in_float32(along):
+    """The result is as exact as its own type: 8 bits."""
+    pads = ((0, 0), (0, 0))
+    x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
+    kernel = jnp.asarray(normal(3, 3, 4, 8), jnp.bfloat16)
+    given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
+    assert given.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(given, np.float64), convolution(x, kernel), rtol=2**-8, atol=2e-3)
+    given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
+    assert given.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
+
+
+@pytest.mark.parametrize(("along", "largest", "usual"), [("rows", 3e-6, 1.5e-6), ("tiles", 5e-6, 2e-6)])
+def test_accuracy_that_the_docstring_states(along, largest, usual):
+    """256 channels, relative to the largest result and to the root of the mean square."""
+    pads, x, kernel = ((1, 1), (1, 1)), jnp.asarray(normal(1, 24, 24, 256)), jnp.asarray(normal(3, 3, 256, 32))
+    expected = convolution(pad(x, pads), kernel)
+    error = np.abs(np.asarray(winograd.winograd_convolution(x, kernel, pads, along), np.float64) - expected)
+    assert error.max() < largest * np.abs(expected).max()
+    assert np.sqrt(np.mean(error**2)) < usual * np.sqrt(np.mean(expected**2))
