@@ -1,12 +1,17 @@
-"""Fully convolutional networks for JAX: models, weights, training and prediction in Flax Linen."""
+"""Fully convolutional networks for JAX: models, weights, training and prediction in Flax Linen.
 
-from importlib.metadata import version
+Names and subpackages are loaded when they are first used: `import fcn` alone costs next to nothing.
+"""
 
-from fcn import losses, metrics, surgery
-from fcn.pretrained import from_torch, load, load_weights, save, to_torch
-from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = version("fcn-zoo")
+if TYPE_CHECKING:
+    from fcn import losses, metrics, surgery
+    from fcn.pretrained import from_torch, load, load_weights, save, to_torch
+    from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
+
+    __version__: str
 
 __all__ = [
     "__version__",
@@ -24,3 +29,26 @@ __all__ = [
     "surgery",
     "to_torch",
 ]
+
+_HOMES = dict.fromkeys(["create_classifier", "create_encoder", "create_model", "list_encoders", "list_models"], "fcn.registry")
+_HOMES |= dict.fromkeys(["from_torch", "load", "load_weights", "save", "to_torch"], "fcn.pretrained")
+
+
+def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fcn-zoo")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if not name.startswith("_"):
+        try:
+            return import_module(f"fcn.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"fcn.{name}":
+                raise
+    raise AttributeError(f"module 'fcn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -95,10 +95,23 @@ def test_errors_name_the_nearest_choice(create, message):
 
 
 def test_import_is_light():
-    """`import fcn` loads none of what only training, data or conversion need."""
+    """All names of `fcn` together load none of what only training, data or conversion need."""
     heavy = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch", "PIL", "tensorboardX"]
-    code = f"import sys, fcn; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert _run(f"import sys; from fcn import *; print([name for name in {heavy} if name in sys.modules])") == "[]\n"
+
+
+def test_names_are_loaded_when_they_are_used():
+    """`import fcn` alone loads no network; subpackages are there without being imported by name."""
+    assert _run("import sys, fcn; print([name for name in sys.modules if name.startswith(('fcn.', 'flax'))])") == "[]\n"
+    assert _run("import fcn; print(fcn.layers.Conv.__name__, fcn.registry.create_model is fcn.create_model)") == "Conv True\n"
+    assert set(fcn.__all__) <= set(dir(fcn))
+    with pytest.raises(AttributeError, match="module 'fcn' has no attribute 'create_modle'"):
+        _ = fcn.create_modle
+    assert not hasattr(fcn, "_hidden")
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 def test_public_names_exist():
