@@ -1,7 +1,7 @@
 """Which form of a 3x3 convolution is fast on a processor: a small table, measured once for each machine by `tune`.
 
-The forms are XLA's own ("native"), Winograd's algorithm over "rows" or "tiles" (`fcn.layers.winograd`) and, for the gradient by
-the kernel, one product of stacked windows ("im2col", `fcn.layers.im2col`).
+The forms are XLA's own ("native"), one product of stacked windows ("im2col", `fcn.layers.im2col`) and Winograd's algorithm over
+"rows" or "tiles" (`fcn.layers.winograd`).
 """
 
 import functools
@@ -12,22 +12,16 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from fcn.layers.im2col import im2col_gradient
-from fcn.layers.winograd import winograd_convolution, winograd_gradient
-
-Form = Literal["native", "rows", "tiles", "im2col"]
+Form = Literal["native", "im2col", "rows", "tiles"]
 Product = Literal["convolution", "gradient"]
-FORMS: dict[Product, tuple[Form, ...]] = {
-    "convolution": ("native", "rows", "tiles"),
-    "gradient": ("native", "im2col", "rows", "tiles"),
-}
+PRODUCTS: tuple[Product, ...] = get_args(Product)
+FORMS: tuple[Form, ...] = get_args(Form)
 
 CHANNELS = (16, 32, 64, 128, 256, 512, 1024)
 PIXELS = (64, 256, 1024, 4096, 16384, 65536)
@@ -35,8 +29,8 @@ PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2.
 _USUAL: dict[Product, tuple[str, ...]] = {
-    "convolution": ("nnnnnn", "nnnttt", "nntttt", "nrtttt", "rrtttt", "nrtttt", "nrrttt"),
-    "gradient": ("nnnnnt", "nnnttt", "irtttt", "irtttt", "irtttt", "irtttt", "irrttt"),
+    "convolution": ("nnnnnn", "nnnttt", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
+    "gradient": ("nnnnnt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
 }
 
 
@@ -53,7 +47,7 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
     if fewest < CHANNELS[0]:
         return "native"
     letter = _table()[product][_nearest(CHANNELS, fewest)][_nearest(PIXELS, pixels)]
-    return next(form for form in FORMS[product] if form.startswith(letter))
+    return next(form for form in FORMS if form.startswith(letter))
 
 
 def tune(rounds: int = 5) -> Path:
@@ -69,7 +63,7 @@ def tune(rounds: int = 5) -> Path:
       The file.
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        table = {product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in FORMS}
+        table = {product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS}
     path = _path()
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}")
@@ -92,20 +86,17 @@ def _fastest_of_line(product: Product, channels: int, rounds: int) -> str:
 
 
 def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
-    from fcn.layers.convolution import native_convolution, native_gradient
+    from fcn.layers.convolution import convolution_in_form, kernel_gradient_in_form
 
-    pads, side = ((1, 1), (1, 1)), math.isqrt(pixels)
-    x = jnp.ones((1, side, side, channels))
-    other = jnp.ones((3, 3, channels, channels)) if product == "convolution" else x
-    settings = {"strides": (1, 1), "pads": pads, "dilation": (1, 1)}
+    side, settings = math.isqrt(pixels), ((1, 1), ((1, 1), (1, 1)), (1, 1))
+    x, kernel = jnp.ones((1, side, side, channels)), jnp.ones((3, 3, channels, channels))
     if product == "convolution":
-        forms = {form: partial(winograd_convolution, pads=pads, along=form) for form in ("rows", "tiles")}
-        forms["native"] = partial(native_convolution, **settings)
+        functions, arguments = {form: convolution_in_form(form, *settings) for form in FORMS}, (x, kernel)
     else:
-        forms = {form: partial(winograd_gradient, pads=pads, along=form) for form in ("rows", "tiles")}
-        forms["im2col"] = partial(im2col_gradient, kernel_size=(3, 3), **settings)
-        forms["native"] = partial(native_gradient, kernel_shape=(3, 3, channels, channels), **settings)
-    seconds = _race({form: jax.jit(forms[form]).lower(x, other).compile() for form in FORMS[product]}, (x, other), rounds)
+        functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS}
+        arguments = x, x
+    functions = {form: jax.jit(function).lower(*arguments).compile() for form, function in functions.items()}
+    seconds = _race(functions, arguments, rounds)
     return min(seconds, key=seconds.get)
 
 
@@ -132,14 +123,14 @@ def _table() -> dict[Product, tuple[str, ...]]:
     try:
         measured = json.loads(_path().read_text())
         if measured["machine"] == _machine():
-            return {product: _checked(product, measured[product]) for product in FORMS}
+            return {product: _checked(measured[product]) for product in PRODUCTS}
     except (OSError, ValueError, LookupError, TypeError):
         pass  # not measured yet, or by another version
     return _USUAL
 
 
-def _checked(product: Product, lines: list[str]) -> tuple[str, ...]:
-    letters = {form[0] for form in FORMS[product]}
+def _checked(lines: list[str]) -> tuple[str, ...]:
+    letters = {form[0] for form in FORMS}
     if [len(line) for line in lines] != [len(PIXELS)] * len(CHANNELS) or not set("".join(lines)) <= letters:
         raise ValueError
     return tuple(lines)

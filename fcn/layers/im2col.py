@@ -1,8 +1,9 @@
-"""Kernel gradients of convolutions as one matrix product, for CPUs.
+"""Convolutions and their kernel gradients as one matrix product with the stacked windows, for CPUs.
 
-On a CPU, XLA's own gradient by the kernel slows down as the cotangent grows: from 30 GF/s to 4 once that has more than some
-8 MB, where the forward pass runs at ten times that. Here it is a product of the stacked windows with the cotangent, for any
-kernel, stride and dilation, over blocks of rows that stay in the cache.
+Any kernel, stride and dilation. The convolution pays where there are few positions and much of a kernel: FCN's fc6 on 9x9
+positions takes 154 ms instead of 396 (PyTorch: 152). XLA's own gradient by the kernel slows down as the cotangent grows: from
+30 GF/s to 4 once that has more than some 8 MB, where the forward pass runs at ten times that; the product walks over blocks of
+rows that stay in the cache.
 
 Milliseconds of processor time (float32, AMD EPYC Zen 4; batch, height x width, channels in -> out):
 
@@ -22,6 +23,25 @@ from fcn.layers.padding import Pads, place
 
 BLOCK_BYTES = 2**21
 """About the size of a core's second-level cache."""
+
+
+def im2col_convolution(
+    x: Float[Array, "n h2 w2 c"],
+    kernel: Float[Array, "kh kw c o"],
+    strides: tuple[int, int],
+    pads: Pads,
+    dilation: tuple[int, int],
+) -> Float[Array, "n h w o"]:
+    """A convolution as one product [P, kh kw C] [kh kw C, O] over P positions; arguments as those of `im2col_gradient`.
+
+    Returns:
+      [N, H, W, O] in the type of `x`; the sums are at least float32.
+    """
+    (n, h, w), (kh, kw, _, o), sums = x.shape[:3], kernel.shape, jnp.promote_types(x.dtype, jnp.float32)
+    sides = [side + sum(pad) for side, pad in zip((h, w), pads)]
+    h, w = (max(0, (side - (k - 1) * d - 1) // s + 1) for side, k, d, s in zip(sides, (kh, kw), dilation, strides))
+    columns = _columns(place(x.astype(sums), pads, *sides), (h, w), (kh, kw), strides, dilation)
+    return (columns @ kernel.astype(sums).reshape(-1, o)).reshape(n, h, w, o).astype(x.dtype)
 
 
 def im2col_gradient(
@@ -52,13 +72,18 @@ def im2col_gradient(
     dy = place(dy, ((0, 0), (0, 0)), rows * count, w)
 
     def product(block):
-        window = _rows(x, block * rows * sh, reach)
-        taps = [window[:, i * dilation[0] :, j * dilation[1] :] for i in range(kh) for j in range(kw)]
-        taps = [tap[:, : (rows - 1) * sh + 1 : sh, : (w - 1) * sw + 1 : sw] for tap in taps]
-        columns = jnp.concatenate(taps, -1).reshape(-1, kh * kw * c)
+        columns = _columns(_rows(x, block * rows * sh, reach), (rows, w), kernel_size, strides, dilation)
         return lax.dot_general(columns, _rows(dy, block * rows, rows).reshape(-1, o), (((0,), (0,)), ((), ())))
 
     return _sum_over_blocks(product, count).reshape(kh, kw, c, o).astype(x.dtype)
+
+
+def _columns(x, size, kernel_size, strides, dilation):
+    """The windows of all positions, [n h w, kh kw c]."""
+    (h, w), (kh, kw), (sh, sw) = size, kernel_size, strides
+    taps = [x[:, i * dilation[0] :, j * dilation[1] :] for i in range(kh) for j in range(kw)]
+    taps = [tap[:, : (h - 1) * sh + 1 : sh, : (w - 1) * sw + 1 : sw][:, :h, :w] for tap in taps]
+    return jnp.concatenate(taps, -1).reshape(-1, kh * kw * x.shape[-1])
 
 
 def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:

@@ -49,7 +49,7 @@ MOST_BLOCKS = 8
 
 
 def winograd_convolution(
-    x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "3 3 c o"], pads: Pads, along: Along
+    x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "3 3 c o"], pads: Pads, along: Along, dilation: tuple[int, int] = (1, 1)
 ) -> Float[Array, "n h w o"]:
     """A convolution with stride 1.
 
@@ -58,11 +58,15 @@ def winograd_convolution(
       kernel: the kernel.
       pads: zeros around the images, ((top, bottom), (left, right)).
       along: "rows" or "tiles".
+      dilation: distance of the kernel's taps, (rows, columns).
 
     Returns:
       [N, H, W, O] in the type of `x`; the sums are at least float32.
     """
-    (n, h, w), (c, o) = _size(x, pads), kernel.shape[2:]
+    (n, h, w), (c, o) = _size(x, pads, dilation), kernel.shape[2:]
+    if dilation != (1, 1):
+        y = winograd_convolution(_apart(x, pads, h, w, dilation, 2), kernel, _NONE, along)
+        return _together(y, dilation)[:, :h, :w]
     kernel = kernel.astype(_sum_type(x))
     if along == "rows":
         down, count = _blocks(h, 6 * n * w * (3 * c + o))
@@ -88,16 +92,23 @@ def winograd_convolution(
 
 
 def winograd_gradient(
-    x: Float[Array, "n h2 w2 c"], dy: Float[Array, "n h w o"], pads: Pads, along: Along
+    x: Float[Array, "n h2 w2 c"],
+    dy: Float[Array, "n h w o"],
+    pads: Pads,
+    along: Along,
+    dilation: tuple[int, int] = (1, 1),
 ) -> Float[Array, "3 3 c o"]:
     """The gradient by the kernel of a convolution with stride 1, from its input and the gradient by its output."""
     (n, h, w, o), c = dy.shape, x.shape[-1]
+    if dilation != (1, 1):
+        x, dy = _apart(x, pads, h, w, dilation, 2), _apart(dy, _NONE, h, w, dilation, 0)
+        return winograd_gradient(x, dy, _NONE, along)
     across = -(-w // 4)
     floats = 6 * n * w * (3 * c + o) if along == "rows" else 36 * n * across * (c + o)
     down, count = _blocks(h, floats)
     width = w if along == "rows" else 4 * across
     x = place(x, pads, 4 * down * count + 2, width + 2)
-    dy = place(dy, ((0, 0), (0, 0)), 4 * down * count, width)
+    dy = place(dy, _NONE, 4 * down * count, width)
 
     def block(number):
         part, cotangent = _part(x, 4 * down * number, 4 * down + 2), _part(dy, 4 * down * number, 4 * down)
@@ -110,6 +121,7 @@ def winograd_gradient(
     return jnp.tensordot(matrix.T, total.reshape(len(matrix), -1), 1).reshape(3, 3, c, o).astype(x.dtype)
 
 
+_NONE = ((0, 0), (0, 0))
 # The matrices B^T, G and A^T of F(4, 3).
 _R, _S = np.sqrt([0.5, 2])
 _INPUT = np.array(
@@ -161,10 +173,28 @@ def _multiply(a, b, axis_a, axis_b):
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))))
 
 
-def _size(x, pads):
+def _size(x, pads, dilation):
     """Batch, rows and columns of the output."""
-    (n, h, w, _), (top, bottom), (left, right) = x.shape, *pads
-    return n, h + top + bottom - 2, w + left + right - 2
+    n, *sides = x.shape[:3]
+    return n, *(side + sum(pad) - 2 * d for side, pad, d in zip(sides, pads, dilation))
+
+
+def _apart(x, pads, height, width, dilation, beyond):
+    """The pixels that a dilated kernel sees together, as images of their own: [n, h, w, c] -> [n * d * d, h / d, w / d, c].
+
+    They have as many rows and columns as it takes for the output's height and width, and some beyond for the taps.
+    """
+    down, across = (-(-side // d) + beyond for side, d in zip((height, width), dilation))
+    x = place(x, pads, down * dilation[0], across * dilation[1])
+    x = x.reshape(-1, down, dilation[0], across, dilation[1], x.shape[-1])
+    return x.transpose(0, 2, 4, 1, 3, 5).reshape(-1, down, across, x.shape[-1])
+
+
+def _together(x, dilation):
+    """The opposite of `_apart`."""
+    _, h, w, c = x.shape
+    x = x.reshape(-1, *dilation, h, w, c).transpose(0, 3, 1, 4, 2, 5)
+    return x.reshape(-1, h * dilation[0], w * dilation[1], c)
 
 
 def _sum_type(x):

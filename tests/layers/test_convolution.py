@@ -40,6 +40,12 @@ LAYERS = [
     ("im2col", Conv(18, 5), (1, 20, 21, 2)),
     ("im2col", Conv(20, 3, 2), (2, 20, 21, 3)),
     ("im2col", Conv(20, 3, dilation=3), (1, 20, 17, 3)),
+    ("im2col", Conv(20, 3, 2, 1), (1, 9, 10, 3)),
+    ("tiles", Conv(17, dilation=2), (1, 13, 18, 16)),
+    ("rows", Conv(17, dilation=(3, 2)), (2, 13, 18, 16)),
+    ("taps", Conv(17, dilation=2), (1, 13, 18, 16)),
+    ("taps", Conv(17, (3, 2), dilation=(12, 9), padding=11), (2, 9, 10, 16)),
+    ("taps", Conv(17, 3, dilation=(6, 1), padding=((7, 6), (0, 1))), (1, 9, 10, 16)),
     ("im2col", Conv(20, 5, 2, 2), (1, 33, 20, 3)),
     ("im2col", Conv(20, (1, 3), (3, 2), "VALID"), (1, 20, 21, 3)),
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
@@ -52,14 +58,11 @@ LAYERS = [
 
 @pytest.fixture
 def take(monkeypatch):
-    """Convolutions of any size take this form, where they can."""
+    """Convolutions and gradients of all sizes take this form."""
 
     def take(form):
-        monkeypatch.setattr(
-            module, "form_3x3", lambda product, *_: "native" if (product, form) == ("convolution", "im2col") else form
-        )
-        if form == "im2col":
-            monkeypatch.setattr(module, "gradient_form", lambda *_: form)
+        monkeypatch.setattr(module, "convolution_form", lambda *_: form)
+        monkeypatch.setattr(module, "gradient_form", lambda *_: form)
 
     return take
 
@@ -67,7 +70,7 @@ def take(monkeypatch):
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_equals_flax(take, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
-    if form in ("native", "rows", "tiles", "im2col"):
+    if form in ("native", "rows", "tiles", "im2col", "taps"):
         take(form)
     reference = flax(layer)
     assert_same(layer.apply, reference.apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
@@ -75,7 +78,7 @@ def test_equals_flax(take, form, layer, shape):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("form", ["native", "rows", "tiles", "im2col"])
+@pytest.mark.parametrize("form", ["native", "rows", "tiles", "im2col", "taps"])
 def test_bfloat16(take, form):
     """Values and gradients are those of the rounded inputs in float32, rounded: 8 bits."""
     take(form)
@@ -104,7 +107,12 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
         ("rows", (2, 14, 14, 256), (3, 3, 256, 256), ONE, SAME, ONE),
         ("native", (2, 96, 96, 3), (3, 3, 3, 64), ONE, SAME, ONE),
         ("native", (2, 96, 96, 64), (3, 3, 64, 64), (2, 2), SAME, ONE),
-        ("native", (2, 96, 96, 64), (3, 3, 64, 64), ONE, SAME, (2, 2)),
+        ("tiles", (2, 96, 96, 64), (3, 3, 64, 64), ONE, ((2, 2), (2, 2)), (2, 2)),
+        ("taps", (2, 32, 32, 64), (3, 3, 64, 64), ONE, ((12, 12), (12, 12)), (12, 12)),
+        ("taps", (2, 96, 96, 64), (5, 5, 64, 64), ONE, ((4, 4), (4, 4)), (2, 2)),
+        ("native", (2, 96, 96, 3), (3, 3, 3, 64), ONE, ((2, 2), (2, 2)), (2, 2)),
+        ("im2col", (1, 15, 15, 512), (7, 7, 512, 4096), ONE, ((0, 0), (0, 0)), ONE),
+        ("im2col", (1, 16, 16, 256), (3, 3, 256, 512), (2, 2), SAME, ONE),
         ("native", (2, 96, 96, 64), (5, 5, 64, 64), ONE, SAME, ONE),
         ("native", (2, 96, 96, 64), (3, 3, 64, 64), ONE, ((-1, 1), (1, 1)), ONE),
     ],
@@ -123,7 +131,9 @@ def test_choice_of_the_convolution(usual_forms, form, shape, kernel, strides, pa
         ("im2col", (3, 3, 512, 512), (1, 8, 8, 512), ONE, ONE),
         ("im2col", (3, 3, 3, 64), (8, 256, 256, 64), ONE, ONE),
         ("im2col", (5, 5, 64, 64), (8, 90, 120, 64), ONE, ONE),
-        ("im2col", (3, 3, 64, 64), (8, 90, 120, 64), ONE, (2, 2)),
+        ("tiles", (3, 3, 64, 64), (8, 90, 120, 64), ONE, (2, 2)),
+        ("taps", (3, 3, 64, 64), (8, 30, 30, 64), ONE, (8, 8)),
+        ("im2col", (3, 3, 128, 256), (1, 11, 15, 256), (2, 2), ONE),
         ("im2col", (7, 7, 3, 64), (8, 128, 128, 64), (2, 2), ONE),
         ("native", (3, 3, 128, 256), (8, 11, 15, 256), (2, 2), ONE),
         ("native", (7, 7, 512, 4096), (1, 7, 7, 4096), ONE, ONE),
@@ -133,8 +143,8 @@ def test_choice_of_the_gradient(usual_forms, form, kernel, output, strides, dila
     assert module.gradient_form(kernel, output, strides, dilation) == form
 
 
-def test_cut_images_keep_xlas_input_gradient(take):
-    """Padding by 3 makes the mirrored padding negative."""
+def test_wide_padding(take):
+    """Padding by 3 makes the mirrored padding negative: the gradient by the input is XLA's."""
     take("tiles")
     layer, shape = Conv(16, padding=3), (1, 9, 10, 16)
     assert_same(layer.apply, flax(layer).apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
@@ -157,7 +167,7 @@ def test_the_kernel_starts_with_he_variance():
     np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / (9 * 64)), rtol=0.01)  # 147456 draws: 0.2 % standard error
 
 
-@pytest.mark.parametrize("form", ["im2col", "rows", "tiles"])
+@pytest.mark.parametrize("form", ["im2col", "rows", "tiles", "taps"])
 def test_second_derivatives_and_no_forward_mode(take, form):
     """The gradient can be differentiated again; `jvp` has no rule, as the docstring says."""
     take(form)

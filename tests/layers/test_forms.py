@@ -41,11 +41,11 @@ def test_tune_keeps_what_it_measured(usual_forms, monkeypatch):
     monkeypatch.setattr(forms, "_race", race)
     path = tune(rounds=1)
     measured = json.loads(path.read_text())
-    assert {product: measured[product] for product in forms.FORMS} == {
+    assert {product: measured[product] for product in forms.PRODUCTS} == {
         "convolution": ["ntt", "nnn"],
         "gradient": ["ntt", "nnn"],
     }
-    assert raced[:3] == [((1, 4, 4, 16), 3), ((1, 8, 8, 16), 3), ((1, 4, 4, 32), 3)]
+    assert raced[:3] == [((1, 4, 4, 16), 4), ((1, 8, 8, 16), 4), ((1, 4, 4, 32), 4)]
     assert forms.form_3x3("convolution", 16, 16, 64) == "tiles"
     assert list(path.parent.iterdir()) == [path]
 
@@ -56,10 +56,10 @@ def test_race_takes_medians():
 
 
 @pytest.mark.parametrize(
-    "change", [{"machine": "another"}, {"gradient": ["n"]}, {"convolution": 3}, {"convolution": ["iiiiii"] * 7}], ids=str
+    "change", [{"machine": "another"}, {"gradient": ["n"]}, {"convolution": 3}, {"convolution": ["xxxxxx"] * 7}], ids=str
 )
 def test_what_does_not_fit_is_not_used(usual_forms, change):
-    lines = {product: ["tttttt"] * 7 for product in forms.FORMS}
+    lines = {product: ["tttttt"] * 7 for product in forms.PRODUCTS}
     forms._path().write_text(json.dumps({"machine": forms._machine(), **lines}))
     assert forms.form_3x3("convolution", 16, 16, 64) == "tiles"
     forms._path().write_text(json.dumps({"machine": forms._machine(), **lines, **change}))

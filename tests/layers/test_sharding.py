@@ -26,6 +26,7 @@ LAYERS = {
     "rows": Conv(18),
     "im2col": Conv(19),
     "im2col, strided": Conv(19, 3, 2),
+    "taps": Conv(16, dilation=3),
     "pointwise": Conv(8, 1),
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
@@ -38,17 +39,15 @@ FUNCTIONS = {
     "bilinear": lambda x: resize_bilinear(x, (21, 35)),
     "fcn": lambda x: upsample_bilinear_fcn(x, 2),
 }
-FORMS = {17: "tiles", 18: "rows"}
 SHAPE = (8, 16, 12, 4)
 
 
 @pytest.fixture
 def forms(monkeypatch):
     """The form by the number of features, so that small layers take all of them."""
-    monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: FORMS.get(max(kernel[2:]), "native"))
-    monkeypatch.setattr(
-        module, "gradient_form", lambda kernel, *_: FORMS.get(kernel[3], "im2col" if kernel[3] == 19 else "native")
-    )
+    forms = {16: "taps", 17: "tiles", 18: "rows"}
+    monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: forms.get(max(kernel[2:]), "native"))
+    monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: (forms | {19: "im2col"}).get(kernel[3], "native"))
 
 
 def gradients(variables, inputs):
