@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fcn.layers.convolution import convolve, native_convolution
+from fcn.layers.convolution import convolve
+from fcn.layers.dense_convolution import native_convolution
 from fcn.layers.padding import pair
 from fcn.layers.pointwise import convolve_pointwise
 from fcn.layers.pooling import average_pool, max_pool

@@ -2,7 +2,6 @@
 
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
-from fcn.layers.forms import tune
 from fcn.layers.initialisers import (
     constant_deviation,
     fan_in_scaling,
@@ -17,6 +16,7 @@ from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
 from fcn.layers.resizing import resize
 from fcn.layers.transposed import ConvTranspose
+from fcn.layers.tuning import tune
 from fcn.layers.unpooling import max_pool_with_places, max_unpool
 from fcn.layers.upsampling import (
     LearnedBilinearUpsample,

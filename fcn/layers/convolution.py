@@ -1,31 +1,22 @@
 """Convolutions.
 
-On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
-ones tap by tap (`fcn.layers.taps`); few positions, and many gradients by kernels, are one matrix product (`fcn.layers.im2col`):
-where that is faster than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's. Kernels of size 1 are matrix products
-everywhere (`fcn.layers.pointwise`), one-channel groups are shifted multiplications (`fcn.layers.depthwise`).
+Kernels of size 1 are matrix products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications
+(`fcn.layers.depthwise`), and others without groups take the form that suits their shape (`fcn.layers.dense_convolution`).
 """
 
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.layers.dense_convolution import convolve_dense, native_convolution
 from fcn.layers.depthwise import convolve_depthwise
-from fcn.layers.forms import CHANNELS, form_3x3
-from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.initialisers import he_normal
 from fcn.layers.padding import Pads, explicit_padding, pair
 from fcn.layers.pointwise import convolve_pointwise
-from fcn.layers.taps import convolve_taps
-from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
 
 class Conv(nn.Module):
@@ -104,122 +95,7 @@ def convolve(
         return convolve_depthwise(x, kernel, strides, pads, dilation)
     if groups > 1:
         return native_convolution(x, kernel, strides, pads, dilation, groups)
-    return _convolve_dense(x, kernel, strides, pads, dilation)
-
-
-def native_convolution(x, kernel, strides, pads, dilation, groups=1):
-    """XLA's convolution, images [B, H, W, C] with a kernel [kh, kw, C / groups, O]."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        rhs_dilation=dilation,
-        feature_group_count=groups,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolve_dense(x, kernel, strides, pads, dilation):
-    form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
-    return _on_cpu(*(convolution_in_form(form, strides, pads, dilation) for form in (form, "native")), x, kernel)
-
-
-def _dense_forward(x, kernel, strides, pads, dilation):
-    return _convolve_dense(x, kernel, strides, pads, dilation), (x, kernel)
-
-
-def _dense_backward(strides, pads, dilation, residuals, dy):
-    x, kernel = residuals
-    form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
-    dx = _on_cpu(*(_input_gradient(form, x.shape, strides, pads, dilation) for form in (form, "native")), dy, kernel)
-    form = gradient_form(kernel.shape, dy.shape, strides, dilation)
-    return dx, _on_cpu(
-        *(kernel_gradient_in_form(form, kernel.shape, strides, pads, dilation) for form in (form, "native")), x, dy
-    )
-
-
-_convolve_dense.defvjp(_dense_forward, _dense_backward)
-
-
-def _on_cpu(ours, native, *arguments):
-    return lax.platform_dependent(*arguments, cpu=ours, default=native)
-
-
-def convolution_in_form(form, strides, pads, dilation):
-    """A function of images and kernel."""
-    if form in ("rows", "tiles"):
-        return partial(winograd_convolution, pads=pads, along=form, dilation=dilation)
-    if form == "taps":
-        return partial(convolve_taps, pads=pads, dilation=dilation)
-    convolution = im2col_convolution if form == "im2col" else native_convolution
-    return partial(convolution, strides=strides, pads=pads, dilation=dilation)
-
-
-def _input_gradient(form, shape, strides, pads, dilation):
-    """A function of the gradient by the output and the kernel."""
-    mirrored = tuple((2 * d - before, 2 * d - after) for (before, after), d in zip(pads, dilation))
-    if form in ("rows", "tiles") and min(map(min, mirrored)) >= 0:
-        convolution = convolution_in_form(form, strides, mirrored, dilation)
-        return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-
-    convolution = convolution_in_form("native" if form in ("rows", "tiles") else form, strides, pads, dilation)
-
-    def transposed(dy, kernel):
-        return jax.linear_transpose(lambda x: convolution(x, kernel), jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]
-
-    return transposed
-
-
-def kernel_gradient_in_form(form, shape, strides, pads, dilation):
-    """A function of the input and the gradient by the output."""
-    if form in ("rows", "tiles"):
-        return partial(winograd_gradient, pads=pads, along=form, dilation=dilation)
-    if form == "im2col":
-        return partial(im2col_gradient, kernel_size=shape[:2], strides=strides, pads=pads, dilation=dilation)
-    convolution = convolution_in_form(form, strides, pads, dilation)
-
-    def transposed(x, dy):
-        return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
-
-    return transposed
-
-
-FEW = 256
-"""Positions in all images of a batch; products of that many rows are small beside the kernel."""
-
-
-def convolution_form(shape, kernel_shape, strides, pads, dilation) -> str:
-    """Which form of a convolution, and of the gradient by its input, is fast on a CPU."""
-    if min(kernel_shape[2:]) < CHANNELS[0] or min(map(min, pads)) < 0:
-        return "native"
-    batch, *sides = shape[:3]
-    windows = [(k - 1) * d + 1 for k, d in zip(kernel_shape, dilation)]
-    output = (batch, *((n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, pads, windows, strides)), kernel_shape[3])
-    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
-        return _form_with_stride_1("convolution", kernel_shape, output, dilation)
-    return "im2col" if math.prod(output[:3]) <= FEW else "native"
-
-
-def gradient_form(kernel_shape, output_shape, strides, dilation) -> str:
-    """Which form of a kernel's gradient is fast on a CPU."""
-    positions, features = math.prod(output_shape[:3]), output_shape[3]
-    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(kernel_shape[2:]) >= CHANNELS[0]:
-        return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
-    few = positions <= FEW and min(kernel_shape[2:]) >= CHANNELS[0] and math.prod(kernel_shape) < 2**24
-    large = positions * features >= 2**21 and features > 16
-    return "im2col" if few or large else "native"
-
-
-def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
-    """3x3 kernels as measured; dilated ones by Winograd only where the images of every d-th pixel have tiles enough."""
-    measured = "native"
-    if kernel_shape[:2] == (3, 3) and all(side >= 4 * d for side, d in zip(output_shape[1:3], dilation)):
-        measured = form_3x3(product, *kernel_shape[2:], math.prod(output_shape[:3]))
-    if dilation == (1, 1) or measured in ("rows", "tiles"):
-        return measured
-    return "taps"
+    return convolve_dense(x, kernel, strides, pads, dilation)
 
 
 def check_channels(x: Array | np.ndarray, features: int, groups: int) -> int:

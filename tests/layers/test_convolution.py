@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv
+from fcn.layers import Conv, dense_convolution
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -61,8 +61,8 @@ def take(monkeypatch):
     """Convolutions and gradients of all sizes take this form."""
 
     def take(form):
-        monkeypatch.setattr(module, "convolution_form", lambda *_: form)
-        monkeypatch.setattr(module, "gradient_form", lambda *_: form)
+        monkeypatch.setattr(dense_convolution, "convolution_form", lambda *_: form)
+        monkeypatch.setattr(dense_convolution, "gradient_form", lambda *_: form)
 
     return take
 
@@ -118,7 +118,7 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
     ],
 )
 def test_choice_of_the_convolution(usual_forms, form, shape, kernel, strides, pads, dilation):
-    assert module.convolution_form(shape, kernel, strides, pads, dilation) == form
+    assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_choice_of_the_convolution(usual_forms, form, shape, kernel, strides, pa
     ],
 )
 def test_choice_of_the_gradient(usual_forms, form, kernel, output, strides, dilation):
-    assert module.gradient_form(kernel, output, strides, dilation) == form
+    assert dense_convolution.gradient_form(kernel, output, strides, dilation) == form
 
 
 def test_wide_padding(take):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fcn.layers import forms, tune
+from fcn.layers import forms, tune, tuning
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,10 @@ def test_lookup(usual_forms, form, arguments):
 
 def test_tune_keeps_what_it_measured(usual_forms, monkeypatch):
     """Two sizes; what is larger than is measured takes the form before it."""
-    monkeypatch.setattr(forms, "CHANNELS", (16, 32))
-    monkeypatch.setattr(forms, "PIXELS", (16, 64, 256))
-    monkeypatch.setattr(forms, "_MOST_WORK", 18 * 16**2 * 64)
+    for module in (forms, tuning):
+        monkeypatch.setattr(module, "CHANNELS", (16, 32))
+        monkeypatch.setattr(module, "PIXELS", (16, 64, 256))
+    monkeypatch.setattr(tuning, "_MOST_WORK", 18 * 16**2 * 64)
     raced = []
 
     def race(functions, arguments, rounds):
@@ -38,7 +39,7 @@ def test_tune_keeps_what_it_measured(usual_forms, monkeypatch):
         last = arguments[0].shape[1] == 8
         return {form: -number if last else number for number, form in enumerate(functions)}
 
-    monkeypatch.setattr(forms, "_race", race)
+    monkeypatch.setattr(tuning, "_race", race)
     path = tune(rounds=1)
     measured = json.loads(path.read_text())
     assert {product: measured[product] for product in forms.PRODUCTS} == {
@@ -51,7 +52,7 @@ def test_tune_keeps_what_it_measured(usual_forms, monkeypatch):
 
 
 def test_race_takes_medians():
-    seconds = forms._race({"native": lambda x: x, "tiles": lambda x: sum(range(300_000))}, (1,), 5)
+    seconds = tuning._race({"native": lambda x: x, "tiles": lambda x: sum(range(300_000))}, (1,), 5)
     assert 0 < seconds["native"] < seconds["tiles"]
 
 

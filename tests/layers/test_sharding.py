@@ -15,7 +15,7 @@ from fcn.layers import (
     resize_bilinear,
     upsample_bilinear_fcn,
 )
-from fcn.layers import convolution as module
+from fcn.layers import dense_convolution as module
 from tests.layers.references import assert_close, normal
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devices: --xla_force_host_platform_device_count=8")

@@ -1,0 +1,137 @@
+"""Convolutions without groups, in the form that suits their shape.
+
+On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
+ones tap by tap (`fcn.layers.taps`); few positions, and many gradients by kernels, are one matrix product (`fcn.layers.im2col`):
+where that is faster than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's.
+"""
+
+import math
+from functools import partial
+from typing import Literal
+
+import jax
+from jax import lax
+
+from fcn.layers.forms import CHANNELS, Form, form_3x3
+from fcn.layers.im2col import im2col_convolution, im2col_gradient
+from fcn.layers.taps import convolve_taps
+from fcn.layers.winograd import winograd_convolution, winograd_gradient
+
+AnyForm = Form | Literal["taps"]
+
+
+def native_convolution(x, kernel, strides, pads, dilation, groups=1):
+    """XLA's convolution, images [B, H, W, C] with a kernel [kh, kw, C / groups, O]."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        pads,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def convolve_dense(x, kernel, strides, pads, dilation):
+    """A convolution without groups; reverse-mode gradients only."""
+    form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
+    return _on_cpu(form, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
+
+
+def _forward(x, kernel, strides, pads, dilation):
+    return convolve_dense(x, kernel, strides, pads, dilation), (x, kernel)
+
+
+def _backward(strides, pads, dilation, residuals, dy):
+    (x, kernel), settings = residuals, (strides, pads, dilation)
+    form = convolution_form(x.shape, kernel.shape, *settings)
+    dx = _on_cpu(form, lambda form: _input_gradient_in_form(form, x.shape, *settings), dy, kernel)
+    form = gradient_form(kernel.shape, dy.shape, strides, dilation)
+    return dx, _on_cpu(form, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
+
+
+convolve_dense.defvjp(_forward, _backward)
+
+
+def _on_cpu(form, function, *arguments):
+    """The function in a form on a CPU, in XLA's own elsewhere."""
+    if form == "native":
+        return function("native")(*arguments)
+    return lax.platform_dependent(*arguments, cpu=function(form), default=function("native"))
+
+
+def convolution_in_form(form, strides, pads, dilation):
+    """A function of images and kernel."""
+    if form in ("rows", "tiles"):
+        return partial(winograd_convolution, pads=pads, along=form, dilation=dilation)
+    if form == "taps":
+        return partial(convolve_taps, pads=pads, dilation=dilation)
+    convolution = im2col_convolution if form == "im2col" else native_convolution
+    return partial(convolution, strides=strides, pads=pads, dilation=dilation)
+
+
+def _input_gradient_in_form(form, shape, strides, pads, dilation):
+    """A function of the gradient by the output and the kernel."""
+    mirrored = tuple((2 * d - before, 2 * d - after) for (before, after), d in zip(pads, dilation))
+    if form in ("rows", "tiles") and min(map(min, mirrored)) >= 0:
+        convolution = convolution_in_form(form, strides, mirrored, dilation)
+        return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
+
+    convolution = convolution_in_form("native" if form in ("rows", "tiles") else form, strides, pads, dilation)
+
+    def transposed(dy, kernel):
+        return jax.linear_transpose(lambda x: convolution(x, kernel), jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]
+
+    return transposed
+
+
+def kernel_gradient_in_form(form, shape, strides, pads, dilation):
+    """A function of the input and the gradient by the output."""
+    if form in ("rows", "tiles"):
+        return partial(winograd_gradient, pads=pads, along=form, dilation=dilation)
+    if form == "im2col":
+        return partial(im2col_gradient, kernel_size=shape[:2], strides=strides, pads=pads, dilation=dilation)
+    convolution = convolution_in_form(form, strides, pads, dilation)
+
+    def transposed(x, dy):
+        return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
+
+    return transposed
+
+
+FEW = 256
+"""Positions in all images of a batch; products of that many rows are small beside the kernel."""
+
+
+def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
+    """Which form of a convolution, and of the gradient by its input, is fast on a CPU."""
+    if min(kernel_shape[2:]) < CHANNELS[0] or min(map(min, pads)) < 0:
+        return "native"
+    batch, *sides = shape[:3]
+    windows = [(k - 1) * d + 1 for k, d in zip(kernel_shape, dilation)]
+    output = (batch, *((n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, pads, windows, strides)), kernel_shape[3])
+    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
+        return _form_with_stride_1("convolution", kernel_shape, output, dilation)
+    return "im2col" if math.prod(output[:3]) <= FEW else "native"
+
+
+def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
+    """Which form of a kernel's gradient is fast on a CPU."""
+    positions, features = math.prod(output_shape[:3]), output_shape[3]
+    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(kernel_shape[2:]) >= CHANNELS[0]:
+        return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
+    few = positions <= FEW and min(kernel_shape[2:]) >= CHANNELS[0] and math.prod(kernel_shape) < 2**24
+    large = positions * features >= 2**21 and features > 16
+    return "im2col" if few or large else "native"
+
+
+def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
+    """3x3 kernels as measured; dilated ones by Winograd only where the images of every d-th pixel have tiles enough."""
+    measured = "native"
+    if kernel_shape[:2] == (3, 3) and all(side >= 4 * d for side, d in zip(output_shape[1:3], dilation)):
+        measured = form_3x3(product, *kernel_shape[2:], math.prod(output_shape[:3]))
+    if dilation == (1, 1) or measured in ("rows", "tiles"):
+        return measured
+    return "taps"

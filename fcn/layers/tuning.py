@@ -1,0 +1,67 @@
+"""Measures the forms of 3x3 convolutions."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from fcn.layers.dense_convolution import convolution_in_form, kernel_gradient_in_form
+from fcn.layers.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep
+
+
+def tune(rounds: int = 5) -> Path:
+    """Measures all forms on this machine's processors, some minutes long; a file in the user's cache folder names the fastest.
+
+    What is traced from then on, in this process and others, uses them; another machine with the same home folder does not.
+    Delete the file to go back. Results differ between forms by rounding.
+
+    Args:
+      rounds: how often each form runs, in turn with the others; medians are compared.
+
+    Returns:
+      The file.
+    """
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        table = {product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS}
+    return keep(table, jax=jax.__version__)
+
+
+_MOST_WORK = 2e10
+"""Additions and multiplications of the largest convolution that is measured; larger ones take the form of the next smaller."""
+
+
+def _fastest_of_line(product: Product, channels: int, rounds: int) -> str:
+    letters = ""
+    for pixels in PIXELS:
+        measured = not letters or 18 * channels**2 * pixels <= _MOST_WORK
+        letters += _fastest(product, channels, pixels, rounds)[0] if measured else letters[-1]
+    return letters
+
+
+def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
+    side, settings = math.isqrt(pixels), ((1, 1), ((1, 1), (1, 1)), (1, 1))
+    x, kernel = jnp.ones((1, side, side, channels)), jnp.ones((3, 3, channels, channels))
+    if product == "convolution":
+        functions, arguments = {form: convolution_in_form(form, *settings) for form in FORMS}, (x, kernel)
+    else:
+        functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS}
+        arguments = x, x
+    functions = {form: jax.jit(function).lower(*arguments).compile() for form, function in functions.items()}
+    seconds = _race(functions, arguments, rounds)
+    return min(seconds, key=seconds.get)
+
+
+def _race(functions: dict[Form, Callable], arguments, rounds: int) -> dict[Form, float]:
+    """Median seconds of each."""
+    seconds = {form: [] for form in functions}
+    for number in range(rounds + 1):
+        for form, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function(*arguments))
+            if number:
+                seconds[form].append(time.perf_counter() - start)
+    return {form: statistics.median(times) for form, times in seconds.items()}
