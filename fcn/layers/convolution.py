@@ -1,7 +1,8 @@
 """Convolutions.
 
 Kernels of size 1 are matrix products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications
-(`fcn.layers.depthwise`), and others without groups take the form that suits their shape (`fcn.layers.dense_convolution`).
+(`fcn.layers.depthwise`), other groups have a kernel gradient of their own (`fcn.layers.grouped`), and what has no groups takes
+the form that suits its shape (`fcn.layers.dense_convolution`).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 
 from fcn.layers.dense_convolution import convolve_dense, native_convolution
 from fcn.layers.depthwise import convolve_depthwise
+from fcn.layers.grouped import convolve_grouped
 from fcn.layers.initialisers import he_normal
 from fcn.layers.padding import Pads, explicit_padding, pair
 from fcn.layers.pointwise import convolve_pointwise
@@ -94,7 +96,7 @@ def convolve(
     if groups == x.shape[-1] > 1:
         return convolve_depthwise(x, kernel, strides, pads, dilation)
     if groups > 1:
-        return native_convolution(x, kernel, strides, pads, dilation, groups)
+        return convolve_grouped(x, kernel, strides, pads, dilation, groups)
     return convolve_dense(x, kernel, strides, pads, dilation)
 
 

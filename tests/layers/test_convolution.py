@@ -11,7 +11,7 @@ from jaxtyping import TypeCheckError
 
 from fcn.layers import Conv, dense_convolution
 from fcn.layers import convolution as module
-from tests.layers.references import assert_close, assert_same, convolution, normal
+from tests.layers.references import assert_close, assert_same, convolution, kernel_gradient, normal
 
 
 def variables(layer, *shape):
@@ -53,6 +53,9 @@ LAYERS = [
     ("pointwise", Conv(6, 1, (2, 3), ((1, 2), (0, 1))), (2, 5, 8, 3)),
     ("grouped", Conv(6, 3, groups=2), (2, 5, 8, 4)),
     ("grouped", Conv(6, 1, groups=2), (2, 5, 8, 4)),
+    ("grouped", Conv(24, 3, 2, groups=6), (2, 9, 8, 12)),
+    ("grouped", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (1, 9, 10, 34)),
+    ("grouped", Conv(32, 3, (2, 3), "VALID", groups=8), (1, 12, 12, 32)),
 ]
 
 
@@ -148,6 +151,22 @@ def test_wide_padding(take):
     take("tiles")
     layer, shape = Conv(16, padding=3), (1, 9, 10, 16)
     assert_same(layer.apply, flax(layer).apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
+
+
+def test_groups_in_bfloat16():
+    """The gradient by the kernel of rounded numbers, rounded."""
+    x, dy = (jnp.asarray(normal(2, 9, 10, 12, seed=seed), jnp.bfloat16) for seed in (1, 2))
+    kernel = jnp.zeros((3, 3, 3, 12))
+
+    def gradient(x, dy):
+        settings = ONE, SAME, ONE, 4
+        return jax.vjp(lambda kernel: module.convolve(x, kernel, *settings), kernel.astype(x.dtype))[1](dy)[0]
+
+    given, (x, dy) = jax.jit(gradient)(x, dy), (np.asarray(a, np.float64) for a in (x, dy))
+    assert given.dtype == jnp.bfloat16
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    parts = [kernel_gradient(padded[..., g : g + 3], dy[..., g : g + 3], (3, 3)) for g in range(0, 12, 3)]
+    assert_close(np.asarray(given, np.float64), np.concatenate(parts, -1), 2**-8)
 
 
 def test_types():

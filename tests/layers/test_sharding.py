@@ -27,6 +27,7 @@ LAYERS = {
     "im2col": Conv(19),
     "im2col, strided": Conv(19, 3, 2),
     "taps": Conv(16, dilation=3),
+    "grouped": Conv(8, groups=2),
     "pointwise": Conv(8, 1),
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
