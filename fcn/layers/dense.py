@@ -5,5 +5,12 @@ from functools import partial
 import flax.linen as nn
 
 from fcn.layers.initialisers import lecun_normal
+from fcn.layers.pointwise import convolve_pointwise
 
-Dense = partial(nn.Dense, kernel_init=lecun_normal)
+
+def _product(x, kernel, dimension_numbers, precision=None):
+    """With one axis of positions: the gradient by the kernel sums over them, and with several XLA would first copy them."""
+    return convolve_pointwise(x, kernel)
+
+
+Dense = partial(nn.Dense, kernel_init=lecun_normal, dot_general=_product)

@@ -28,10 +28,12 @@ def _forward(x, kernel, strides, pads, dilation):
 
 
 def _backward(strides, pads, dilation, residuals, dy):
-    def gradient(convolve):
-        return lambda x, kernel, dy: jax.vjp(partial(convolve, strides=strides, pads=pads, dilation=dilation), x, kernel)[1](dy)
+    settings = {"strides": strides, "pads": pads, "dilation": dilation}
 
-    return lax.platform_dependent(*residuals, dy, cpu=gradient(_shifted), default=gradient(_native))
+    def native(x, kernel, dy):
+        return jax.vjp(partial(_native, **settings), x, kernel)[1](dy)
+
+    return lax.platform_dependent(*residuals, dy, cpu=partial(_gradients_of_shifted, **settings), default=native)
 
 
 convolve_depthwise.defvjp(_forward, _backward)
@@ -59,6 +61,17 @@ def _shifted(x, kernel, strides, pads, dilation):
         return x[:, rows, columns]
 
     return sum(shifted(i, j)[:, :height, :width] * kernel[i, j] for i in range(kh) for j in range(kw)).astype(dtype)
+
+
+def _gradients_of_shifted(x, kernel, dy, strides, pads, dilation):
+    """By the input and the kernel."""
+    convolve = partial(_shifted, strides=strides, pads=pads, dilation=dilation)
+    mirrored = [((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in zip(kernel.shape, dilation, pads)]
+    if strides != (1, 1) or kernel.shape[-1] != x.shape[-1] or min(map(min, mirrored)) < 0:
+        return jax.vjp(convolve, x, kernel)[1](dy)
+    # As a convolution it is one loop; as the derivative of a sum of shifted images, every one of them would be kept.
+    dx = _shifted(dy, kernel[::-1, ::-1], strides, mirrored, dilation)
+    return dx, jax.linear_transpose(partial(convolve, x), kernel)(dy)[0]
 
 
 def _native(x, kernel, strides, pads, dilation):

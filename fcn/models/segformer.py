@@ -5,7 +5,7 @@ NeurIPS 2021, figure 2 and section 3.2 (the decoder), in the form of segmentatio
 "mit_b0" to "mit_b5".
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import Dense, resize_bilinear, xavier_uniform
+from fcn.layers import BatchNorm, Dense, he_uniform, resize_bilinear, xavier_uniform
+from fcn.layers.pointwise import convolve_pointwise
 from fcn.models.blocks import Conv2dReLU
 from fcn.models.encoder_decoder import EncoderDecoder
 from fcn.models.heads import SegmentationHead
@@ -64,12 +65,51 @@ class _Decoder(nn.Module):
     @nn.compact
     def __call__(self, maps, size, *, train):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        parts = []
-        for i, x in enumerate(reversed(maps)):
-            x = _Linear(self.features, **types, name=f"mlp_stage_{i}")(x)
-            parts.append(resize_bilinear(x, size))
-        fuse = Conv2dReLU(self.features, 1, axis_name=self.axis_name, **types, name="fuse_stage")
-        return fuse(jnp.concatenate(parts, axis=-1), train=train)
+        maps = [_Linear(self.features, **types, name=f"mlp_stage_{i}")(x) for i, x in enumerate(reversed(maps))]
+        return _Fuse(self.features, self.axis_name, **types, name="fuse_stage")(maps, size, train=train)
+
+
+class _Fuse(nn.Module):
+    """All maps in one size and beside each other, a 1x1 convolution, BatchNorm and ReLU."""
+
+    features: int
+    axis_name: str | None
+    dtype: Any
+    param_dtype: Any
+
+    references: ClassVar = Conv2dReLU.references
+
+    @nn.compact
+    def __call__(self, maps, size, *, train):
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = _PointwiseOfResized(self.features, **types, name="conv")(maps, size)
+        return nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="norm")(x, train=train))
+
+
+class _PointwiseOfResized(nn.Module):
+    """A 1x1 convolution of maps brought to one size and put beside each other, without a bias.
+
+    Both are linear, one in the channels and one in the positions, so they can be exchanged: each map is multiplied by its part
+    of the kernel while it is small.
+    """
+
+    features: int
+    dtype: Any
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, maps, size):
+        channels = [x.shape[-1] for x in maps]
+        kernel = self.param("kernel", he_uniform, (1, 1, sum(channels), self.features), self.param_dtype)
+        *maps, kernel = nn.dtypes.promote_dtype(*maps, kernel, dtype=self.dtype)
+        kernels = jnp.split(kernel, np.cumsum(channels)[:-1], axis=2)
+
+        def product(x, kernel):
+            if x.shape[1] > size[0]:
+                return convolve_pointwise(resize_bilinear(x, size), kernel)
+            return resize_bilinear(convolve_pointwise(x, kernel), size)
+
+        return sum(map(product, maps, kernels))
 
 
 class _Linear(nn.Module):
