@@ -53,7 +53,7 @@ class PointwiseConv(nn.Module):
         return y if bias is None else y + bias
 
 
-def convolve_pointwise(x: Float[Array, "b *space c"], kernel: Float[Array, "*ones c o"]) -> Float[Array, "b *space o"]:
+def convolve_pointwise(x: Float[Array, "*positions c"], kernel: Float[Array, "*ones c o"]) -> Float[Array, "*positions o"]:
     """The product of [positions, C] and [C, O]; `kernel` may have axes of length 1 in front."""
     channels, features = kernel.shape[-2:]
     positions = x.reshape(-1, channels) if x.size else jnp.zeros((0, channels), x.dtype)
