@@ -11,6 +11,7 @@ import optax
 import fcn
 from experiments.benchmark.case import CLASSES, Case, Side, Work
 from experiments.benchmark.plain import plain_layers
+from experiments.model_table import operations
 from fcn.losses import cross_entropy
 from fcn.training import TrainState, create_state, make_train_step
 
@@ -37,7 +38,7 @@ def _forward(case: Case) -> Work:
     model, images = _build(case), _images(case)
     variables = create_state(model, optax.identity(), jax.random.key(0), images.shape[1:]).variables
     compiled, facts = _compile(jax.jit(model.apply), variables, images)
-    facts["gflop"] = _operations(model, variables, images)
+    facts["gflop"] = operations(model, variables, images) / 1e9
     return Work(_repeating(compiled, variables, images), facts)
 
 
@@ -61,7 +62,7 @@ def _train(case: Case) -> Work:
     else:
         step, batch = _encoder_step(model, tx), images
     compiled, facts = _compile(jax.jit(step, donate_argnums=0), state, batch)
-    facts["gflop"] = 3 * _operations(model, state.variables, images)
+    facts["gflop"] = 3 * operations(model, state.variables, images) / 1e9  # both gradients are as much work again
 
     def run(repeats):
         nonlocal state
@@ -106,8 +107,3 @@ def _compile(function, *arguments):
     start = time.perf_counter()
     compiled = function.lower(*arguments).compile()
     return compiled, {"compile_seconds": time.perf_counter() - start}
-
-
-def _operations(model, variables, images) -> float:
-    """Thousands of millions of multiplications and additions of a forward pass; a training step has three times as many."""
-    return jax.jit(model.apply).lower(variables, images).cost_analysis()["flops"] / 1e9
