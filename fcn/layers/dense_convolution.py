@@ -15,6 +15,7 @@ from jax import lax
 from fcn.layers.forms import CHANNELS, Form, form_3x3
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.taps import convolve_taps
+from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
 AnyForm = Form | Literal["taps"]
@@ -109,9 +110,7 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     """Which form of a convolution, and of the gradient by its input, is fast on a CPU."""
     if min(kernel_shape[2:]) < CHANNELS[0] or min(map(min, pads)) < 0:
         return "native"
-    batch, *sides = shape[:3]
-    windows = [(k - 1) * d + 1 for k, d in zip(kernel_shape, dilation)]
-    output = (batch, *((n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, pads, windows, strides)), kernel_shape[3])
+    output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
         return _form_with_stride_1("convolution", kernel_shape, output, dilation)
     return "im2col" if math.prod(output[:3]) <= FEW else "native"

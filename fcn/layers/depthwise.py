@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.layers.dense_convolution import native_convolution
+from fcn.layers.windows import output_size, seen_by_taps
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve_depthwise(
@@ -48,25 +51,17 @@ def _shifted(x, kernel, strides, pads, dilation):
     """The sum over the taps of a shifted image times the tap; sums are at least float32."""
     (kh, kw, _, features), dtype, multiplier = kernel.shape, x.dtype, kernel.shape[-1] // x.shape[-1]
     sums = jnp.promote_types(dtype, jnp.float32)
+    size = output_size(x.shape[1:3], (kh, kw), strides, pads, dilation)
     x = jnp.pad(x.astype(sums), ((0, 0), *pads, (0, 0)))
     x = jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x
-    kernel = kernel.astype(sums).reshape(kh, kw, features)
-    height, width = (
-        max(0, (size - (k - 1) * d - 1) // s + 1) for size, k, d, s in zip(x.shape[1:3], (kh, kw), dilation, strides)
-    )
-
-    def shifted(i, j):
-        rows = slice(i * dilation[0], i * dilation[0] + height * strides[0], strides[0])
-        columns = slice(j * dilation[1], j * dilation[1] + width * strides[1], strides[1])
-        return x[:, rows, columns]
-
-    return sum(shifted(i, j)[:, :height, :width] * kernel[i, j] for i in range(kh) for j in range(kw)).astype(dtype)
+    shifted = seen_by_taps(x, (kh, kw), size, strides, dilation)
+    return sum(image * tap for image, tap in zip(shifted, kernel.astype(sums).reshape(-1, features))).astype(dtype)
 
 
 def _gradients_of_shifted(x, kernel, dy, strides, pads, dilation):
     """By the input and the kernel."""
     convolve = partial(_shifted, strides=strides, pads=pads, dilation=dilation)
-    mirrored = [((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in zip(kernel.shape, dilation, pads)]
+    mirrored = tuple(((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in zip(kernel.shape, dilation, pads))
     if strides != (1, 1) or kernel.shape[-1] != x.shape[-1] or min(map(min, mirrored)) < 0:
         return jax.vjp(convolve, x, kernel)[1](dy)
     # As a convolution it is one loop; as the derivative of a sum of shifted images, every one of them would be kept.
@@ -75,12 +70,4 @@ def _gradients_of_shifted(x, kernel, dy, strides, pads, dilation):
 
 
 def _native(x, kernel, strides, pads, dilation):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        rhs_dilation=dilation,
-        feature_group_count=x.shape[-1],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    return native_convolution(x, kernel, strides, pads, dilation, groups=x.shape[-1])

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from fcn.layers.dense_convolution import native_convolution
 from fcn.layers.padding import Pads, place
+from fcn.layers.windows import seen_by_taps
 
 BLOCK = 16
 """Groups are taken together up to so many channels: each of their products has a side of that length."""
@@ -64,10 +65,9 @@ def grouped_gradient(shape, strides, pads, dilation, groups, x, dy):
     x, dy = (a.astype(jnp.promote_types(dtype, jnp.float32)).reshape(*a.shape[:3], blocks, -1) for a in (x, dy))
     x, dy = x.transpose(3, 0, 1, 2, 4), dy.transpose(3, 0, 1, 2, 4).reshape(blocks, n * h * w, -1)
 
-    def product(i, j):
-        seen = x[:, :, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw]
+    def product(seen):
         return lax.dot_general(seen.reshape(*dy.shape[:2], -1), dy, (((1,), (1,)), ((0,), (0,))))
 
-    products = jnp.stack([product(i, j) for i in range(kh) for j in range(kw)])
+    products = jnp.stack([product(seen) for seen in seen_by_taps(x, (kh, kw), (h, w), strides, dilation)])
     products = products.reshape(kh, kw, blocks, together, inputs, together, outputs)
     return jnp.einsum("hwbgigo->hwibgo", products).reshape(shape).astype(dtype)

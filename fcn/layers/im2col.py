@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import Pads, place
+from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK_BYTES = 2**21
 """About the size of a core's second-level cache."""
@@ -37,11 +38,12 @@ def im2col_convolution(
     Returns:
       [N, H, W, O] in the type of `x`; the sums are at least float32.
     """
-    (n, h, w), (kh, kw, _, o), sums = x.shape[:3], kernel.shape, jnp.promote_types(x.dtype, jnp.float32)
-    sides = [side + sum(pad) for side, pad in zip((h, w), pads)]
-    h, w = (max(0, (side - (k - 1) * d - 1) // s + 1) for side, k, d, s in zip(sides, (kh, kw), dilation, strides))
-    columns = _columns(place(x.astype(sums), pads, *sides), (h, w), (kh, kw), strides, dilation)
-    return (columns @ kernel.astype(sums).reshape(-1, o)).reshape(n, h, w, o).astype(x.dtype)
+    n, *sides = x.shape[:3]
+    (*kernel_size, _, o), sums = kernel.shape, jnp.promote_types(x.dtype, jnp.float32)
+    size = output_size(sides, kernel_size, strides, pads, dilation)
+    padded = place(x.astype(sums), pads, *(side + sum(pad) for side, pad in zip(sides, pads)))
+    columns = _columns(padded, size, kernel_size, strides, dilation)
+    return (columns @ kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
 
 
 def im2col_gradient(
@@ -80,10 +82,8 @@ def im2col_gradient(
 
 def _columns(x, size, kernel_size, strides, dilation):
     """The windows of all positions, [n h w, kh kw c]."""
-    (h, w), (kh, kw), (sh, sw) = size, kernel_size, strides
-    taps = [x[:, i * dilation[0] :, j * dilation[1] :] for i in range(kh) for j in range(kw)]
-    taps = [tap[:, : (h - 1) * sh + 1 : sh, : (w - 1) * sw + 1 : sw][:, :h, :w] for tap in taps]
-    return jnp.concatenate(taps, -1).reshape(-1, kh * kw * x.shape[-1])
+    taps = seen_by_taps(x, kernel_size, size, strides, dilation)
+    return jnp.concatenate(taps, -1).reshape(-1, len(taps) * x.shape[-1])
 
 
 def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:

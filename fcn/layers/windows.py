@@ -1,0 +1,33 @@
+"""What the taps of a kernel see of images that are padded already, and how many positions there are."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Array, Float
+
+from fcn.layers.padding import Pads
+
+
+def output_size(
+    size: Sequence[int], kernel_size: Sequence[int], strides: Sequence[int], pads: Pads, dilation: Sequence[int]
+) -> tuple[int, int]:
+    """Rows and columns of a convolution's output; 0 where the kernel does not fit."""
+    settings = zip(size, kernel_size, strides, pads, dilation)
+    rows, columns = (max(0, (n + sum(pad) - (k - 1) * d - 1) // s + 1) for n, k, s, pad, d in settings)
+    return rows, columns
+
+
+def seen_by_taps(
+    x: Float[Array, "*batch h w c"],
+    kernel_size: Sequence[int],
+    size: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> list[Float[Array, "*batch h2 w2 c"]]:
+    """The pixels under each tap, row by row of the kernel, for an output of this size."""
+
+    def under(tap, axis):
+        start = tap * dilation[axis]
+        return slice(start, start + size[axis] * strides[axis], strides[axis])
+
+    kh, kw = kernel_size
+    return [x[..., under(i, 0), under(j, 1), :] for i in range(kh) for j in range(kw)]
