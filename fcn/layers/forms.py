@@ -56,8 +56,8 @@ def _table() -> dict[Product, tuple[str, ...]]:
         measured = json.loads(_path().read_text())
         if measured["machine"] == _machine():
             return {product: _checked(measured[product]) for product in PRODUCTS}
-    except (OSError, ValueError, LookupError, TypeError):
-        pass  # not measured yet, or by another version
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError):
+        pass  # not measured yet, or by another version, or there is no home
     return _USUAL
 
 

@@ -93,7 +93,7 @@ def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:
     """
     if jax.device_count() > 1:
         return rows, 1
-    count = -(-rows // max(1, BLOCK_BYTES // bytes_per_row))
+    count = -(-rows // max(1, BLOCK_BYTES // max(1, bytes_per_row)))
     block = -(-rows // count)
     return block, -(-rows // block)
 

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import Pads
+from fcn.layers.windows import output_size
 
 
 def convolve_taps(
@@ -21,7 +22,7 @@ def convolve_taps(
 ) -> Float[Array, "n h w o"]:
     """A convolution with stride 1 and zeros around the images, ((top, bottom), (left, right)); sums are at least float32."""
     (n, height, width, c), (kh, kw, _, o), sums = x.shape, kernel.shape, jnp.promote_types(x.dtype, jnp.float32)
-    sizes = [side + sum(pad) - (k - 1) * d for side, pad, k, d in zip((height, width), pads, (kh, kw), dilation)]
+    sizes = output_size((height, width), (kh, kw), (1, 1), pads, dilation)
     dtype, x, kernel, total = x.dtype, x.astype(sums), kernel.astype(sums), jnp.zeros((n, *sizes, o), sums)
     for i in range(kh):
         for j in range(kw):

@@ -71,12 +71,12 @@ def winograd_convolution(
     if along == "rows":
         down, count = _blocks(h, 6 * n * w * (3 * c + o))
         x = place(x, pads, 4 * down * count + 2, w + 2)
-        kernel = jnp.tensordot(_KERNEL, kernel, 1).reshape(6, 3 * c, o)
+        kernel = _transform(_KERNEL, kernel).reshape(6, 3 * c, o)
     else:
         across = -(-w // 4)
         down, count = _blocks(h, 36 * n * across * (c + o))
         x = place(x, pads, 4 * down * count + 2, 4 * across + 2)
-        kernel = jnp.tensordot(_KERNEL_OF_TILES, kernel.reshape(9, c, o), 1)
+        kernel = _transform(_KERNEL_OF_TILES, kernel.reshape(9, c, o))
 
     def block(number):
         part = _part(x, 4 * down * number, 4 * down + 2)
@@ -118,7 +118,7 @@ def winograd_gradient(
 
     total = sum(block(number) for number in range(count))
     matrix = _KERNEL if along == "rows" else _KERNEL_OF_TILES
-    return jnp.tensordot(matrix.T, total.reshape(len(matrix), -1), 1).reshape(3, 3, c, o).astype(x.dtype)
+    return _transform(matrix.T, total.reshape(len(matrix), -1)).reshape(3, 3, c, o).astype(x.dtype)
 
 
 _NONE = ((0, 0), (0, 0))
@@ -132,14 +132,12 @@ _INPUT = np.array(
         [0, -_R, -0.5, _S, 1, 0],
         [0, _R, -0.5, -_S, 1, 0],
         [0, 1, 0, -2.5, 0, 1],
-    ],
-    np.float32,
+    ]
 )
-_KERNEL = np.array([[6, 0, 0], [-4, -4 * _R, -2], [-4, 4 * _R, -2], [1, _S, 2], [1, -_S, 2], [0, 0, 6]], np.float32) / 6
+_KERNEL = np.array([[6, 0, 0], [-4, -4 * _R, -2], [-4, 4 * _R, -2], [1, _S, 2], [1, -_S, 2], [0, 0, 6]]) / 6
 _OUTPUT = np.array(
     [[1, 1, 1, 1, 1, 0], [0, _R, -_R, _S, -_S, 0], [0, 0.5, 0.5, 2, 2, 0], [0, _R / 2, -_R / 2, 2 * _S, -2 * _S, 1]]
 )
-_OUTPUT = _OUTPUT.astype(np.float32)
 _KERNEL_OF_TILES = np.einsum("bj,ai->baij", _KERNEL, _KERNEL).reshape(36, 9)  # the 36 are in the order (column, row)
 
 
@@ -165,7 +163,12 @@ def _lines(matrix, x, down):
 
 def _combine(matrix, parts):
     """The matrix [rows, k] times k equally shaped arrays, as a list of arrays."""
-    return [sum(factor * part for factor, part in zip(row, parts) if factor) for row in matrix]
+    return [sum(factor * part for factor, part in zip(row, parts) if factor) for row in matrix.tolist()]
+
+
+def _transform(matrix, array):
+    """The matrix times the first axis, in the array's type."""
+    return jnp.tensordot(matrix.astype(array.dtype), array, 1)
 
 
 def _multiply(a, b, axis_a, axis_b):
@@ -211,6 +214,8 @@ def _blocks(height: int, floats_per_row_of_tiles: int) -> tuple[int, int]:
     One block where there are several devices: the arrays may be split over them.
     """
     rows = -(-height // 4)
-    count = 1 if jax.device_count() > 1 else min(MOST_BLOCKS, rows, -(-4 * rows * floats_per_row_of_tiles // BLOCK_BYTES))
+    count = (
+        1 if jax.device_count() > 1 else min(MOST_BLOCKS, rows, max(1, -(-4 * rows * floats_per_row_of_tiles // BLOCK_BYTES)))
+    )
     down = -(-rows // count)
     return down, -(-rows // down)

@@ -63,6 +63,18 @@ def test_bfloat16_is_summed_in_float32(along):
     np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
 
 
+@pytest.mark.parametrize("along", ["rows", "tiles"])
+def test_float64_keeps_its_accuracy(along):
+    """The matrices' square roots are not rounded to float32."""
+    pads = ((1, 1), (1, 1))
+    with jax.enable_x64(True):
+        x, kernel = (jnp.asarray(a, jnp.float64) for a in (normal(2, 9, 10, 4), normal(3, 3, 4, 3)))
+        given = winograd.winograd_convolution(x, kernel, pads, along)
+        assert_close(given, convolution(pad(x, pads), kernel), 1e-14)
+        gradient = winograd.winograd_gradient(x, given, pads, along)
+        assert_close(gradient, kernel_gradient(pad(x, pads), given, (3, 3)), 1e-14)
+
+
 @pytest.mark.parametrize(("along", "largest", "usual"), [("rows", 3e-6, 1.5e-6), ("tiles", 5e-6, 2e-6)])
 def test_accuracy_that_the_docstring_states(along, largest, usual):
     """256 channels, relative to the largest result and to the root of the mean square."""
