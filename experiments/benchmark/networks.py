@@ -171,7 +171,7 @@ class FCDenseNet(nn.Module):
     @staticmethod
     def layer(features, kernel):
         conv = nn.LazyConv2d(features, kernel, padding=kernel // 2)
-        return nn.Sequential(Norm(), nn.ReLU(True), conv, nn.Dropout2d(0.2))
+        return nn.Sequential(Norm(), nn.ReLU(True), conv, nn.Dropout(0.2))
 
     def forward(self, x):
         x, new, skips, depth = self.stem(x), None, [], len(self.down)

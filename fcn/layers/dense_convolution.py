@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 from jax import lax
 
-from fcn.layers.forms import CHANNELS, Form, form_3x3
+from fcn.layers.forms import FEWEST, Form, form_3x3
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
@@ -108,7 +108,7 @@ FEW = 256
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     """Which form of a convolution, and of the gradient by its input, is fast on a CPU."""
-    if min(kernel_shape[2:]) < CHANNELS[0] or min(map(min, pads)) < 0:
+    if min(kernel_shape[2:]) < FEWEST["convolution"] or min(map(min, pads)) < 0:
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
@@ -118,12 +118,13 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
 
 def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     """Which form of a kernel's gradient is fast on a CPU."""
-    positions, features = math.prod(output_shape[:3]), output_shape[3]
-    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(kernel_shape[2:]) >= CHANNELS[0]:
+    positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
+    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
-    few = positions <= FEW and min(kernel_shape[2:]) >= CHANNELS[0] and math.prod(kernel_shape) < 2**24
-    large = positions * features >= 2**21 and features > 16
-    return "im2col" if few or large else "native"
+    few = positions <= FEW and min(channels) >= FEWEST["gradient"]
+    if (few or strides != (1, 1)) and math.prod(kernel_shape) < 2**24:
+        return "im2col"
+    return "im2col" if positions * max(channels) >= 2**20 else "native"
 
 
 def _form_with_stride_1(product, kernel_shape, output_shape, dilation):

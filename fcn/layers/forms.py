@@ -20,11 +20,13 @@ FORMS: tuple[Form, ...] = get_args(Form)
 CHANNELS = (16, 32, 64, 128, 256, 512, 1024)
 PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 """Of all images of a batch together."""
+FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
+"""With fewer channels on either side, no form but XLA's was measured to be fast."""
 
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2.
 _USUAL: dict[Product, tuple[str, ...]] = {
     "convolution": ("nnnnnn", "nnnttt", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
-    "gradient": ("nnnnnt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
+    "gradient": ("nrrttt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
 }
 
 
@@ -38,13 +40,14 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
       pixels: of the output, in all images of the batch.
     """
     fewest = min(channels, features)
-    if fewest < CHANNELS[0]:
+    if fewest < FEWEST[product]:
         return "native"
-    letter = _table()[product][_nearest(CHANNELS, fewest)][_nearest(PIXELS, pixels)]
+    like = fewest if product == "convolution" else (channels + features) / 2  # what as many channels on both sides are like
+    letter = _table()[product][_nearest(CHANNELS, like)][_nearest(PIXELS, pixels)]
     return next(form for form in FORMS if form.startswith(letter))
 
 
-def _nearest(steps: tuple[int, ...], value: int) -> int:
+def _nearest(steps: tuple[int, ...], value: int | float) -> int:
     """The place of the step whose logarithm is nearest."""
     return min(range(len(steps)), key=lambda place: abs(math.log(steps[place] / max(value, 1))))
 

@@ -134,8 +134,10 @@ def test_choice_of_the_convolution(usual_forms, form, shape, kernel, strides, pa
 @pytest.mark.parametrize(
     ("form", "kernel", "output", "strides", "dilation"),
     [
-        ("native", (3, 3, 3, 16), (16, 128, 128, 16), ONE, ONE),
-        ("native", (3, 3, 16, 16), (4, 64, 64, 16), ONE, ONE),
+        ("im2col", (3, 3, 3, 16), (16, 128, 128, 16), ONE, ONE),
+        ("native", (3, 3, 3, 16), (1, 128, 128, 16), ONE, ONE),
+        ("tiles", (3, 3, 16, 16), (4, 64, 64, 16), ONE, ONE),
+        ("tiles", (3, 3, 180, 12), (2, 56, 56, 12), ONE, ONE),
         ("tiles", (3, 3, 32, 32), (8, 90, 120, 32), ONE, ONE),
         ("rows", (3, 3, 256, 256), (2, 14, 14, 256), ONE, ONE),
         ("im2col", (3, 3, 512, 512), (1, 8, 8, 512), ONE, ONE),
@@ -145,7 +147,8 @@ def test_choice_of_the_convolution(usual_forms, form, shape, kernel, strides, pa
         ("taps", (3, 3, 64, 64), (8, 30, 30, 64), ONE, (8, 8)),
         ("im2col", (3, 3, 128, 256), (1, 11, 15, 256), (2, 2), ONE),
         ("im2col", (7, 7, 3, 64), (8, 128, 128, 64), (2, 2), ONE),
-        ("native", (3, 3, 128, 256), (8, 11, 15, 256), (2, 2), ONE),
+        ("im2col", (3, 3, 128, 256), (8, 11, 15, 256), (2, 2), ONE),
+        ("native", (5, 5, 32, 32), (2, 28, 28, 32), ONE, ONE),
         ("native", (7, 7, 512, 4096), (1, 7, 7, 4096), ONE, ONE),
     ],
 )
