@@ -43,7 +43,16 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
     if fewest < FEWEST[product]:
         return "native"
     like = fewest if product == "convolution" else (channels + features) / 2  # what as many channels on both sides are like
-    letter = _table()[product][_nearest(CHANNELS, like)][_nearest(PIXELS, pixels)]
+    return _look_up(_table()[product], like, pixels)
+
+
+def usual_form(product: Product, channels: int, pixels: int) -> Form:
+    """The form that a machine takes which has not been measured."""
+    return _look_up(_USUAL[product], channels, pixels)
+
+
+def _look_up(lines: tuple[str, ...], channels: int | float, pixels: int) -> Form:
+    letter = lines[_nearest(CHANNELS, channels)][_nearest(PIXELS, pixels)]
     return next(form for form in FORMS if form.startswith(letter))
 
 
@@ -87,12 +96,10 @@ def _path() -> Path:
 
 
 def _machine() -> str:
-    """The processors' name and number."""
-    name = platform.processor() or platform.machine()
+    """The processors' kind and number; hosts of virtual machines give the same name to several generations."""
+    told = [platform.processor() or platform.machine()]
     information = Path("/proc/cpuinfo")
     if information.exists():
-        names = [
-            line.partition(":")[2].strip() for line in information.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = names[0] if names else name
-    return f"{name} x {os.cpu_count()}"
+        first = [line.partition(":") for line in information.read_text().partition("\n\n")[0].splitlines()]
+        told = [value.strip() for name, _, value in first if name.strip() in ("cpu family", "model", "model name", "CPU part")]
+    return f"{' '.join(told)} x {os.cpu_count()}"

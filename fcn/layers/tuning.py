@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from fcn.layers.dense_convolution import convolution_in_form, kernel_gradient_in_form
-from fcn.layers.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep
+from fcn.layers.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep, usual_form
 
 
 def tune(rounds: int = 5) -> Path:
     """Measures all forms on this machine's processors, some minutes long; a file in the user's cache folder names the fastest.
 
-    What is traced from then on, in this process and others, uses them; another machine with the same home folder does not.
-    Delete the file to go back. Results differ between forms by rounding.
+    Where no form is clearly faster than the one that is used without measuring, that one stays. What is traced from then on, in
+    this process and others, uses what was found; another machine with the same home folder does not. Delete the file to go
+    back. Results differ between forms by rounding.
 
     Args:
       rounds: how often each form runs, in turn with the others; medians are compared.
@@ -32,6 +33,8 @@ def tune(rounds: int = 5) -> Path:
 
 BATCH = 4
 """Images; XLA's gradient by the kernel is slower for several than for one of as many pixels."""
+CLEARLY = 0.9
+"""A form takes the usual one's place if it needs less than so much of its time: measured times wander by some percent."""
 _MOST_WORK = 2e10
 """Additions and multiplications of the largest convolution that is measured; larger ones take the form of the next smaller."""
 
@@ -53,8 +56,9 @@ def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
         functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS}
         arguments = x, x
     functions = {form: jax.jit(function).lower(*arguments).compile() for form, function in functions.items()}
-    seconds = _race(functions, arguments, rounds)
-    return min(seconds, key=seconds.get)
+    seconds, usual = _race(functions, arguments, rounds), usual_form(product, channels, pixels)
+    best = min(seconds, key=seconds.get)
+    return best if seconds[best] < CLEARLY * seconds[usual] else usual
 
 
 def _race(functions: dict[Form, Callable], arguments, rounds: int) -> dict[Form, float]:
