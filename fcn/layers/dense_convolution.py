@@ -1,8 +1,8 @@
 """Convolutions without groups, in the form that suits their shape.
 
 On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
-ones tap by tap (`fcn.layers.taps`); few positions, and many gradients by kernels, are one matrix product (`fcn.layers.im2col`):
-where that is faster than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's.
+ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
+matrix product (`fcn.layers.im2col`): where that is faster than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's.
 """
 
 import math
@@ -104,16 +104,23 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
 
 FEW = 256
 """Positions in all images of a batch; products of that many rows are small beside the kernel."""
+NARROW = 32
+"""Channels of a dilated kernel whose taps are too small to be products of their own."""
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     """Which form of a convolution, and of the gradient by its input, is fast on a CPU."""
-    if min(kernel_shape[2:]) < FEWEST["convolution"] or min(map(min, pads)) < 0:
+    if min(map(min, pads)) < 0:
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
+    positions, channels = math.prod(output[:3]), kernel_shape[2:]
+    narrow = min(channels) >= 8 and max(channels) <= NARROW and positions * math.prod(kernel_shape[:3]) <= 2**21
+    if min(channels) < FEWEST["convolution"]:
+        return "im2col" if narrow and dilation != (1, 1) else "native"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
-        return _form_with_stride_1("convolution", kernel_shape, output, dilation)
-    return "im2col" if math.prod(output[:3]) <= FEW else "native"
+        form = _form_with_stride_1("convolution", kernel_shape, output, dilation)
+        return "im2col" if narrow and form == "taps" else form
+    return "im2col" if positions <= FEW else "native"
 
 
 def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
