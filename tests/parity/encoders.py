@@ -42,28 +42,30 @@ def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, settl
       source: whose names its state dict has.
       sizes: heights and widths of the images.
       maps: (net, images) -> the reference's maps, finest first.
-      settled: see `settle`.
+      settled: see `settle`; in float64, but for BatchNorm's statistics, as such networks multiply rounding a thousandfold.
       **options: of the encoder here.
     """
     net.load_state_dict(random_like(net.state_dict()))
+    net, dtype = (net.double(), jnp.float64) if settled else (net, jnp.float32)
     net.eval()
-    encoder, row = fcn.create_encoder(name, **options), find_encoder(name)
-    variables = fcn.from_torch(encoder, net.state_dict(), source=source)
-    apply = jax.jit(encoder.apply)
-    for size in sizes:
-        x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)
-        if settled:
-            settle(net, x)
-            variables = fcn.from_torch(encoder, net.state_dict(), source=source)
-        with torch.inference_mode():
-            expected = [nhwc(m) for m in maps(net, nchw(x))]
-        given = apply(variables, x)
-        assert len(given) == len(expected)
-        for ours, theirs in zip(given, expected):
-            assert_close(ours, theirs)
-        assert tuple(m.shape[-1] for m in given) == row.channels[: len(given)]
-        strides = row.map_strides(options.get("depth", 5), options.get("output_stride", 32))
-        assert tuple(-(-size[0] // stride) for stride in strides) == tuple(m.shape[1] for m in given)
+    with jax.enable_x64(settled):
+        encoder, row = fcn.create_encoder(name, dtype=dtype, param_dtype=dtype, **options), find_encoder(name)
+        variables = fcn.from_torch(encoder, net.state_dict(), source=source)
+        apply = jax.jit(encoder.apply)
+        for size in sizes:
+            x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(dtype)
+            if settled:
+                settle(net, x)
+                variables = fcn.from_torch(encoder, net.state_dict(), source=source)
+            with torch.inference_mode():
+                expected = [nhwc(m) for m in maps(net, nchw(x))]
+            given = apply(variables, x)
+            assert len(given) == len(expected)
+            for ours, theirs in zip(given, expected):
+                assert_close(ours, theirs)
+            assert tuple(m.shape[-1] for m in given) == row.channels[: len(given)]
+            strides = row.map_strides(options.get("depth", 5), options.get("output_stride", 32))
+            assert tuple(-(-size[0] // stride) for stride in strides) == tuple(m.shape[1] for m in given)
 
 
 def assert_gradients_equal(name, net, *, source, size=(64, 64), maps=smp_maps, **options):
