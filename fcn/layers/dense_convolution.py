@@ -135,10 +135,15 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
 
 
 def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
-    """3x3 kernels as measured; dilated ones by Winograd only where the images of every d-th pixel have tiles enough."""
-    measured = "native"
+    """3x3 kernels as measured; dilated ones by Winograd only where the images of every d-th pixel have tiles enough.
+
+    Images smaller than a tile are one product: XLA would make the kernel the image, and take 6 ms for 2x2 positions of 512
+    channels.
+    """
+    positions = math.prod(output_shape[:3])
+    measured = "im2col" if positions <= FEW else "native"
     if kernel_shape[:2] == (3, 3) and all(side >= 4 * d for side, d in zip(output_shape[1:3], dilation)):
-        measured = form_3x3(product, *kernel_shape[2:], math.prod(output_shape[:3]))
+        measured = form_3x3(product, *kernel_shape[2:], positions)
     if dilation == (1, 1) or measured in ("rows", "tiles"):
         return measured
     return "taps"
