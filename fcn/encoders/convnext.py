@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network
+from fcn.layers import Conv, Dense, Network, gelu
 
 
 class ConvNeXt(Network):
@@ -129,7 +129,7 @@ class _Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = nn.gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x), approximate=False)
+        y = gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x))
         return Dense(x.shape[-1], **types, name="fc2")(y)
 
 

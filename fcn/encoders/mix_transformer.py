@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network
+from fcn.layers import Conv, Dense, Network, gelu
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
@@ -141,7 +141,7 @@ class _Perceptron(nn.Module):
         features = x.shape[-1]
         x = Dense(4 * features, **types, name="fc1")(x)
         x = _Depthwise(**types, name="dwconv")(x)
-        return Dense(features, **types, name="fc2")(nn.gelu(x, approximate=False))
+        return Dense(features, **types, name="fc2")(gelu(x))
 
 
 class _Depthwise(nn.Module):

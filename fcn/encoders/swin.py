@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, constant_deviation
+from fcn.layers import Conv, Dense, Network, constant_deviation, gelu
 
 WINDOW = 7
 """Rows and columns of a window (M in the paper)."""
@@ -228,7 +228,7 @@ class Perceptron(nn.Module):
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Any axes, channels last."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = nn.gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x), approximate=False)
+        y = gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x))
         return Dense(x.shape[-1], **types, name="fc2")(y)
 
 

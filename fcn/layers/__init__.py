@@ -1,5 +1,6 @@
 """Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
 
+from fcn.layers.activations import gelu
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
 from fcn.layers.initialisers import (
@@ -39,6 +40,7 @@ __all__ = [
     "bilinear_kernel",
     "constant_deviation",
     "fan_in_scaling",
+    "gelu",
     "he_normal",
     "he_uniform",
     "lecun_normal",

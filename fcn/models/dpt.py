@@ -16,7 +16,7 @@ from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.table import find_encoder
 from fcn.encoders.vit import PATCH, VISION_TRANSFORMERS, evenly_spaced
 from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Dense, PointwiseConv, he_uniform, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Dense, PointwiseConv, gelu, he_uniform, resize_bilinear
 from fcn.models.encoder_decoder import EncoderDecoder
 from fcn.models.heads import activate
 
@@ -114,7 +114,7 @@ class _Decoder(nn.Module):
             if self.readout == "cat":
                 x = jnp.concatenate([x, jnp.broadcast_to(token, x.shape)], axis=-1)
                 x = Dense(token.shape[-1], **types, name=f"projection_blocks_{i}")(x)
-                x = nn.gelu(x, approximate=False)
+                x = gelu(x)
             elif self.readout == "add":
                 x = x + token
             channels = self.intermediate_channels[i], self.features
