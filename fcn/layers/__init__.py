@@ -19,6 +19,7 @@ from fcn.layers.resizing import resize
 from fcn.layers.transposed import ConvTranspose
 from fcn.layers.tuning import tune
 from fcn.layers.unpooling import max_pool_with_places, max_unpool
+from fcn.layers.upsampled import UpsampledConv
 from fcn.layers.upsampling import (
     LearnedBilinearUpsample,
     bilinear_kernel,
@@ -36,6 +37,7 @@ __all__ = [
     "LearnedBilinearUpsample",
     "Network",
     "PointwiseConv",
+    "UpsampledConv",
     "average_pool",
     "bilinear_kernel",
     "constant_deviation",

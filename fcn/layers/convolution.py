@@ -75,9 +75,13 @@ class Conv(nn.Module):
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         pads = explicit_padding(self.padding, x.shape[1:3], kernel_size, strides, dilation)
-        # Initialising asks for shapes alone, and XLA's own form is traced in no time.
-        y = (native_convolution if self.is_initializing() else convolve)(x, kernel, strides, pads, dilation, self.groups)
+        y = self.convolve(x, kernel, strides, pads, dilation, self.groups)
         return y if bias is None else y + bias
+
+    @nn.nowrap
+    def convolve(self, x, kernel, strides, pads, dilation, groups):
+        """The convolution itself. Initialising asks for shapes alone, and XLA's own form is traced in no time."""
+        return (native_convolution if self.is_initializing() else convolve)(x, kernel, strides, pads, dilation, groups)
 
 
 def convolve(

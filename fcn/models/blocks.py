@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, he_uniform, resize
+from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, UpsampledConv, he_uniform, resize
 
 Norm = bool | str | Mapping[str, Any]
 """Whether and how a block normalises: "batchnorm" (True), "instancenorm", "identity" (False), or a dictionary with one of these
@@ -27,6 +27,7 @@ class Conv2dReLU(nn.Module):
         dilation: of the convolution.
         use_norm: see `Norm`.
         transposed: a transposed convolution of 4x4 and stride 2 instead, which doubles the size and always has a bias.
+        upsampled: the maps are first doubled by repeating their pixels.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
         dtype: type of the computation.
         param_dtype: type of the parameters.
@@ -37,6 +38,7 @@ class Conv2dReLU(nn.Module):
     dilation: int = 1
     use_norm: Norm = "batchnorm"
     transposed: bool = False
+    upsampled: bool = False
     axis_name: str | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -45,7 +47,7 @@ class Conv2dReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
-        """Maps [B, H, W, C] to [B, H, W, features], or to [B, 2 H, 2 W, features] if transposed."""
+        """Maps [B, H, W, C] to [B, H, W, features], or to [B, 2 H, 2 W, features] if transposed or upsampled."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = make_norm(self.use_norm, train=train, axis_name=self.axis_name, **types, name="norm")
         types["kernel_init"] = he_uniform
@@ -53,7 +55,8 @@ class Conv2dReLU(nn.Module):
             conv = ConvTranspose(self.features, 4, 2, padding=1, **types, name="conv")
         else:
             around = {"padding": self.dilation * (self.kernel_size // 2), "dilation": self.dilation}
-            conv = Conv(self.features, self.kernel_size, **around, use_bias=norm is None, **types, name="conv")
+            layer = UpsampledConv if self.upsampled else Conv
+            conv = layer(self.features, self.kernel_size, **around, use_bias=norm is None, **types, name="conv")
         x = conv(x)
         return nn.relu(x if norm is None else norm(x))
 
@@ -165,12 +168,13 @@ class UpBlock(nn.Module):
         conv = partial(Conv2dReLU, self.features, use_norm=self.use_norm, axis_name=self.axis_name, **types)
         attention1 = make_attention(self.attention, **types, name="attention1")
         attention2 = make_attention(self.attention, **types, name="attention2")
-        x = resize(x, size, self.interpolation)
-        x = jnp.concatenate([x, *(skips or ())], axis=-1)
+        doubled = skips is None and self.interpolation == "nearest" and tuple(size) == (2 * x.shape[1], 2 * x.shape[2])
+        if not doubled:
+            x = jnp.concatenate([resize(x, size, self.interpolation), *(skips or ())], axis=-1)
         if skips is not None:
             x = attention1(x)
         elif self.is_initializing():
             attention1(x)
-        x = conv(name="conv1")(x, train=train)
+        x = conv(upsampled=doubled, name="conv1")(x, train=train)
         x = conv(name="conv2")(x, train=train)
         return attention2(x)
