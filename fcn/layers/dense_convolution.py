@@ -2,7 +2,8 @@
 
 On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
-matrix product (`fcn.layers.im2col`): where that is faster than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's.
+matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few (`fcn.layers.shifts`): where that is faster
+than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's.
 """
 
 import math
@@ -14,11 +15,12 @@ from jax import lax
 
 from fcn.layers.forms import FEWEST, Form, form_3x3
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
+from fcn.layers.shifts import convolve_shifts
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
-AnyForm = Form | Literal["taps"]
+AnyForm = Form | Literal["taps", "shifts"]
 
 
 def native_convolution(x, kernel, strides, pads, dilation, groups=1):
@@ -47,8 +49,8 @@ def _forward(x, kernel, strides, pads, dilation):
 
 def _backward(strides, pads, dilation, residuals, dy):
     (x, kernel), settings = residuals, (strides, pads, dilation)
-    form = convolution_form(x.shape, kernel.shape, *settings)
-    dx = _on_cpu(form, lambda form: _input_gradient_in_form(form, x.shape, *settings), dy, kernel)
+    form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
+    dx = _on_cpu(form, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
     form = gradient_form(kernel.shape, dy.shape, strides, dilation)
     return dx, _on_cpu(form, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
 
@@ -67,20 +69,34 @@ def convolution_in_form(form, strides, pads, dilation):
     """A function of images and kernel."""
     if form in ("rows", "tiles"):
         return partial(winograd_convolution, pads=pads, along=form, dilation=dilation)
-    if form == "taps":
-        return partial(convolve_taps, pads=pads, dilation=dilation)
+    if form in ("taps", "shifts"):
+        return partial(convolve_taps if form == "taps" else convolve_shifts, pads=pads, dilation=dilation)
     convolution = im2col_convolution if form == "im2col" else native_convolution
     return partial(convolution, strides=strides, pads=pads, dilation=dilation)
 
 
-def _input_gradient_in_form(form, shape, strides, pads, dilation):
+def _mirrored(kernel_shape, pads, dilation):
+    """The zeros around the gradient by the output, where it is convolved with the mirrored kernel to that by the input."""
+    spans = ((k - 1) * d for k, d in zip(kernel_shape, dilation))
+    return tuple((span - before, span - after) for span, (before, after) in zip(spans, pads))
+
+
+def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilation) -> AnyForm:
+    """Which form of the gradient by the input is fast on a CPU: with stride 1, that of the convolution which it is."""
+    mirrored = _mirrored(kernel_shape, pads, dilation)
+    if strides == (1, 1) and min(map(min, mirrored)) >= 0 and min(output_shape) > 0:
+        return convolution_form(output_shape, (*kernel_shape[:2], *kernel_shape[:1:-1]), strides, mirrored, dilation)
+    form = convolution_form(shape, kernel_shape, strides, pads, dilation)
+    return form if form in ("im2col", "taps") else "native"
+
+
+def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    mirrored = tuple((2 * d - before, 2 * d - after) for (before, after), d in zip(pads, dilation))
-    if form in ("rows", "tiles") and min(map(min, mirrored)) >= 0:
-        convolution = convolution_in_form(form, strides, mirrored, dilation)
+    if form in ("rows", "tiles", "shifts"):
+        convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
-    convolution = convolution_in_form("native" if form in ("rows", "tiles") else form, strides, pads, dilation)
+    convolution = convolution_in_form(form, strides, pads, dilation)
 
     def transposed(dy, kernel):
         return jax.linear_transpose(lambda x: convolution(x, kernel), jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]
@@ -106,6 +122,8 @@ FEW = 256
 """Positions in all images of a batch; products of that many rows are small beside the kernel."""
 NARROW = 32
 """Channels of a dilated kernel whose taps are too small to be products of their own."""
+FEW_FEATURES = 16
+"""Features to which a product has too few columns."""
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
@@ -115,6 +133,9 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
     positions, channels = math.prod(output[:3]), kernel_shape[2:]
     narrow = min(channels) >= 8 and max(channels) <= NARROW and positions * math.prod(kernel_shape[:3]) <= 2**21
+    fewer = channels[1] < FEW_FEATURES or (channels[1] == FEW_FEATURES and positions <= 2**14)
+    if fewer and channels[0] >= 3 * channels[1] and strides == (1, 1) and math.prod(kernel_shape[:2]) > 1:
+        return "shifts"
     if min(channels) < FEWEST["convolution"]:
         return "im2col" if narrow and dilation != (1, 1) else "native"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):

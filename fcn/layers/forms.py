@@ -47,7 +47,8 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
         return "native"
     if product == "convolution" and channels == fewest <= ONE_PROCESSOR < features and pixels >= 4096:
         return "rows"
-    like = fewest if product == "convolution" else (channels + features) / 2  # what as many channels on both sides are like
+    # What as many channels on both sides are like.
+    like = math.sqrt(channels * features) if product == "convolution" else (channels + features) / 2
     return _look_up(_table()[product], like, pixels)
 
 

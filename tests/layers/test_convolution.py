@@ -46,6 +46,9 @@ LAYERS = [
     ("taps", Conv(17, dilation=2), (1, 13, 18, 16)),
     ("taps", Conv(17, (3, 2), dilation=(12, 9), padding=11), (2, 9, 10, 16)),
     ("taps", Conv(17, 3, dilation=(6, 1), padding=((7, 6), (0, 1))), (1, 9, 10, 16)),
+    ("shifts", Conv(5), (2, 13, 9, 16)),
+    ("shifts", Conv(5, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
+    ("shifts", Conv(5, (3, 2), dilation=(2, 9), padding=11), (2, 9, 10, 16)),
     ("im2col", Conv(20, 5, 2, 2), (1, 33, 20, 3)),
     ("im2col", Conv(20, (1, 3), (3, 2), "VALID"), (1, 20, 21, 3)),
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
@@ -56,9 +59,9 @@ LAYERS = [
     ("grouped", Conv(24, 3, 2, groups=6), (2, 9, 8, 12)),
     ("grouped", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (1, 9, 10, 34)),
     ("grouped", Conv(32, 3, (2, 3), "VALID", groups=8), (1, 12, 12, 32)),
-    *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps")),
+    *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps", "shifts")),
     ("grouped", Conv(18, groups=2), (0, 13, 9, 16)),
-    *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps")),
+    *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "shifts")),
     ("grouped", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
 ]
 
@@ -77,7 +80,7 @@ def take(monkeypatch):
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_equals_flax(take, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
-    if form in ("native", "rows", "tiles", "im2col", "taps"):
+    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts"):
         take(form)
     reference = flax(layer)
     assert_same(layer.apply, reference.apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
@@ -86,7 +89,8 @@ def test_equals_flax(take, form, layer, shape):
 
 
 @pytest.mark.parametrize(
-    ("form", "groups"), [("native", 1), ("rows", 1), ("tiles", 1), ("im2col", 1), ("taps", 1), ("grouped", 2)]
+    ("form", "groups"),
+    [("native", 1), ("rows", 1), ("tiles", 1), ("im2col", 1), ("taps", 1), ("shifts", 1), ("grouped", 2)],
 )
 def test_bfloat16(take, form, groups):
     """Values and gradients are those of the rounded inputs in float32, rounded: 8 bits."""
@@ -130,10 +134,31 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
         ("im2col", (1, 2, 2, 512), (3, 3, 512, 512), ONE, SAME, ONE),
         ("native", (2, 96, 96, 64), (5, 5, 64, 64), ONE, SAME, ONE),
         ("native", (2, 96, 96, 64), (3, 3, 64, 64), ONE, ((-1, 1), (1, 1)), ONE),
+        ("shifts", (2, 224, 224, 96), (3, 3, 96, 12), ONE, SAME, ONE),
+        ("shifts", (2, 56, 56, 96), (3, 3, 96, 16), ONE, SAME, ONE),
+        ("tiles", (2, 224, 224, 96), (3, 3, 96, 16), ONE, SAME, ONE),
+        ("native", (2, 56, 56, 35), (3, 3, 35, 12), ONE, SAME, ONE),
+        ("native", (2, 56, 56, 96), (3, 3, 96, 12), (2, 2), SAME, ONE),
     ],
 )
 def test_choice_of_the_convolution(usual_forms, form, shape, kernel, strides, pads, dilation):
     assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
+
+
+@pytest.mark.parametrize(
+    ("form", "kernel", "strides", "pads"),
+    [
+        ("shifts", (3, 3, 12, 96), ONE, SAME),
+        ("rows", (3, 3, 96, 16), ONE, SAME),
+        ("native", (3, 3, 96, 12), ONE, SAME),
+        ("native", (3, 3, 64, 64), (2, 2), SAME),
+        ("native", (3, 3, 64, 64), ONE, ((3, 3), (1, 1))),
+    ],
+)
+def test_choice_of_the_gradient_by_the_input(usual_forms, form, kernel, strides, pads):
+    """That of the convolution which it is, from the features to the channels."""
+    shapes = (2, 56, 56, kernel[2]), kernel, (2, 56 // strides[0], 56 // strides[1], kernel[3])
+    assert dense_convolution._input_gradient_form(*shapes, strides, pads, ONE) == form
 
 
 @pytest.mark.parametrize(
@@ -186,7 +211,7 @@ def test_the_kernel_starts_with_he_variance():
     np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / (9 * 64)), rtol=0.01)  # 147456 draws: 0.2 % standard error
 
 
-@pytest.mark.parametrize("form", ["im2col", "rows", "tiles", "taps"])
+@pytest.mark.parametrize("form", ["im2col", "rows", "tiles", "taps", "shifts"])
 def test_second_derivatives_and_no_forward_mode(take, form):
     """The gradient can be differentiated again; `jvp` has no rule, as the docstring says."""
     take(form)

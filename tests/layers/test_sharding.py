@@ -27,6 +27,7 @@ LAYERS = {
     "im2col": Conv(19),
     "im2col, strided": Conv(19, 3, 2),
     "taps": Conv(16, dilation=3),
+    "shifts": Conv(15),
     "grouped": Conv(8, groups=2),
     "pointwise": Conv(8, 1),
     "depthwise": Conv(4, groups=4),
@@ -46,7 +47,7 @@ SHAPE = (8, 16, 12, 4)
 @pytest.fixture
 def forms(monkeypatch):
     """The form by the number of features, so that small layers take all of them."""
-    forms = {16: "taps", 17: "tiles", 18: "rows"}
+    forms = {15: "shifts", 16: "taps", 17: "tiles", 18: "rows"}
     monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: forms.get(max(kernel[2:]), "native"))
     monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: (forms | {19: "im2col"}).get(kernel[3], "native"))
 
