@@ -48,12 +48,14 @@ class Sharded:
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Splits this process's share [b, ...] of the batch over its devices."""
 
-        def put(array):
+        def sharding(array):
             split_height = array.ndim >= 3 and self.mesh.shape["height"] > 1
-            spec = PartitionSpec(AXIS, "height") if split_height else PartitionSpec(AXIS)
-            return jax.make_array_from_process_local_data(NamedSharding(self.mesh, spec), array)
+            return NamedSharding(self.mesh, PartitionSpec(AXIS, "height") if split_height else PartitionSpec(AXIS))
 
-        return {name: put(array) for name, array in batch.items()}
+        shardings = {name: sharding(array) for name, array in batch.items()}
+        if jax.process_count() == 1:
+            return jax.device_put(batch, shardings)
+        return {name: jax.make_array_from_process_local_data(shardings[name], array) for name, array in batch.items()}
 
     def train_step(self, step: Callable) -> Callable:
         """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""

@@ -57,7 +57,7 @@ class BenchmarkConfig:
 def main(config: BenchmarkConfig) -> None:
     from experiments.benchmark import pipeline, startup
     from experiments.benchmark.records import Records
-    from experiments.benchmark.report import describe, draw, table
+    from experiments.benchmark.report import describe, draw, growth, table
 
     command.use_processors(config.processors)
     cases = [case for what in config.what if what in ("forward", "train") for case in find_cases(config, what)]
@@ -72,6 +72,7 @@ def main(config: BenchmarkConfig) -> None:
     if cases:
         measure(cases, config, records)
         print(table(records.results(cases), records.ceiling(config.dtype)))
+        print("\n".join(growth(records.results(cases))))
         for picture in draw(records.results(cases), config.out):
             print(f"wrote {picture}")
     print(describe(records))

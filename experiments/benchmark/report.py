@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from experiments.benchmark.case import SIDES
 from experiments.benchmark.records import Compared, Records
 from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, STYLE, new_figure
@@ -32,6 +34,42 @@ def table(rows: Sequence[Compared], ceiling: float | None = None) -> str:
     """Markdown, in the order of the rows."""
     lines = [HEADER, ("---",) * len(HEADER), *(_cells(row, ceiling) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+LEAST_SIDE = 128
+"""Growth is judged from here up; smaller images are quick, and mostly what does not depend on them."""
+
+
+def growth(rows: Sequence[Compared]) -> list[str]:
+    """For each network of several sizes, and each side: the line that its time follows, and how far from it the time strays.
+
+    The line has the least squares of relative deviations.
+    """
+    lines = []
+    for rows_of_one in _of_several_sizes(rows):
+        case = rows_of_one[0].case
+        for side in SIDES:
+            found = [
+                (row.case.batch * row.case.size**2, row.results[side].median)
+                for row in rows_of_one
+                if row.case.size >= LEAST_SIDE and side in row.results and row.results[side].seconds
+            ]
+            if len(found) > 2:
+                pixels, seconds = np.array(found).T
+                matrix = np.stack([1 / seconds, pixels / seconds], 1)
+                fixed, each = np.linalg.lstsq(matrix, np.ones(len(found)), rcond=None)[0]
+                stray = np.abs(matrix @ (fixed, each) - 1).max()
+                law = f"{1e3 * fixed:.1f} ms + {1e9 * each:.0f} ns a pixel, within {100 * stray:.0f} %"
+                lines.append(f"{case.name} {case.what} from {LEAST_SIDE}²: {law} ({side})")
+    return lines
+
+
+def _of_several_sizes(rows: Sequence[Compared]) -> list[list[Compared]]:
+    """The rows of each network and kind of work of which there are more than two sizes."""
+    groups: dict[tuple[str, str], list[Compared]] = {}
+    for row in rows:
+        groups.setdefault((row.case.what, row.case.name), []).append(row)
+    return [group for group in groups.values() if len({row.case.size for row in group}) > 2]
 
 
 def _cells(row: Compared, ceiling: float | None) -> list[str]:
@@ -69,11 +107,9 @@ def draw(rows: Sequence[Compared], folder: Path) -> list[Path]:
             chosen = [row for row in rows if row.case.what == what and row.ratio() is not None]
             if chosen:
                 written.append(_draw_ratios(chosen, what, folder / f"benchmark_{what}.png"))
-            grown = [row for row in rows if row.case.what == what]
-            for name in dict.fromkeys(row.case.name for row in grown):
-                same = [row for row in grown if row.case.name == name]
-                if len({row.case.size for row in same}) > 2:
-                    written.append(_draw_growth(same, folder / f"growth_{name.replace('/', '_')}_{what}.png"))
+        for same in _of_several_sizes(rows):
+            case = same[0].case
+            written.append(_draw_growth(same, folder / f"growth_{case.name.replace('/', '_')}_{case.what}.png"))
     return written
 
 

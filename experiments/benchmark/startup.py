@@ -71,10 +71,10 @@ def first_step(cache: str) -> float:
     raise RuntimeError("the training ended before its first step")
 
 
-def loop_efficiency(preset: str = "shapes_unet", steps: int = 200, rounds: int = 3) -> float:
+def loop_efficiency(preset: str = "shapes_unet", rounds: int = 3) -> float:
     """Median ratio of the speed of `fit`, with its input, records, progress and a checkpoint, to that of its step alone.
 
-    The preset itself writes a checkpoint half as often.
+    A round has as many steps as the preset takes from one checkpoint to the next.
     """
     import jax
 
@@ -86,6 +86,7 @@ def loop_efficiency(preset: str = "shapes_unet", steps: int = 200, rounds: int =
     from fcn.training.records import Records
 
     config = PRESETS[preset]
+    steps = config.checkpoint_every
     train = load_data(config.data, config.data.train)
     experiment = Experiment(config, train, train)
     state = experiment.parallel.put_state(experiment.initial_state())

@@ -10,6 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import PyTree
 from tqdm import tqdm
 
+MOST_UNREAD = 8
+"""Steps whose metrics wait on the device; a loss that is not finite is found so many steps late at most."""
+
 
 class NonFiniteLossError(ArithmeticError):
     """The loss or the gradient became infinite or NaN."""
@@ -65,7 +68,7 @@ def fit(
     """Runs `train_step` from `state.step` to `schedule.steps`.
 
     A checkpoint of step t is written after all records up to t, so that whoever finds it finds those too. Metrics are
-    read one step late, while the device computes the next step.
+    read a few steps late, together, while the device computes the next step: it never waits for the host.
 
     Args:
       state: the state to begin from, as `parallel.put_state` gives it; its buffers are consumed.
@@ -91,17 +94,19 @@ def fit(
     started = time.perf_counter()
     meter = _Meter(batch_size, first)
     with _Display(schedule.steps, first, show_progress) as display:
-        pending = None  # the metrics of the step before, still on the device
+        unread = []  # steps and their metrics, still on the device
         for step in range(first + 1, schedule.steps + 1):
             batch = parallel.put_batch(next(batches))
             state, metrics = train_step(state, batch)
-            if pending is not None:
-                _read_finite(parallel, pending, step - 1, checkpoints)
-            pending = metrics
+            unread.append((step, metrics))
             display.advance()
             if not schedule.is_anything_due(step):
+                if len(unread) > MOST_UNREAD:
+                    _read_finite(parallel, unread[:-1], checkpoints)
+                    del unread[:-1]
                 continue
-            values, pending = _read_finite(parallel, metrics, step, checkpoints), None
+            values = _read_finite(parallel, unread, checkpoints)
+            unread.clear()
             evaluation: dict[str, float | None] = {}
             if schedule.is_due(schedule.log_every, step):
                 rate = meter.images_per_second(step)
@@ -120,15 +125,22 @@ def fit(
     return state
 
 
-def _read_finite(parallel, metrics, step: int, checkpoints) -> dict[str, float]:
-    values = {name: float(value) for name, value in parallel.read(metrics).items()}
-    if all(map(math.isfinite, values.values())):
-        return values
+def _read_finite(parallel, unread: list[tuple[int, PyTree]], checkpoints) -> dict[str, float]:
+    """The metrics of the last of some steps, after a look at all of them."""
+    steps, metrics = zip(*unread)
+    for step, numbers in zip(steps, parallel.read(metrics)):
+        values = {name: float(value) for name, value in numbers.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise _non_finite(values, step, checkpoints)
+    return values
+
+
+def _non_finite(values: dict[str, float], step: int, checkpoints) -> NonFiniteLossError:
     checkpoints.wait()
     what = ", ".join(f"{name} = {value}" for name, value in values.items())
     last = checkpoints.latest()
     kept = "no checkpoint was written before" if last is None else f"the last good checkpoint is that of step {last}"
-    raise NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or a clip_norm usually helps.")
+    return NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or a clip_norm usually helps.")
 
 
 class _Meter:

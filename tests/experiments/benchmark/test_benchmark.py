@@ -10,7 +10,7 @@ from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
 from experiments.benchmark.case import Case
 from experiments.benchmark.race import Result, race
 from experiments.benchmark.records import Compared, Records
-from experiments.benchmark.report import line, table
+from experiments.benchmark.report import growth, line, table
 
 CASE = Case("unet/resnet18", "train", 64, 2)
 
@@ -44,6 +44,22 @@ def test_ratios_are_to_the_fastest_setting_in_the_same_type():
         *("unet/resnet18 train 2 x 64²", "200.0", "325.0", "torch_channels_last", "0.62", "2.46", "0.40"),
         *("50", "25%", "3", "3", "1.5"),
     ]
+
+
+def test_growth_finds_a_line():
+    """10 ms and 2 ns a pixel, exactly, from 128 pixels up; sides of fewer than three sizes have none."""
+    sizes = (64, 128, 256, 512, 1024)
+    seconds = [0.7, *(0.01 + 2e-9 * 2 * size**2 for size in sizes[1:])]
+    rows = [
+        Compared(
+            dataclasses.replace(CASE, size=size), {"fcn": result("fcn", t), "torch": result("torch", t * (1 + (size == 512)))}
+        )
+        for size, t in zip(sizes, seconds)
+    ]
+    exact, bent = growth(rows)
+    assert exact == "unet/resnet18 train from 128²: 10.0 ms + 2 ns a pixel, within 0 % (fcn)"
+    assert bent.endswith("(torch)") and "within 0 %" not in bent
+    assert growth(rows[:2]) == growth(rows[:3]) == []
 
 
 def test_records_keep_earlier_results_and_newer_ones_take_their_place(tmp_path):

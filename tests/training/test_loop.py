@@ -1,0 +1,72 @@
+"""The loop with a step that counts, and metrics that turn bad."""
+
+import types
+
+import jax.numpy as jnp
+import pytest
+
+from fcn.training import NonFiniteLossError, Schedule, fit
+from fcn.training.loop import MOST_UNREAD
+
+
+class Events:
+    """Checkpoints, records and batches that note what happens."""
+
+    def __init__(self):
+        self.saved, self.written, self.taken = [], [], 0
+
+    def __next__(self):
+        self.taken += 1
+        return {}
+
+    def get_state(self):
+        return {"taken": self.taken}
+
+    def set_state(self, state):
+        self.taken = state["taken"]
+
+    def save(self, step, state, progress, metrics):
+        self.saved.append((step, int(state.step), progress["batches"]["taken"]))
+
+    def wait(self):
+        pass
+
+    def latest(self):
+        return self.saved[-1][0] if self.saved else None
+
+    def write(self, step, values):
+        self.written.append((step, values.get("train/loss")))
+
+
+def run(schedule: Schedule, bad: int | None = None) -> Events:
+    """Fits with a loss that is the number of the step, and NaN at `bad`."""
+    events = Events()
+
+    def step(state, batch):
+        number = int(state.step) + 1
+        loss = jnp.float32(jnp.nan if number == bad else number)
+        return types.SimpleNamespace(step=number), {"loss": loss, "grad_norm": jnp.float32(1)}
+
+    parallel = types.SimpleNamespace(read=lambda x: x, put_batch=lambda x: x, get_state=lambda x: x)
+    outside = {"parallel": parallel, "checkpoints": events, "records": events, "evaluate": lambda _: {}}
+    options = {"learning_rate": lambda _: 0.0, "schedule": schedule, "batch_size": 1, "show_progress": False}
+    try:
+        fit(types.SimpleNamespace(step=0), events, train_step=step, **outside, **options)
+    except NonFiniteLossError as error:
+        events.error = str(error)
+    return events
+
+
+def test_records_and_checkpoints_are_those_of_their_step():
+    events = run(Schedule(steps=45, log_every=20, eval_every=100, checkpoint_every=30))
+    assert [(step, loss) for step, loss in events.written if loss is not None] == [(20, 20), (40, 40), (45, 45)]
+    assert events.saved == [(30, 30, 30), (45, 45, 45)]
+
+
+@pytest.mark.parametrize("bad", [1, 3, 19, 20, 21, 39])
+def test_a_bad_loss_is_found_soon_and_named(bad):
+    """Whenever it happens: before the next checkpoint, and not many steps later."""
+    events = run(Schedule(steps=60, log_every=20, eval_every=20, checkpoint_every=20), bad)
+    assert events.error.startswith(f"step {bad}: loss = nan")
+    assert [step for step, *_ in events.saved] == [20] * (bad > 20)
+    assert bad <= events.taken <= bad + MOST_UNREAD
