@@ -2,18 +2,21 @@
 
 import contextlib
 import sys
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fcn.layers.activations import gelu
 from fcn.layers.convolution import convolve
 from fcn.layers.dense_convolution import native_convolution
 from fcn.layers.padding import pair
 from fcn.layers.pointwise import convolve_pointwise
 from fcn.layers.pooling import average_pool, max_pool
 from fcn.layers.transposed import convolve_transposed
+from fcn.layers.upsampled import convolve_upsampled
 from fcn.layers.upsampling import bilinear_kernel, resize_bilinear, resize_nearest, upsample_bilinear_fcn
 
 
@@ -23,6 +26,8 @@ def plain_layers():
     swaps = {
         convolve: native_convolution,
         convolve_pointwise: _pointwise,
+        convolve_upsampled: _upsampled,
+        gelu: partial(nn.gelu, approximate=False),
         max_pool: _max_pool,
         average_pool: _average_pool,
         convolve_transposed: _convolve_transposed,
@@ -47,6 +52,10 @@ def _pointwise(x, kernel):
     if x.ndim != 4:
         return convolve_pointwise(x, kernel)
     return native_convolution(x, kernel.reshape(1, 1, *kernel.shape[-2:]), (1, 1), "VALID", (1, 1))
+
+
+def _upsampled(x, kernel, factor, pads):
+    return native_convolution(_resize_nearest(x, factor), kernel, (1, 1), pads, (1, 1))
 
 
 def _max_pool(x, window=2, strides=None, *, padding=0, ceil_mode=False):

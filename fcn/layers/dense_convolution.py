@@ -123,7 +123,7 @@ FEW = 256
 NARROW = 32
 """Channels of a dilated kernel whose taps are too small to be products of their own."""
 FEW_FEATURES = 16
-"""Features to which a product has too few columns."""
+"""Features that are too few columns for a product, and for as many, XLA's own is as fast where there are many positions."""
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
@@ -134,7 +134,8 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     positions, channels = math.prod(output[:3]), kernel_shape[2:]
     narrow = min(channels) >= 8 and max(channels) <= NARROW and positions * math.prod(kernel_shape[:3]) <= 2**21
     fewer = channels[1] < FEW_FEATURES or (channels[1] == FEW_FEATURES and positions <= 2**14)
-    if fewer and channels[0] >= 3 * channels[1] and strides == (1, 1) and math.prod(kernel_shape[:2]) > 1:
+    columns = math.prod(kernel_shape[:2]) * channels[1]  # of the product, which must not take much more memory than the images
+    if fewer and strides == (1, 1) and columns <= 3 * channels[0]:
         return "shifts"
     if min(channels) < FEWEST["convolution"]:
         return "im2col" if narrow and dilation != (1, 1) else "native"

@@ -16,10 +16,13 @@ CASES = [
     ("deeplabv3plus", {"encoder": "mobilenet_v2"}, (1, 48, 64, 3)),
     ("espnet_c", {"p": 1, "q": 1}, (1, 33, 47, 3)),
     ("linknet", {"encoder": "resnet18"}, (1, 64, 64, 3)),
+    ("unet", {"encoder": "mit_b0"}, (1, 64, 64, 3)),
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "shape"), CASES, ids=[name for name, *_ in CASES])
+@pytest.mark.parametrize(
+    ("name", "options", "shape"), CASES, ids=["/".join((name, options.get("encoder", ""))) for name, options, _ in CASES]
+)
 def test_logits(name, options, shape):
     model = fcn.create_model(name, num_classes=5, **options)
     variables = random_variables(model, *shape)
