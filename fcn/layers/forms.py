@@ -21,7 +21,7 @@ CHANNELS = (16, 32, 64, 128, 256, 512, 1024)
 PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 """Of all images of a batch together."""
 FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
-"""With fewer channels on either side, no form but XLA's was measured to be fast."""
+"""With fewer channels on either side, none of these forms but XLA's was measured to be fast."""
 
 ONE_PROCESSOR = 16
 """XLA convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 take 19 ms, by rows 12."""

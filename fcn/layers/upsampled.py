@@ -96,7 +96,7 @@ def _phases(x, kernel, factor, pads):
         return convolve(x.astype(sums), small, (1, 1), (vertical, horizontal), (1, 1), 1)
 
     y = jnp.stack([jnp.stack([phase(row, column) for column in columns], 3) for row in rows], 2)
-    return y.reshape(n, h * factor, w * factor, -1).astype(dtype)
+    return y.reshape(n, h * factor, w * factor, kernel.shape[3]).astype(dtype)
 
 
 def _small_taps(size: int, factor: int, before: int) -> list[tuple[np.ndarray, tuple[int, int]]]:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 MOST_UNREAD = 8
-"""Steps whose metrics wait on the device; a loss that is not finite is found so many steps late at most."""
+"""Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -68,7 +68,7 @@ def fit(
     """Runs `train_step` from `state.step` to `schedule.steps`.
 
     A checkpoint of step t is written after all records up to t, so that whoever finds it finds those too. Metrics are
-    read a few steps late, together, while the device computes the next step: it never waits for the host.
+    read a few steps late, together, while the device computes the next step; between records it does not wait for the host.
 
     Args:
       state: the state to begin from, as `parallel.put_state` gives it; its buffers are consumed.
