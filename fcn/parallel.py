@@ -53,9 +53,7 @@ class Sharded:
             return NamedSharding(self.mesh, PartitionSpec(AXIS, "height") if split_height else PartitionSpec(AXIS))
 
         shardings = {name: sharding(array) for name, array in batch.items()}
-        if jax.process_count() == 1:
-            return jax.device_put(batch, shardings)
-        return {name: jax.make_array_from_process_local_data(shardings[name], array) for name, array in batch.items()}
+        return jax.make_array_from_process_local_data(shardings, batch)
 
     def train_step(self, step: Callable) -> Callable:
         """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""

@@ -72,7 +72,8 @@ def main(config: BenchmarkConfig) -> None:
     if cases:
         measure(cases, config, records)
         print(table(records.results(cases), records.ceiling(config.dtype)))
-        print("\n".join(growth(records.results(cases))))
+        for law in growth(records.results(cases)):
+            print(law)
         for picture in draw(records.results(cases), config.out):
             print(f"wrote {picture}")
     print(describe(records))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmark.case import SIDES
+from experiments.benchmark.case import SIDES, Case
+from experiments.benchmark.race import Result
 from experiments.benchmark.records import Compared, Records
 from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, STYLE, new_figure
 
@@ -46,22 +47,30 @@ def growth(rows: Sequence[Compared]) -> list[str]:
     The line has the least squares of relative deviations.
     """
     lines = []
-    for rows_of_one in _of_several_sizes(rows):
-        case = rows_of_one[0].case
+    for same in _of_several_sizes(rows):
+        name = f"{same[0].case.name} {same[0].case.what} from {LEAST_SIDE}²"
         for side in SIDES:
-            found = [
-                (row.case.batch * row.case.size**2, row.results[side].median)
-                for row in rows_of_one
-                if row.case.size >= LEAST_SIDE and side in row.results and row.results[side].seconds
-            ]
+            found = [(case, result) for case, result in _measured(same, side) if case.size >= LEAST_SIDE]
             if len(found) > 2:
-                pixels, seconds = np.array(found).T
-                matrix = np.stack([1 / seconds, pixels / seconds], 1)
-                fixed, each = np.linalg.lstsq(matrix, np.ones(len(found)), rcond=None)[0]
-                stray = np.abs(matrix @ (fixed, each) - 1).max()
-                law = f"{1e3 * fixed:.1f} ms + {1e9 * each:.0f} ns a pixel, within {100 * stray:.0f} %"
-                lines.append(f"{case.name} {case.what} from {LEAST_SIDE}²: {law} ({side})")
+                lines.append(f"{name}: {_law(*zip(*((_pixels(case), result.median) for case, result in found)))} ({side})")
     return lines
+
+
+def _law(pixels: Sequence[int], seconds: Sequence[float]) -> str:
+    matrix = np.stack([np.ones(len(pixels)), pixels], 1) / np.asarray(seconds)[:, None]
+    fixed, each = np.linalg.lstsq(matrix, np.ones(len(pixels)), rcond=None)[0]
+    stray = np.abs(matrix @ (fixed, each) - 1).max()
+    return f"{1e3 * fixed:.1f} ms + {1e9 * each:.0f} ns a pixel, within {100 * stray:.0f} %"
+
+
+def _measured(rows: Sequence[Compared], side: str) -> list[tuple[Case, Result]]:
+    """The cases that a side did, smallest first, and what it needed."""
+    found = [(row.case, row.results[side]) for row in rows if side in row.results and row.results[side].seconds]
+    return sorted(found, key=lambda pair: pair[0].size)
+
+
+def _pixels(case: Case) -> int:
+    return case.batch * case.size**2
 
 
 def _of_several_sizes(rows: Sequence[Compared]) -> list[list[Compared]]:
@@ -141,11 +150,10 @@ def _draw_growth(rows: Sequence[Compared], path: Path) -> Path:
     figure = new_figure(10, 4)
     time, memory = figure.subplots(1, 2)
     for side in SIDES:
-        found = [(row.case, row.results[side]) for row in rows if side in row.results and row.results[side].seconds]
-        found.sort(key=lambda pair: pair[0].size)
+        found = _measured(rows, side)
         if not found:
             continue
-        sizes, pixels = [case.size for case, _ in found], [case.batch * case.size**2 for case, _ in found]
+        sizes, pixels = [case.size for case, _ in found], [_pixels(case) for case, _ in found]
         look = {"color": COLOURS[side], "marker": "o", "markersize": 4, "label": SIDES[side]}
         time.plot(sizes, [1e9 * result.median / count for (_, result), count in zip(found, pixels)], **look)
         grown = [result.facts["peak_bytes"] - result.facts["resident_bytes"] for _, result in found]

@@ -123,11 +123,11 @@ FEW = 256
 NARROW = 32
 """Channels of a dilated kernel whose taps are too small to be products of their own."""
 FEW_FEATURES = 16
-"""Features that are too few columns for a product, and for as many, XLA's own is as fast where there are many positions."""
+"""Features that are too few columns for a product; for just so many, other forms are faster where there are many positions."""
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
-    """Which form of a convolution, and of the gradient by its input, is fast on a CPU."""
+    """Which form of a convolution is fast on a CPU."""
     if min(map(min, pads)) < 0:
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])

@@ -24,7 +24,7 @@ FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
 """With fewer channels on either side, none of these forms but XLA's was measured to be fast."""
 
 ONE_PROCESSOR = 16
-"""XLA convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 take 19 ms, by rows 12."""
+"""XLA mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by rows 12."""
 
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2.
 _USUAL: dict[Product, tuple[str, ...]] = {
@@ -34,7 +34,10 @@ _USUAL: dict[Product, tuple[str, ...]] = {
 
 
 def form_3x3(product: Product, channels: int, features: int, pixels: int) -> Form:
-    """The form for a convolution ("convolution", its input's gradient as well) or its kernel's gradient ("gradient").
+    """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
+
+    From 16 channels to more, a convolution of many pixels goes by rows whatever the table says, which is measured with as many
+    channels on both sides. The gradient by the input is a convolution from the features to the channels.
 
     Args:
       product: what is computed.

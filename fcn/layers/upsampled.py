@@ -42,13 +42,15 @@ class UpsampledConv(Conv):
 
     @nn.nowrap
     def convolve(self, x, kernel, strides, pads, dilation, groups):
-        """[B, H, W, C] to [B, H f, W f, features], with "SAME" padding.
+        """The convolution of the enlarged images; initialising asks for shapes alone.
 
         Raises:
             ValueError: for strides, dilation or groups.
         """
         if (strides, dilation, groups) != ((1, 1), (1, 1), 1):
             raise ValueError(f"strides={strides}, dilation={dilation}, groups={groups}; an UpsampledConv has 1 for all of them")
+        if self.is_initializing():
+            return super().convolve(resize_nearest(x, self.factor), kernel, strides, pads, dilation, groups)
         return convolve_upsampled(x, kernel, self.factor, pads)
 
 

@@ -9,15 +9,17 @@ PLACES = np.concatenate([np.linspace(-12, 12, 4001), [0.0, 1e-20, -1e-20]])
 
 
 def test_equals_the_definition():
-    """float32: within a rounding of 1 + erf, times x."""
-    exact = 0.5 * PLACES * (1 + erf(PLACES / np.sqrt(2)))
-    np.testing.assert_allclose(gelu(jnp.asarray(PLACES, jnp.float32)), exact, rtol=2e-6, atol=1e-6)
+    """float32: within two roundings of a number near 1, times x; far below 0, where 1 + erf vanishes, no more holds."""
+    x = np.float64(np.float32(PLACES))
+    exact = 0.5 * x * (1 + erf(x / np.sqrt(2)))
+    assert (np.abs(gelu(jnp.asarray(x, jnp.float32)) - exact) <= 2 * 2.0**-23 * np.abs(x)).all()
 
 
 def test_gradient():
-    """P(X <= x) + x p(x)."""
-    exact = 0.5 * (1 + erf(PLACES / np.sqrt(2))) + PLACES * np.exp(-(PLACES**2) / 2) / np.sqrt(2 * np.pi)
-    np.testing.assert_allclose(jax.vmap(jax.grad(gelu))(jnp.asarray(PLACES, jnp.float32)), exact, rtol=2e-6, atol=1e-6)
+    """P(X <= x) + x p(x), within four roundings of a number near 1."""
+    x = np.float64(np.float32(PLACES))
+    exact = 0.5 * (1 + erf(x / np.sqrt(2))) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    assert np.abs(jax.vmap(jax.grad(gelu))(jnp.asarray(x, jnp.float32)) - exact).max() <= 4 * 2.0**-23
 
 
 def test_bfloat16_is_rounded_once():

@@ -10,6 +10,7 @@ from fcn.layers import (
     Conv,
     ConvTranspose,
     LearnedBilinearUpsample,
+    UpsampledConv,
     im2col,
     max_pool,
     resize_bilinear,
@@ -33,6 +34,7 @@ LAYERS = {
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
     "transposed, overlapping": ConvTranspose(4, 4, 2, 1),
+    "upsampled": UpsampledConv(8),
     "learned upsampling": LearnedBilinearUpsample(2, 4),
 }
 FUNCTIONS = {
