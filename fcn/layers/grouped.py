@@ -1,17 +1,21 @@
 """Convolutions in groups of channels.
 
-On a CPU, blocks of 16 channels go through a matrix product for each tap of the kernel, forward and backward; XLA's own
-gradient by the kernel takes seconds. Accelerators keep XLA's. Milliseconds (float32, two processors of an AMD EPYC with AVX2;
-3x3; batch, height x width, channels in groups; convolution, gradient by input | by kernel):
+On a CPU, groups are put together to blocks of 16 channels, with zeros between them. Each block is a convolution of its own in
+the form that suits its shape (`fcn.layers.dense_convolution`): XLA runs small ones side by side, and its own gradient by the
+kernel of groups takes seconds. Where positions are few, a convolution a block is more work to start than to do; there, all
+blocks go through one stack of matrix products for each tap of the kernel. Accelerators keep XLA's. Milliseconds (float32, two
+processors of an AMD EPYC Zen 4; 3x3; batch, height x width, channels in groups; convolution, gradient by input, by kernel):
 
-    shape                        native           here
-    2, 56x56,  128 in 32 groups  27, 29 | 4100    10, 17 | 11
-    2, 28x28,  256 in 32          8,  8 | 2870     7,  9 |  6
-    2, 14x14,  512 in 32          4,  4 | 1490     3,  4 |  3
-    2,   7x7, 1024 in 32          3,  4 |  660     3,  3 |  3
-    2, 56x56,   96 in 2          26, 26 | 1400    13, 11 | 11
+    shape                        blocks         products        PyTorch
+    2, 56x56,  128 in 32 groups  5.1  5.5  6.7  8.0 11.0 10.7  2.6  2.6  2.4
+    2, 56x56,   64 in 4          1.7  2.4  3.5  5.3  5.6  5.5  1.0  1.2  1.4
+    2, 28x28,  256 in 32         2.3  2.5  4.2  5.2  7.0  6.4  0.9  0.8  0.8
+    2, 14x14,  512 in 32         2.1  1.6  2.2  2.5  3.6  2.7  0.7  0.7  0.8
+    2, 14x14,  336 in 14         1.4  1.0  1.7  2.3  2.4  2.5  0.6  0.6  0.6
+    2,   7x7, 1024 in 32         2.0  2.2  6.1  2.4  2.3  2.5  0.7  0.7  0.7
 """
 
+import math
 from functools import partial
 
 import jax
@@ -19,12 +23,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.dense_convolution import native_convolution
+from fcn.layers.dense_convolution import FEW, convolve_dense, native_convolution
 from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK = 16
-"""Groups are taken together up to so many channels: each of their products has a side of that length."""
+"""Channels that a block has, or a little more; in products, no more where that can be."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
@@ -33,11 +37,12 @@ def convolve_grouped(
 ) -> Float[Array, "n h w o"]:
     """A convolution whose output channels see the input channels of their own group; reverse-mode gradients only."""
     settings = (strides, pads, dilation, groups)
+    here = grouped_convolution if _are_few(x, kernel, strides, pads, dilation) else convolve_blocks
 
-    def native(x, kernel):
-        return native_convolution(x, kernel, *settings)
+    def in_form(convolution):
+        return lambda x, kernel: convolution(x, kernel, *settings)
 
-    return lax.platform_dependent(x, kernel, cpu=lambda x, kernel: grouped_convolution(x, kernel, *settings), default=native)
+    return lax.platform_dependent(x, kernel, cpu=in_form(here), default=in_form(native_convolution))
 
 
 def _forward(x, kernel, *settings):
@@ -47,19 +52,40 @@ def _forward(x, kernel, *settings):
 def _backward(strides, pads, dilation, groups, residuals, dy):
     (x, kernel), settings = residuals, (strides, pads, dilation, groups)
 
-    def by_input(convolution, kernel, dy):
-        return jax.linear_transpose(lambda x: convolution(x, kernel, *settings), jax.ShapeDtypeStruct(x.shape, dy.dtype))(dy)[0]
+    def native(x, kernel, dy):
+        return jax.vjp(lambda x, kernel: native_convolution(x, kernel, *settings), x, kernel)[1](dy)
 
-    def native_by_kernel(x, dy):
-        unknown = jax.ShapeDtypeStruct(kernel.shape, x.dtype)
-        return jax.linear_transpose(lambda kernel: native_convolution(x, kernel, *settings), unknown)(dy)[0]
+    def products(x, kernel, dy):
+        of_images = jax.ShapeDtypeStruct(x.shape, dy.dtype)
+        dx = jax.linear_transpose(lambda x: grouped_convolution(x, kernel, *settings), of_images)(dy)[0]
+        return dx, grouped_gradient(kernel.shape, *settings, x, dy)
 
-    here, native = partial(by_input, grouped_convolution), partial(by_input, native_convolution)
-    dx = lax.platform_dependent(kernel, dy, cpu=here, default=native)
-    return dx, lax.platform_dependent(x, dy, cpu=partial(grouped_gradient, kernel.shape, *settings), default=native_by_kernel)
+    def blocks(x, kernel, dy):
+        return jax.vjp(lambda x, kernel: convolve_blocks(x, kernel, *settings), x, kernel)[1](dy)
+
+    here = products if _are_few(x, kernel, strides, pads, dilation) else blocks
+    return lax.platform_dependent(x, kernel, dy, cpu=here, default=native)
 
 
 convolve_grouped.defvjp(_forward, _backward)
+
+
+def _are_few(x, kernel, strides, pads, dilation):
+    """Whether the output has few positions."""
+    return x.shape[0] * math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, pads, dilation)) <= FEW
+
+
+def convolve_blocks(x, kernel, strides, pads, dilation, groups):
+    """A convolution for each block of channels; the kernels of its groups lie on the diagonal of its own."""
+    (kh, kw, inputs, features), outputs = kernel.shape, kernel.shape[3] // groups
+    wide = (d for d in range(1, groups) if groups % d == 0 and d * min(inputs, outputs) >= BLOCK)
+    together = next(wide, groups)
+    blocks = groups // together
+    kernel = kernel.reshape(kh, kw, inputs, blocks, together, outputs)
+    kernel = jnp.einsum("hwibgo,gk->bhwkigo", kernel, jnp.eye(together, dtype=kernel.dtype))
+    kernel = kernel.reshape(blocks, kh, kw, together * inputs, together * outputs)
+    parts = zip(jnp.split(x, blocks, axis=-1), kernel)
+    return jnp.concatenate([convolve_dense(part, own, strides, pads, dilation) for part, own in parts], axis=-1)
 
 
 def grouped_convolution(x, kernel, strides, pads, dilation, groups):

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ Distribution = Literal["truncated_normal", "normal", "uniform"]
 
 _BLOCK = 2**15
 """Numbers of one turn; they stay in the cache."""
+_SHARE = 64
+"""Blocks of one thread at a time."""
 _noting = contextvars.ContextVar("_noting", default=False)
 
 
@@ -75,30 +78,60 @@ def draw(key: Array, notes: Sequence[Note]) -> list[Array]:
     groups: dict[tuple[Distribution, Any], list[int]] = {}
     for i, note in enumerate(notes):
         groups.setdefault((note.distribution, jnp.dtype(note.value.dtype)), []).append(i)
+    compiled = isinstance(key, jax.core.Tracer)
     arrays: list[Any] = [None] * len(notes)
     for number, ((distribution, dtype), members) in enumerate(groups.items()):
         sizes = [math.prod(notes[i].value.shape) for i in members]
         blocks = [-(-size // _BLOCK) for size in sizes]
-        row = _row(key, number, np.repeat([notes[i].deviation for i in members], blocks).astype(dtype), distribution)
-        compiled = isinstance(row, jax.core.Tracer)
-        row = row if compiled else np.asarray(row)  # cutting is not worth a compilation
+        deviations = np.repeat([notes[i].deviation for i in members], blocks).astype(dtype)
+        make = _row if compiled else _row_at_once
+        row = make(key, number, np.arange(len(deviations)), deviations, distribution)
         for i, start, size in zip(members, np.cumsum([0, *blocks]) * _BLOCK, sizes):
             part = row[start : start + size].reshape(notes[i].value.shape)
             arrays[i] = part if compiled else jax.device_put(part)  # on a CPU this copies nothing
     return arrays
 
 
-@partial(jax.jit, static_argnums=3)
-def _row(key, number, deviations, distribution):
-    """Blocks of numbers, one after the other, each of its own deviation."""
+@partial(jax.jit, static_argnums=4)
+def _row(key, number, places, deviations, distribution):
+    """Blocks of numbers, one after the other, each drawn for its place and of its own deviation."""
     unit = nn.initializers.variance_scaling(1.0, "fan_in", distribution)
+    key = jax.random.fold_in(key, number)
 
-    def block(key_and_deviation):
-        key, deviation = key_and_deviation
-        return deviation * unit(key, (1, _BLOCK), deviations.dtype)
+    def block(place_and_deviation):
+        place, deviation = place_and_deviation
+        return deviation * unit(jax.random.fold_in(key, place), (1, _BLOCK), deviations.dtype)
 
-    keys = jax.random.split(jax.random.fold_in(key, number), len(deviations))
-    return jax.lax.map(block, (keys, deviations)).reshape(-1)
+    return jax.lax.map(block, (places, deviations)).reshape(-1)
+
+
+def _row_at_once(key, number, places, deviations, distribution) -> np.ndarray:
+    """The same row in host memory: shares of one size, so that one program makes every network's, and each in a thread.
+
+    XLA runs a loop, and what one thread asks for, on one processor.
+    """
+    missing = -len(places) % _SHARE
+    places, deviations = np.pad(places, (0, missing)), np.pad(deviations, (0, missing))
+    row = _aligned(len(places) * _BLOCK, deviations.dtype)
+    device, wide = jax.config.jax_default_device, jax.config.jax_enable_x64  # a thread begins without its caller's
+
+    def fill(start):
+        share = slice(start, start + _SHARE)
+        with jax.default_device(device), jax.enable_x64(wide):
+            numbers = _row(key, number, places[share], deviations[share], distribution)
+            row[start * _BLOCK : (start + _SHARE) * _BLOCK] = np.asarray(numbers)
+
+    fill(0)  # alone, so that it is compiled once
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(fill, range(_SHARE, len(places), _SHARE)))
+    return row
+
+
+def _aligned(size, dtype) -> np.ndarray:
+    """Memory that a device on the host takes over as it is: it begins at a multiple of 64 bytes."""
+    room = np.empty(size * dtype.itemsize + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size * dtype.itemsize].view(dtype)
 
 
 def fan_in_scaling(scale: float, distribution: Distribution) -> nn.initializers.Initializer:

@@ -54,15 +54,21 @@ LAYERS = [
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
     ("pointwise", Conv(6, 1, 2), (2, 5, 8, 3)),
     ("pointwise", Conv(6, 1, (2, 3), ((1, 2), (0, 1))), (2, 5, 8, 3)),
-    ("grouped", Conv(6, 3, groups=2), (2, 5, 8, 4)),
-    ("grouped", Conv(6, 1, groups=2), (2, 5, 8, 4)),
-    ("grouped", Conv(24, 3, 2, groups=6), (2, 9, 8, 12)),
-    ("grouped", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (1, 9, 10, 34)),
-    ("grouped", Conv(32, 3, (2, 3), "VALID", groups=8), (1, 12, 12, 32)),
+    ("products", Conv(6, 3, groups=2), (2, 5, 8, 4)),
+    ("products", Conv(6, 1, groups=2), (2, 5, 8, 4)),
+    ("products", Conv(24, 3, 2, groups=6), (2, 9, 8, 12)),
+    ("products", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (1, 9, 10, 34)),
+    ("products", Conv(32, 3, (2, 3), "VALID", groups=8), (1, 12, 12, 32)),
+    ("blocks", Conv(6, 1, groups=2), (2, 15, 18, 4)),
+    ("blocks", Conv(36, groups=6), (3, 9, 10, 30)),
+    ("blocks", Conv(48, groups=3), (2, 13, 14, 48)),
+    ("blocks", Conv(64, 3, 2, groups=8), (2, 35, 24, 32)),
+    ("blocks", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (4, 9, 10, 34)),
+    ("blocks", Conv(32, 3, (2, 3), "VALID", groups=8), (2, 39, 32, 32)),
     *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps", "shifts")),
-    ("grouped", Conv(18, groups=2), (0, 13, 9, 16)),
+    ("products", Conv(18, groups=2), (0, 13, 9, 16)),
     *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "shifts")),
-    ("grouped", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
+    ("products", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
 ]
 
 
@@ -90,13 +96,14 @@ def test_equals_flax(take, form, layer, shape):
 
 @pytest.mark.parametrize(
     ("form", "groups"),
-    [("native", 1), ("rows", 1), ("tiles", 1), ("im2col", 1), ("taps", 1), ("shifts", 1), ("grouped", 2)],
+    [("native", 1), ("rows", 1), ("tiles", 1), ("im2col", 1), ("taps", 1), ("shifts", 1), ("products", 2), ("blocks", 2)],
 )
 def test_bfloat16(take, form, groups):
     """Values and gradients are those of the rounded inputs in float32, rounded: 8 bits."""
-    take(form)
-    groups = 2 if form == "grouped" else 1
-    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in (normal(1, 14, 13, 18), normal(3, 3, 18 // groups, 16)))
+    if groups == 1:
+        take(form)
+    images = 2 if form == "blocks" else 1
+    x, kernel = (jnp.asarray(a, jnp.bfloat16) for a in (normal(images, 14, 13, 18), normal(3, 3, 18 // groups, 16)))
     settings = ((1, 1), ((1, 1), (1, 1)), (1, 1), groups)
 
     def run(convolve, *arguments):
@@ -259,3 +266,12 @@ def test_accelerators_keep_xlas_convolutions(take, layer):
     convolutions, products = counts["cpu"]
     assert convolutions == 0
     assert (products > 0) == (layer.groups < 16)  # depthwise ones are sums
+
+
+@pytest.mark.parametrize(("side", "convolutions"), [(16, 0), (17, 4)])
+def test_blocks_of_groups(side, convolutions):
+    """On a CPU, few positions take no convolution, more take one for each block of four groups of four channels."""
+    layer, x = Conv(64, groups=16), jax.ShapeDtypeStruct((1, side, side, 64), jnp.float32)
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)
+    program = jax.jit(layer.apply).trace(params, x).lower(lowering_platforms=("cpu",)).as_text()
+    assert program.count("stablehlo.convolution") == convolutions

@@ -49,7 +49,13 @@ def test_drawn_together_is_independent():
     assert np.abs(np.corrcoef(rows) - np.eye(len(rows))).max() < 0.06  # four deviations of 5,000 draws
 
 
-def test_compiled_is_the_same():
-    with noting():
-        notes = [init(KEY, shape) for init in (he_normal, he_uniform) for shape in ((7, 5), (300, 200), (1,))]
-    jax.tree.map(np.testing.assert_array_equal, jax.jit(lambda key: draw(key, notes))(KEY), draw(KEY, notes))
+@pytest.mark.parametrize("wide", [False, True])
+def test_compiled_is_the_same(wide):
+    """With more numbers than one thread draws at a time, and where the types of 64 bits are on for this thread alone."""
+    shapes = ((7, 5), (300, 200), (1500, 1500), (1,))
+    with jax.enable_x64(wide), noting():
+        dtype = jnp.dtype("float64" if wide else "float32")
+        notes = [init(KEY, shape, dtype) for init in (he_normal, he_uniform) for shape in shapes]
+        drawn = draw(KEY, notes)
+        assert {array.dtype for array in drawn} == {dtype}
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(lambda key: draw(key, notes))(KEY), drawn)

@@ -30,6 +30,7 @@ LAYERS = {
     "taps": Conv(16, dilation=3),
     "shifts": Conv(15),
     "grouped": Conv(8, groups=2),
+    "grouped, few positions": Conv(8, 3, 4, groups=2),
     "pointwise": Conv(8, 1),
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
