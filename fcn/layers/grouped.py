@@ -1,18 +1,19 @@
 """Convolutions in groups of channels.
 
 On a CPU, groups are put together to blocks of 16 channels, with zeros between them. Each block is a convolution of its own in
-the form that suits its shape (`fcn.layers.dense_convolution`): XLA runs small ones side by side, and its own gradient by the
-kernel of groups takes seconds. Where positions are few, a convolution a block is more work to start than to do; there, all
-blocks go through one stack of matrix products for each tap of the kernel. Accelerators keep XLA's. Milliseconds (float32, two
-processors of an AMD EPYC Zen 4; 3x3; batch, height x width, channels in groups; convolution, gradient by input, by kernel):
+the form that suits its shape (`fcn.layers.dense_convolution`): XLA runs small ones side by side. Where positions are few, a
+convolution a block is more work to start than to do, and all blocks go through one stack of matrix products for each tap of
+the kernel. So does the gradient by the kernel: XLA's own takes seconds, and one for each block saves nothing that shows in a
+ResNeXt-50, for half a minute more of compilation. Accelerators keep XLA's. Milliseconds (float32, two processors of an AMD EPYC
+Zen 4; 3x3; batch, height x width, channels in groups; convolution, gradient by input | by kernel):
 
-    shape                        blocks         products        PyTorch
-    2, 56x56,  128 in 32 groups  5.1  5.5  6.7  8.0 11.0 10.7  2.6  2.6  2.4
-    2, 56x56,   64 in 4          1.7  2.4  3.5  5.3  5.6  5.5  1.0  1.2  1.4
-    2, 28x28,  256 in 32         2.3  2.5  4.2  5.2  7.0  6.4  0.9  0.8  0.8
-    2, 14x14,  512 in 32         2.1  1.6  2.2  2.5  3.6  2.7  0.7  0.7  0.8
-    2, 14x14,  336 in 14         1.4  1.0  1.7  2.3  2.4  2.5  0.6  0.6  0.6
-    2,   7x7, 1024 in 32         2.0  2.2  6.1  2.4  2.3  2.5  0.7  0.7  0.7
+    shape                        native    products          blocks           PyTorch
+    2, 56x56,  128 in 32 groups  21.7      8.0, 11.0 | 10.7  5.1, 5.5 | 6.7   2.6, 2.6 | 2.4
+    2, 56x56,   64 in 4           8.1      5.3,  5.6 |  5.5  1.7, 2.4 | 3.5   1.0, 1.2 | 1.4
+    2, 28x28,  256 in 32          7.9      5.2,  7.0 |  6.4  2.3, 2.5 | 4.2   0.9, 0.8 | 0.8
+    2, 14x14,  512 in 32          5.0      2.5,  3.6 |  2.7  2.1, 1.6 | 2.2   0.7, 0.7 | 0.8
+    2, 14x14,  336 in 14          3.0      2.3,  2.4 |  2.5  1.4, 1.0 | 1.7   0.6, 0.6 | 0.6
+    2,   7x7, 1024 in 32          3.1      2.4,  2.3 |  2.5  2.0, 2.2 | 6.1   0.7, 0.7 | 0.7
 """
 
 import math
@@ -37,11 +38,11 @@ def convolve_grouped(
 ) -> Float[Array, "n h w o"]:
     """A convolution whose output channels see the input channels of their own group; reverse-mode gradients only."""
     settings = (strides, pads, dilation, groups)
-    here = grouped_convolution if _are_few(x, kernel, strides, pads, dilation) else convolve_blocks
 
     def in_form(convolution):
         return lambda x, kernel: convolution(x, kernel, *settings)
 
+    here = _form(x.shape, kernel.shape, strides, pads, dilation)
     return lax.platform_dependent(x, kernel, cpu=in_form(here), default=in_form(native_convolution))
 
 
@@ -52,32 +53,32 @@ def _forward(x, kernel, *settings):
 def _backward(strides, pads, dilation, groups, residuals, dy):
     (x, kernel), settings = residuals, (strides, pads, dilation, groups)
 
-    def native(x, kernel, dy):
-        return jax.vjp(lambda x, kernel: native_convolution(x, kernel, *settings), x, kernel)[1](dy)
+    def by_input(convolution):
+        return lambda x, kernel, dy: jax.vjp(lambda x: convolution(x, kernel, *settings), x)[1](dy)[0]
 
-    def products(x, kernel, dy):
-        of_images = jax.ShapeDtypeStruct(x.shape, dy.dtype)
-        dx = jax.linear_transpose(lambda x: grouped_convolution(x, kernel, *settings), of_images)(dy)[0]
-        return dx, grouped_gradient(kernel.shape, *settings, x, dy)
+    def native_by_kernel(x, kernel, dy):
+        return jax.vjp(lambda kernel: native_convolution(x, kernel, *settings), kernel)[1](dy)[0]
 
-    def blocks(x, kernel, dy):
-        return jax.vjp(lambda x, kernel: convolve_blocks(x, kernel, *settings), x, kernel)[1](dy)
+    def by_kernel(x, kernel, dy):
+        return grouped_gradient(kernel.shape, *settings, x, dy)
 
-    here = products if _are_few(x, kernel, strides, pads, dilation) else blocks
-    return lax.platform_dependent(x, kernel, dy, cpu=here, default=native)
+    here = by_input(_form(x.shape, kernel.shape, strides, pads, dilation))
+    dx = lax.platform_dependent(x, kernel, dy, cpu=here, default=by_input(native_convolution))
+    return dx, lax.platform_dependent(x, kernel, dy, cpu=by_kernel, default=native_by_kernel)
 
 
 convolve_grouped.defvjp(_forward, _backward)
 
 
-def _are_few(x, kernel, strides, pads, dilation):
-    """Whether the output has few positions."""
-    return x.shape[0] * math.prod(output_size(x.shape[1:3], kernel.shape[:2], strides, pads, dilation)) <= FEW
+def _form(shape, kernel_shape, strides, pads, dilation):
+    """How a CPU convolves, and finds the gradient by the input."""
+    positions = shape[0] * math.prod(output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation))
+    return grouped_convolution if positions <= FEW else convolve_blocks
 
 
 def convolve_blocks(x, kernel, strides, pads, dilation, groups):
     """A convolution for each block of channels; the kernels of its groups lie on the diagonal of its own."""
-    (kh, kw, inputs, features), outputs = kernel.shape, kernel.shape[3] // groups
+    (kh, kw, inputs, _), outputs = kernel.shape, kernel.shape[3] // groups
     wide = (d for d in range(1, groups) if groups % d == 0 and d * min(inputs, outputs) >= BLOCK)
     together = next(wide, groups)
     blocks = groups // together
