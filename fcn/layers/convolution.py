@@ -1,7 +1,7 @@
 """Convolutions.
 
 Kernels of size 1 are matrix products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications
-(`fcn.layers.depthwise`), other groups have a kernel gradient of their own (`fcn.layers.grouped`), and what has no groups takes
+(`fcn.layers.depthwise`), other groups are taken in blocks (`fcn.layers.grouped`), and what has no groups takes
 the form that suits its shape (`fcn.layers.dense_convolution`).
 """
 

@@ -1,11 +1,11 @@
 """Convolutions in groups of channels.
 
 On a CPU, groups are put together to blocks of 16 channels, with zeros between them. Each block is a convolution of its own in
-the form that suits its shape (`fcn.layers.dense_convolution`): XLA runs small ones side by side. Where positions are few, a
-convolution a block is more work to start than to do, and all blocks go through one stack of matrix products for each tap of
-the kernel. So does the gradient by the kernel: XLA's own takes seconds, and one for each block saves nothing that shows in a
+the form that suits its shape (`fcn.layers.dense_convolution`): XLA runs small ones side by side. Where positions are few, that
+saves little and takes a second more to compile, and all blocks go through one stack of matrix products for each tap of the
+kernel. So does the gradient by the kernel: XLA's own takes seconds, and one for each block saves nothing that shows in a
 ResNeXt-50, for half a minute more of compilation. Accelerators keep XLA's. Milliseconds (float32, two processors of an AMD EPYC
-Zen 4; 3x3; batch, height x width, channels in groups; convolution, gradient by input | by kernel):
+Zen 4; 3x3; batch, height x width, channels in groups; convolution, gradient by input | by kernel, which no block takes):
 
     shape                        native    products          blocks           PyTorch
     2, 56x56,  128 in 32 groups  21.7      8.0, 11.0 | 10.7  5.1, 5.5 | 6.7   2.6, 2.6 | 2.4
@@ -29,7 +29,7 @@ from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK = 16
-"""Channels that a block has, or a little more; in products, no more where that can be."""
+"""Channels that a block has at least; in products, where all blocks are of one size, at most, or one group."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
@@ -42,8 +42,8 @@ def convolve_grouped(
     def in_form(convolution):
         return lambda x, kernel: convolution(x, kernel, *settings)
 
-    here = _form(x.shape, kernel.shape, strides, pads, dilation)
-    return lax.platform_dependent(x, kernel, cpu=in_form(here), default=in_form(native_convolution))
+    on_cpu = _form_on_cpu(x.shape, kernel.shape, strides, pads, dilation)
+    return lax.platform_dependent(x, kernel, cpu=in_form(on_cpu), default=in_form(native_convolution))
 
 
 def _forward(x, kernel, *settings):
@@ -59,34 +59,40 @@ def _backward(strides, pads, dilation, groups, residuals, dy):
     def native_by_kernel(x, kernel, dy):
         return jax.vjp(lambda kernel: native_convolution(x, kernel, *settings), kernel)[1](dy)[0]
 
-    def by_kernel(x, kernel, dy):
+    def products_by_kernel(x, kernel, dy):
         return grouped_gradient(kernel.shape, *settings, x, dy)
 
-    here = by_input(_form(x.shape, kernel.shape, strides, pads, dilation))
-    dx = lax.platform_dependent(x, kernel, dy, cpu=here, default=by_input(native_convolution))
-    return dx, lax.platform_dependent(x, kernel, dy, cpu=by_kernel, default=native_by_kernel)
+    on_cpu = by_input(_form_on_cpu(x.shape, kernel.shape, strides, pads, dilation))
+    dx = lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=by_input(native_convolution))
+    return dx, lax.platform_dependent(x, kernel, dy, cpu=products_by_kernel, default=native_by_kernel)
 
 
 convolve_grouped.defvjp(_forward, _backward)
 
 
-def _form(shape, kernel_shape, strides, pads, dilation):
-    """How a CPU convolves, and finds the gradient by the input."""
+def _form_on_cpu(shape, kernel_shape, strides, pads, dilation):
+    """The form of the convolution, and of its gradient by the input."""
     positions = shape[0] * math.prod(output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation))
     return grouped_convolution if positions <= FEW else convolve_blocks
 
 
 def convolve_blocks(x, kernel, strides, pads, dilation, groups):
-    """A convolution for each block of channels; the kernels of its groups lie on the diagonal of its own."""
-    (kh, kw, inputs, _), outputs = kernel.shape, kernel.shape[3] // groups
-    wide = (d for d in range(1, groups) if groups % d == 0 and d * min(inputs, outputs) >= BLOCK)
-    together = next(wide, groups)
-    blocks = groups // together
-    kernel = kernel.reshape(kh, kw, inputs, blocks, together, outputs)
-    kernel = jnp.einsum("hwibgo,gk->bhwkigo", kernel, jnp.eye(together, dtype=kernel.dtype))
-    kernel = kernel.reshape(blocks, kh, kw, together * inputs, together * outputs)
-    parts = zip(jnp.split(x, blocks, axis=-1), kernel)
-    return jnp.concatenate([convolve_dense(part, own, strides, pads, dilation) for part, own in parts], axis=-1)
+    """A convolution for each block of channels; the last block may be smaller."""
+    inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
+    together, ys = -(-BLOCK // max(inputs, outputs)), []
+    for first in range(0, groups, together):
+        last = min(first + together, groups)
+        own = _on_diagonal(kernel[..., first * outputs : last * outputs], last - first)
+        ys.append(convolve_dense(x[..., first * inputs : last * inputs], own, strides, pads, dilation))
+    return jnp.concatenate(ys, axis=-1)
+
+
+def _on_diagonal(kernel, groups):
+    """Kernels [..., I, groups * O] as one of all their channels, [..., groups * I, groups * O], with zeros between groups."""
+    *taps, inputs, features = kernel.shape
+    kernel = kernel.reshape(*taps, 1, inputs, groups, features // groups)
+    kernel = kernel * jnp.eye(groups, dtype=kernel.dtype)[:, None, :, None]
+    return kernel.reshape(*taps, groups * inputs, features)
 
 
 def grouped_convolution(x, kernel, strides, pads, dilation, groups):
@@ -95,12 +101,11 @@ def grouped_convolution(x, kernel, strides, pads, dilation, groups):
     Sums are at least float32.
     """
     (kh, kw, inputs, features), n = kernel.shape, x.shape[0]
-    outputs, (together, blocks) = features // groups, _blocks(inputs, features, groups)
+    together, blocks = _blocks(inputs, features, groups)
     h, w = output_size(x.shape[1:3], (kh, kw), strides, pads, dilation)
     x, dtype = _blocked(_placed(x, (h, w), (kh, kw), strides, pads, dilation), blocks), x.dtype
-    kernel = kernel.astype(x.dtype).reshape(kh * kw, inputs, blocks, together, outputs)
-    kernel = jnp.einsum("tibgo,gk->tbkigo", kernel, jnp.eye(together, dtype=x.dtype))
-    kernel = kernel.reshape(kh * kw, blocks, together * inputs, together * outputs)
+    kernel = kernel.astype(x.dtype).reshape(kh * kw, inputs, blocks, features // blocks)
+    kernel = _on_diagonal(kernel.transpose(0, 2, 1, 3), together)
     seen = seen_by_taps(x, (kh, kw), (h, w), strides, dilation)
     y = sum(lax.dot_general(pixels, tap, (((4,), (1,)), ((0,), (0,)))) for pixels, tap in zip(seen, kernel))
     return y.transpose(1, 2, 3, 0, 4).reshape(n, h, w, features).astype(dtype)

@@ -25,7 +25,7 @@ Distribution = Literal["truncated_normal", "normal", "uniform"]
 _BLOCK = 2**15
 """Numbers of one turn; they stay in the cache."""
 _SHARE = 64
-"""Blocks of one thread at a time."""
+"""Blocks of one thread at a time, at most."""
 _noting = contextvars.ContextVar("_noting", default=False)
 
 
@@ -78,25 +78,24 @@ def draw(key: Array, notes: Sequence[Note]) -> list[Array]:
     groups: dict[tuple[Distribution, Any], list[int]] = {}
     for i, note in enumerate(notes):
         groups.setdefault((note.distribution, jnp.dtype(note.value.dtype)), []).append(i)
-    compiled = isinstance(key, jax.core.Tracer)
     arrays: list[Any] = [None] * len(notes)
     for number, ((distribution, dtype), members) in enumerate(groups.items()):
         sizes = [math.prod(notes[i].value.shape) for i in members]
         blocks = [-(-size // _BLOCK) for size in sizes]
         deviations = np.repeat([notes[i].deviation for i in members], blocks).astype(dtype)
-        make = _row if compiled else _row_at_once
-        row = make(key, number, np.arange(len(deviations)), deviations, distribution)
+        own = jax.random.fold_in(key, number)
+        compiled = isinstance(own, jax.core.Tracer)
+        row = (_row if compiled else _row_in_threads)(own, np.arange(len(deviations)), deviations, distribution)
         for i, start, size in zip(members, np.cumsum([0, *blocks]) * _BLOCK, sizes):
             part = row[start : start + size].reshape(notes[i].value.shape)
             arrays[i] = part if compiled else jax.device_put(part)  # on a CPU this copies nothing
     return arrays
 
 
-@partial(jax.jit, static_argnums=4)
-def _row(key, number, places, deviations, distribution):
+@partial(jax.jit, static_argnums=3)
+def _row(key, places, deviations, distribution):
     """Blocks of numbers, one after the other, each drawn for its place and of its own deviation."""
     unit = nn.initializers.variance_scaling(1.0, "fan_in", distribution)
-    key = jax.random.fold_in(key, number)
 
     def block(place_and_deviation):
         place, deviation = place_and_deviation
@@ -105,25 +104,26 @@ def _row(key, number, places, deviations, distribution):
     return jax.lax.map(block, (places, deviations)).reshape(-1)
 
 
-def _row_at_once(key, number, places, deviations, distribution) -> np.ndarray:
-    """The same row in host memory: shares of one size, so that one program makes every network's, and each in a thread.
+def _row_in_threads(key, places, deviations, distribution) -> np.ndarray:
+    """The same in host memory, by programs of a few sizes that serve all networks, each run of them in a thread.
 
-    XLA runs a loop, and what one thread asks for, on one processor.
+    XLA runs a loop, and whatever one thread asks for, on one processor.
     """
-    missing = -len(places) % _SHARE
-    places, deviations = np.pad(places, (0, missing)), np.pad(deviations, (0, missing))
+    share = min(_SHARE, 1 << max(len(places) - 1, 0).bit_length())
+    starts = range(0, len(places), share)
     row = _aligned(len(places) * _BLOCK, deviations.dtype)
-    device, wide = jax.config.jax_default_device, jax.config.jax_enable_x64  # a thread begins without its caller's
+    device, wide, split = jax.config.jax_default_device, jax.config.jax_enable_x64, jax.config.jax_threefry_partitionable
 
     def fill(start):
-        share = slice(start, start + _SHARE)
-        with jax.default_device(device), jax.enable_x64(wide):
-            numbers = _row(key, number, places[share], deviations[share], distribution)
-            row[start * _BLOCK : (start + _SHARE) * _BLOCK] = np.asarray(numbers)
+        missing = max(start + share - len(places), 0)
+        own = [np.pad(array[start : start + share], (0, missing)) for array in (places, deviations)]
+        with jax.default_device(device), jax.enable_x64(wide), jax.threefry_partitionable(split):  # the caller's
+            numbers = np.asarray(_row(key, *own, distribution))
+        row[start * _BLOCK : (start + share) * _BLOCK] = numbers[: (share - missing) * _BLOCK]
 
-    fill(0)  # alone, so that it is compiled once
+    list(map(fill, starts[:1]))  # alone, so that it is compiled once
     with ThreadPoolExecutor() as threads:
-        list(threads.map(fill, range(_SHARE, len(places), _SHARE)))
+        list(threads.map(fill, starts[1:]))
     return row
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv, dense_convolution
+from fcn.layers import Conv, dense_convolution, grouped
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -65,6 +65,9 @@ LAYERS = [
     ("blocks", Conv(64, 3, 2, groups=8), (2, 35, 24, 32)),
     ("blocks", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (4, 9, 10, 34)),
     ("blocks", Conv(32, 3, (2, 3), "VALID", groups=8), (2, 39, 32, 32)),
+    ("blocks", Conv(40, groups=5), (2, 13, 14, 40)),
+    ("blocks", Conv(8, groups=8), (2, 13, 14, 64)),
+    ("blocks of tiles", Conv(64, groups=4), (2, 13, 14, 64)),
     *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps", "shifts")),
     ("products", Conv(18, groups=2), (0, 13, 9, 16)),
     *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "shifts")),
@@ -84,10 +87,14 @@ def take(monkeypatch):
 
 
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
-def test_equals_flax(take, form, layer, shape):
+def test_equals_flax(take, monkeypatch, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
     if form in ("native", "rows", "tiles", "im2col", "taps", "shifts"):
         take(form)
+    elif form == "blocks of tiles":
+        take("tiles")
+    elif layer.groups > 1:
+        monkeypatch.setattr(grouped, "convolve_blocks" if form == "products" else "grouped_convolution", None)
     reference = flax(layer)
     assert_same(layer.apply, reference.apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
     ours, theirs = (jax.eval_shape(m.init, jax.random.key(0), jnp.zeros(shape)) for m in (layer, reference))
@@ -218,21 +225,24 @@ def test_the_kernel_starts_with_he_variance():
     np.testing.assert_allclose(np.std(kernel), np.sqrt(2 / (9 * 64)), rtol=0.01)  # 147456 draws: 0.2 % standard error
 
 
-@pytest.mark.parametrize("form", ["im2col", "rows", "tiles", "taps", "shifts"])
-def test_second_derivatives_and_no_forward_mode(take, form):
+@pytest.mark.parametrize(
+    ("form", "images", "groups"),
+    [*((form, 1, 1) for form in ("im2col", "rows", "tiles", "taps", "shifts")), ("products", 1, 2), ("tiles", 9, 2)],
+)
+def test_second_derivatives_and_no_forward_mode(take, form, images, groups):
     """The gradient can be differentiated again; `jvp` has no rule, as the docstring says."""
     take(form)
-    x, kernel = jnp.asarray(normal(1, 5, 6, 16)), jnp.asarray(normal(3, 3, 16, 17))
-    settings = ((1, 1), ((1, 1), (1, 1)), (1, 1))
+    x, kernel = jnp.asarray(normal(images, 5, 6, 16)), jnp.asarray(normal(3, 3, 16 // groups, 18))
+    settings = ((1, 1), ((1, 1), (1, 1)), (1, 1), groups)
 
     def penalty(convolve):
         gradient = jax.grad(lambda kernel: jnp.sum(convolve(x, kernel) ** 3))
         return jax.grad(lambda kernel: jnp.sum(gradient(kernel) ** 2))
 
-    given = jax.jit(penalty(lambda x, kernel: module.convolve(x, kernel, *settings, 1)))(kernel)
+    given = jax.jit(penalty(lambda x, kernel: module.convolve(x, kernel, *settings)))(kernel)
     assert_close(given, jax.jit(penalty(lambda x, kernel: convolution(x, kernel, *settings)))(kernel), 2e-5)
     with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda kernel: module.convolve(x, kernel, *settings, 1), (kernel,), (kernel,))
+        jax.jvp(lambda kernel: module.convolve(x, kernel, *settings), (kernel,), (kernel,))
 
 
 def test_errors():
@@ -255,7 +265,7 @@ def test_errors():
 def test_accelerators_keep_xlas_convolutions(take, layer):
     """A GPU's program has convolutions only, the CPU's none."""
     take("tiles")
-    x = jnp.zeros((1, 12, 12, 16))
+    x = jnp.zeros((2, 12, 12, 16))
     gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x) ** 2), argnums=(0, 1)))
     traced = gradient.trace(variables(layer, *x.shape), x)
     counts = {}

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import flax.linen as nn
@@ -6,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import constant_deviation, fan_in_scaling, he_normal, he_uniform, lecun_normal, xavier_uniform
+from fcn.layers import constant_deviation, fan_in_scaling, he_normal, he_uniform, initialisers, lecun_normal, xavier_uniform
 from fcn.layers.initialisers import draw, noting
 
 KEY = jax.random.key(2)
@@ -49,13 +50,70 @@ def test_drawn_together_is_independent():
     assert np.abs(np.corrcoef(rows) - np.eye(len(rows))).max() < 0.06  # four deviations of 5,000 draws
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_compiled_is_the_same(wide):
-    """With more numbers than one thread draws at a time, and where the types of 64 bits are on for this thread alone."""
-    shapes = ((7, 5), (300, 200), (1500, 1500), (1,))
-    with jax.enable_x64(wide), noting():
-        dtype = jnp.dtype("float64" if wide else "float32")
-        notes = [init(KEY, shape, dtype) for init in (he_normal, he_uniform) for shape in shapes]
-        drawn = draw(KEY, notes)
-        assert {array.dtype for array in drawn} == {dtype}
-        jax.tree.map(np.testing.assert_array_equal, jax.jit(lambda key: draw(key, notes))(KEY), drawn)
+def notes_of(*shapes, dtype=jnp.float32):
+    with noting():
+        return [init(KEY, shape, dtype) for init in (he_normal, he_uniform) for shape in shapes]
+
+
+MANY = (1500, 1500)
+"""More numbers than one thread draws at a time."""
+
+
+@pytest.mark.parametrize(
+    ("context", "dtype"),
+    [
+        (contextlib.nullcontext(), "float32"),
+        (jax.enable_x64(True), "float64"),
+        (jax.threefry_partitionable(False), "float32"),
+        (jax.default_prng_impl("rbg"), "bfloat16"),
+    ],
+    ids=["plain", "64 bits", "another split", "another generator"],
+)
+def test_compiled_is_the_same(context, dtype):
+    """Threads draw as their caller would."""
+    with context:
+        key = jax.random.key(4)
+        notes = notes_of((7, 5), (300, 200), MANY, (1,), (5, 0), dtype=jnp.dtype(dtype))
+        drawn = draw(key, notes)
+        assert {array.dtype for array in drawn} == {jnp.dtype(dtype)}
+        for compiled in (jax.jit(lambda key: draw(key, notes))(key), jax.jit(lambda: draw(key, notes))()):
+            jax.tree.map(np.testing.assert_array_equal, compiled, drawn)
+        assert draw(key, []) == []
+
+
+def test_threads_keep_the_default_device(monkeypatch):
+    """With a key that lies on no particular device, the callers' default computes."""
+    devices = []
+
+    def row(*arguments):
+        numbers = initialisers_row(*arguments)
+        devices.extend(numbers.devices())
+        return numbers
+
+    initialisers_row = initialisers._row
+    monkeypatch.setattr(initialisers, "_row", row)
+    with jax.default_device(jax.devices()[1]):
+        drawn = draw(jax.random.key(0), notes_of(MANY))
+    assert set(devices) == {jax.devices()[1]} == {device for array in drawn for device in array.devices()}
+
+
+def test_draws_no_more_than_it_needs(monkeypatch):
+    """A program makes one block where one is enough, and all blocks of all large networks with few programs."""
+    sizes = []
+
+    def row(key, places, *arguments):
+        sizes.append(len(places))
+        return initialisers_row(key, places, *arguments)
+
+    initialisers_row = initialisers._row
+    monkeypatch.setattr(initialisers, "_row", row)
+    he_normal(KEY, (3, 3, 4, 5))
+    assert sizes == [1]
+    draw(KEY, notes_of((180, 182), (180, 182), (180, 182), (180, 182), MANY))
+    assert sizes == [1, *[64] * 4] and len(set(sizes)) == 2
+
+
+def test_arrays_lie_where_they_were_drawn():
+    """On a CPU nothing is copied: kernels begin a whole number of blocks apart, as they were drawn."""
+    first, second = draw(KEY, notes_of((7, 5), (300, 200)))[:2]
+    assert second.unsafe_buffer_pointer() - first.unsafe_buffer_pointer() == 4 * initialisers._BLOCK

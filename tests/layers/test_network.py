@@ -1,5 +1,7 @@
 """`Network.init` against Flax's own."""
 
+from functools import partial
+
 import flax
 import flax.linen as nn
 import jax
@@ -39,6 +41,15 @@ def test_variables_are_those_of_flax(name):
             np.testing.assert_allclose(np.std(given[path]), np.std(value), rtol=0.05, err_msg=path)
             assert not np.array_equal(given[path], value)
     jax.tree.map(np.testing.assert_array_equal, flatten_dict(jax.jit(model.init)(KEY, images)), given)
+
+
+def test_inside_a_program_that_holds_the_key():
+    """The key need not be an argument of what is compiled or traced."""
+    model, images = fcn.create_model("unet", num_classes=4, **MODELS["unet"]), jnp.zeros((1, 32, 32, 3))
+    expected = model.init(KEY, images)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(lambda images: model.init(KEY, images))(images), expected)
+    shapes = jax.eval_shape(partial(model.init, KEY), images)
+    assert shapes == jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), expected)
 
 
 def test_every_model_and_encoder_is_one():
