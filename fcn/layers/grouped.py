@@ -73,7 +73,7 @@ convolve_grouped.defvjp(_forward, _backward)
 def _form_on_cpu(shape, kernel_shape, strides, pads, dilation):
     """The form of the convolution, and of its gradient by the input."""
     positions = shape[0] * math.prod(output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation))
-    return grouped_convolution if positions <= FEW else convolve_blocks
+    return convolve_products if positions <= FEW else convolve_blocks
 
 
 def convolve_blocks(x, kernel, strides, pads, dilation, groups):
@@ -95,7 +95,7 @@ def _on_diagonal(kernel, groups):
     return kernel.reshape(*taps, groups * inputs, features)
 
 
-def grouped_convolution(x, kernel, strides, pads, dilation, groups):
+def convolve_products(x, kernel, strides, pads, dilation, groups):
     """A sum over the taps of products of blocks of channels, each with its groups' kernels on the diagonal of a matrix.
 
     Sums are at least float32.
