@@ -18,6 +18,8 @@ from fcn.layers import forms, tune, tuning
         ("rows", ("convolution", 16, 17, 4096)),
         ("native", ("convolution", 16, 16, 4096)),
         ("native", ("convolution", 17, 16, 4096)),
+        ("native", ("convolution", 256, 16, 4096)),
+        ("tiles", ("convolution", 256, 16, 1024)),
         ("native", ("convolution", 64, 64, 0)),
         ("im2col", ("gradient", 512, 512, 49)),
         ("tiles", ("gradient", 90, 90, 4000)),
