@@ -36,9 +36,9 @@ _USUAL: dict[Product, tuple[str, ...]] = {
 def form_3x3(product: Product, channels: int, features: int, pixels: int) -> Form:
     """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
 
-    A convolution of many pixels goes by rows from 16 channels to more, and is XLA's own from more to 16 (64 to 16 at 2 x 224x224:
-    15 ms, by tiles 35, by rows 54), whatever the table says, which is measured with as many channels on both sides. The gradient
-    by the input is a convolution from the features to the channels.
+    A convolution of many pixels goes by rows from 16 channels to more, and is XLA's own from more to 16 (64 to 16 at 2 x
+    224x224: 15 ms, by tiles 35, by rows 54), whatever the table says, which is measured with as many channels on both sides.
+    The gradient by the input is a convolution from the features to the channels.
 
     Args:
       product: what is computed.
