@@ -5,6 +5,7 @@ import importlib
 from types import ModuleType
 
 import torch
+from torch import library
 
 SMP = {
     "unetplusplus": "UnetPlusPlus",
@@ -94,7 +95,7 @@ def torchvision() -> ModuleType:
         return importlib.import_module("torchvision")
     except RuntimeError:
         for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return importlib.import_module("torchvision")
 
 

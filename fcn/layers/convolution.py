@@ -1,8 +1,8 @@
 """Convolutions.
 
 Kernels of size 1 are matrix products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications
-(`fcn.layers.depthwise`), other groups are taken in blocks (`fcn.layers.grouped`), and what has no groups takes
-the form that suits its shape (`fcn.layers.dense_convolution`).
+(`fcn.layers.depthwise`), other groups are taken in blocks (`fcn.layers.grouped`), and what has no groups takes the form that
+suits its shape (`fcn.layers.dense_convolution`).
 """
 
 from collections.abc import Callable, Sequence
