@@ -81,36 +81,34 @@ def test_compiled_is_the_same(context, dtype):
         assert draw(key, []) == []
 
 
-def test_threads_keep_the_default_device(monkeypatch):
-    """With a key that lies on no particular device, the callers' default computes."""
-    devices = []
+@pytest.fixture
+def drawn_rows(monkeypatch):
+    """How many blocks each run of the program drew, and where."""
+    runs, row = [], initialisers._row
 
-    def row(*arguments):
-        numbers = initialisers_row(*arguments)
-        devices.extend(numbers.devices())
+    def noted(key, places, *arguments):
+        numbers = row(key, places, *arguments)
+        runs.append((len(places), numbers.devices()))
         return numbers
 
-    initialisers_row = initialisers._row
-    monkeypatch.setattr(initialisers, "_row", row)
+    monkeypatch.setattr(initialisers, "_row", noted)
+    return runs
+
+
+def test_threads_keep_the_default_device(drawn_rows):
+    """With a key that lies on no particular device, the callers' default computes."""
     with jax.default_device(jax.devices()[1]):
         drawn = draw(jax.random.key(0), notes_of(MANY))
-    assert set(devices) == {jax.devices()[1]} == {device for array in drawn for device in array.devices()}
+    devices = {device for _, there in drawn_rows for device in there}
+    assert devices == {jax.devices()[1]} == {device for array in drawn for device in array.devices()}
 
 
-def test_draws_no_more_than_it_needs(monkeypatch):
+def test_draws_no_more_than_it_needs(drawn_rows):
     """A program makes one block where one is enough, and all blocks of all large networks with few programs."""
-    sizes = []
-
-    def row(key, places, *arguments):
-        sizes.append(len(places))
-        return initialisers_row(key, places, *arguments)
-
-    initialisers_row = initialisers._row
-    monkeypatch.setattr(initialisers, "_row", row)
     he_normal(KEY, (3, 3, 4, 5))
-    assert sizes == [1]
+    assert [blocks for blocks, _ in drawn_rows] == [1]
     draw(KEY, notes_of((180, 182), (180, 182), (180, 182), (180, 182), MANY))
-    assert sizes == [1, *[64] * 4] and len(set(sizes)) == 2
+    assert [blocks for blocks, _ in drawn_rows] == [1, *[64] * 4]
 
 
 def test_arrays_lie_where_they_were_drawn():
