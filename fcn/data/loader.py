@@ -1,5 +1,6 @@
 """Batches of samples: shuffled, endless and checkpointable for training, in order and padded for evaluation."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -57,6 +58,11 @@ class Prepared:
             )
         return {"image": image, "label": label, "name": sample["name"]}
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether every sample has been read and kept."""
+        return self._kept is not None and len(self._kept) == len(self)
+
     def verify(self, index: int) -> dict:
         """What `check_source` needs: of the sample as it was, before the resize."""
         return verify(self.source, index)
@@ -105,33 +111,56 @@ class TrainLoader:
         process_count: int = 1,
         cache: bool = True,
     ):
-        import grain
-
-        part = _part(batch_size, process_index, process_count)
-        self.length, self.batch_size = len(source), batch_size
-        samples = prepared(source, size, cache)
-        order = grain.MapDataset.range(self.length).seed(seed).shuffle().repeat(None)
-
-        def load(number: int) -> Batch:
-            places = np.arange(number * batch_size, (number + 1) * batch_size)[part]
-            return samples.batch(np.array([order[int(p)] for p in places]), places // self.length)
-
-        threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
-        self._iterator = iter(grain.MapDataset.range(2**48).map(load).to_iter_dataset(threads))
+        self._part = _part(batch_size, process_index, process_count)
+        self.length, self.batch_size, self.seed = len(source), batch_size, seed
+        self._samples = prepared(source, size, cache)
+        self._next, self._ahead = 0, None  # number of the next batch, and what reads it and those after it
 
     def __iter__(self) -> "TrainLoader":
         return self
 
     def __next__(self) -> Batch:
-        return next(self._iterator)
+        if self._samples.in_memory:
+            self._stop_reading()
+            batch = self._load(self._next)
+        else:
+            self._ahead = self._ahead or self._read_ahead()
+            batch = next(self._ahead)
+        self._next += 1
+        return batch
 
     def get_state(self) -> dict:
         """Where the iterator stands, fit for JSON."""
-        return self._iterator.get_state()
+        return {"next_index": self._next}
 
     def set_state(self, state: dict) -> None:
         """Continue from a state of `get_state`."""
-        self._iterator.set_state(state)
+        self._stop_reading()
+        self._next = state["next_index"]
+
+    def _load(self, number: int) -> Batch:
+        places = np.arange(number * self.batch_size, (number + 1) * self.batch_size)[self._part]
+        epochs, within = np.divmod(places, self.length)
+        indices = [_order(self.seed, epoch, self.length)[i] for epoch, i in zip(epochs.tolist(), within)]
+        return self._samples.batch(np.array(indices), epochs)
+
+    def _read_ahead(self) -> Iterator[Batch]:
+        """The batches from the next one on, read by threads: more than they are worth once all samples are in memory."""
+        import grain
+
+        threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+        return iter(grain.MapDataset.range(self._next, 2**48).map(self._load).to_iter_dataset(threads))
+
+    def _stop_reading(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The samples of an epoch in the order of their turn, by a generator whose numbers NumPy has promised to keep."""
+    return np.random.RandomState(np.random.MT19937((seed, epoch))).permutation(length)
 
 
 def eval_batches(
