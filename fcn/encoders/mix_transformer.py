@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, gelu
+from fcn.layers import Conv, Dense, Network, computed_once, gelu
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
@@ -103,7 +103,7 @@ class _Block(nn.Module):
         drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
         norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
         x = x + drop_path(_Attention(self.heads, self.reduction, **types, name="attn")(norm(name="norm1")(x)))
-        return x + drop_path(_Perceptron(**types, name="mlp")(norm(name="norm2")(x)))
+        return computed_once(x + drop_path(_Perceptron(**types, name="mlp")(norm(name="norm2")(x))))
 
 
 class _Attention(nn.Module):

@@ -3,6 +3,7 @@
 from fcn.layers.activations import gelu
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
+from fcn.layers.fusion import computed_once
 from fcn.layers.initialisers import (
     constant_deviation,
     fan_in_scaling,
@@ -40,6 +41,7 @@ __all__ = [
     "UpsampledConv",
     "average_pool",
     "bilinear_kernel",
+    "computed_once",
     "constant_deviation",
     "fan_in_scaling",
     "gelu",

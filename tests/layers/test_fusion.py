@@ -1,0 +1,50 @@
+"""A chain of residual blocks whose sums are computed once."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcn.layers import computed_once
+
+KERNELS = jax.random.normal(jax.random.key(0), (8, 16, 16)) / 4
+
+
+def chain(x, kernels, keep=computed_once):
+    for kernel in kernels:
+        x = keep(jax.nn.relu(x + x @ kernel))
+    return x
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_values_and_gradients_are_those_without_it(dtype):
+    x = jax.random.normal(jax.random.key(1), (4, 16), dtype)
+    kernels = KERNELS.astype(dtype)
+
+    def both(keep):
+        return jax.value_and_grad(lambda *a: chain(*a, keep=keep).astype(jnp.float32).sum(), argnums=(0, 1))(x, kernels)
+
+    for got, expected in zip(jax.tree.leaves(both(computed_once)), jax.tree.leaves(both(lambda x: x))):
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_it_can_be_batched_and_differentiated_forward():
+    x = jax.random.normal(jax.random.key(1), (3, 4, 16))
+    np.testing.assert_allclose(jax.vmap(lambda x: chain(x, KERNELS))(x), chain(x, KERNELS), rtol=1e-5)
+    value, tangent = jax.jvp(lambda x: computed_once(x * x), (x,), (jnp.ones_like(x),))
+    np.testing.assert_array_equal(value, x * x)
+    np.testing.assert_array_equal(tangent, 2 * x)
+
+
+def most_operands(keep):
+    program = jax.jit(lambda x, kernels: chain(x, kernels, keep)).lower(jnp.ones((256, 16)), KERNELS).compile().as_text()
+    return max(operands.count("%") for operands in re.findall(r" fusion\(([^)]*)\), kind=kLoop", program))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators fuse as they like")
+def test_no_operation_adds_up_the_blocks_before_it():
+    assert most_operands(computed_once) <= 3
+    assert most_operands(lambda x: x) >= len(KERNELS)  # what it is for
