@@ -11,8 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # glibc returns large buffers to the system and faults their pages in again, step after step; keeping them, in huge pages, makes
-# memory-bound operations on a CPU up to four times faster. The C library reads this at the start of a process only. Memory of
-# threads but the first grows in steps too small for huge pages, so the first one executes.
+# memory-bound operations on a CPU up to four times faster. The C library reads this at the start of a process only.
 _MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
 
 
@@ -21,7 +20,6 @@ def keep_memory() -> None:
     if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
         return
     os.environ["GLIBC_TUNABLES"] = _MALLOC
-    os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -87,7 +87,7 @@ class TrainLoader:
     Args:
         source: where samples come from.
         batch_size: samples in a global batch, a multiple of `process_count`. It may exceed the size of the source.
-        seed: of the order.
+        seed: of the order, 0 or more.
         size: (height, width) that samples are resized to; None where all have one size.
         process_index, process_count: this process and their number.
         cache: keep decoded samples in memory if they take at most 2 GiB.
@@ -97,7 +97,8 @@ class TrainLoader:
         b = batch_size / process_count, index the number of the sample in the source.
 
     Raises:
-        ValueError: the batch does not divide by the processes; later, a sample has another size and `size` is None.
+        ValueError: the batch does not divide by the processes, or a negative seed; later, a sample has another size and `size`
+            is None.
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class TrainLoader:
         process_count: int = 1,
         cache: bool = True,
     ):
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must be at least 0")
         self._part = _part(batch_size, process_index, process_count)
         self.length, self.batch_size, self.seed = len(source), batch_size, seed
         self._samples = prepared(source, size, cache)
@@ -125,18 +128,22 @@ class TrainLoader:
             batch = self._load(self._next)
         else:
             self._ahead = self._ahead or self._read_ahead()
-            batch = next(self._ahead)
+            try:
+                batch = next(self._ahead)
+            except BaseException:
+                self._stop_reading()  # what failed is read again, not passed over
+                raise
         self._next += 1
         return batch
 
     def get_state(self) -> dict:
-        """Where the iterator stands, fit for JSON."""
-        return {"next_index": self._next}
+        """Where the iterator stands, fit for JSON: {"next_batch": number of the batch that comes next}."""
+        return {"next_batch": self._next}
 
     def set_state(self, state: dict) -> None:
         """Continue from a state of `get_state`."""
         self._stop_reading()
-        self._next = state["next_index"]
+        self._next = state["next_batch"]
 
     def _load(self, number: int) -> Batch:
         places = np.arange(number * self.batch_size, (number + 1) * self.batch_size)[self._part]
@@ -145,7 +152,7 @@ class TrainLoader:
         return self._samples.batch(np.array(indices), epochs)
 
     def _read_ahead(self) -> Iterator[Batch]:
-        """The batches from the next one on, read by threads: more than they are worth once all samples are in memory."""
+        """The batches from the next one on, read by threads, which cost more than they save once all samples are in memory."""
         import grain
 
         threads = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)

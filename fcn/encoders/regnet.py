@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network, computed_once
+from fcn.layers import Network
 
 STEM = 32
 """Channels of the first map."""
@@ -132,7 +132,7 @@ class _Block(nn.Module):
         y = conv(name="conv3")(y, train=train)
         if x.shape[-1] != self.features or self.strides > 1:
             x = conv(strides=self.strides, name="downsample")(x, train=train)
-        return computed_once(nn.relu(x + y))
+        return nn.relu(x + y)
 
 
 _PAPER = "Radosavovic et al., Designing Network Design Spaces, CVPR 2020"

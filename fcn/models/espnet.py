@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, PointwiseConv, average_pool, computed_once, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, PointwiseConv, average_pool, resize_bilinear
 
 _EPSILON = 1e-3
 
@@ -199,7 +199,7 @@ class _ESP(nn.Module):
         y = jnp.concatenate(outputs, axis=-1)
         if self.residual and self.strides == 1:
             y = x + y
-        return computed_once(_NormAct(axis_name=self.axis_name, **types, name="bn")(y, train=train))
+        return _NormAct(axis_name=self.axis_name, **types, name="bn")(y, train=train)
 
 
 class _ConvNormAct(nn.Module):

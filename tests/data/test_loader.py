@@ -1,6 +1,7 @@
 """Batches: what they hold, in which order, on how many processes, and after a restart."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -70,6 +71,42 @@ def test_every_epoch_is_a_new_permutation(length, batch_size):
     assert all(sorted(order) == list(range(length)) for order in orders)
     if length >= 10:
         assert len(set(orders)) == 6
+
+
+def test_a_negative_seed_is_refused_at_once():
+    with pytest.raises(ValueError, match="seed is -1; it must be at least 0"):
+        TrainLoader(Numbers(10), batch_size=4, seed=-1)
+
+
+class Watched(Prepared):
+    """Counts the batches that the first thread makes."""
+
+    made = 0
+
+    def batch(self, indices, epochs):
+        self.made += threading.current_thread() is threading.main_thread()
+        return super().batch(indices, epochs)
+
+
+def test_threads_read_ahead_until_all_samples_are_in_memory():
+    source = Numbers(10)
+    samples = Watched(source)
+    loader = TrainLoader(samples, batch_size=5, seed=0)
+    while not samples.in_memory:
+        next(loader)
+    reads, made = source.reads, samples.made
+    take(loader, 20)
+    assert (source.reads, samples.made) == (reads, made + 20)
+
+
+def test_a_read_that_failed_is_tried_again():
+    source = Numbers(10)
+    loader, expected = TrainLoader(source, batch_size=2, seed=0), take(TrainLoader(Numbers(10), batch_size=2, seed=0), 5)
+    source.length = 0  # nothing can be read
+    with pytest.raises(IndexError):
+        next(loader)
+    source.length = 10
+    assert_equal(take(loader, 5), expected)
 
 
 def test_the_order_depends_on_the_seed_only():
