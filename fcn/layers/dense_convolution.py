@@ -3,7 +3,8 @@
 On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
 matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few (`fcn.layers.shifts`): where that is faster
-than XLA's own (`fcn.layers.forms`). Accelerators keep XLA's.
+than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise (`fcn.layers.fours`, `fcn.layers.strips`). Accelerators
+keep XLA's.
 """
 
 import math
@@ -14,13 +15,15 @@ import jax
 from jax import lax
 
 from fcn.layers.forms import FEWEST, Form, form_3x3
+from fcn.layers.fours import in_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.shifts import convolve_shifts
+from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
-AnyForm = Form | Literal["taps", "shifts"]
+AnyForm = Form | Literal["taps", "shifts", "fours", "strips"]
 
 
 def native_convolution(x, kernel, strides, pads, dilation, groups=1):
@@ -71,6 +74,10 @@ def convolution_in_form(form, strides, pads, dilation):
         return partial(winograd_convolution, pads=pads, along=form, dilation=dilation)
     if form in ("taps", "shifts"):
         return partial(convolve_taps if form == "taps" else convolve_shifts, pads=pads, dilation=dilation)
+    if form == "strips":
+        return partial(convolve_strips, strides=strides, pads=pads)
+    if form == "fours":
+        return lambda x, kernel: native_convolution(*in_fours(x, kernel), strides, pads, dilation)
     convolution = im2col_convolution if form == "im2col" else native_convolution
     return partial(convolution, strides=strides, pads=pads, dilation=dilation)
 
@@ -87,12 +94,12 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
     if strides == (1, 1) and min(map(min, mirrored)) >= 0 and min(output_shape) > 0:
         return convolution_form(output_shape, (*kernel_shape[:2], *kernel_shape[:1:-1]), strides, mirrored, dilation)
     form = convolution_form(shape, kernel_shape, strides, pads, dilation)
-    return form if form in ("im2col", "taps") else "native"
+    return form if form in ("im2col", "taps") else "native"  # what is written with strides is transposed
 
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    if form in ("rows", "tiles", "shifts"):
+    if form in ("rows", "tiles", "shifts", "fours"):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
@@ -131,6 +138,16 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     if min(map(min, pads)) < 0:
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
+    form = _form_of_products(output, kernel_shape, strides, dilation)
+    if form != "native" or dilation != (1, 1):
+        return form
+    if pays_in_fours(*kernel_shape[2:]):
+        return "fours"
+    return "strips" if pays_in_strips(output, kernel_shape, strides) else "native"
+
+
+def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
+    """The form of matrix products that is faster than XLA's convolution, if any is."""
     positions, channels = math.prod(output[:3]), kernel_shape[2:]
     narrow = min(channels) >= 8 and max(channels) <= NARROW and positions * math.prod(kernel_shape[:3]) <= 2**21
     fewer = channels[1] < FEW_FEATURES or (channels[1] == FEW_FEATURES and positions <= 2**14)

@@ -49,6 +49,11 @@ LAYERS = [
     ("shifts", Conv(5), (2, 13, 9, 16)),
     ("shifts", Conv(5, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
     ("shifts", Conv(5, (3, 2), dilation=(2, 9), padding=11), (2, 9, 10, 16)),
+    ("fours", Conv(20, (3, 5), padding=((2, 0), (0, 3))), (2, 13, 9, 3)),
+    ("fours", Conv(20, 3, (2, 3)), (1, 20, 21, 7)),
+    ("strips", Conv(34, 7, 2), (2, 40, 31, 3)),
+    ("strips", Conv(5, 7, (3, 2), ((0, 4), (3, 1))), (1, 41, 30, 2)),
+    ("strips", Conv(5, (7, 2), (4, 5), "VALID"), (1, 41, 30, 2)),
     ("im2col", Conv(20, 5, 2, 2), (1, 33, 20, 3)),
     ("im2col", Conv(20, (1, 3), (3, 2), "VALID"), (1, 20, 21, 3)),
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
@@ -68,7 +73,7 @@ LAYERS = [
     ("blocks", Conv(40, groups=5), (2, 13, 14, 40)),
     ("blocks", Conv(8, groups=8), (2, 13, 14, 64)),
     ("blocks of tiles", Conv(64, groups=4), (2, 13, 14, 64)),
-    *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps", "shifts")),
+    *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps", "shifts", "fours")),
     ("products", Conv(18, groups=2), (0, 13, 9, 16)),
     *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "shifts")),
     ("products", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
@@ -89,7 +94,7 @@ def take(monkeypatch):
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_equals_flax(take, monkeypatch, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
-    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts"):
+    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "strips"):
         take(form)
     elif form == "blocks of tiles":
         take("tiles")
@@ -103,7 +108,10 @@ def test_equals_flax(take, monkeypatch, form, layer, shape):
 
 @pytest.mark.parametrize(
     ("form", "groups"),
-    [("native", 1), ("rows", 1), ("tiles", 1), ("im2col", 1), ("taps", 1), ("shifts", 1), ("products", 2), ("blocks", 2)],
+    [
+        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "strips")),
+        *((form, 2) for form in ("products", "blocks")),
+    ],
 )
 def test_bfloat16(take, form, groups):
     """Values and gradients are those of the rounded inputs in float32, rounded: 8 bits."""
@@ -148,10 +156,19 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
         ("im2col", (1, 2, 2, 512), (3, 3, 512, 512), ONE, SAME, ONE),
         ("native", (2, 96, 96, 64), (5, 5, 64, 64), ONE, SAME, ONE),
         ("native", (2, 96, 96, 64), (3, 3, 64, 64), ONE, ((-1, 1), (1, 1)), ONE),
+        ("fours", (2, 224, 224, 3), (3, 3, 3, 32), (2, 2), SAME, ONE),
+        ("fours", (2, 224, 224, 21), (3, 3, 21, 12), ONE, SAME, ONE),
+        ("native", (2, 224, 224, 14), (3, 3, 14, 32), ONE, SAME, ONE),
+        ("fours", (2, 224, 224, 14), (3, 3, 14, 36), ONE, SAME, ONE),
+        ("native", (2, 56, 56, 131), (3, 3, 131, 25), (2, 2), SAME, ONE),
+        ("strips", (2, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
+        ("native", (2, 128, 128, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
+        ("fours", (2, 224, 224, 3), (7, 7, 3, 32), (4, 4), ((3, 3), (3, 3)), ONE),
         ("shifts", (2, 224, 224, 96), (3, 3, 96, 12), ONE, SAME, ONE),
         ("shifts", (2, 56, 56, 96), (3, 3, 96, 16), ONE, SAME, ONE),
         ("native", (2, 224, 224, 96), (3, 3, 96, 16), ONE, SAME, ONE),
-        ("native", (2, 56, 56, 35), (3, 3, 35, 12), ONE, SAME, ONE),
+        ("fours", (2, 56, 56, 35), (3, 3, 35, 12), ONE, SAME, ONE),
+        ("native", (2, 56, 56, 36), (3, 3, 36, 13), ONE, SAME, ONE),
         ("native", (2, 56, 56, 96), (3, 3, 96, 12), (2, 2), SAME, ONE),
     ],
 )
