@@ -77,7 +77,7 @@ def convolution_in_form(form, strides, pads, dilation):
     if form == "strips":
         return partial(convolve_strips, strides=strides, pads=pads)
     if form == "fours":
-        return lambda x, kernel: native_convolution(*in_fours(x, kernel), strides, pads, dilation)
+        return lambda x, kernel: native_convolution(*in_fours(x, kernel), strides, pads, dilation)[..., : kernel.shape[-1]]
     convolution = im2col_convolution if form == "im2col" else native_convolution
     return partial(convolution, strides=strides, pads=pads, dilation=dilation)
 
@@ -99,7 +99,7 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    if form in ("rows", "tiles", "shifts", "fours"):
+    if form in ("rows", "tiles", "shifts", "fours", "strips"):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
@@ -139,11 +139,11 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
     form = _form_of_products(output, kernel_shape, strides, dilation)
-    if form != "native" or dilation != (1, 1):
-        return form
-    if pays_in_fours(*kernel_shape[2:]):
+    if form == "native" and pays_in_fours(*kernel_shape[2:]):
         return "fours"
-    return "strips" if pays_in_strips(output, kernel_shape, strides) else "native"
+    if form == "native" and dilation == (1, 1) and pays_in_strips(output, kernel_shape, strides):
+        return "strips"
+    return form
 
 
 def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
@@ -158,7 +158,8 @@ def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
         return "im2col" if narrow and dilation != (1, 1) else "native"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
         form = _form_with_stride_1("convolution", kernel_shape, output, dilation)
-        return "im2col" if narrow and form == "taps" else form
+        small = "native" if pays_in_fours(*channels) else "im2col"
+        return small if narrow and form == "taps" else form
     return "im2col" if positions <= FEW else "native"
 
 

@@ -12,6 +12,7 @@ Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x widt
     3x3             2, 224x224, 21 -> 16     7.7         4.3
     3x3             2, 224x224,  3 -> 64     2.5         2.9
     3x3             2, 224x224, 14 -> 32     4.3         4.9
+    3x3 dilated     2,   28x28, 25 -> 25     0.29        0.15
     3x3 stride 2    2, 112x112, 131 -> 16    2.1         2.8
 """
 
@@ -33,7 +34,11 @@ def pays_in_fours(channels: int, features: int) -> bool:
 
 def in_fours(
     x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c o"]
-) -> tuple[Float[Array, "n h w c4"], Float[Array, "kh kw c4 o"]]:
-    """Images and a kernel whose convolution is the same, with channels of zeros up to a multiple of four."""
-    more = -x.shape[-1] % 4
-    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, more))), jnp.pad(kernel, ((0, 0), (0, 0), (0, more), (0, 0)))
+) -> tuple[Float[Array, "n h w c4"], Float[Array, "kh kw c4 o4"]]:
+    """Images and a kernel whose convolution begins with the same features, with channels of zeros up to a multiple of four.
+
+    A second or later vector of features that is more than half full is filled with zeros, which is faster: o4 >= o.
+    """
+    channels, features = -x.shape[-1] % 4, kernel.shape[-1]
+    more = -features % 16 if features > 16 and features % 16 > 8 else 0
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels))), jnp.pad(kernel, ((0, 0), (0, 0), (0, channels), (0, more)))
