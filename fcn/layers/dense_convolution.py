@@ -99,7 +99,7 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    if form in ("rows", "tiles", "shifts", "fours", "strips"):
+    if form in ("rows", "tiles", "shifts", "fours"):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 

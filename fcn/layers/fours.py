@@ -1,6 +1,7 @@
-"""Convolutions of a number of channels that four does not divide, with channels of zeros added, for CPUs.
+"""Convolutions with channels of zeros added, up to a multiple of four, for CPUs.
 
-XLA's library for convolutions (YNNPACK) is slow for such numbers, depending on how many vectors of 16 features there are.
+XLA's library for convolutions (YNNPACK) is slow for numbers of channels that four does not divide (odd ones, for 17 to 32
+features), depending on how many vectors of 16 features there are.
 Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x width, channels -> features):
 
     kernel          shape                    as it is    in fours
@@ -19,17 +20,17 @@ Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x widt
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-FEWEST = {1: 17, 2: 3, 3: 7, 5: 3}
-"""Channels from which zeros pay, for each number of vectors; for all others XLA's own are as fast."""
-MOST = 64
-"""Of more channels only a small part is slow."""
+FROM = {1: 17, 2: 3, 3: 7, 5: 3}
+"""The number of channels from which zeros pay, for each number of vectors; for others XLA's own are as fast."""
+UP_TO = 63
+"""With more channels they do not pay."""
 
 
 def pays_in_fours(channels: int, features: int) -> bool:
     """Whether a convolution is faster with added channels."""
     vectors = -(-features // 16)
     divisor = 2 if vectors == 2 else 4
-    return channels % divisor > 0 and FEWEST.get(vectors, MOST) <= channels < MOST
+    return vectors in FROM and FROM[vectors] <= channels <= UP_TO and channels % divisor > 0
 
 
 def in_fours(

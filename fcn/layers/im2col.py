@@ -93,7 +93,7 @@ def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:
 
     Where there are several devices, the arrays may be split over them, and a loop would communicate in every turn: one block.
     """
-    if jax.device_count() > 1:
+    if jax.device_count() > 1 or rows == 0:
         return rows, 1
     count = -(-rows // max(1, BLOCK_BYTES // max(1, bytes_per_row)))
     block = -(-rows // count)

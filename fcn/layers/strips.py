@@ -1,9 +1,9 @@
-"""First convolutions with large kernels, on strips of the image beside each other, for CPUs.
+"""First convolutions with large kernels, on strips of the image side by side, for CPUs.
 
-XLA's library for convolutions (YNNPACK) divides a row of the output among processors, not the rows, and does not divide fewer
-than 1024 columns of the small kernels of three channels. Strips beside each other, as one wide image, have so many; the price
-is a copy of the output. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x width, channels ->
-features):
+XLA's library for convolutions (YNNPACK) divides the columns of an output among processors, not its rows, and with so few
+channels only from 1024 columns on. An image cut into strips, which are put side by side as one wide image, has as many. Both
+processors work then; the price is a copy of the output. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch,
+height x width, channels -> features):
 
     kernel          shape                    image    strips
     7x7 stride 2    2, 224x224,  3 -> 64     2.0      1.5
@@ -12,9 +12,9 @@ features):
     7x7 stride 2    1, 512x512,  3 -> 96     14       6.0
 """
 
-import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -27,9 +27,14 @@ COLUMNS = 1024
 
 
 def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether a convolution is faster on strips, for the shape of its output, [n, h, w, o]."""
-    kh, kw, channels, features = kernel_shape
-    return min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1 and math.prod(output[:3]) >= 2**14
+    """Whether a convolution is faster on strips, for the shapes of its output [n, h, w, o] and kernel [kh, kw, c, o].
+
+    At least three strips of some rows each have to come together. Where there are several devices, the rows may be split over
+    them already.
+    """
+    (_, h, w, _), (kh, kw, channels, features) = output, kernel_shape
+    large = min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1
+    return large and h >= 64 and 64 <= w <= COLUMNS // 3 and h * w >= 2**13 and jax.device_count() == 1
 
 
 def convolve_strips(
@@ -40,12 +45,12 @@ def convolve_strips(
     h, w = output_size(x.shape[1:3], kernel_size, strides, pads, (1, 1))
     # Columns of a strip with those whose windows reach into the next one; an even number can make a convolution slower.
     width = -(-((w - 1) * strides[1] + kernel_size[1]) // strides[1]) | 1
-    count = -(-COLUMNS // width)
-    rows = -(-h // count)
+    rows = -(-h // -(-COLUMNS // width))
+    count = -(-h // rows)
     step, height = rows * strides[0], (rows - 1) * strides[0] + kernel_size[0]
     x = place(x, pads, (count - 1) * step + height, width * strides[1])
     wide = jnp.concatenate([x[:, i * step : i * step + height] for i in range(count)], 2)
     beyond = (0, 0), (0, max(0, kernel_size[1] - strides[1]))
     y = lax.conv_general_dilated(wide, kernel, strides, beyond, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    y = y.reshape(n, rows, count, width, -1)[:, :, :, :w].swapaxes(1, 2)
-    return y.reshape(n, count * rows, w, -1)[:, :h]
+    y = y.reshape(n, rows, count, width, kernel.shape[3])[:, :, :, :w].swapaxes(1, 2)
+    return y.reshape(n, count * rows, w, kernel.shape[3])[:, :h]

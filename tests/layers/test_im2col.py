@@ -38,6 +38,11 @@ def test_im2col(blocks, shape, features, kernel_size, strides, pads, dilation):
     assert_close(given, kernel_gradient(padded, dy, kernel_size, strides, dilation))
 
 
+def test_without_positions_the_gradient_is_zero(blocks):
+    gradient = im2col.im2col_gradient(jnp.ones((1, 2, 5, 2)), jnp.ones((1, 0, 2, 3)), (3, 3), (2, 2))
+    np.testing.assert_array_equal(gradient, np.zeros((3, 3, 2, 3)))
+
+
 def test_bfloat16_is_summed_in_float32():
     """The result is as exact as its own type: 8 bits."""
     x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
