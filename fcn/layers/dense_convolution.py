@@ -94,7 +94,7 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
     if strides == (1, 1) and min(map(min, mirrored)) >= 0 and min(output_shape) > 0:
         return convolution_form(output_shape, (*kernel_shape[:2], *kernel_shape[:1:-1]), strides, mirrored, dilation)
     form = convolution_form(shape, kernel_shape, strides, pads, dilation)
-    return form if form in ("im2col", "taps") else "native"  # what is written with strides is transposed
+    return form if form in ("im2col", "taps") else "native"  # with strides, the others' is that of XLA's own
 
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):

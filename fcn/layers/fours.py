@@ -1,8 +1,8 @@
 """Convolutions with channels of zeros added, up to a multiple of four, for CPUs.
 
 XLA's library for convolutions (YNNPACK) is slow for numbers of channels that four does not divide (odd ones, for 17 to 32
-features), depending on how many vectors of 16 features there are.
-Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x width, channels -> features):
+features), depending on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5;
+batch, height x width, channels -> features):
 
     kernel          shape                    as it is    in fours
     3x3             2, 224x224,  3 -> 24     16          2.3

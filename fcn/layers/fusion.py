@@ -9,8 +9,8 @@ def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, the output of a residual block, which a CPU is to compute once and keep.
 
     XLA computes elementwise operations anew for each operation that uses them, so that in a chain of blocks y = relu(y + f(y))
-    each adds up all blocks before it: up to 4 ms for a block of a ResNet-152 (2 x 224², two processors of a Zen 5).
-    It does not fuse across a conditional. Both branches of this one return `x`; the barriers keep XLA from simplifying it away.
+    each adds up all blocks before it: up to 4 ms for a block of a ResNet-152 (2 x 224², two processors of a Zen 5). It
+    does not fuse across a conditional. Both branches of this one return `x`; the barriers keep XLA from simplifying it away.
     Accelerators fuse as they like.
     """
     return lax.platform_dependent(x, cpu=_behind_a_conditional, default=lambda x: x)

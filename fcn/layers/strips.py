@@ -2,8 +2,8 @@
 
 XLA's library for convolutions (YNNPACK) divides the columns of an output among processors, not its rows, and with so few
 channels only from 1024 columns on. An image cut into strips, which are put side by side as one wide image, has as many. Both
-processors work then; the price is a copy of the output. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch,
-height x width, channels -> features):
+processors work then; the price is a copy of the output, for which one processor alone gets nothing. Milliseconds (float32, two
+processors of an AMD EPYC Zen 5; batch, height x width, channels -> features):
 
     kernel          shape                    image    strips
     7x7 stride 2    2, 224x224,  3 -> 64     2.0      1.5
