@@ -12,6 +12,8 @@ import platform
 from pathlib import Path
 from typing import Literal, get_args
 
+import jax
+
 Form = Literal["native", "im2col", "rows", "tiles"]
 Product = Literal["convolution", "gradient"]
 PRODUCTS: tuple[Product, ...] = get_args(Product)
@@ -23,6 +25,8 @@ PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
 """With fewer channels on either side, none of these forms but XLA's was measured to be fast."""
 
+BEFORE_0_12 = jax.__version_info__ < (0, 12)
+"""Whether XLA's library for convolutions (YNNPACK) is that of JAX 0.10 and 0.11, which is slow for more shapes."""
 ONE_PROCESSOR = 16
 """XLA mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by rows 12."""
 

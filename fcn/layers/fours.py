@@ -1,8 +1,8 @@
-"""Convolutions with channels of zeros added, up to a multiple of four, for CPUs.
+"""Convolutions with channels of zeros added, up to a multiple of four, for CPUs and JAX before 0.12.
 
-XLA's library for convolutions (YNNPACK) is slow for numbers of channels that four does not divide (odd ones, for 17 to 32
+XLA's library for convolutions (YNNPACK) was slow for numbers of channels that four does not divide (odd ones, for 17 to 32
 features), depending on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5;
-batch, height x width, channels -> features):
+batch, height x width, channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing:
 
     kernel          shape                    as it is    in fours
     3x3             2, 224x224,  3 -> 24     16          2.3
@@ -20,6 +20,8 @@ batch, height x width, channels -> features):
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fcn.layers.forms import BEFORE_0_12
+
 FROM = {1: 17, 2: 3, 3: 7, 5: 3}
 """The number of channels from which zeros pay, for each number of vectors; for others XLA's own are as fast."""
 UP_TO = 63
@@ -30,7 +32,7 @@ def pays_in_fours(channels: int, features: int) -> bool:
     """Whether a convolution is faster with added channels."""
     vectors = -(-features // 16)
     divisor = 2 if vectors == 2 else 4
-    return vectors in FROM and FROM[vectors] <= channels <= UP_TO and channels % divisor > 0
+    return BEFORE_0_12 and vectors in FROM and FROM[vectors] <= channels <= UP_TO and channels % divisor > 0
 
 
 def in_fours(

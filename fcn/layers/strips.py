@@ -1,9 +1,9 @@
-"""First convolutions with large kernels, on strips of the image side by side, for CPUs.
+"""First convolutions with large kernels, on strips of the image side by side, for CPUs and JAX before 0.12.
 
-XLA's library for convolutions (YNNPACK) divides the columns of an output among processors, not its rows, and with so few
+XLA's library for convolutions (YNNPACK) divided the columns of an output among processors, not its rows, and with so few
 channels only from 1024 columns on. An image cut into strips, which are put side by side as one wide image, has as many. Both
 processors work then; the price is a copy of the output, for which one processor alone gets nothing. Milliseconds (float32, two
-processors of an AMD EPYC Zen 5; batch, height x width, channels -> features):
+processors of an AMD EPYC Zen 5; batch, height x width, channels -> features), with JAX 0.10.2; with 0.12 the second takes 1.9:
 
     kernel          shape                    image    strips
     7x7 stride 2    2, 224x224,  3 -> 64     2.0      1.5
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.layers.forms import BEFORE_0_12
 from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size
 
@@ -34,7 +35,7 @@ def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: 
     """
     (_, h, w, _), (kh, kw, channels, features) = output, kernel_shape
     large = min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1
-    return large and h >= 64 and 64 <= w <= COLUMNS // 3 and h * w >= 2**13 and jax.device_count() == 1
+    return BEFORE_0_12 and large and h >= 64 and 64 <= w <= COLUMNS // 3 and h * w >= 2**13 and jax.device_count() == 1
 
 
 def convolve_strips(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv, dense_convolution, grouped
+from fcn.layers import Conv, dense_convolution, fours, grouped, strips
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -137,6 +137,13 @@ def test_bfloat16(take, form, groups):
 SAME, ONE = ((1, 1), (1, 1)), (1, 1)
 
 
+def run_by_one_device(monkeypatch, before_0_12):
+    """The choice that one device makes, with JAX of before or since 0.12."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(fours, "BEFORE_0_12", before_0_12)
+    monkeypatch.setattr(strips, "BEFORE_0_12", before_0_12)
+
+
 @pytest.mark.parametrize(
     ("form", "shape", "kernel", "strides", "pads", "dilation"),
     [
@@ -177,7 +184,20 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
     ],
 )
 def test_choice_of_the_convolution(usual_forms, monkeypatch, form, shape, kernel, strides, pads, dilation):
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    run_by_one_device(monkeypatch, before_0_12=True)
+    assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
+
+
+@pytest.mark.parametrize(
+    ("form", "shape", "kernel", "strides", "pads", "dilation"),
+    [
+        ("native", (2, 224, 224, 3), (3, 3, 3, 32), ONE, SAME, ONE),
+        ("native", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
+        ("im2col", (2, 28, 28, 25), (3, 3, 25, 25), ONE, ((4, 4), (4, 4)), (4, 4)),
+    ],
+)
+def test_choice_of_the_convolution_since_jax_0_12(usual_forms, monkeypatch, form, shape, kernel, strides, pads, dilation):
+    run_by_one_device(monkeypatch, before_0_12=False)
     assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
 
 
