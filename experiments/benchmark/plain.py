@@ -11,7 +11,7 @@ from jax import lax
 
 from fcn.layers.activations import gelu
 from fcn.layers.convolution import convolve
-from fcn.layers.dense_convolution import native_convolution
+from fcn.layers.native import native_convolution
 from fcn.layers.padding import pair
 from fcn.layers.pointwise import convolve_pointwise
 from fcn.layers.pooling import average_pool, max_pool

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers.dense_convolution import convolve_dense, native_convolution
+from fcn.layers.dense_convolution import convolve_dense
 from fcn.layers.depthwise import convolve_depthwise
 from fcn.layers.grouped import convolve_grouped
 from fcn.layers.initialisers import he_normal
+from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads, explicit_padding, pair
 from fcn.layers.pointwise import convolve_pointwise
 

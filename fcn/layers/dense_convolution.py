@@ -15,8 +15,9 @@ import jax
 from jax import lax
 
 from fcn.layers.forms import FEWEST, Form, form_3x3
-from fcn.layers.fours import in_fours, pays_in_fours
+from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
+from fcn.layers.native import native_convolution
 from fcn.layers.shifts import convolve_shifts
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
@@ -24,19 +25,6 @@ from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
 AnyForm = Form | Literal["taps", "shifts", "fours", "strips"]
-
-
-def native_convolution(x, kernel, strides, pads, dilation, groups=1):
-    """XLA's convolution, images [B, H, W, C] with a kernel [kh, kw, C / groups, O]."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        rhs_dilation=dilation,
-        feature_group_count=groups,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -77,7 +65,7 @@ def convolution_in_form(form, strides, pads, dilation):
     if form == "strips":
         return partial(convolve_strips, strides=strides, pads=pads)
     if form == "fours":
-        return lambda x, kernel: native_convolution(*in_fours(x, kernel), strides, pads, dilation)[..., : kernel.shape[-1]]
+        return partial(convolve_fours, strides=strides, pads=pads, dilation=dilation)
     convolution = im2col_convolution if form == "im2col" else native_convolution
     return partial(convolution, strides=strides, pads=pads, dilation=dilation)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.dense_convolution import native_convolution
+from fcn.layers.native import native_convolution
 from fcn.layers.windows import output_size, seen_by_taps
 
 

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.layers.forms import BEFORE_0_12
+from fcn.layers.native import native_convolution
+from fcn.layers.padding import Pads
 
 FROM = {1: 17, 2: 3, 3: 7, 5: 3}
 """The number of channels from which zeros pay, for each number of vectors; for others XLA's own are as fast."""
@@ -35,13 +37,19 @@ def pays_in_fours(channels: int, features: int) -> bool:
     return BEFORE_0_12 and vectors in FROM and FROM[vectors] <= channels <= UP_TO and channels % divisor > 0
 
 
-def in_fours(
-    x: Float[Array, "n h w c"], kernel: Float[Array, "kh kw c o"]
-) -> tuple[Float[Array, "n h w c4"], Float[Array, "kh kw c4 o4"]]:
-    """Images and a kernel whose convolution begins with the same features, with channels of zeros up to a multiple of four.
+def convolve_fours(
+    x: Float[Array, "n h2 w2 c"],
+    kernel: Float[Array, "kh kw c o"],
+    strides: tuple[int, int],
+    pads: Pads,
+    dilation: tuple[int, int],
+) -> Float[Array, "n h w o"]:
+    """A convolution of images with zeros around them, ((top, bottom), (left, right)).
 
-    A second or later vector of features that is more than half full is filled with zeros, which is faster: o4 >= o.
+    A second or later vector of features that is more than half full is filled with zeros, too, which is faster.
     """
     channels, features = -x.shape[-1] % 4, kernel.shape[-1]
     more = -features % 16 if features > 16 and features % 16 > 8 else 0
-    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels))), jnp.pad(kernel, ((0, 0), (0, 0), (0, channels), (0, more)))
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, channels)))
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, channels), (0, more)))
+    return native_convolution(x, kernel, strides, pads, dilation)[..., :features]

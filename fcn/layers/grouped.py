@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.dense_convolution import FEW, convolve_dense, native_convolution
+from fcn.layers.dense_convolution import FEW, convolve_dense
+from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size, seen_by_taps
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.forms import BEFORE_0_12
+from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size
 
@@ -52,6 +52,6 @@ def convolve_strips(
     x = place(x, pads, (count - 1) * step + height, width * strides[1])
     wide = jnp.concatenate([x[:, i * step : i * step + height] for i in range(count)], 2)
     beyond = (0, 0), (0, max(0, kernel_size[1] - strides[1]))
-    y = lax.conv_general_dilated(wide, kernel, strides, beyond, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    y = native_convolution(wide, kernel, strides, beyond, (1, 1))
     y = y.reshape(n, rows, count, width, kernel.shape[3])[:, :, :, :w].swapaxes(1, 2)
     return y.reshape(n, count * rows, w, kernel.shape[3])[:, :h]
