@@ -54,8 +54,10 @@ def _pointwise(x, kernel):
     return native_convolution(x, kernel.reshape(1, 1, *kernel.shape[-2:]), (1, 1), "VALID", (1, 1))
 
 
-def _upsampled(x, kernel, factor, pads):
-    return native_convolution(_resize_nearest(x, factor), kernel, (1, 1), pads, (1, 1))
+def _upsampled(maps, kernel, factor, pads):
+    x, *beside = maps
+    x = jnp.concatenate([_resize_nearest(x, factor), *beside], -1)
+    return native_convolution(x, kernel, (1, 1), pads, (1, 1))
 
 
 def _max_pool(x, window=2, strides=None, *, padding=0, ceil_mode=False):

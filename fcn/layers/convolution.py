@@ -65,23 +65,30 @@ class Conv(nn.Module):
             ValueError: the input is no batch of images of floating point numbers, has other channels than the kernel, the
                 channels do not divide by the groups, or unknown padding.
         """
-        channels = check_channels(x, self.features, self.groups)
+        return self.convolve_maps(x)
+
+    @nn.nowrap
+    def convolve_maps(self, *maps):
+        """The convolution of maps beside each other, and the bias."""
+        channels = sum(check_channels(x, self.features, self.groups) for x in maps)
         kernel_size, strides, dilation = (pair(v) for v in (self.kernel_size, self.strides, self.dilation))
         shape = (*kernel_size, channels // self.groups, self.features)
         if self.has_variable("params", "kernel") and self.get_variable("params", "kernel").shape[2] != shape[2]:
             expected = self.groups * self.get_variable("params", "kernel").shape[2]
             path = "/".join(self.path)
-            raise ValueError(f"{path} takes {expected} channels, not {channels}: an input [B, H, W, C] of shape {x.shape}")
+            shapes = " and ".join(str(x.shape) for x in maps)
+            raise ValueError(f"{path} takes {expected} channels, not {channels}: an input [B, H, W, C] of shape {shapes}")
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        pads = explicit_padding(self.padding, x.shape[1:3], kernel_size, strides, dilation)
-        y = self.convolve(x, kernel, strides, pads, dilation, self.groups)
+        *maps, kernel, bias = nn.dtypes.promote_dtype(*maps, kernel, bias, dtype=self.dtype)
+        pads = explicit_padding(self.padding, maps[0].shape[1:3], kernel_size, strides, dilation)
+        y = self.convolve(tuple(maps), kernel, strides, pads, dilation, self.groups)
         return y if bias is None else y + bias
 
     @nn.nowrap
-    def convolve(self, x, kernel, strides, pads, dilation, groups):
+    def convolve(self, maps, kernel, strides, pads, dilation, groups):
         """The convolution itself. Initialising asks for shapes alone, and XLA's own form is traced in no time."""
+        (x,) = maps
         return (native_convolution if self.is_initializing() else convolve)(x, kernel, strides, pads, dilation, groups)
 
 

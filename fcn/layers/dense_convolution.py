@@ -18,12 +18,14 @@ from fcn.layers.forms import FEWEST, Form, form_3x3
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
+from fcn.layers.padding import place
 from fcn.layers.shifts import convolve_shifts
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
+_NONE = ((0, 0), (0, 0))
 AnyForm = Form | Literal["taps", "shifts", "fours", "strips"]
 
 
@@ -105,9 +107,12 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
         return partial(winograd_gradient, pads=pads, along=form, dilation=dilation)
     if form == "im2col":
         return partial(im2col_gradient, kernel_size=shape[:2], strides=strides, pads=pads, dilation=dilation)
-    convolution = convolution_in_form(form, strides, pads, dilation)
 
     def transposed(x, dy):
+        around = pads
+        if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
+            x, around = place(x, pads, *(side + sum(pad) for side, pad in zip(x.shape[1:3], pads))), _NONE
+        convolution = convolution_in_form(form, strides, around, dilation)
         return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
 
     return transposed

@@ -1,19 +1,27 @@
-"""A convolution of images enlarged by repeating their pixels, without the enlarged images.
+"""A convolution of images enlarged by repeating their pixels, and of maps beside them, without the enlarged images.
 
 The f x f pixels that are copies of one see only a few different pixels. Each of these f x f phases is a convolution of the
 small image with a smaller kernel whose taps are sums of the kernel's own: for 3x3 and f = 2 four kernels of 2x2, 4/9 of the
-multiplications.
+multiplications. All phases together are one convolution of the small image with f x f times the features, whose results are
+put side by side. Maps that a decoder concatenates with the enlarged images are convolved on their own, and the two are added.
 
-On a CPU it pays for few features, where 3x3 kernels have no faster form (`fcn.layers.forms`). Milliseconds (float32, two
-processors of an AMD EPYC Zen 4; 32 -> 16 channels):
+Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height = width of the small image, channels + channels beside
+-> features), forward | forward and all gradients:
 
-    batch, side before     enlarged, then convolved     phases
-    1, 128x128             11.3                         5.7
-    2, 112x112             16.6                         7.1
+    shape                     enlarged and concatenated    phases
+    2,   7,  512 + 256 -> 256     3.1 |  11                3.0 |  10
+    2,  14,  256 + 128 -> 128     2.6 | 6.6                1.9 | 5.8
+    2,  28,  128 +  64 ->  64     2.5 | 6.8                1.8 | 7.0
+    2,  56,   64 +  64 ->  32     5.0 |  14                2.8 |  11
+    2, 112,   32 +   0 ->  16     5.4 |  17                1.7 | 7.2
+    2,  56,  128 + 128 ->  64      19 |  45                9.9 |  38
+    4,  64,  128 + 128 -> 128      59 | 165                 70 | 173
+    2,   3,  512 + 256 -> 256     0.9 | 2.7                1.4 | 6.0
 
-Accelerators and wider kernels convolve the enlarged images.
+Images of few positions and those on accelerators are enlarged.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -23,12 +31,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.convolution import Conv, convolve
-from fcn.layers.padding import Pads
+from fcn.layers.convolution import Conv
+from fcn.layers.dense_convolution import FEW, convolve_dense
+from fcn.layers.im2col import im2col_convolution
+from fcn.layers.native import native_convolution
+from fcn.layers.padding import Pads, pair
 from fcn.layers.upsampling import resize_nearest
 
-NARROW = 32
-"""Kernels with fewer features on either side go by phases."""
+Maps = tuple[Float[Array, "b _ _ _"], ...]
+"""The images to enlarge, and maps of the size that these will have."""
 
 
 class UpsampledConv(Conv):
@@ -40,72 +51,125 @@ class UpsampledConv(Conv):
 
     factor: int = 2
 
-    @nn.nowrap
-    def convolve(self, x, kernel, strides, pads, dilation, groups):
-        """The convolution of the enlarged images; initialising asks for shapes alone.
+    @nn.compact
+    def __call__(
+        self, x: Float[Array | np.ndarray, "b h w c"], beside: Sequence[Float[Array | np.ndarray, "b h2 w2 _"]] = ()
+    ) -> Float[Array, "b h3 w3 o"]:
+        """Images [B, H, W, C] to [B, H', W', features].
+
+        Args:
+            x: the images to enlarge.
+            beside: maps [B, H factor, W factor, _] to concatenate with the enlarged images, which come first.
 
         Raises:
-            ValueError: for strides, dilation or groups.
+            ValueError: for strides, dilation or groups, maps of another size, and what `Conv` refuses.
         """
-        if (strides, dilation, groups) != ((1, 1), (1, 1), 1):
-            raise ValueError(f"strides={strides}, dilation={dilation}, groups={groups}; an UpsampledConv has 1 for all of them")
+        strides, dilation = pair(self.strides), pair(self.dilation)
+        if (strides, dilation, self.groups) != ((1, 1), (1, 1), 1):
+            given = f"strides={strides}, dilation={dilation}, groups={self.groups}"
+            raise ValueError(f"{given}; an UpsampledConv has 1 for all of them")
+        for other in beside:
+            enlarged = (x.shape[0], x.shape[1] * self.factor, x.shape[2] * self.factor)
+            if other.shape[:3] != enlarged:
+                raise ValueError(f"maps of shape {other.shape} beside enlarged images [B, H, W] = {enlarged}")
+        return self.convolve_maps(x, *beside)
+
+    @nn.nowrap
+    def convolve(self, maps, kernel, strides, pads, dilation, groups):
         if self.is_initializing():
-            return super().convolve(resize_nearest(x, self.factor), kernel, strides, pads, dilation, groups)
-        return convolve_upsampled(x, kernel, self.factor, pads)
+            return native_convolution(_concatenated(maps, self.factor), kernel, strides, pads, dilation)
+        return convolve_upsampled(maps, kernel, self.factor, pads)
 
 
-def convolve_upsampled(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c o"], factor: int, pads: Pads
-) -> Float[Array, "b h2 w2 o"]:
-    """A convolution, with zeros around, of images whose pixels are repeated `factor` times; reverse-mode gradients only."""
+def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: int, pads: Pads) -> Float[Array, "b h2 w2 o"]:
+    """A convolution of images whose pixels are repeated `factor` times, with maps beside them; reverse-mode gradients only.
+
+    Args:
+        maps: images [B, H, W, _], then maps [B, H factor, W factor, _].
+        kernel: for the channels of all of them.
+        factor: how often a pixel is repeated, in rows and columns.
+        pads: zeros around the enlarged images.
+    """
+    n, h, w, _ = maps[0].shape
     same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel.shape))
-    narrow = min(kernel.shape[2:]) < NARROW
-    return (_by_platform if same and narrow and factor > 1 else _enlarged)(x, kernel, factor, pads)
+    pays = same and factor > 1 and n * h * w * factor**2 > FEW
+    return (_by_platform if pays else _enlarged)(maps, kernel, factor, pads)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_platform(x, kernel, factor, pads):
+def _by_platform(maps, kernel, factor, pads):
     settings = {"factor": factor, "pads": pads}
-    return lax.platform_dependent(x, kernel, cpu=partial(_phases, **settings), default=partial(_enlarged, **settings))
+    return lax.platform_dependent(maps, kernel, cpu=partial(_phases, **settings), default=partial(_enlarged, **settings))
 
 
-def _forward(x, kernel, factor, pads):
-    return _by_platform(x, kernel, factor, pads), (x, kernel)
+def _forward(maps, kernel, factor, pads):
+    return _by_platform(maps, kernel, factor, pads), (maps, kernel)
 
 
 def _backward(factor, pads, residuals, dy):
-    def gradients(convolution):
-        return lambda x, kernel, dy: jax.vjp(partial(convolution, factor=factor, pads=pads), x, kernel)[1](dy)
+    def gradients(function):
+        return lambda maps, kernel, dy: jax.vjp(partial(function, factor=factor, pads=pads), maps, kernel)[1](dy)
 
-    return lax.platform_dependent(*residuals, dy, cpu=gradients(_phases), default=gradients(_enlarged))
+    # The gradients of one product are faster than those of a convolution with even sides.
+    phases = partial(_phases, convolution=im2col_convolution)
+    return lax.platform_dependent(*residuals, dy, cpu=gradients(phases), default=gradients(_enlarged))
 
 
 _by_platform.defvjp(_forward, _backward)
 
 
-def _enlarged(x, kernel, factor, pads):
-    return convolve(resize_nearest(x, factor), kernel, (1, 1), pads, (1, 1), 1)
+def _enlarged(maps, kernel, factor, pads):
+    return convolve_dense(_concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
 
 
-def _phases(x, kernel, factor, pads):
+def _concatenated(maps, factor):
+    x, *beside = maps
+    return jnp.concatenate([resize_nearest(x, factor), *beside], -1)
+
+
+def _phases(maps, kernel, factor, pads, convolution=convolve_dense):
     """Sums are at least float32."""
-    (n, h, w, _), dtype, sums = x.shape, x.dtype, jnp.promote_types(x.dtype, jnp.float32)
-    rows, columns = (_small_taps(k, factor, pad[0]) for k, pad in zip(kernel.shape, pads))
-
-    def phase(row, column):
-        (down, vertical), (across, horizontal) = row, column
-        small = jnp.einsum("pt,qu,tuio->pqio", jnp.asarray(down, sums), jnp.asarray(across, sums), kernel.astype(sums))
-        return convolve(x.astype(sums), small, (1, 1), (vertical, horizontal), (1, 1), 1)
-
-    y = jnp.stack([jnp.stack([phase(row, column) for column in columns], 3) for row in rows], 2)
-    return y.reshape(n, h * factor, w * factor, kernel.shape[3]).astype(dtype)
+    (x, *beside), dtype, sums = maps, maps[0].dtype, jnp.promote_types(maps[0].dtype, jnp.float32)
+    kernel = kernel.astype(sums)
+    y = _convolve_phases(x.astype(sums), kernel[:, :, : x.shape[3]], factor, pads, convolution)
+    if beside:
+        others = jnp.concatenate(beside, -1).astype(sums)
+        y += convolve_dense(others, kernel[:, :, x.shape[3] :], (1, 1), pads, (1, 1))
+    return y.astype(dtype)
 
 
-def _small_taps(size: int, factor: int, before: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
-    """For each phase along an axis: which of the kernel's taps are added up for a tap of the small one, and the padding."""
-    phases = []
-    for phase in range(factor):
-        seen = (phase + np.arange(size) - before) // factor  # the pixel of the small image, from the phase's own
-        matrix = (np.arange(seen[0], seen[-1] + 1)[:, None] == seen).astype(np.float32)
-        phases.append((matrix, (-int(seen[0]), int(seen[-1]))))
-    return phases
+def _convolve_phases(x, kernel, factor, pads, convolution):
+    (n, h, w, c), o = x.shape, kernel.shape[3]
+    (rows, top, down), (columns, left, across) = (_windows(k, factor, pad[0]) for k, pad in zip(kernel.shape, pads))
+    small = _added(_added(kernel, rows, 0), columns, 1).reshape(len(rows[0]), len(columns[0]), c, -1)
+    y = convolution(x, small, (1, 1), (top, left), (1, 1))
+    y = y.reshape(n, h + max(down), w + max(across), factor, factor, o)
+    y = [[y[:, i : i + h, j : j + w, p, q] for q, j in enumerate(across)] for p, i in enumerate(down)]
+    return jnp.stack([jnp.stack(row, 3) for row in y], 2).reshape(n, h * factor, w * factor, o)
+
+
+def _added(kernel, members, axis):
+    """The taps along an axis added up for the windows, with the phases as a new axis before the last."""
+    taps = [lax.index_in_dim(kernel, i, axis, keepdims=False) for i in range(kernel.shape[axis])]
+    zeros = jnp.zeros_like(taps[0])
+    windows = [jnp.stack([sum((taps[i] for i in tap), zeros) for tap in phase], axis) for phase in members]
+    return jnp.stack(windows, -2)
+
+
+def _windows(size: int, factor: int, before: int) -> tuple[list[list[np.ndarray]], tuple[int, int], list[int]]:
+    """The windows of the small image that the phases along an axis see.
+
+    Args:
+        size: of the kernel.
+        factor: number of phases.
+        before: zeros before the enlarged image.
+
+    Returns:
+        For each phase and tap of its window, which of the kernel's taps are added up; the zeros around the small image with
+        which all windows are computed; where each phase's own windows begin among these.
+    """
+    seen = (np.arange(factor)[:, None] + np.arange(size) - before) // factor  # the small pixel, from the phase's own
+    first = seen[:, 0]
+    taps = np.arange((seen[:, -1] - first).max() + 1)
+    members = [[np.flatnonzero(row == start + tap) for tap in taps] for row, start in zip(seen, first)]
+    return members, (int(-first.min()), int(first.max() + taps[-1])), (first - first.min()).tolist()

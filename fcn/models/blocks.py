@@ -27,7 +27,7 @@ class Conv2dReLU(nn.Module):
         dilation: of the convolution.
         use_norm: see `Norm`.
         transposed: a transposed convolution of 4x4 and stride 2 instead, which doubles the size and always has a bias.
-        upsampled: the maps are first doubled by repeating their pixels.
+        upsampled: the maps are first doubled by repeating their pixels, and concatenated with those beside them.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
         dtype: type of the computation.
         param_dtype: type of the parameters.
@@ -46,8 +46,13 @@ class Conv2dReLU(nn.Module):
     references: ClassVar = {"smp": (("^conv$", "0"), ("^norm$", "1"))}
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
-        """Maps [B, H, W, C] to [B, H, W, features], or to [B, 2 H, 2 W, features] if transposed or upsampled."""
+    def __call__(
+        self, x: Float[Array, "b h w c"], beside: Sequence[Array] = (), *, train: bool = False
+    ) -> Float[Array, "b h2 w2 o"]:
+        """Maps [B, H, W, C] to [B, H, W, features], or to [B, 2 H, 2 W, features] if transposed or upsampled.
+
+        `beside` are maps [B, 2 H, 2 W, _], if upsampled.
+        """
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = make_norm(self.use_norm, train=train, axis_name=self.axis_name, **types, name="norm")
         types["kernel_init"] = he_uniform
@@ -57,7 +62,7 @@ class Conv2dReLU(nn.Module):
             around = {"padding": self.dilation * (self.kernel_size // 2), "dilation": self.dilation}
             layer = UpsampledConv if self.upsampled else Conv
             conv = layer(self.features, self.kernel_size, **around, use_bias=norm is None, **types, name="conv")
-        x = conv(x)
+        x = conv(x, beside) if self.upsampled else conv(x)
         return nn.relu(x if norm is None else norm(x))
 
 
@@ -168,13 +173,14 @@ class UpBlock(nn.Module):
         conv = partial(Conv2dReLU, self.features, use_norm=self.use_norm, axis_name=self.axis_name, **types)
         attention1 = make_attention(self.attention, **types, name="attention1")
         attention2 = make_attention(self.attention, **types, name="attention2")
-        doubled = skips is None and self.interpolation == "nearest" and tuple(size) == (2 * x.shape[1], 2 * x.shape[2])
+        attended, beside = self.attention is not None and skips is not None, tuple(skips or ())
+        doubled = not attended and self.interpolation == "nearest" and tuple(size) == (2 * x.shape[1], 2 * x.shape[2])
         if not doubled:
-            x = jnp.concatenate([resize(x, size, self.interpolation), *(skips or ())], axis=-1)
+            x, beside = jnp.concatenate([resize(x, size, self.interpolation), *beside], axis=-1), ()
         if skips is not None:
             x = attention1(x)
         elif self.is_initializing():
             attention1(x)
-        x = conv(upsampled=doubled, name="conv1")(x, train=train)
+        x = conv(upsampled=doubled, name="conv1")(x, beside, train=train)
         x = conv(name="conv2")(x, train=train)
         return attention2(x)
