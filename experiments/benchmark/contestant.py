@@ -26,7 +26,12 @@ def main() -> None:
         if side.startswith("torch"):
             from experiments.benchmark.torch_work import torch_work as prepare
         else:
+            import jax
+
             from experiments.benchmark.jax_work import jax_work as prepare
+
+            # Computes in the calling thread, as PyTorch does: the memory of other threads goes back to the system every time.
+            jax.config.update("jax_cpu_enable_async_dispatch", False)
         work = prepare(case, side)
         before = _resident()
         _forget_peak()  # that of compilation

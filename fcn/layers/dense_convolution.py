@@ -89,7 +89,7 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    if form in ("rows", "tiles", "shifts", "fours"):
+    if form in ("rows", "tiles", "shifts", "fours", "strips"):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
@@ -131,12 +131,11 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     if min(map(min, pads)) < 0:
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
-    form = _form_of_products(output, kernel_shape, strides, dilation)
-    if form == "native" and pays_in_fours(*kernel_shape[2:]):
-        return "fours"
-    if form == "native" and dilation == (1, 1) and pays_in_strips(output, kernel_shape, strides):
+    fours = pays_in_fours(*kernel_shape[2:])
+    if dilation == (1, 1) and not fours and pays_in_strips(output, kernel_shape, strides):
         return "strips"
-    return form
+    form = _form_of_products(output, kernel_shape, strides, dilation)
+    return "fours" if form == "native" and fours else form
 
 
 def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:

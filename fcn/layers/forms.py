@@ -28,11 +28,13 @@ FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
 BEFORE_0_12 = jax.__version_info__ < (0, 12)
 """Whether XLA's library for convolutions (YNNPACK) is that of JAX 0.10 and 0.11, which is slow for more shapes."""
 ONE_PROCESSOR = 16
-"""XLA mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by rows 12."""
+"""XLA before 0.12 mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by
+rows 12."""
 
-# A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2.
+# A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2;
+# what differs since JAX 0.12, on one with AVX-512.
 _USUAL: dict[Product, tuple[str, ...]] = {
-    "convolution": ("nnnnnn", "nnnttt", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
+    "convolution": ("nnnnnn", "nnnttt" if BEFORE_0_12 else "nnnttn", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
     "gradient": ("nrrttt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
 }
 
@@ -40,9 +42,10 @@ _USUAL: dict[Product, tuple[str, ...]] = {
 def form_3x3(product: Product, channels: int, features: int, pixels: int) -> Form:
     """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
 
-    A convolution of many pixels goes by rows from 16 channels to more, and is XLA's own from more to 16 (64 to 16 at 2 x
-    224x224: 15 ms, by tiles 35, by rows 54), whatever the table says, which is measured with as many channels on both sides.
-    The gradient by the input is a convolution from the features to the channels.
+    A convolution of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows
+    54), and goes by rows from 16 to more (since JAX 0.12 it is XLA's own: 16 to 21 at 2 x 224x224 in 2.8 ms, by rows 6.0),
+    whatever the table says, which is measured with as many channels on both sides. The gradient by the input is a convolution
+    from the features to the channels.
 
     Args:
       product: what is computed.
@@ -54,7 +57,7 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
     if fewest < FEWEST[product]:
         return "native"
     if product == "convolution" and fewest <= ONE_PROCESSOR < max(channels, features) and pixels >= 4096:
-        return "rows" if channels == fewest else "native"
+        return "rows" if BEFORE_0_12 and channels == fewest else "native"
     # What as many channels on both sides are like.
     like = math.sqrt(channels * features) if product == "convolution" else (channels + features) / 2
     return _look_up(_table()[product], like, pixels)

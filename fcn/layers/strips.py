@@ -1,4 +1,4 @@
-"""First convolutions with large kernels, on strips of the image side by side, for CPUs and JAX before 0.12.
+"""Convolutions of few channels on strips of the image side by side, for CPUs and JAX before 0.12.
 
 XLA's library for convolutions (YNNPACK) divided the columns of an output among processors, not its rows, and with so few
 channels only from 1024 columns on. An image cut into strips, which are put side by side as one wide image, has as many. Both
@@ -10,6 +10,11 @@ processors of an AMD EPYC Zen 5; batch, height x width, channels -> features), w
     7x7 stride 2    2, 224x224,  3 -> 96     4.3      2.3
     7x7 stride 2    1, 512x512,  3 -> 64     5.2      3.6
     7x7 stride 2    1, 512x512,  3 -> 96     14       6.0
+    3x3             2, 224x224, 16 -> 16     2.5      2.9
+    3x3             2, 224x224, 16 -> 21     4.4      3.4
+    3x3             2, 224x224, 16 -> 48     6.7      4.8
+    3x3             2, 224x224, 32 -> 16     4.7      3.8
+    3x3             2, 224x224, 64 -> 16     6.0      7.7
 """
 
 from collections.abc import Sequence
@@ -28,14 +33,17 @@ COLUMNS = 1024
 
 
 def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether a convolution is faster on strips, for the shapes of its output [n, h, w, o] and kernel [kh, kw, c, o].
+    """Whether a convolution is faster on strips, for the shapes of its output [n, h, w, o] and kernel [kh, kw, c, o]: large
+    kernels with strides for the channels of an image, and 3x3 kernels for maps of many pixels and few channels.
 
     At least three strips of some rows each have to come together. Where there are several devices, the rows may be split over
     them already.
     """
-    (_, h, w, _), (kh, kw, channels, features) = output, kernel_shape
-    large = min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1
-    return BEFORE_0_12 and large and h >= 64 and 64 <= w <= COLUMNS // 3 and h * w >= 2**13 and jax.device_count() == 1
+    (n, h, w, _), (kh, kw, channels, features) = output, kernel_shape
+    large = min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1 and h * w >= 2**13
+    narrow = min(channels, features) >= 16 and channels <= 32 and features <= 48 and (channels, features) != (16, 16)
+    small = (kh, kw) == (3, 3) and narrow and max(strides) == 1 and n * h * w >= 2**15
+    return BEFORE_0_12 and (large or small) and h >= 64 and 64 <= w <= COLUMNS // 3 and jax.device_count() == 1
 
 
 def convolve_strips(

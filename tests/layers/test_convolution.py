@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv, dense_convolution, fours, grouped, strips
+from fcn.layers import Conv, dense_convolution, forms, fours, grouped, strips
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -57,6 +57,8 @@ LAYERS = [
     ("strips", Conv(34, 7, 2), (2, 40, 31, 3)),
     ("strips", Conv(5, 7, (3, 2), ((0, 4), (3, 1))), (1, 41, 30, 2)),
     ("strips", Conv(5, (7, 2), (4, 5), "VALID"), (1, 41, 30, 2)),
+    ("strips", Conv(5), (2, 70, 64, 3)),
+    ("strips", Conv(5, padding=((2, 0), (0, 3))), (1, 13, 9, 3)),
     ("im2col", Conv(20, 5, 2, 2), (1, 33, 20, 3)),
     ("im2col", Conv(20, (1, 3), (3, 2), "VALID"), (1, 20, 21, 3)),
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
@@ -142,8 +144,8 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
 def run_by_one_device(monkeypatch, before_0_12):
     """The choice that one device makes, with JAX of before or since 0.12."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    monkeypatch.setattr(fours, "BEFORE_0_12", before_0_12)
-    monkeypatch.setattr(strips, "BEFORE_0_12", before_0_12)
+    for place in (forms, fours, strips):
+        monkeypatch.setattr(place, "BEFORE_0_12", before_0_12)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,14 @@ def run_by_one_device(monkeypatch, before_0_12):
         ("fours", (2, 224, 224, 14), (3, 3, 14, 36), ONE, SAME, ONE),
         ("native", (2, 56, 56, 131), (3, 3, 131, 25), (2, 2), SAME, ONE),
         ("strips", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
+        ("strips", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("strips", (2, 224, 224, 32), (3, 3, 32, 16), ONE, SAME, ONE),
+        ("native", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
+        ("native", (2, 224, 224, 12), (3, 3, 12, 32), ONE, SAME, ONE),
+        ("native", (2, 224, 224, 16), (3, 3, 16, 21), (2, 2), SAME, ONE),
+        ("rows", (2, 112, 112, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("rows", (2, 512, 512, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("tiles", (2, 224, 224, 56), (3, 3, 56, 56), ONE, SAME, ONE),
         ("native", (64, 128, 128, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
         ("native", (2, 1024, 1024, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
         ("native", (2, 8192, 64, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
@@ -195,6 +205,7 @@ def test_choice_of_the_convolution(usual_forms, monkeypatch, form, shape, kernel
     [
         ("native", (2, 224, 224, 3), (3, 3, 3, 32), ONE, SAME, ONE),
         ("native", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
+        ("native", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
         ("im2col", (2, 28, 28, 25), (3, 3, 25, 25), ONE, ((4, 4), (4, 4)), (4, 4)),
     ],
 )
