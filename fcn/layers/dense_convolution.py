@@ -14,7 +14,7 @@ from typing import Literal
 import jax
 from jax import lax
 
-from fcn.layers.forms import FEWEST, Form, form_3x3
+from fcn.layers.forms import FEWEST, Form, form_3x3, is_known
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
@@ -81,7 +81,7 @@ def _mirrored(kernel_shape, pads, dilation):
 def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilation) -> AnyForm:
     """Which form of the gradient by the input is fast on a CPU: with stride 1, that of the convolution which it is."""
     mirrored = _mirrored(kernel_shape, pads, dilation)
-    if strides == (1, 1) and min(map(min, mirrored)) >= 0 and min(output_shape) > 0:
+    if strides == (1, 1) and min(map(min, mirrored)) >= 0 and 0 not in output_shape:
         return convolution_form(output_shape, (*kernel_shape[:2], *kernel_shape[:1:-1]), strides, mirrored, dilation)
     form = convolution_form(shape, kernel_shape, strides, pads, dilation)
     return form if form in ("im2col", "taps") else "native"  # with strides, the others' is that of XLA's own
@@ -128,7 +128,7 @@ FEW_FEATURES = 16
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     """Which form of a convolution is fast on a CPU."""
-    if min(map(min, pads)) < 0:
+    if min(map(min, pads)) < 0 or not is_known(shape):
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
     fours = pays_in_fours(*kernel_shape[2:])
@@ -157,6 +157,8 @@ def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
 
 def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     """Which form of a kernel's gradient is fast on a CPU."""
+    if not is_known(output_shape):
+        return "native"
     positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)

@@ -9,8 +9,9 @@ import json
 import math
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 
@@ -61,6 +62,11 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
     # What as many channels on both sides are like.
     like = math.sqrt(channels * features) if product == "convolution" else (channels + features) / 2
     return _look_up(_table()[product], like, pixels)
+
+
+def is_known(shape: Sequence[Any]) -> bool:
+    """Whether all sizes are numbers. Programs for any size (`jax.export`) have symbols among them, and take XLA's own forms."""
+    return all(isinstance(size, int) for size in shape)
 
 
 def usual_form(product: Product, channels: int, pixels: int) -> Form:

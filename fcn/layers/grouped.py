@@ -25,6 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.dense_convolution import FEW, convolve_dense
+from fcn.layers.forms import is_known
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size, seen_by_taps
@@ -73,6 +74,8 @@ convolve_grouped.defvjp(_forward, _backward)
 
 def _form_on_cpu(shape, kernel_shape, strides, pads, dilation):
     """The form of the convolution, and of its gradient by the input."""
+    if not is_known(shape):
+        return convolve_blocks
     positions = shape[0] * math.prod(output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation))
     return convolve_products if positions <= FEW else convolve_blocks
 

@@ -33,6 +33,7 @@ from jaxtyping import Array, Float
 
 from fcn.layers.convolution import Conv
 from fcn.layers.dense_convolution import FEW, convolve_dense
+from fcn.layers.forms import is_known
 from fcn.layers.im2col import im2col_convolution
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads, pair
@@ -92,7 +93,7 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
     """
     n, h, w, _ = maps[0].shape
     same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel.shape))
-    pays = same and factor > 1 and n * h * w * factor**2 > FEW
+    pays = same and factor > 1 and is_known((n, h, w)) and n * h * w * factor**2 > FEW
     return (_by_platform if pays else _enlarged)(maps, kernel, factor, pads)
 
 
