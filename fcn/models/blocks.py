@@ -62,7 +62,7 @@ class Conv2dReLU(nn.Module):
             around = {"padding": self.dilation * (self.kernel_size // 2), "dilation": self.dilation}
             layer = UpsampledConv if self.upsampled else Conv
             conv = layer(self.features, self.kernel_size, **around, use_bias=norm is None, **types, name="conv")
-        x = conv(x, beside) if self.upsampled else conv(x)
+        x = conv(x, beside) if beside else conv(x)
         return nn.relu(x if norm is None else norm(x))
 
 
