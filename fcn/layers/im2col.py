@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads, place
+from fcn.layers.padding import NO_PADS, Pads, place
 from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK_BYTES = 2**21
@@ -53,7 +53,7 @@ def im2col_gradient(
     dy: Float[Array, "n h w o"],
     kernel_size: tuple[int, int],
     strides: tuple[int, int] = (1, 1),
-    pads: Pads = ((0, 0), (0, 0)),
+    pads: Pads = NO_PADS,
     dilation: tuple[int, int] = (1, 1),
 ) -> Float[Array, "kh kw c o"]:
     """The gradient by the kernel of a convolution, as one product [P, kh kw C]^T [P, O] over P positions.
@@ -73,7 +73,7 @@ def im2col_gradient(
     rows, count = _blocks(h, 4 * n * w * (kh * kw * c + o))
     reach = (rows - 1) * sh + (kh - 1) * dilation[0] + 1
     x = place(x, pads, (rows * count - rows) * sh + reach, (w - 1) * sw + (kw - 1) * dilation[1] + 1)
-    dy = place(dy, ((0, 0), (0, 0)), rows * count, w)
+    dy = place(dy, NO_PADS, rows * count, w)
 
     def product(block):
         columns = _columns(_rows(x, block * rows * sh, reach), (rows, w), kernel_size, strides, dilation)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right))."""
+NO_PADS: Pads = ((0, 0), (0, 0))
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:

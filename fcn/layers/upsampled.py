@@ -36,7 +36,7 @@ from fcn.layers.dense_convolution import FEW, convolve_dense
 from fcn.layers.forms import is_known
 from fcn.layers.im2col import im2col_convolution
 from fcn.layers.native import native_convolution
-from fcn.layers.padding import Pads, pair
+from fcn.layers.padding import Pads
 from fcn.layers.upsampling import resize_nearest
 
 Maps = tuple[Float[Array, "b _ _ _"], ...]
@@ -65,18 +65,17 @@ class UpsampledConv(Conv):
         Raises:
             ValueError: for strides, dilation or groups, maps of another size, and what `Conv` refuses.
         """
-        strides, dilation = pair(self.strides), pair(self.dilation)
-        if (strides, dilation, self.groups) != ((1, 1), (1, 1), 1):
-            given = f"strides={strides}, dilation={dilation}, groups={self.groups}"
-            raise ValueError(f"{given}; an UpsampledConv has 1 for all of them")
-        for other in beside:
-            enlarged = (x.shape[0], x.shape[1] * self.factor, x.shape[2] * self.factor)
-            if other.shape[:3] != enlarged:
-                raise ValueError(f"maps of shape {other.shape} beside enlarged images [B, H, W] = {enlarged}")
         return self.convolve_maps(x, *beside)
 
     @nn.nowrap
     def convolve(self, maps, kernel, strides, pads, dilation, groups):
+        if (strides, dilation, groups) != ((1, 1), (1, 1), 1):
+            raise ValueError(f"strides={strides}, dilation={dilation}, groups={groups}; an UpsampledConv has 1 for all of them")
+        (n, h, w, _), *others = (x.shape for x in maps)
+        enlarged = (n, h * self.factor, w * self.factor)
+        for shape in others:
+            if shape[:3] != enlarged:
+                raise ValueError(f"maps of shape {shape} beside enlarged images [B, H, W] = {enlarged}")
         if self.is_initializing():
             return native_convolution(_concatenated(maps, self.factor), kernel, strides, pads, dilation)
         return convolve_upsampled(maps, kernel, self.factor, pads)

@@ -39,7 +39,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads, place
+from fcn.layers.padding import NO_PADS, Pads, place
 
 Along = Literal["rows", "tiles"]
 
@@ -65,7 +65,7 @@ def winograd_convolution(
     """
     (n, h, w), (c, o) = _size(x, pads, dilation), kernel.shape[2:]
     if dilation != (1, 1):
-        y = winograd_convolution(_apart(x, pads, h, w, dilation, 2), kernel, _NONE, along)
+        y = winograd_convolution(_apart(x, pads, h, w, dilation, 2), kernel, NO_PADS, along)
         return _together(y, dilation)[:, :h, :w]
     kernel = kernel.astype(_sum_type(x))
     if along == "rows":
@@ -101,14 +101,14 @@ def winograd_gradient(
     """The gradient by the kernel of a convolution with stride 1, from its input and the gradient by its output."""
     (n, h, w, o), c = dy.shape, x.shape[-1]
     if dilation != (1, 1):
-        x, dy = _apart(x, pads, h, w, dilation, 2), _apart(dy, _NONE, h, w, dilation, 0)
-        return winograd_gradient(x, dy, _NONE, along)
+        x, dy = _apart(x, pads, h, w, dilation, 2), _apart(dy, NO_PADS, h, w, dilation, 0)
+        return winograd_gradient(x, dy, NO_PADS, along)
     across = -(-w // 4)
     floats = 6 * n * w * (3 * c + o) if along == "rows" else 36 * n * across * (c + o)
     down, count = _blocks(h, floats)
     width = w if along == "rows" else 4 * across
     x = place(x, pads, 4 * down * count + 2, width + 2)
-    dy = place(dy, _NONE, 4 * down * count, width)
+    dy = place(dy, NO_PADS, 4 * down * count, width)
 
     def block(number):
         part, cotangent = _part(x, 4 * down * number, 4 * down + 2), _part(dy, 4 * down * number, 4 * down)
@@ -121,7 +121,6 @@ def winograd_gradient(
     return _transform(matrix.T, total.reshape(len(matrix), -1)).reshape(3, 3, c, o).astype(x.dtype)
 
 
-_NONE = ((0, 0), (0, 0))
 # The matrices B^T, G and A^T of F(4, 3).
 _R, _S = np.sqrt([0.5, 2])
 _INPUT = np.array(
