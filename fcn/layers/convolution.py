@@ -18,7 +18,7 @@ from fcn.layers.depthwise import convolve_depthwise
 from fcn.layers.grouped import convolve_grouped
 from fcn.layers.initialisers import he_normal
 from fcn.layers.native import native_convolution
-from fcn.layers.padding import NO_PADS, Pads, explicit_padding, pair
+from fcn.layers.padding import NO_PADS, Pads, explicit_padding, pad_images, pair
 from fcn.layers.pointwise import convolve_pointwise
 
 
@@ -103,7 +103,7 @@ def convolve(
     """A convolution with explicit padding, in the form that suits its shape."""
     if kernel.shape[:2] == (1, 1) and groups == 1:
         if pads != NO_PADS:
-            x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+            x = pad_images(x, pads)
         return convolve_pointwise(x[:, :: strides[0], :: strides[1]], kernel)
     if groups == x.shape[-1] > 1:
         return convolve_depthwise(x, kernel, strides, pads, dilation)

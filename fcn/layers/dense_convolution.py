@@ -18,7 +18,7 @@ from fcn.layers.forms import FEWEST, Form, form_3x3, is_known
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
-from fcn.layers.padding import NO_PADS, place
+from fcn.layers.padding import NO_PADS, pad_images
 from fcn.layers.shifts import convolve_shifts
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
@@ -110,7 +110,7 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
     def transposed(x, dy):
         around = pads
         if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
-            x, around = place(x, pads, *(side + sum(pad) for side, pad in zip(x.shape[1:3], pads))), NO_PADS
+            x, around = pad_images(x, pads), NO_PADS
         convolution = convolution_in_form(form, strides, around, dilation)
         return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
 

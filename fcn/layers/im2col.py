@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import NO_PADS, Pads, place
+from fcn.layers.padding import NO_PADS, Pads, pad_images, place
 from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK_BYTES = 2**21
@@ -43,7 +43,7 @@ def im2col_convolution(
     n, *sides = x.shape[:3]
     (*kernel_size, _, o), sums = kernel.shape, jnp.promote_types(x.dtype, jnp.float32)
     size = output_size(sides, kernel_size, strides, pads, dilation)
-    padded = place(x.astype(sums), pads, *(side + sum(pad) for side, pad in zip(sides, pads)))
+    padded = pad_images(x.astype(sums), pads)
     columns = _columns(padded, size, kernel_size, strides, dilation)
     return (columns @ kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
 

@@ -38,4 +38,9 @@ def place(x: Float[Array, "n h w c"], pads: Pads, rows: int, columns: int) -> Fl
     (top, _), (left, _) = pads
     x = x[:, : max(0, rows - top), : max(0, columns - left)]
     bottom, right = rows - top - x.shape[1], columns - left - x.shape[2]
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)))
+    return pad_images(x, ((top, bottom), (left, right)))
+
+
+def pad_images(x: Float[Array, "n h w c"], pads: Pads) -> Float[Array, "n h2 w2 c"]:
+    """The images with zeros around; where a number is negative, cut."""
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((before, after, 0) for before, after in pads), (0, 0, 0)))
