@@ -88,23 +88,30 @@ def _nearest(steps: tuple[int, ...], value: int | float) -> int:
 def _table() -> dict[Product, tuple[str, ...]]:
     """This machine's, else the usual one."""
     try:
-        measured = json.loads(_path().read_text())
-        if measured["machine"] == _machine():
-            return {product: _checked(measured[product]) for product in PRODUCTS}
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError):
-        pass  # not measured yet, or by another version, or there is no home
-    return _USUAL
+        measured = _kept()[_machine()]
+        return {product: _checked(measured[product]) for product in PRODUCTS}
+    except (ValueError, LookupError, TypeError):
+        return _USUAL  # not measured yet, or by another version
 
 
-def keep(table: dict[Product, list[str]], **notes: str) -> Path:
-    """Writes this machine's table, from now on used; returns the file."""
-    path = _path()
+def keep(table: dict[Product, list[str]]) -> Path:
+    """Writes this machine's table, from now on used, beside those of others; returns the file."""
+    path, tables = _path(), {**_kept(), _machine(): table}
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(json.dumps({"machine": _machine(), **notes, **table}, indent=2) + "\n")
+    new.write_text(json.dumps(tables, indent=2) + "\n")
     new.replace(path)
     _table.cache_clear()
     return path
+
+
+def _kept() -> dict[str, Any]:
+    """The tables of all machines that share the home folder."""
+    try:
+        tables = json.loads(_path().read_text())
+    except (OSError, ValueError, RuntimeError):
+        return {}  # nothing kept yet, or there is no home
+    return tables if isinstance(tables, dict) else {}
 
 
 def _checked(lines: list[str]) -> tuple[str, ...]:
@@ -119,10 +126,12 @@ def _path() -> Path:
 
 
 def _machine() -> str:
-    """The processors' kind and number; hosts of virtual machines give the same name to several generations."""
+    """The processors' kind and number (hosts of virtual machines give the same name to several generations), and JAX's version,
+    whose own forms differ."""
     told = [platform.processor() or platform.machine()]
     information = Path("/proc/cpuinfo")
     if information.exists():
         first = [line.partition(":") for line in information.read_text().partition("\n\n")[0].splitlines()]
         told = [value.strip() for name, _, value in first if name.strip() in ("cpu family", "model", "model name", "CPU part")]
-    return f"{' '.join(told)} x {os.cpu_count()}"
+    major, minor, *_ = jax.__version_info__
+    return f"{' '.join(told)} x {os.cpu_count()}, JAX {major}.{minor}"

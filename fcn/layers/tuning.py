@@ -17,8 +17,8 @@ def tune(rounds: int = 5) -> Path:
     """Measures all forms on this machine's processors, some minutes long; a file in the user's cache folder names the fastest.
 
     Where no form is clearly faster than the one that is used without measuring, that one stays. What is traced from then on, in
-    this process and others, uses what was found; another machine with the same home folder does not. Delete the file to go
-    back. Results differ between forms by rounding.
+    this process and others, uses what was found; another machine with the same home folder and another version of JAX (0.10,
+    0.12) do not, and have tables of their own in the file. Delete it to go back. Results differ between forms by rounding.
 
     Args:
       rounds: how often each form runs, in turn with the others; medians are compared.
@@ -28,7 +28,7 @@ def tune(rounds: int = 5) -> Path:
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         table = {product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS}
-    return keep(table, jax=jax.__version__)
+    return keep(table)
 
 
 BATCH = 4

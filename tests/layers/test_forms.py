@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 from fcn.layers import forms, tune, tuning
@@ -47,12 +48,10 @@ def test_tune_keeps_what_it_measured(usual_forms, monkeypatch):
         return {form: 9 - number if last else 9 + number for number, form in enumerate(functions)}
 
     monkeypatch.setattr(tuning, "_race", race)
+    forms._path().write_text(json.dumps({"another": "its table"}))
     path = tune(rounds=1)
-    measured = json.loads(path.read_text())
-    assert {product: measured[product] for product in forms.PRODUCTS} == {
-        "convolution": ["ntt", "nnn"],
-        "gradient": ["ntt", "nnn"],
-    }
+    measured = {"convolution": ["ntt", "nnn"], "gradient": ["ntt", "nnn"]}
+    assert json.loads(path.read_text()) == {"another": "its table", forms._machine(): measured}
     assert raced[:3] == [((4, 2, 2, 16), 4), ((4, 4, 4, 16), 4), ((4, 2, 2, 32), 4)]
     assert forms.form_3x3("convolution", 16, 16, 64) == "tiles"
     assert list(path.parent.iterdir()) == [path]
@@ -63,16 +62,29 @@ def test_race_takes_medians():
     assert 0 < seconds["native"] < seconds["tiles"]
 
 
+TILES = {product: ["tttttt"] * 7 for product in forms.PRODUCTS}
+
+
 @pytest.mark.parametrize(
-    "change", [{"machine": "another"}, {"gradient": ["n"]}, {"convolution": 3}, {"convolution": ["xxxxxx"] * 7}], ids=str
+    ("text", "form"),
+    [
+        (json.dumps({forms._machine(): TILES}), "tiles"),
+        (json.dumps({f"{forms._machine()}0": TILES}), "native"),
+        *(
+            (json.dumps({forms._machine(): {**TILES, **change}}), "native")
+            for change in ({"gradient": ["n"]}, {"convolution": 3}, {"convolution": ["xxxxxx"] * 7})
+        ),
+        (json.dumps({forms._machine(): 3}), "native"),
+        ("[]", "native"),
+        ("{", "native"),
+    ],
 )
-def test_what_does_not_fit_is_not_used(usual_forms, change):
-    lines = {product: ["tttttt"] * 7 for product in forms.PRODUCTS}
-    forms._path().write_text(json.dumps({"machine": forms._machine(), **lines}))
-    assert forms.form_3x3("convolution", 16, 16, 64) == "tiles"
-    forms._path().write_text(json.dumps({"machine": forms._machine(), **lines, **change}))
-    forms._table.cache_clear()
-    assert forms.form_3x3("convolution", 16, 16, 64) == "native"
-    forms._path().write_text("{")
-    forms._table.cache_clear()
+def test_what_does_not_fit_is_not_used(usual_forms, text, form):
+    forms._path().write_text(text)
+    assert forms.form_3x3("convolution", 16, 16, 64) == form
+
+
+def test_a_table_is_of_one_version_of_jax(usual_forms, monkeypatch):
+    forms._path().write_text(json.dumps({forms._machine(): TILES}))
+    monkeypatch.setattr(jax, "__version_info__", (0, 99, 1))
     assert forms.form_3x3("convolution", 16, 16, 64) == "native"
