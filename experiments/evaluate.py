@@ -38,12 +38,10 @@ class EvaluateConfig:
 def main(args: Sequence[str]) -> None:
     options = tyro.cli(EvaluateConfig, prog="python -m experiments.evaluate", description=__doc__, args=list(args))
     command.cache_compilations()
-    import jax
-
     from experiments.build import load_data, make_evaluator, restore, statistics
     from experiments.run_folder import RunFolder
     from fcn.metrics import format_table, segmentation_metrics
-    from fcn.parallel import Sharded
+    from fcn.parallel import Sharded, sharing_devices
 
     run = restore(RunFolder(options.run), options.checkpoint)
     data = run.config.data
@@ -55,7 +53,7 @@ def main(args: Sequence[str]) -> None:
     batch_size = run.config.batch_size if options.batch_size is None else options.batch_size
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    parallel = Sharded(jax.local_devices()[:1])
+    parallel = Sharded(sharing_devices(batch_size))
     confusion = make_evaluator(run.model, statistics(source.shape[2]), source, batch_size, parallel)
     matrix = confusion(parallel.put_state(run.variables))
     metrics = segmentation_metrics(matrix)

@@ -8,6 +8,7 @@ Both ways take the same step and give the same numbers (dropout aside):
   loss sums its terms over that axis.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -121,6 +122,11 @@ def make_parallel(kind: str, batch_size: int, devices: Sequence[jax.Device] | No
         nearest = f"{lower} or {lower + n}" if lower else f"{n}"
         raise ValueError(f"a batch of {batch_size} does not divide by the {n} devices; the nearest that do: {nearest}")
     return parallel
+
+
+def sharing_devices(batch_size: int) -> list[jax.Device]:
+    """As many of this process's devices as a batch can be divided among evenly; at least one."""
+    return jax.local_devices()[: math.gcd(batch_size, jax.local_device_count())]
 
 
 def start_processes(coordinator: str | None, process_count: int | None, process_id: int | None) -> None:

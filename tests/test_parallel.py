@@ -10,7 +10,7 @@ import fcn
 from fcn.data import Prepared, eval_batches, normalise
 from fcn.losses import cross_entropy, dice_loss
 from fcn.metrics import confusion_matrix
-from fcn.parallel import Pmapped, Sharded, make_parallel, start_processes
+from fcn.parallel import Pmapped, Sharded, make_parallel, sharing_devices, start_processes
 from fcn.training import create_state, make_eval_step, make_train_step
 
 CLASSES, STEPS, BATCH = 3, 10, 8
@@ -109,6 +109,11 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
         make_parallel("pjit", 8)
     with pytest.raises(ValueError, match="height=3 does not divide the 8 devices"):
         Sharded(height=3)
+
+
+@pytest.mark.parametrize(("batch_size", "count"), [(1, 1), (2, 2), (7, 1), (8, 8), (12, 4), (16, 8)])
+def test_devices_that_a_batch_can_be_divided_among(batch_size, count):
+    assert sharing_devices(batch_size) == jax.devices()[:count]
 
 
 def test_one_process_starts_nothing():

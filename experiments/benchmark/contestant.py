@@ -32,6 +32,8 @@ def main() -> None:
 
             # Computes in the calling thread, as PyTorch does: the memory of other threads goes back to the system every time.
             jax.config.update("jax_cpu_enable_async_dispatch", False)
+            if side == "fcn_sharded":
+                jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
         work = prepare(case, side)
         before = _resident()
         _forget_peak()  # that of compilation

@@ -13,6 +13,7 @@ from experiments.benchmark.case import CLASSES, Case, Side, Work
 from experiments.benchmark.plain import plain_layers
 from experiments.model_table import operations
 from fcn.losses import cross_entropy
+from fcn.parallel import Sharded, sharing_devices
 from fcn.training import TrainState, create_state, make_train_step
 
 
@@ -20,12 +21,16 @@ def jax_work(case: Case, side: Side) -> Work:
     """Compiles a case.
 
     Raises:
-      ValueError: the name is not known.
+      ValueError: the name is not known, or the batch cannot be divided among devices.
     """
     if case.name == "matrix_product":
         return _matrix_product(case)
+    devices = sharing_devices(case.batch) if side == "fcn_sharded" else jax.local_devices()[:1]
+    if side == "fcn_sharded" and len(devices) == 1:
+        raise ValueError(f"a batch of {case.batch} cannot be divided among the devices, which are {jax.device_count()}")
+    prepare = _train if case.what == "train" else _forward
     with plain_layers() if side == "flax" else contextlib.nullcontext():
-        return _train(case) if case.what == "train" else _forward(case)
+        return prepare(case, Sharded(devices))
 
 
 def _matrix_product(case: Case) -> Work:
@@ -34,12 +39,13 @@ def _matrix_product(case: Case) -> Work:
     return Work(_repeating(compiled, matrix, matrix), facts)
 
 
-def _forward(case: Case) -> Work:
+def _forward(case: Case, parallel: Sharded) -> Work:
     model, images = _build(case), _images(case)
     variables = create_state(model, optax.identity(), jax.random.key(0), images.shape[1:]).variables
-    compiled, facts = _compile(jax.jit(model.apply), variables, images)
-    facts["gflop"] = operations(model, variables, images) / 1e9
-    return Work(_repeating(compiled, variables, images), facts)
+    gflop = operations(model, variables, images) / 1e9
+    variables, batch = parallel.put_state(variables), parallel.put_batch({"images": images})
+    compiled, facts = _compile(jax.jit(model.apply), variables, batch["images"])
+    return Work(_repeating(compiled, variables, batch["images"]), {**facts, "gflop": gflop})
 
 
 def _repeating(compiled, *arguments):
@@ -50,19 +56,20 @@ def _repeating(compiled, *arguments):
     return run
 
 
-def _train(case: Case) -> Work:
+def _train(case: Case, parallel: Sharded) -> Work:
     model, images = _build(case), _images(case)
+    batch = {"images": images}
     tx = optax.sgd(1e-4, momentum=0.9)
     state = create_state(model, tx, jax.random.key(0), images.shape[1:])
     if case.model in fcn.list_models():
         size = jax.eval_shape(model.apply, state.variables, images).shape[1:3]
-        labels = jnp.asarray(np.random.default_rng(1).integers(0, CLASSES, (case.batch, *size)), jnp.int32)
-        step = make_train_step(model, tx, cross_entropy, lambda batch: batch, key=jax.random.key(1))
-        batch = (images, labels)
+        batch["labels"] = np.random.default_rng(1).integers(0, CLASSES, (case.batch, *size), np.int32)
+        step = make_train_step(model, tx, cross_entropy, lambda b: (b["images"], b["labels"]), key=jax.random.key(1))
     else:
-        step, batch = _encoder_step(model, tx), images
-    compiled, facts = _compile(jax.jit(step, donate_argnums=0), state, batch)
-    facts["gflop"] = 3 * operations(model, state.variables, images) / 1e9  # both gradients are as much work again
+        step = _encoder_step(model, tx)
+    gflop = 3 * operations(model, state.variables, images) / 1e9  # both gradients are as much work again
+    state, batch = parallel.put_state(state), parallel.put_batch(batch)
+    compiled, facts = _compile(parallel.train_step(step), state, batch)
 
     def run(repeats):
         nonlocal state
@@ -70,17 +77,17 @@ def _train(case: Case) -> Work:
             state, metrics = compiled(state, batch)
         jax.block_until_ready((state, metrics))
 
-    return Work(run, facts)
+    return Work(run, {**facts, "gflop": gflop})
 
 
 def _encoder_step(model, tx):
     """An encoder alone has no loss; the sum of its maps' mean squares makes every kernel work."""
 
-    def step(state, images):
+    def step(state, batch):
         def loss(params):
             variables = {"params": params, **state.model_state}
             maps, updates = model.apply(
-                variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(state.step)}
+                variables, batch["images"], train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(state.step)}
             )
             return sum(jnp.mean(m.astype(jnp.float32) ** 2) for m in maps), {**state.model_state, **updates}
 
@@ -100,7 +107,7 @@ def _build(case: Case):
 
 def _images(case: Case):
     shape = (case.batch, case.size, case.size, 3)
-    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def _compile(function, *arguments):

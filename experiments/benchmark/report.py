@@ -8,11 +8,11 @@ import numpy as np
 from experiments.benchmark.case import SIDES, Case
 from experiments.benchmark.race import Result
 from experiments.benchmark.records import Compared, Records
-from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, STYLE, new_figure
+from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, STYLE, TEAL, new_figure
 
-COLOURS = dict(zip(SIDES, (BLUE, GRAY, ORANGE, RED, PURPLE, GREEN)))
+COLOURS = dict(zip(SIDES, (BLUE, TEAL, GRAY, ORANGE, RED, PURPLE, GREEN)))
 HEADER = (
-    *("case", "ms", "PyTorch ms", "setting", "ratio", "plain Flax", "autocast", "GFLOP/s", "of ceiling"),
+    *("case", "ms", "PyTorch ms", "setting", "ratio", "sharded", "plain Flax", "autocast", "GFLOP/s", "of ceiling"),
     *("MiB", "PyTorch MiB", "compile s"),
 )
 
@@ -96,6 +96,7 @@ def _cells(row: Compared, ceiling: float | None) -> list[str]:
         number(rival and 1e3 * rival.median, "{:.1f}"),
         rival.side if rival else "",
         number(row.ratio()),
+        number(row.ratio("fcn_sharded")),
         number(row.ratio("flax")),
         number(row.ratio("torch_autocast")),
         number(rate, "{:.0f}"),
@@ -128,7 +129,7 @@ def _draw_ratios(rows: Sequence[Compared], what: str, path: Path) -> Path:
     places = range(len(rows))
     axes.barh(places, [row.ratio() - 1 for row in rows], left=1, height=0.62, color=BLUE, label=SIDES["fcn"])
     shown = [row.ratio() for row in rows]
-    for side, marker in (("flax", "|"), ("torch_autocast", "d")):
+    for side, marker in (("fcn_sharded", "o"), ("flax", "|"), ("torch_autocast", "d")):
         found = [(row.ratio(side), place) for row, place in zip(rows, places) if row.ratio(side) is not None]
         if found:
             axes.plot(*zip(*found), marker, color=COLOURS[side], markersize=9, markeredgewidth=2, label=SIDES[side])

@@ -8,6 +8,7 @@ from matplotlib.patches import Rectangle
 
 INK, SOFT, GRID = "#22252b", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREEN, RED, PURPLE, GRAY = "#2563eb", "#ea7317", "#15915b", "#d6293e", "#7c3aed", "#9ca3af"
+TEAL = "#0891b2"
 CHANNELS = ("#d6293e", "#15915b", "#2563eb")
 """Red, green and blue, as the channels of a photo."""
 

@@ -4,8 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
+from experiments.benchmark import jax_work
 from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
 from experiments.benchmark.case import Case
 from experiments.benchmark.race import Result, race
@@ -22,11 +25,12 @@ def result(side, *seconds, **facts):
 
 RESULTS = [
     result("fcn", 0.1, 0.3, 0.2, gflop=10.0),
+    result("fcn_sharded", 0.13),
     result("flax", 0.8),
     result("torch", 0.5),
     result("torch_channels_last", 0.4, 0.25),
     Result("torch_compile", error="RuntimeError: no compiler"),
-    result("torch_autocast", 0.13),
+    result("torch_autocast", 0.26),
 ]
 
 
@@ -35,13 +39,13 @@ def test_ratios_are_to_the_fastest_setting_in_the_same_type():
     assert compared.rival.side == "torch_channels_last"  # a median of 0.325 s
     assert compared.ratio() == pytest.approx(0.2 / 0.325)
     assert compared.ratio("flax") == pytest.approx(0.8 / 0.325)
-    assert compared.ratio("torch_autocast") == pytest.approx(0.13 / 0.325)
+    assert compared.ratio("torch_autocast") == pytest.approx(0.26 / 0.325)
     assert compared.ratio("torch_compile") is None
     assert "200.0 ms; 325.0 ms (torch_channels_last), ratio 0.62" in line(compared)
     assert "no compiler" in line(compared)
     cells = [cell.strip() for cell in table([compared], ceiling=200.0).splitlines()[2].split("|")[1:-1]]
     assert cells == [
-        *("unet/resnet18 train 2 x 64²", "200.0", "325.0", "torch_channels_last", "0.62", "2.46", "0.40"),
+        *("unet/resnet18 train 2 x 64²", "200.0", "325.0", "torch_channels_last", "0.62", "0.40", "2.46", "0.80"),
         *("50", "25%", "3", "3", "1.5"),
     ]
 
@@ -72,7 +76,7 @@ def test_records_keep_earlier_results_and_newer_ones_take_their_place(tmp_path):
     known = Records(path)
     assert known.has(CASE) and known.has(other) and not known.has(dataclasses.replace(CASE, batch=3))
     first, second = known.results([CASE, other])
-    assert first.rival == result("torch", 0.01) and first.results["flax"] == RESULTS[1]
+    assert first.rival == result("torch", 0.01) and first.results["flax"] == RESULTS[2]
     assert second.rival is None and second.ratio() is None
     assert list(tmp_path.iterdir()) == [path]
 
@@ -107,6 +111,28 @@ def test_names_and_patterns():
 def test_a_side_that_cannot_says_why():
     (given,) = race(Case("resnet19", "forward", 32, 1), ["fcn"], 1)
     assert "unknown model 'resnet19'" in given.error and not given.seconds
+    (given,) = race(Case("resnet20_cifar", "forward", 32, 1), ["fcn_sharded"], 1)
+    assert "a batch of 1 cannot be divided among the devices" in given.error and not given.seconds
+
+
+@pytest.mark.parametrize("what", ["forward", "train"])
+def test_a_divided_batch_is_the_same_work(what, monkeypatch):
+    """On the eight devices of the tests: two images each, and maps, or losses and statistics, as on one."""
+    done = []
+
+    def call(function, *arguments):
+        devices = [len(leaf.sharding.device_set) for leaf in jax.tree.leaves(arguments)]
+        halves = jax.tree.leaves(arguments[1])[0].addressable_shards[0].data.shape
+        done.append((set(devices), halves, jax.tree.leaves(jax.device_get(function(*arguments)))))
+        return None, {}
+
+    monkeypatch.setattr(jax_work, "_compile", call)
+    for side in ("fcn", "fcn_sharded"):
+        jax_work.jax_work(Case("resnet20_cifar", what, 32, 16), side)
+    (alone, whole, expected), (divided, part, given) = done
+    assert (alone, whole) == ({1}, (16, 32, 32, 3)) and (divided, part) == ({8}, (2, 32, 32, 3))
+    for one, other in zip(expected, given, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=5e-3 * np.abs(one).max())
 
 
 def test_command(type_command, tmp_path):
