@@ -117,13 +117,20 @@ def test_a_side_that_cannot_says_why():
 
 @pytest.mark.parametrize("what", ["forward", "train"])
 def test_a_divided_batch_is_the_same_work(what, monkeypatch):
-    """On the eight devices of the tests: two images each, and maps, or losses and statistics, as on one."""
+    """On the eight devices of the tests: two images each; maps, or parameters, statistics, gradients and loss, as on one.
+
+    In float32 a ReLU near zero may fall on either side, 1.4e-3 of the gradients with JAX 0.12; a wrong share is of order 1.
+    """
     done = []
 
     def call(function, *arguments):
         devices = [len(leaf.sharding.device_set) for leaf in jax.tree.leaves(arguments)]
         halves = jax.tree.leaves(arguments[1])[0].addressable_shards[0].data.shape
-        done.append((set(devices), halves, jax.tree.leaves(jax.device_get(function(*arguments)))))
+        result = jax.device_get(function(*arguments))
+        if what == "train":
+            state, loss = result
+            result = state.params, state.model_state, state.opt_state, loss  # the momentum after one step is the gradient
+        done.append((set(devices), halves, [np.concatenate([*map(np.ravel, jax.tree.leaves(part))]) for part in result]))
         return None, {}
 
     monkeypatch.setattr(jax_work, "_compile", call)
@@ -132,7 +139,7 @@ def test_a_divided_batch_is_the_same_work(what, monkeypatch):
     (alone, whole, expected), (divided, part, given) = done
     assert (alone, whole) == ({1}, (16, 32, 32, 3)) and (divided, part) == ({8}, (2, 32, 32, 3))
     for one, other in zip(expected, given, strict=True):
-        np.testing.assert_allclose(other, one, rtol=0, atol=5e-3 * np.abs(one).max())
+        assert np.linalg.norm(one) > 0 and np.linalg.norm(other - one) <= 5e-3 * np.linalg.norm(one)
 
 
 def test_command(type_command, tmp_path):
