@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 Side = Literal["fcn", "fcn_sharded", "flax", "torch", "torch_channels_last", "torch_compile", "torch_autocast"]
 SIDES: dict[Side, str] = {
     "fcn": "this library",
-    "fcn_sharded": "this library, the batch divided among devices, on a CPU one for each processor",
+    "fcn_sharded": "this library, a device for each processor",
     "flax": "this library with plain Flax layers",
     "torch": "PyTorch",
     "torch_channels_last": "PyTorch, channels_last",

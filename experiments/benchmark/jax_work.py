@@ -25,9 +25,11 @@ def jax_work(case: Case, side: Side) -> Work:
     """
     if case.name == "matrix_product":
         return _matrix_product(case)
-    devices = sharing_devices(case.batch) if side == "fcn_sharded" else jax.local_devices()[:1]
-    if side == "fcn_sharded" and len(devices) == 1:
-        raise ValueError(f"a batch of {case.batch} cannot be divided among the devices, which are {jax.device_count()}")
+    devices = jax.local_devices()[:1]
+    if side == "fcn_sharded":
+        devices = sharing_devices(case.batch)
+        if len(devices) == 1:
+            raise ValueError(f"a batch of {case.batch} cannot be divided among the devices, which are {jax.device_count()}")
     prepare = _train if case.what == "train" else _forward
     with plain_layers() if side == "flax" else contextlib.nullcontext():
         return prepare(case, Sharded(devices))

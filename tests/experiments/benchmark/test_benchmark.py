@@ -125,12 +125,12 @@ def test_a_divided_batch_is_the_same_work(what, monkeypatch):
 
     def call(function, *arguments):
         devices = [len(leaf.sharding.device_set) for leaf in jax.tree.leaves(arguments)]
-        halves = jax.tree.leaves(arguments[1])[0].addressable_shards[0].data.shape
+        share = jax.tree.leaves(arguments[1])[0].addressable_shards[0].data.shape
         result = jax.device_get(function(*arguments))
         if what == "train":
             state, loss = result
             result = state.params, state.model_state, state.opt_state, loss  # the momentum after one step is the gradient
-        done.append((set(devices), halves, [np.concatenate([*map(np.ravel, jax.tree.leaves(part))]) for part in result]))
+        done.append((set(devices), share, [np.concatenate([*map(np.ravel, jax.tree.leaves(part))]) for part in result]))
         return None, {}
 
     monkeypatch.setattr(jax_work, "_compile", call)
