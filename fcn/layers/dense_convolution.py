@@ -2,9 +2,9 @@
 
 On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
-matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few (`fcn.layers.shifts`): where that is faster
-than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise (`fcn.layers.fours`, `fcn.layers.strips`). Accelerators
-keep XLA's.
+matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few and their gradients (`fcn.layers.shifts`):
+where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise (`fcn.layers.fours`,
+`fcn.layers.strips`). Accelerators keep XLA's.
 """
 
 import math
@@ -19,7 +19,7 @@ from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import NO_PADS, pad_images
-from fcn.layers.shifts import convolve_shifts
+from fcn.layers.shifts import convolve_shifts, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
@@ -106,6 +106,8 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
         return partial(winograd_gradient, pads=pads, along=form, dilation=dilation)
     if form == "im2col":
         return partial(im2col_gradient, kernel_size=shape[:2], strides=strides, pads=pads, dilation=dilation)
+    if form == "shifts":
+        return partial(shifts_gradient, kernel_size=shape[:2], pads=pads, dilation=dilation)
 
     def transposed(x, dy):
         around = pads
@@ -122,7 +124,8 @@ FEW = 256
 NARROW = 32
 """Channels of a dilated kernel whose taps are too small to be products of their own."""
 FEW_FEATURES = 16
-"""Features that are too few columns for a product; for just so many, other forms are faster where there are many positions."""
+"""Features that are too few columns for a product; for just so many, other forms of the convolution, not of its kernel's
+gradient, are faster where there are many positions."""
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
@@ -159,6 +162,8 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if not is_known(output_shape):
         return "native"
     positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
+    if strides == (1, 1) and channels[1] <= FEW_FEATURES and channels[1] < 3 * channels[0]:
+        return "shifts"  # from fewer channels there is less to write in windows of the images
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
     few = positions <= FEW and min(channels) >= FEWEST["gradient"]

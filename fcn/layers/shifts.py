@@ -14,9 +14,12 @@ width, channels -> features):
 """
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads, place
+from fcn.layers.blocks import number_of_blocks
+from fcn.layers.fusion import computed_once
+from fcn.layers.padding import Pads, pad_images, place
 from fcn.layers.windows import output_size
 
 
@@ -31,3 +34,40 @@ def convolve_shifts(
     y = place(y, pads, h + (kh - 1) * dilation[0], w + (kw - 1) * dilation[1])
     shifts = [(i * dilation[0], j * dilation[1]) for i in range(kh) for j in range(kw)]
     return sum(y[:, i : i + h, j : j + w, t * o : (t + 1) * o] for t, (i, j) in enumerate(shifts)).astype(x.dtype)
+
+
+def shifts_gradient(
+    x: Float[Array, "n h2 w2 c"],
+    dy: Float[Array, "n h w o"],
+    kernel_size: tuple[int, int],
+    pads: Pads,
+    dilation: tuple[int, int],
+) -> Float[Array, "kh kw c o"]:
+    """The gradient by the kernel of a convolution with stride 1, from its input and the gradient by its output.
+
+    One product [P, C]^T [P, kh kw O] over the P pixels of `x`, each with the gradients of all the outputs that see it. Where
+    less is written that way, [P, kw C]^T [P, kh O]: as many pixels of a row, with the gradients of a column of outputs.
+    """
+    (n, _, w, o), (_, height, width, c), (kh, kw), (down, right) = dy.shape, x.shape, kernel_size, dilation
+    (top, _), (left, _), dtype, sums = *pads, x.dtype, jnp.promote_types(x.dtype, jnp.float32)
+    x, dy = x.astype(sums), computed_once(dy.astype(sums))
+    of_x, of_dy = [(0, width)], [(left - j * right, left - j * right + width) for j in range(kw)]
+    if kw * c + kh * o < c + kh * kw * o:
+        of_x, of_dy = [(j * right - left, j * right - left + w) for j in range(kw)], [(0, w)]
+
+    def product(first, last):
+        pixels = [_part(x, (first, last), columns) for columns in of_x]
+        rows = [(first + top - i * down, last + top - i * down) for i in range(kh)]
+        outputs = [_part(dy, part, columns) for part in rows for columns in of_dy]
+        a, b = (jnp.concatenate(parts, -1) for parts in (pixels, outputs))
+        return lax.dot_general(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), (((0,), (0,)), ((), ())))
+
+    count = number_of_blocks(height, 4 * n * height * width * (len(of_x) * c + kh * len(of_dy) * o))
+    edges = [height * number // count for number in range(count + 1)]
+    total = sum(product(*edges[number : number + 2]) for number in range(count))
+    return total.reshape(len(of_x), c, kh, len(of_dy), o).transpose(2, 0, 3, 1, 4).reshape(kh, kw, c, o).astype(dtype)
+
+
+def _part(x, rows, columns):
+    """Rows and columns from the first of two numbers up to the second; zeros where they lie outside of `x`."""
+    return pad_images(x, ((-rows[0], rows[1] - x.shape[1]), (-columns[0], columns[1] - x.shape[2])))

@@ -33,19 +33,15 @@ gradient). PyTorch 2.13 needs 31 | 49 for the first shape, 29 | 60, 33 | 57, 35 
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.layers.blocks import number_of_blocks
 from fcn.layers.padding import NO_PADS, Pads, place
 
 Along = Literal["rows", "tiles"]
-
-BLOCK_BYTES = 2**26
-"""Images whose transformed numbers take more are cut into blocks of rows, but into no more than `MOST_BLOCKS`."""
-MOST_BLOCKS = 8
 
 
 def winograd_convolution(
@@ -208,13 +204,7 @@ def _part(x, start, size):
 
 
 def _blocks(height: int, floats_per_row_of_tiles: int) -> tuple[int, int]:
-    """Rows of tiles in a block, and how many blocks cover the height.
-
-    One block where there are several devices: the arrays may be split over them.
-    """
+    """Rows of tiles in a block, and how many blocks cover the height."""
     rows = -(-height // 4)
-    count = (
-        1 if jax.device_count() > 1 else min(MOST_BLOCKS, rows, max(1, -(-4 * rows * floats_per_row_of_tiles // BLOCK_BYTES)))
-    )
-    down = -(-rows // count)
+    down = -(-rows // number_of_blocks(rows, 4 * rows * floats_per_row_of_tiles))
     return down, -(-rows // down)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn.layers import blocks as module
 from fcn.layers import winograd
 from tests.layers.references import assert_close, kernel_gradient, normal
 
@@ -32,8 +33,8 @@ def blocks(request, monkeypatch):
     """One block, and blocks of one or two rows of tiles; the eight devices of the tests would ask for one."""
     if request.param == "blocks":
         monkeypatch.setattr(jax, "device_count", lambda: 1)
-        monkeypatch.setattr(winograd, "BLOCK_BYTES", 1)
-        monkeypatch.setattr(winograd, "MOST_BLOCKS", 3)
+        monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(module, "MOST_BLOCKS", 3)
 
 
 @pytest.mark.parametrize("along", ["rows", "tiles"])

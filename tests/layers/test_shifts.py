@@ -1,0 +1,60 @@
+"""Kernel gradients from shifted gradients by the output against the definition in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcn.layers import blocks as module
+from fcn.layers.shifts import shifts_gradient
+from tests.layers.references import assert_close, kernel_gradient, normal
+
+ONE = (1, 1)
+
+
+@pytest.fixture(params=["one block", "blocks"], autouse=True)
+def blocks(request, monkeypatch):
+    """One block, and up to three of some rows each; the eight devices of the tests would ask for one."""
+    if request.param == "blocks":
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+        monkeypatch.setattr(module, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(module, "MOST_BLOCKS", 3)
+
+
+def pad(x, pads):
+    return np.pad(np.asarray(x, np.float64), ((0, 0), *pads, (0, 0)))
+
+
+@pytest.mark.parametrize("channels", [4, 40], ids=["taps of a row in the image", "all taps in the gradient"])
+@pytest.mark.parametrize(
+    ("sides", "kernel_size", "pads", "dilation"),
+    [
+        ((13, 17), (3, 3), (ONE, ONE), ONE),
+        ((1, 1), (3, 3), (ONE, ONE), ONE),
+        ((12, 11), (5, 2), ((3, 1), (0, 2)), (2, 3)),
+        ((12, 11), (3, 3), ((0, 0), (0, 0)), ONE),
+        ((3, 4), (3, 3), ((9, 9), (9, 9)), (9, 9)),
+        ((5, 6), (1, 3), ((2, 2), (4, 0)), ONE),
+    ],
+)
+def test_values(channels, sides, kernel_size, pads, dilation):
+    x = normal(2, *sides, channels)
+    padded = pad(x, pads)
+    size = [n - (k - 1) * d for n, k, d in zip(padded.shape[1:3], kernel_size, dilation)]
+    dy = normal(2, *size, 3, seed=1)
+    given = jax.jit(lambda x, dy: shifts_gradient(x, dy, kernel_size, pads, dilation))(x, dy)
+    assert_close(given, kernel_gradient(padded, dy, kernel_size, ONE, dilation))
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 6, 4), (2, 0, 6, 4)])
+def test_without_pixels_the_gradient_is_zero(shape):
+    gradient = shifts_gradient(jnp.ones(shape), jnp.ones((*shape[:3], 3)), (3, 3), (ONE, ONE), ONE)
+    np.testing.assert_array_equal(gradient, np.zeros((3, 3, 4, 3)))
+
+
+def test_bfloat16_is_summed_in_float32():
+    """The result is as exact as its own type: 8 bits."""
+    x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
+    given = jax.jit(lambda x, dy: shifts_gradient(x, dy, (3, 3), ((0, 0), (0, 0)), ONE))(x, dy)
+    assert given.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
