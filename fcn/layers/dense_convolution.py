@@ -148,9 +148,10 @@ def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
     columns = math.prod(kernel_shape[:2]) * channels[1]  # of the product, which must not take much more memory than the images
     if fewer and strides == (1, 1) and columns <= 3 * channels[0]:
         return "shifts"
-    if min(channels) < FEWEST["convolution"]:
+    plain = strides == dilation == (1, 1) and kernel_shape[:2] == (3, 3)
+    if min(channels) < FEWEST["convolution"] and not plain:
         return "im2col" if narrow and dilation != (1, 1) else "native"
-    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
+    if plain or (strides == (1, 1) and dilation != (1, 1)):
         form = _form_with_stride_1("convolution", kernel_shape, output, dilation)
         small = "native" if pays_in_fours(*channels) else "im2col"
         return small if narrow and form == "taps" else form

@@ -31,6 +31,8 @@ BEFORE_0_12 = jax.__version_info__ < (0, 12)
 ONE_PROCESSOR = 16
 """XLA before 0.12 mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by
 rows 12."""
+FEWEST_TO_MANY, MANY = 8, 64
+"""From so many channels to more features than that a convolution goes by rows, too."""
 
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2;
 # what differs since JAX 0.12, on one with AVX-512.
@@ -44,9 +46,9 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
     """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
 
     A convolution of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows
-    54), and goes by rows from 16 to more (since JAX 0.12 it is XLA's own: 16 to 21 at 2 x 224x224 in 2.8 ms, by rows 6.0),
-    whatever the table says, which is measured with as many channels on both sides. The gradient by the input is a convolution
-    from the features to the channels.
+    54), and goes by rows from 16 to more and from 8 to many (12 to 180 at 2 x 224x224: 12 ms, XLA's 20), whatever the table
+    says, which is measured with as many channels on both sides; since JAX 0.12 these are XLA's own (16 to 21: 2.8 ms, by rows
+    6.0). The gradient by the input is a convolution from the features to the channels.
 
     Args:
       product: what is computed.
@@ -55,10 +57,11 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
       pixels: of the output, in all images of the batch.
     """
     fewest = min(channels, features)
+    if product == "convolution" and fewest <= ONE_PROCESSOR < max(channels, features) and pixels >= 4096:
+        by_rows = channels == ONE_PROCESSOR or (channels >= FEWEST_TO_MANY and features > MANY)
+        return "rows" if BEFORE_0_12 and by_rows else "native"
     if fewest < FEWEST[product]:
         return "native"
-    if product == "convolution" and fewest <= ONE_PROCESSOR < max(channels, features) and pixels >= 4096:
-        return "rows" if BEFORE_0_12 and channels == fewest else "native"
     # What as many channels on both sides are like.
     like = math.sqrt(channels * features) if product == "convolution" else (channels + features) / 2
     return _look_up(_table()[product], like, pixels)

@@ -16,12 +16,15 @@ Milliseconds of processor time (float32, AMD EPYC Zen 4; batch, height x width, 
     7x7 stride 2, 8, 256x256,  3 -> 64         461      88
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import NO_PADS, Pads, pad_images, place
+from fcn.layers.products import sum_over_positions
 from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK_BYTES = 2**21
@@ -34,6 +37,7 @@ def im2col_convolution(
     strides: tuple[int, int],
     pads: Pads,
     dilation: tuple[int, int],
+    multiply: Callable = jnp.matmul,
 ) -> Float[Array, "n h w o"]:
     """A convolution as one product [P, kh kw C] [kh kw C, O] over P positions; arguments as those of `im2col_gradient`.
 
@@ -45,7 +49,7 @@ def im2col_convolution(
     size = output_size(sides, kernel_size, strides, pads, dilation)
     padded = pad_images(x.astype(sums), pads)
     columns = _columns(padded, size, kernel_size, strides, dilation)
-    return (columns @ kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
+    return multiply(columns, kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
 
 
 def im2col_gradient(
@@ -77,7 +81,7 @@ def im2col_gradient(
 
     def product(block):
         columns = _columns(_rows(x, block * rows * sh, reach), (rows, w), kernel_size, strides, dilation)
-        return lax.dot_general(columns, _rows(dy, block * rows, rows).reshape(-1, o), (((0,), (0,)), ((), ())))
+        return sum_over_positions(columns, _rows(dy, block * rows, rows).reshape(-1, o))
 
     return _sum_over_blocks(product, count).reshape(kh, kw, c, o).astype(x.dtype)
 

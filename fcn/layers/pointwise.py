@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.layers.initialisers import lecun_normal
+from fcn.layers.products import multiply
 
 
 class PointwiseConv(nn.Module):
@@ -57,4 +58,4 @@ def convolve_pointwise(x: Float[Array, "*positions c"], kernel: Float[Array, "*o
     """The product of [positions, C] and [C, O]; `kernel` may have axes of length 1 in front."""
     channels, features = kernel.shape[-2:]
     positions = x.reshape(-1, channels) if x.size else jnp.zeros((0, channels), x.dtype)
-    return (positions @ kernel.reshape(channels, features)).reshape(*x.shape[:-1], features)
+    return multiply(positions, kernel.reshape(channels, features)).reshape(*x.shape[:-1], features)

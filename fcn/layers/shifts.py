@@ -14,12 +14,12 @@ width, channels -> features):
 """
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.blocks import number_of_blocks
 from fcn.layers.fusion import computed_once
 from fcn.layers.padding import Pads, pad_images, place
+from fcn.layers.products import sum_over_positions
 from fcn.layers.windows import output_size
 
 
@@ -60,7 +60,7 @@ def shifts_gradient(
         rows = [(first + top - i * down, last + top - i * down) for i in range(kh)]
         outputs = [_part(dy, part, columns) for part in rows for columns in of_dy]
         a, b = (jnp.concatenate(parts, -1) for parts in (pixels, outputs))
-        return lax.dot_general(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), (((0,), (0,)), ((), ())))
+        return sum_over_positions(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]))
 
     count = number_of_blocks(height, 4 * n * height * width * (len(of_x) * c + kh * len(of_dy) * o))
     edges = [height * number // count for number in range(count + 1)]

@@ -40,6 +40,7 @@ from jaxtyping import Array, Float
 
 from fcn.layers.blocks import number_of_blocks
 from fcn.layers.padding import NO_PADS, Pads, place
+from fcn.layers.products import sum_over_positions
 
 Along = Literal["rows", "tiles"]
 
@@ -77,9 +78,9 @@ def winograd_convolution(
     def block(number):
         part = _part(x, 4 * down * number, 4 * down + 2)
         if along == "rows":
-            y = _multiply(_input_rows(part, down), kernel, 2, 1).reshape(6, n, down, w, o)
+            y = (_input_rows(part, down) @ kernel).reshape(6, n, down, w, o)
             return jnp.stack(_combine(_OUTPUT, y), 2).reshape(n, 4 * down, w, o)
-        y = _multiply(_tiles(_INPUT, part, down, across), kernel, 2, 1).reshape(6, 6, n, down, across, o)
+        y = (_tiles(_INPUT, part, down, across) @ kernel).reshape(6, 6, n, down, across, o)
         columns = lax.optimization_barrier(jnp.stack(_combine(_OUTPUT, y), 4))
         return jnp.stack(_combine(_OUTPUT, columns), 2).reshape(n, 4 * down, 4 * across, o)
 
@@ -109,8 +110,8 @@ def winograd_gradient(
     def block(number):
         part, cotangent = _part(x, 4 * down * number, 4 * down + 2), _part(dy, 4 * down * number, 4 * down)
         if along == "rows":
-            return _multiply(_input_rows(part, down), _lines(_OUTPUT.T, cotangent, down).reshape(6, -1, o), 1, 1)
-        return _multiply(_tiles(_INPUT, part, down, across), _tiles(_OUTPUT.T, cotangent, down, across), 1, 1)
+            return sum_over_positions(_input_rows(part, down), _lines(_OUTPUT.T, cotangent, down).reshape(6, -1, o))
+        return sum_over_positions(_tiles(_INPUT, part, down, across), _tiles(_OUTPUT.T, cotangent, down, across))
 
     total = sum(block(number) for number in range(count))
     matrix = _KERNEL if along == "rows" else _KERNEL_OF_TILES
@@ -164,11 +165,6 @@ def _combine(matrix, parts):
 def _transform(matrix, array):
     """The matrix times the first axis, in the array's type."""
     return jnp.tensordot(matrix.astype(array.dtype), array, 1)
-
-
-def _multiply(a, b, axis_a, axis_b):
-    """The products of two stacks of matrices over the given axes."""
-    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((0,), (0,))))
 
 
 def _size(x, pads, dilation):

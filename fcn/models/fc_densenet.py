@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, he_uniform, max_pool
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, computed_once, he_uniform, max_pool
 
 
 class FCDenseNet(Network):
@@ -121,7 +121,10 @@ class _DenseBlock(nn.Module):
         layer = partial(_Layer, self.growth_rate, 3, **options, dtype=self.dtype, param_dtype=self.param_dtype)
         added = []
         for i in range(self.layers):
-            added.append(layer(name=f"layer{i}")(jnp.concatenate([x, *added], axis=-1), train=train))
+            together = jnp.concatenate([x, *added], axis=-1)
+            if train:
+                together = computed_once(together)  # and so is the gradient by it, which all layers before take parts of
+            added.append(layer(name=f"layer{i}")(together, train=train))
         return jnp.concatenate(added, axis=-1)
 
 
