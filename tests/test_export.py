@@ -7,7 +7,7 @@ import pytest
 from jax import export
 
 import fcn
-from fcn.layers import Conv, UpsampledConv
+from fcn.layers import Conv, ConvTranspose, UpsampledConv
 from tests.layers.references import assert_close
 
 
@@ -20,8 +20,17 @@ def for_any_batch(function, variables, *shapes):
 
 @pytest.mark.parametrize(
     "layer",
-    [Conv(32), Conv(32, dilation=2), Conv(24, 5, 2), Conv(32, groups=4), Conv(32, groups=32), Conv(8, 1), UpsampledConv(16)],
-    ids=lambda layer: f"{type(layer).__name__} {layer.kernel_size} {layer.strides} {layer.dilation} {layer.groups}",
+    [
+        Conv(32),
+        Conv(32, dilation=2),
+        Conv(24, 5, 2),
+        Conv(32, groups=4),
+        Conv(32, groups=32),
+        Conv(24, 1),
+        ConvTranspose(6),
+        UpsampledConv(16),
+    ],
+    ids=lambda layer: f"{type(layer).__name__} {layer.features} {layer.kernel_size} {layer.strides} {layer.groups}",
 )
 def test_layers_and_their_gradients(layer):
     images = np.random.default_rng(0).normal(size=(3, 20, 18, 32)).astype(np.float32)

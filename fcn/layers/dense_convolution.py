@@ -19,7 +19,7 @@ from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import NO_PADS, pad_images
-from fcn.layers.shifts import convolve_shifts, shifts_gradient
+from fcn.layers.shifts import convolve_shifts, fewer_than_windows, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
@@ -163,8 +163,8 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if not is_known(output_shape):
         return "native"
     positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
-    if strides == (1, 1) and channels[1] <= FEW_FEATURES and channels[1] < 3 * channels[0]:
-        return "shifts"  # from fewer channels there is less to write in windows of the images
+    if strides == (1, 1) and channels[1] <= FEW_FEATURES and fewer_than_windows(kernel_shape):
+        return "shifts"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
     few = positions <= FEW and min(channels) >= FEWEST["gradient"]
@@ -180,7 +180,7 @@ def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
     channels.
     """
     positions = math.prod(output_shape[:3])
-    measured = "im2col" if positions <= FEW else "native"
+    measured = "im2col" if positions <= FEW and min(kernel_shape[2:]) >= FEWEST[product] else "native"
     if kernel_shape[:2] == (3, 3) and all(side >= 4 * d for side, d in zip(output_shape[1:3], dilation)):
         measured = form_3x3(product, *kernel_shape[2:], positions)
     if dilation == (1, 1) or measured in ("rows", "tiles"):

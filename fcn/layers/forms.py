@@ -24,15 +24,16 @@ CHANNELS = (16, 32, 64, 128, 256, 512, 1024)
 PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 """Of all images of a batch together."""
 FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
-"""With fewer channels on either side, none of these forms but XLA's was measured to be fast."""
+"""With fewer channels on either side, none of these forms but XLA's was measured to be fast, except by rows to many features
+(`FEWEST_TO_MANY`)."""
 
 BEFORE_0_12 = jax.__version_info__ < (0, 12)
 """Whether XLA's library for convolutions (YNNPACK) is that of JAX 0.10 and 0.11, which is slow for more shapes."""
 ONE_PROCESSOR = 16
 """XLA before 0.12 mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by
 rows 12."""
-FEWEST_TO_MANY, MANY = 8, 64
-"""From so many channels to more features than that a convolution goes by rows, too."""
+FEWEST_TO_MANY, MANY = 8, 80
+"""Before JAX 0.12 a convolution of many pixels goes by rows from so many channels to more features than that, too."""
 
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2;
 # what differs since JAX 0.12, on one with AVX-512.

@@ -16,15 +16,13 @@ Milliseconds of processor time (float32, AMD EPYC Zen 4; batch, height x width, 
     7x7 stride 2, 8, 256x256,  3 -> 64         461      88
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import NO_PADS, Pads, pad_images, place
-from fcn.layers.products import sum_over_positions
+from fcn.layers.products import multiply, sum_over_positions
 from fcn.layers.windows import output_size, seen_by_taps
 
 BLOCK_BYTES = 2**21
@@ -37,7 +35,6 @@ def im2col_convolution(
     strides: tuple[int, int],
     pads: Pads,
     dilation: tuple[int, int],
-    multiply: Callable = jnp.matmul,
 ) -> Float[Array, "n h w o"]:
     """A convolution as one product [P, kh kw C] [kh kw C, O] over P positions; arguments as those of `im2col_gradient`.
 

@@ -9,10 +9,11 @@ which is the same work. Milliseconds (float32, jax 0.10.2 | 0.12.0, two processo
       6272,    256,  64      1.2 | 1.7      0.7 | 0.7
       1568,    512, 128      1.1 | 1.1      0.7 | 0.6
        392,   1024, 256      0.9 | 0.9      0.6 | 0.6
-       394,   3072, 768      5.2 | 5.0      4.9 | 4.6
 
-So gradients by kernels of more channels than features are computed as [O, C]. XLA would exchange the two again to save the
-transposition of the result, were there no barrier between.
+So gradients by kernels of more channels than features are computed as [O, C] where there are positions enough: others lose in
+a network what they gain here, as their results are large beside the work and have to be transposed. XLA would exchange the two
+again to save that, were there no barrier between. A conditional (`computed_once`) keeps XLA from transposing in the midst of
+an optimiser's step, which would read the result against its order (512x4608: 23 ms instead of 6).
 """
 
 from functools import partial
@@ -23,7 +24,11 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from fcn.layers.forms import is_known
 from fcn.layers.fusion import computed_once
+
+FEWEST_POSITIONS = 16
+"""For each feature."""
 
 
 def sum_over_positions(x: Float[Array, "*stack p c"], y: Float[Array, "*stack p o"]) -> Float[Array, "*stack c o"]:
@@ -34,7 +39,8 @@ def sum_over_positions(x: Float[Array, "*stack p c"], y: Float[Array, "*stack p 
 
 
 def _pays(positions, channels, features):
-    return channels > features and positions > 16 * features
+    """Whether the exchanged product is faster, its result's transposition included; not for unknown numbers of positions."""
+    return channels > features and is_known((positions,)) and positions > FEWEST_POSITIONS * features
 
 
 def _sum(x, y):
@@ -54,7 +60,7 @@ def _multiply(x, kernel):
 
 @partial(_multiply.defjvp, symbolic_zeros=True)
 def _derivative(primals, tangents):
-    """The product rule. Transposed, the kernel's tangent gives the gradient, from behind a barrier."""
+    """The product rule. Its part that is linear in the kernel's tangent, transposed, is the exchanged sum over positions."""
     (x, kernel), (dx, dkernel) = primals, tangents
     terms = []
     if not isinstance(dx, SymbolicZero):
@@ -65,5 +71,5 @@ def _derivative(primals, tangents):
 
 
 def _behind_a_barrier(matrices):
-    """The transposes."""
+    """The transposed matrices; XLA does not exchange the factors of a product to save the transposition."""
     return lax.optimization_barrier(matrices).swapaxes(-2, -1)

@@ -37,7 +37,6 @@ from fcn.layers.forms import is_known
 from fcn.layers.im2col import im2col_convolution
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads
-from fcn.layers.products import multiply
 from fcn.layers.upsampling import resize_nearest
 
 Maps = tuple[Float[Array, "b _ _ _"], ...]
@@ -112,7 +111,7 @@ def _backward(factor, pads, residuals, dy):
         return lambda maps, kernel, dy: jax.vjp(partial(function, factor=factor, pads=pads), maps, kernel)[1](dy)
 
     # The gradients of one product are faster than those of a convolution with even sides.
-    phases = partial(_phases, convolution=partial(im2col_convolution, multiply=multiply))
+    phases = partial(_phases, convolution=im2col_convolution)
     return lax.platform_dependent(*residuals, dy, cpu=gradients(phases), default=gradients(_enlarged))
 
 

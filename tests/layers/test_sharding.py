@@ -31,7 +31,9 @@ LAYERS = {
     "shifts": Conv(15),
     "grouped": Conv(8, groups=2),
     "grouped, few positions": Conv(8, 3, 4, groups=2),
+    "shifts of one feature": Conv(1),
     "pointwise": Conv(8, 1),
+    "pointwise, few features": Conv(2, 1),
     "depthwise": Conv(4, groups=4),
     "transposed": ConvTranspose(4),
     "transposed, overlapping": ConvTranspose(4, 4, 2, 1),
@@ -50,9 +52,9 @@ SHAPE = (8, 16, 12, 4)
 @pytest.fixture
 def forms(monkeypatch):
     """The form by the number of features, so that small layers take all of them."""
-    forms = {15: "shifts", 16: "taps", 17: "tiles", 18: "rows"}
+    forms, gradients = {15: "shifts", 16: "taps", 17: "tiles", 18: "rows"}, {1: "shifts", 19: "im2col"}
     monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: forms.get(max(kernel[2:]), "native"))
-    monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: (forms | {19: "im2col"}).get(kernel[3], "native"))
+    monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: (forms | gradients).get(kernel[3], "native"))
 
 
 def gradients(variables, inputs):

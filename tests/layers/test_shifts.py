@@ -22,10 +22,13 @@ def blocks(request, monkeypatch):
 
 
 def pad(x, pads):
-    return np.pad(np.asarray(x, np.float64), ((0, 0), *pads, (0, 0)))
+    """Zeros around the images; where a number is negative, rows or columns are cut."""
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), *((max(0, a), max(0, b)) for a, b in pads), (0, 0)))
+    rows, columns = (slice(max(0, -a), size - max(0, -b)) for (a, b), size in zip(pads, x.shape[1:3]))
+    return x[:, rows, columns]
 
 
-@pytest.mark.parametrize("channels", [4, 40], ids=["taps of a row in the image", "all taps in the gradient"])
+@pytest.mark.parametrize("channels", [4, 40], ids=["few channels", "many channels"])
 @pytest.mark.parametrize(
     ("sides", "kernel_size", "pads", "dilation"),
     [
@@ -35,6 +38,8 @@ def pad(x, pads):
         ((12, 11), (3, 3), ((0, 0), (0, 0)), ONE),
         ((3, 4), (3, 3), ((9, 9), (9, 9)), (9, 9)),
         ((5, 6), (1, 3), ((2, 2), (4, 0)), ONE),
+        ((12, 11), (3, 3), ((-1, 2), (1, -1)), ONE),
+        ((2, 11), (3, 3), ((0, 0), (1, 1)), ONE),
     ],
 )
 def test_values(channels, sides, kernel_size, pads, dilation):
@@ -46,15 +51,16 @@ def test_values(channels, sides, kernel_size, pads, dilation):
     assert_close(given, kernel_gradient(padded, dy, kernel_size, ONE, dilation))
 
 
-@pytest.mark.parametrize("shape", [(0, 5, 6, 4), (2, 0, 6, 4)])
+@pytest.mark.parametrize("shape", [(0, 5, 6, 4), (2, 0, 6, 4), (2, 0, 6, 40)])
 def test_without_pixels_the_gradient_is_zero(shape):
     gradient = shifts_gradient(jnp.ones(shape), jnp.ones((*shape[:3], 3)), (3, 3), (ONE, ONE), ONE)
-    np.testing.assert_array_equal(gradient, np.zeros((3, 3, 4, 3)))
+    np.testing.assert_array_equal(gradient, np.zeros((3, 3, shape[3], 3)))
 
 
-def test_bfloat16_is_summed_in_float32():
+@pytest.mark.parametrize("channels", [4, 40])
+def test_bfloat16_is_summed_in_float32(channels):
     """The result is as exact as its own type: 8 bits."""
-    x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
+    x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, channels), normal(2, 32, 32, 8)))
     given = jax.jit(lambda x, dy: shifts_gradient(x, dy, (3, 3), ((0, 0), (0, 0)), ONE))(x, dy)
     assert given.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
