@@ -1,8 +1,8 @@
 """Convolutions to few features, and their gradients by the kernel, as one product with all taps at once, for CPUs.
 
 The product [positions, C] [C, taps O], whose results are shifted and summed, reads the images once, and its columns are many
-where O alone would be few. XLA's own takes one processor for most such shapes. Milliseconds (3x3, float32, two processors of an AMD EPYC Zen 4; batch, height x
-width, channels -> features):
+where O alone would be few. XLA's own takes one processor for most such shapes. Milliseconds (3x3, float32, two processors of
+an AMD EPYC Zen 4; batch, height x width, channels -> features):
 
     shape                       native    shifts
     2, 112x112, 192 -> 12       25        11
