@@ -30,7 +30,10 @@ def for_any_batch(function, variables, *shapes):
         ConvTranspose(6),
         UpsampledConv(16),
     ],
-    ids=lambda layer: f"{type(layer).__name__} {layer.features} {layer.kernel_size} {layer.strides} {layer.groups}",
+    ids=lambda layer: (
+        f"{type(layer).__name__} {layer.features} {layer.kernel_size} {layer.strides} {layer.groups}"
+        f" {getattr(layer, 'dilation', 1)}"
+    ),
 )
 def test_layers_and_their_gradients(layer):
     images = np.random.default_rng(0).normal(size=(3, 20, 18, 32)).astype(np.float32)

@@ -148,14 +148,13 @@ def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
     columns = math.prod(kernel_shape[:2]) * channels[1]  # of the product, which must not take much more memory than the images
     if fewer and strides == (1, 1) and columns <= 3 * channels[0]:
         return "shifts"
-    plain = strides == dilation == (1, 1) and kernel_shape[:2] == (3, 3)
-    if min(channels) < FEWEST["convolution"] and not plain:
-        return "im2col" if narrow and dilation != (1, 1) else "native"
-    if plain or (strides == (1, 1) and dilation != (1, 1)):
+    if min(channels) < FEWEST["convolution"] and dilation != (1, 1):
+        return "im2col" if narrow else "native"
+    if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
         form = _form_with_stride_1("convolution", kernel_shape, output, dilation)
         small = "native" if pays_in_fours(*channels) else "im2col"
         return small if narrow and form == "taps" else form
-    return "im2col" if positions <= FEW else "native"
+    return "im2col" if _few_positions("convolution", kernel_shape, positions) else "native"
 
 
 def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
@@ -167,10 +166,15 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
         return "shifts"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
-    few = positions <= FEW and min(channels) >= FEWEST["gradient"]
+    few = _few_positions("gradient", kernel_shape, positions)
     if (few or strides != (1, 1)) and math.prod(kernel_shape) < 2**24:
         return "im2col"
     return "im2col" if positions * max(channels) >= 2**20 else "native"
+
+
+def _few_positions(product, kernel_shape, positions):
+    """Whether the windows are small beside the kernel, which has channels enough for a product."""
+    return positions <= FEW and min(kernel_shape[2:]) >= FEWEST[product]
 
 
 def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
@@ -180,7 +184,7 @@ def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
     channels.
     """
     positions = math.prod(output_shape[:3])
-    measured = "im2col" if positions <= FEW and min(kernel_shape[2:]) >= FEWEST[product] else "native"
+    measured = "im2col" if _few_positions(product, kernel_shape, positions) else "native"
     if kernel_shape[:2] == (3, 3) and all(side >= 4 * d for side, d in zip(output_shape[1:3], dilation)):
         measured = form_3x3(product, *kernel_shape[2:], positions)
     if dilation == (1, 1) or measured in ("rows", "tiles"):

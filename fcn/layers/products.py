@@ -19,7 +19,6 @@ an optimiser's step, which would read the result against its order (512x4608: 23
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
@@ -66,8 +65,13 @@ def _derivative(primals, tangents):
     if not isinstance(dx, SymbolicZero):
         terms.append(_multiply(dx, kernel))
     if not isinstance(dkernel, SymbolicZero):
-        terms.append(x @ lax.platform_dependent(computed_once(dkernel).T, cpu=_behind_a_barrier, default=jnp.transpose))
+        terms.append(x @ lax.platform_dependent(dkernel, cpu=_exchanged, default=lambda dkernel: dkernel))
     return _multiply(x, kernel), sum(terms)
+
+
+def _exchanged(dkernel):
+    """The tangent itself; its gradient comes as [O, C] and is transposed once."""
+    return _behind_a_barrier(computed_once(dkernel).T)
 
 
 def _behind_a_barrier(matrices):

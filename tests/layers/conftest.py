@@ -1,8 +1,9 @@
 """Fixtures of the layers' tests."""
 
+import jax
 import pytest
 
-from fcn.layers import forms
+from fcn.layers import blocks, forms
 
 
 @pytest.fixture
@@ -13,3 +14,12 @@ def usual_forms(monkeypatch, tmp_path):
     forms._table.cache_clear()
     yield
     forms._table.cache_clear()
+
+
+@pytest.fixture(params=["one block", "blocks"])
+def blocks_of_rows(request, monkeypatch):
+    """One block of rows, and three of one or a few each; the eight devices of the tests would ask for one."""
+    if request.param == "blocks":
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(blocks, "MOST_BLOCKS", 3)

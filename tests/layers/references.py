@@ -8,6 +8,13 @@ from jax import lax
 AXES = ("NHWC", "HWIO", "NHWC")
 
 
+def pad(x, pads):
+    """Zeros around images, ((top, bottom), (left, right)), in float64; where a number is negative, rows or columns are cut."""
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), *((max(0, a), max(0, b)) for a, b in pads), (0, 0)))
+    rows, columns = (slice(max(0, -a), size - max(0, -b)) for (a, b), size in zip(pads, x.shape[1:3]))
+    return x[:, rows, columns]
+
+
 def normal(*shape, seed=0):
     return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
 
@@ -37,6 +44,12 @@ def assert_close(given, expected, tolerance=2e-6):
     given, expected = np.asarray(given, np.float64), np.asarray(expected, np.float64)
     assert given.shape == expected.shape
     np.testing.assert_allclose(given, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(initial=0), 1e-30))
+
+
+def assert_rounded_once(given, expected):
+    """bfloat16, as exact as its 8 bits; what nearly cancels out, within the rounding of Winograd's sums in float32."""
+    assert given.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(given, np.float64), expected, rtol=2**-8, atol=2e-3)
 
 
 def value_and_gradients(apply, *arguments):

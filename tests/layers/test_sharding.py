@@ -29,9 +29,9 @@ LAYERS = {
     "im2col, strided": Conv(19, 3, 2),
     "taps": Conv(16, dilation=3),
     "shifts": Conv(15),
+    "shifts of one feature": Conv(1),
     "grouped": Conv(8, groups=2),
     "grouped, few positions": Conv(8, 3, 4, groups=2),
-    "shifts of one feature": Conv(1),
     "pointwise": Conv(8, 1),
     "pointwise, few features": Conv(2, 1),
     "depthwise": Conv(4, groups=4),
@@ -52,9 +52,10 @@ SHAPE = (8, 16, 12, 4)
 @pytest.fixture
 def forms(monkeypatch):
     """The form by the number of features, so that small layers take all of them."""
-    forms, gradients = {15: "shifts", 16: "taps", 17: "tiles", 18: "rows"}, {1: "shifts", 19: "im2col"}
+    forms = {15: "shifts", 16: "taps", 17: "tiles", 18: "rows"}
+    by_kernel = forms | {1: "shifts", 19: "im2col"}
     monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: forms.get(max(kernel[2:]), "native"))
-    monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: (forms | gradients).get(kernel[3], "native"))
+    monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: by_kernel.get(kernel[3], "native"))
 
 
 def gradients(variables, inputs):

@@ -5,27 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import blocks as module
 from fcn.layers.shifts import shifts_gradient
-from tests.layers.references import assert_close, kernel_gradient, normal
+from tests.layers.references import assert_close, assert_rounded_once, kernel_gradient, normal, pad
+
+pytestmark = pytest.mark.usefixtures("blocks_of_rows")
 
 ONE = (1, 1)
-
-
-@pytest.fixture(params=["one block", "blocks"], autouse=True)
-def blocks(request, monkeypatch):
-    """One block, and up to three of some rows each; the eight devices of the tests would ask for one."""
-    if request.param == "blocks":
-        monkeypatch.setattr(jax, "device_count", lambda: 1)
-        monkeypatch.setattr(module, "BLOCK_BYTES", 1)
-        monkeypatch.setattr(module, "MOST_BLOCKS", 3)
-
-
-def pad(x, pads):
-    """Zeros around the images; where a number is negative, rows or columns are cut."""
-    x = np.pad(np.asarray(x, np.float64), ((0, 0), *((max(0, a), max(0, b)) for a, b in pads), (0, 0)))
-    rows, columns = (slice(max(0, -a), size - max(0, -b)) for (a, b), size in zip(pads, x.shape[1:3]))
-    return x[:, rows, columns]
 
 
 @pytest.mark.parametrize("channels", [4, 40], ids=["few channels", "many channels"])
@@ -62,5 +47,4 @@ def test_bfloat16_is_summed_in_float32(channels):
     """The result is as exact as its own type: 8 bits."""
     x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, channels), normal(2, 32, 32, 8)))
     given = jax.jit(lambda x, dy: shifts_gradient(x, dy, (3, 3), ((0, 0), (0, 0)), ONE))(x, dy)
-    assert given.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
+    assert_rounded_once(given, kernel_gradient(x, dy, (3, 3)))

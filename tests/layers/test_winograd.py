@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import blocks as module
 from fcn.layers import winograd
-from tests.layers.references import assert_close, kernel_gradient, normal
+from tests.layers.references import assert_close, assert_rounded_once, kernel_gradient, normal, pad
+
+pytestmark = pytest.mark.usefixtures("blocks_of_rows")
 
 SHAPES = [
     ((2, 13, 18, 5), 7, ((1, 1), (1, 1))),
@@ -17,24 +18,11 @@ SHAPES = [
 ]
 
 
-def pad(x, pads):
-    return np.pad(np.asarray(x, np.float64), ((0, 0), *pads, (0, 0)))
-
-
 def convolution(x, kernel):
     """The definition: a sum of nine shifted products; `x` is padded already."""
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     height, width = x.shape[1] - 2, x.shape[2] - 2
     return sum(x[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
-
-
-@pytest.fixture(params=["one block", "blocks"], autouse=True)
-def blocks(request, monkeypatch):
-    """One block, and blocks of one or two rows of tiles; the eight devices of the tests would ask for one."""
-    if request.param == "blocks":
-        monkeypatch.setattr(jax, "device_count", lambda: 1)
-        monkeypatch.setattr(module, "BLOCK_BYTES", 1)
-        monkeypatch.setattr(module, "MOST_BLOCKS", 3)
 
 
 @pytest.mark.parametrize("along", ["rows", "tiles"])
@@ -57,11 +45,9 @@ def test_bfloat16_is_summed_in_float32(along):
     x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
     kernel = jnp.asarray(normal(3, 3, 4, 8), jnp.bfloat16)
     given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
-    assert given.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.asarray(given, np.float64), convolution(x, kernel), rtol=2**-8, atol=2e-3)
+    assert_rounded_once(given, convolution(x, kernel))
     given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
-    assert given.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.asarray(given, np.float64), kernel_gradient(x, dy, (3, 3)), rtol=2**-8, atol=2e-3)
+    assert_rounded_once(given, kernel_gradient(x, dy, (3, 3)))
 
 
 @pytest.mark.parametrize("along", ["rows", "tiles"])
