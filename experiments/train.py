@@ -4,9 +4,10 @@ A run lives in a folder of its own (runs/PRESET) and can be killed at any moment
 checkpoint and ends with the same parameters, bit for bit.
 """
 
+import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from experiments import command
 
@@ -104,7 +105,7 @@ def train(config, folder) -> None:
     state = fit(
         experiment.parallel.put_state(state),
         batches,
-        train_step=experiment.train_step(),
+        train_step=giving_memory_back(experiment.train_step()),
         evaluate=evaluate,
         learning_rate=make_schedule(config.optim, config.steps),
         parallel=experiment.parallel,
@@ -121,6 +122,24 @@ def train(config, folder) -> None:
     matrix = confusion(state.eval_variables)
     if first_process:
         write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds)
+
+
+def giving_memory_back(step: Callable) -> Callable:
+    """`step`, which gives the system what its compilation and its first call leave behind.
+
+    The allocator may put something small where the first call had its temporary memory, and takes as much again for the second.
+    """
+    import jax
+
+    def first(state, batch):
+        step.lower(state, batch).compile()
+        command.give_memory_back()
+        result = jax.block_until_ready(step(state, batch))
+        command.give_memory_back()
+        return result
+
+    calls = itertools.chain([first], itertools.repeat(step))
+    return lambda state, batch: next(calls)(state, batch)
 
 
 if __name__ == "__main__":

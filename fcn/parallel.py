@@ -9,7 +9,7 @@ Both ways take the same step and give the same numbers (dropout aside):
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -58,11 +58,14 @@ class Sharded:
 
     def train_step(self, step: Callable) -> Callable:
         """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""
-        return jax.jit(step, donate_argnums=0, out_shardings=(self._replicated, self._replicated))
+        return self._compile(step, donate_argnums=0, out_shardings=(self._replicated, self._replicated))
 
     def eval_step(self, step: Callable) -> Callable:
         """Compiles `(variables, batch) -> array`."""
-        return jax.jit(step, out_shardings=self._replicated)
+        return self._compile(step, out_shardings=self._replicated)
+
+    def _compile(self, step: Callable, **arguments) -> Callable:
+        return jax.jit(step, compiler_options=compiler_options(self.mesh.devices.flat), **arguments)
 
     def read(self, value: PyTree) -> Any:
         """A step's metrics as NumPy, once it is done: copies requested earlier slow a CPU's steps by 2 percent."""
@@ -122,6 +125,18 @@ def make_parallel(kind: str, batch_size: int, devices: Sequence[jax.Device] | No
         nearest = f"{lower} or {lower + n}" if lower else f"{n}"
         raise ValueError(f"a batch of {batch_size} does not divide by the {n} devices; the nearest that do: {nearest}")
     return parallel
+
+
+def compiler_options(devices: Iterable[jax.Device]) -> dict[str, str]:
+    """For `jax.jit` on `devices`: `jax.jit(model.apply, compiler_options=fcn.parallel.compiler_options(jax.devices()))`.
+
+    XLA lets a CPU compute whatever it can as early as it can, and keeps all of it until it is wanted. These options choose the
+    order of operations that needs the least memory, at about the same speed: forward passes take a third of the temporary
+    memory, training steps 40 to 95 percent. On accelerators that is XLA's own choice, and there are no options.
+    """
+    if any(device.platform != "cpu" for device in devices):
+        return {}
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def sharing_devices(batch_size: int) -> list[jax.Device]:

@@ -1,5 +1,7 @@
 """One device, eight sharded and eight under pmap must train and evaluate alike."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import fcn
 from fcn.data import Prepared, eval_batches, normalise
 from fcn.losses import cross_entropy, dice_loss
 from fcn.metrics import confusion_matrix
-from fcn.parallel import Pmapped, Sharded, make_parallel, sharing_devices, start_processes
+from fcn.parallel import Pmapped, Sharded, compiler_options, make_parallel, sharing_devices, start_processes
 from fcn.training import create_state, make_eval_step, make_train_step
 
 CLASSES, STEPS, BATCH = 3, 10, 8
@@ -119,3 +121,23 @@ def test_devices_that_a_batch_can_be_divided_among(batch_size, count):
 def test_one_process_starts_nothing():
     start_processes(None, None, None)
     assert jax.process_count() == 1
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators have XLA's own order")
+def test_programs_for_cpus_keep_no_more_than_they_need():
+    """Of eight independent products each is summed before the next is computed."""
+
+    def function(kernels, x):
+        return sum(jnp.sum(jnp.sin(x @ kernel)) for kernel in kernels)
+
+    arguments = np.ones((8, 64, 64), np.float32), np.ones((64, 64), np.float32)
+    usual = jax.jit(function).lower(*arguments).compile()
+    ours = Sharded(jax.devices()[:1]).eval_step(function).lower(*arguments).compile()
+    assert usual.memory_analysis().temp_size_in_bytes > 8 * 64 * 64 * 4
+    assert ours.memory_analysis().temp_size_in_bytes < 3 * 64 * 64 * 4
+    np.testing.assert_allclose(ours(*arguments), usual(*arguments), rtol=1e-6)
+
+
+def test_other_platforms_have_no_options():
+    assert compiler_options(jax.devices("cpu"))
+    assert compiler_options([*jax.devices("cpu"), SimpleNamespace(platform="gpu")]) == {}

@@ -19,6 +19,7 @@ def main() -> None:
     requests = iter(sys.stdin.readline, "")
 
     from experiments.benchmark.case import Case
+    from experiments.command import give_memory_back
 
     order = json.loads(next(requests))
     case, side = Case(**order["case"]), order["side"]
@@ -35,9 +36,12 @@ def main() -> None:
             if side == "fcn_sharded":
                 jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
         work = prepare(case, side)
+        give_memory_back()  # that of compilation
         before = _resident()
-        _forget_peak()  # that of compilation
-        work.run(2)
+        _forget_peak()
+        work.run(1)
+        give_memory_back()  # where the first run had its own, something small may lie now
+        work.run(1)
     except Exception as error:
         answers.write(json.dumps({"error": f"{type(error).__name__}: {error}".split("\n")[0]}) + "\n")
         return

@@ -13,7 +13,7 @@ from experiments.benchmark.case import CLASSES, Case, Side, Work
 from experiments.benchmark.plain import plain_layers
 from experiments.model_table import operations
 from fcn.losses import cross_entropy
-from fcn.parallel import Sharded, sharing_devices
+from fcn.parallel import Sharded, compiler_options, sharing_devices
 from fcn.training import TrainState, create_state, make_train_step
 
 
@@ -46,7 +46,8 @@ def _forward(case: Case, parallel: Sharded) -> Work:
     variables = create_state(model, optax.identity(), jax.random.key(0), images.shape[1:]).variables
     gflop = operations(model, variables, images) / 1e9
     variables, batch = parallel.put_state(variables), parallel.put_batch({"images": images})
-    compiled, facts = _compile(jax.jit(model.apply), variables, batch["images"])
+    apply = jax.jit(model.apply, compiler_options=compiler_options(parallel.mesh.devices.flat))
+    compiled, facts = _compile(apply, variables, batch["images"])
     return Work(_repeating(compiled, variables, batch["images"]), {**facts, "gflop": gflop})
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Int, UInt8
 
 from fcn.data import normalise, resize_image
 from fcn.layers import resize_bilinear
+from fcn.parallel import compiler_options
 
 
 def make_predictor(
@@ -38,7 +39,7 @@ def make_predictor(
             logits = resize_bilinear(logits, size)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    compiled = jax.jit(logits_to_classes, static_argnums=2)
+    compiled = jax.jit(logits_to_classes, static_argnums=2, compiler_options=compiler_options(jax.devices()))
 
     def predict(variables, images, size=None):
         return np.asarray(compiled(variables, images, size))

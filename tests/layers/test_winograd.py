@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import winograd
+from fcn.layers import blocks, winograd
+from fcn.parallel import compiler_options
 from tests.layers.references import assert_close, assert_rounded_once, kernel_gradient, normal, pad
 
 pytestmark = pytest.mark.usefixtures("blocks_of_rows")
@@ -70,3 +71,31 @@ def test_accuracy_that_the_docstring_states(along, largest, usual):
     error = np.abs(np.asarray(winograd.winograd_convolution(x, kernel, pads, along), np.float64) - expected)
     assert error.max() < largest * np.abs(expected).max()
     assert np.sqrt(np.mean(error**2)) < usual * np.sqrt(np.mean(expected**2))
+
+
+@pytest.mark.parametrize("blocks_of_rows", ["one block"], indirect=True)  # this test makes its own
+@pytest.mark.parametrize("along", ["rows", "tiles"])
+def test_many_blocks_are_transformed_anew(along, monkeypatch):
+    """A network's kernel gradients have blocks of their own: the same values, and no transformed image waits for them."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**20)
+    pads, x, kernels = ((1, 1), (1, 1)), normal(1, 66, 64, 16), [normal(3, 3, 16, 16, seed=seed) / 12 for seed in range(4)]
+
+    def gradients(x, kernels):
+        maps = [x]
+        for kernel in kernels:
+            maps.append(jnp.sin(winograd.winograd_convolution(maps[-1], kernel, pads, along)))
+        dy, found = maps.pop(), []
+        while maps:
+            found.append(winograd.winograd_gradient(maps.pop(), dy + sum(map(jnp.sum, found)), pads, along))
+        return found
+
+    def run(many):
+        monkeypatch.setattr(winograd, "MANY_BLOCKS", many)
+        step = jax.jit(lambda *arguments: gradients(*arguments), compiler_options=compiler_options(jax.devices()))
+        compiled = step.lower(x, kernels).compile()
+        return compiled(x, kernels), compiled.memory_analysis().temp_size_in_bytes
+
+    (expected, usual), (given, less) = run(99), run(2)
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), given, expected)
+    assert less < 0.7 * usual
