@@ -42,9 +42,10 @@ LEAST_SIDE = 128
 
 
 def growth(rows: Sequence[Compared]) -> list[str]:
-    """For each network of several sizes, and each side: the line that its time follows, and how far from it the time strays.
+    """For each network of several sizes, and each side: the lines that its time and its peak of memory follow, and how far from
+    them they stray.
 
-    The line has the least squares of relative deviations.
+    The lines have the least squares of relative deviations.
     """
     lines = []
     for same in _of_several_sizes(rows):
@@ -52,15 +53,19 @@ def growth(rows: Sequence[Compared]) -> list[str]:
         for side in SIDES:
             found = [(case, result) for case, result in _measured(same, side) if case.size >= LEAST_SIDE]
             if len(found) > 2:
-                lines.append(f"{name}: {_law(*zip(*((_pixels(case), result.median) for case, result in found)))} ({side})")
+                pixels = [_pixels(case) for case, _ in found]
+                time = _law(pixels, [1e3 * result.median for _, result in found], "ms", 1e6, "ns")
+                memory = _law(pixels, [result.facts["peak_bytes"] / 2**20 for _, result in found], "MiB", 2**20, "bytes")
+                lines.append(f"{name}: {time}; {memory} ({side})")
     return lines
 
 
-def _law(pixels: Sequence[int], seconds: Sequence[float]) -> str:
-    matrix = np.stack([np.ones(len(pixels)), pixels], 1) / np.asarray(seconds)[:, None]
+def _law(pixels: Sequence[int], values: Sequence[float], unit: str, parts: float, part: str) -> str:
+    """The line through `values`, whose `unit` has so many `parts`."""
+    matrix = np.stack([np.ones(len(pixels)), pixels], 1) / np.asarray(values)[:, None]
     fixed, each = np.linalg.lstsq(matrix, np.ones(len(pixels)), rcond=None)[0]
     stray = np.abs(matrix @ (fixed, each) - 1).max()
-    return f"{1e3 * fixed:.1f} ms + {1e9 * each:.0f} ns a pixel, within {100 * stray:.0f} %"
+    return f"{fixed:.1f} {unit} + {parts * each:.0f} {part} a pixel, within {100 * stray:.0f} %"
 
 
 def _measured(rows: Sequence[Compared], side: str) -> list[tuple[Case, Result]]:

@@ -51,17 +51,23 @@ def test_ratios_are_to_the_fastest_setting_in_the_same_type():
 
 
 def test_growth_finds_a_line():
-    """10 ms and 2 ns a pixel, exactly, from 128 pixels up; sides of fewer than three sizes have none."""
+    """10 ms and 2 ns a pixel, 5 MiB and 7 bytes, exactly, from 128 pixels up; sides of fewer than three sizes have none."""
     sizes = (64, 128, 256, 512, 1024)
     seconds = [0.7, *(0.01 + 2e-9 * 2 * size**2 for size in sizes[1:])]
+    peaks = [9 * 2**20, *(5 * 2**20 + 7 * 2 * size**2 for size in sizes[1:])]
     rows = [
         Compared(
-            dataclasses.replace(CASE, size=size), {"fcn": result("fcn", t), "torch": result("torch", t * (1 + (size == 512)))}
+            dataclasses.replace(CASE, size=size),
+            {
+                "fcn": result("fcn", t, peak_bytes=peak),
+                "torch": result("torch", t * (1 + (size == 512)), peak_bytes=peak * (1 + (size == 256))),
+            },
         )
-        for size, t in zip(sizes, seconds)
+        for size, t, peak in zip(sizes, seconds, peaks)
     ]
     exact, bent = growth(rows)
-    assert exact == "unet/resnet18 train from 128²: 10.0 ms + 2 ns a pixel, within 0 % (fcn)"
+    expected = "10.0 ms + 2 ns a pixel, within 0 %; 5.0 MiB + 7 bytes a pixel, within 0 %"
+    assert exact == f"unet/resnet18 train from 128²: {expected} (fcn)"
     assert bent.endswith("(torch)") and "within 0 %" not in bent
     assert growth(rows[:2]) == growth(rows[:3]) == []
 
