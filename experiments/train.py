@@ -127,7 +127,8 @@ def train(config, folder) -> None:
 def giving_memory_back(step: Callable) -> Callable:
     """`step`, which gives the system what its compilation and its first call leave behind.
 
-    The allocator may put something small where the first call had its temporary memory, and takes as much again for the second.
+    The allocator may put something small where the first call had its temporary memory, and would hold that, and as much again
+    for the second.
     """
     import jax
 

@@ -3,7 +3,8 @@
 Both ways take the same step and give the same numbers (dropout aside):
 
 * `Sharded`: `jit` over a mesh with axes `("data", "height")`. The batch is split, everything else is replicated, and XLA
-  inserts the communication, so that BatchNorm and losses see the global batch.
+  inserts the communication, so that BatchNorm and losses see the global batch. On CPUs its steps have `compiler_options`, with
+  which they cannot be part of another `jit`.
 * `Pmapped`: `pmap` over an axis `"data"`. The model is built with `axis_name="data"` so that BatchNorm synchronises, and the
   loss sums its terms over that axis.
 """
@@ -128,11 +129,12 @@ def make_parallel(kind: str, batch_size: int, devices: Sequence[jax.Device] | No
 
 
 def compiler_options(devices: Iterable[jax.Device]) -> dict[str, str]:
-    """For `jax.jit` on `devices`: `jax.jit(model.apply, compiler_options=fcn.parallel.compiler_options(jax.devices()))`.
+    """For the outermost `jax.jit`: `jax.jit(model.apply, compiler_options=fcn.parallel.compiler_options(jax.devices()))`.
 
-    XLA lets a CPU compute whatever it can as early as it can, and keeps all of it until it is wanted. These options choose the
-    order of operations that needs the least memory, at about the same speed: forward passes take a third of the temporary
-    memory, training steps 40 to 95 percent. On accelerators that is XLA's own choice, and there are no options.
+    XLA lets a CPU compute whatever it can as early as it can, and keeps all of it until it is wanted. With these options it
+    chooses an order of operations that needs little memory, at about the same speed: forward passes take a third of the
+    temporary memory, training steps 40 percent to all of it. Accelerators keep XLA's own order. JAX refuses a function with
+    options inside of another `jit`.
     """
     if any(device.platform != "cpu" for device in devices):
         return {}

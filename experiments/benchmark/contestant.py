@@ -40,7 +40,7 @@ def main() -> None:
         before = _resident()
         _forget_peak()
         work.run(1)
-        give_memory_back()  # where the first run had its own, something small may lie now
+        give_memory_back()  # if something small lies where the first run had its own, the next takes as much elsewhere
         work.run(1)
     except Exception as error:
         answers.write(json.dumps({"error": f"{type(error).__name__}: {error}".split("\n")[0]}) + "\n")

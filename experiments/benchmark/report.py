@@ -60,12 +60,12 @@ def growth(rows: Sequence[Compared]) -> list[str]:
     return lines
 
 
-def _law(pixels: Sequence[int], values: Sequence[float], unit: str, parts: float, part: str) -> str:
-    """The line through `values`, whose `unit` has so many `parts`."""
+def _law(pixels: Sequence[int], values: Sequence[float], unit: str, small_units: float, small_unit: str) -> str:
+    """The line through `values`, which are in a `unit` of so many small units."""
     matrix = np.stack([np.ones(len(pixels)), pixels], 1) / np.asarray(values)[:, None]
     fixed, each = np.linalg.lstsq(matrix, np.ones(len(pixels)), rcond=None)[0]
     stray = np.abs(matrix @ (fixed, each) - 1).max()
-    return f"{fixed:.1f} {unit} + {parts * each:.0f} {part} a pixel, within {100 * stray:.0f} %"
+    return f"{fixed:.1f} {unit} + {small_units * each:.0f} {small_unit} a pixel, within {100 * stray:.0f} %"
 
 
 def _measured(rows: Sequence[Compared], side: str) -> list[tuple[Case, Result]]:

@@ -1,5 +1,6 @@
 """Whole-image prediction: one forward pass over the image, at its own size or at the size of training."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -39,10 +40,12 @@ def make_predictor(
             logits = resize_bilinear(logits, size)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    compiled = jax.jit(logits_to_classes, static_argnums=2, compiler_options=compiler_options(jax.devices()))
+    @functools.cache
+    def compiled():  # at the first call: JAX may not have been set up yet
+        return jax.jit(logits_to_classes, static_argnums=2, compiler_options=compiler_options(jax.devices()))
 
     def predict(variables, images, size=None):
-        return np.asarray(compiled(variables, images, size))
+        return np.asarray(compiled()(variables, images, size))
 
     return predict
 

@@ -68,19 +68,18 @@ def winograd_convolution(
     if dilation != (1, 1):
         y = winograd_convolution(_apart(x, pads, h, w, dilation, 2), kernel, NO_PADS, along)
         return _together(y, dilation)[:, :h, :w]
-    kernel = kernel.astype(_sum_type(x))
+    kernel, rows, across = kernel.astype(_sum_type(x)), -(-h // 4), -(-w // 4)
     if along == "rows":
-        down, count = _blocks(h, 6 * n * w * (3 * c + o))
-        x = place(x, pads, 4 * down * count + 2, w + 2)
+        blocks = _blocks(rows, 6 * n * w * (3 * c + o))
+        x = place(x, pads, 4 * rows + 2, w + 2)
         kernel = _transform(_KERNEL, kernel).reshape(6, 3 * c, o)
     else:
-        across = -(-w // 4)
-        down, count = _blocks(h, 36 * n * across * (c + o))
-        x = place(x, pads, 4 * down * count + 2, 4 * across + 2)
+        blocks = _blocks(rows, 36 * n * across * (c + o))
+        x = place(x, pads, 4 * rows + 2, 4 * across + 2)
         kernel = _transform(_KERNEL_OF_TILES, kernel.reshape(9, c, o))
 
-    def block(number):
-        part = _part(x, 4 * down * number, 4 * down + 2)
+    def block(start, down):
+        part = _part(x, 4 * start, 4 * down + 2)
         if along == "rows":
             y = (_input_rows(part, down) @ kernel).reshape(6, n, down, w, o)
             return jnp.stack(_combine(_OUTPUT, y), 2).reshape(n, 4 * down, w, o)
@@ -88,8 +87,7 @@ def winograd_convolution(
         columns = lax.optimization_barrier(jnp.stack(_combine(_OUTPUT, y), 4))
         return jnp.stack(_combine(_OUTPUT, columns), 2).reshape(n, 4 * down, 4 * across, o)
 
-    blocks = [block(number).astype(x.dtype) for number in range(count)]
-    return jnp.concatenate(blocks, 1)[:, :h, :w]
+    return jnp.concatenate([block(*where).astype(x.dtype) for where in blocks], 1)[:, :h, :w]
 
 
 def winograd_gradient(
@@ -104,20 +102,18 @@ def winograd_gradient(
     if dilation != (1, 1):
         x, dy = _apart(x, pads, h, w, dilation, 2), _apart(dy, NO_PADS, h, w, dilation, 0)
         return winograd_gradient(x, dy, NO_PADS, along)
-    across = -(-w // 4)
+    rows, across = -(-h // 4), -(-w // 4)
     floats = 6 * n * w * (3 * c + o) if along == "rows" else 36 * n * across * (c + o)
-    down, count = _other_blocks(h, *_blocks(h, floats))
     width = w if along == "rows" else 4 * across
-    x = place(x, pads, 4 * down * count + 2, width + 2)
-    dy = place(dy, NO_PADS, 4 * down * count, width)
+    x, dy = place(x, pads, 4 * rows + 2, width + 2), place(dy, NO_PADS, 4 * rows, width)
 
-    def block(number):
-        part, cotangent = _part(x, 4 * down * number, 4 * down + 2), _part(dy, 4 * down * number, 4 * down)
+    def block(start, down):
+        part, cotangent = _part(x, 4 * start, 4 * down + 2), _part(dy, 4 * start, 4 * down)
         if along == "rows":
             return sum_over_positions(_input_rows(part, down), _lines(_OUTPUT.T, cotangent, down).reshape(6, -1, o))
         return sum_over_positions(_tiles(_INPUT, part, down, across), _tiles(_OUTPUT.T, cotangent, down, across))
 
-    total = sum(block(number) for number in range(count))
+    total = sum(block(*where) for where in _blocks(rows, floats, of_gradient=True))
     matrix = _KERNEL if along == "rows" else _KERNEL_OF_TILES
     return _transform(matrix.T, total.reshape(len(matrix), -1)).reshape(3, 3, c, o).astype(x.dtype)
 
@@ -203,17 +199,13 @@ def _part(x, start, size):
     return x[:, start : start + size].astype(_sum_type(x))
 
 
-def _other_blocks(height: int, down: int, count: int) -> tuple[int, int]:
-    """The gradient's blocks, which are not the convolution's where those are many.
+def _blocks(rows: int, floats_per_row: int, *, of_gradient: bool = False) -> list[tuple[int, int]]:
+    """First row and number of rows of each block, in rows of tiles.
 
-    XLA would keep the images that the convolution has transformed, more than twice as large as the images, until the gradient
-    wants the same.
+    Where there are many, those of the gradient are not the convolution's: XLA would keep the images that the convolution has
+    transformed, more than twice as large as the images, until the gradient wants the same.
     """
-    return (down, count) if count < MANY_BLOCKS else (down + 1, -(-height // (4 * down + 4)))
-
-
-def _blocks(height: int, floats_per_row_of_tiles: int) -> tuple[int, int]:
-    """Rows of tiles in a block, and how many blocks cover the height."""
-    rows = -(-height // 4)
-    down = -(-rows // number_of_blocks(rows, 4 * rows * floats_per_row_of_tiles))
-    return down, -(-rows // down)
+    down = -(-rows // number_of_blocks(rows, 4 * rows * floats_per_row))
+    if of_gradient and -(-rows // down) >= MANY_BLOCKS:
+        down += 1
+    return [(start, min(down, rows - start)) for start in range(0, rows, down)]

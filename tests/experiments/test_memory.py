@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from experiments import command, train
+from fcn.parallel import Pmapped, Sharded
 from tests.experiments.conftest import ROOT
 
 HOLD_AND_GIVE_BACK = """
@@ -18,17 +20,12 @@ from experiments import command
 def resident():
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
-def held_below(size):
-    "Allocates and frees `size` bytes below a small block that stays."
-    below = c.malloc(size)
-    ctypes.memset(below, 1, size)
-    c.malloc(100)
-    c.free(below)
-
 c = ctypes.CDLL(None)
 c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 start = resident()
-held_below(2**28)
+block = c.malloc(2**28)
+ctypes.memset(block, 1, 2**28)
+c.free(block)
 held = resident() - start
 command.give_memory_back()
 print(held, resident() - start)
@@ -46,19 +43,21 @@ def test_freed_memory_is_held_until_it_is_given_back():
     assert after < 2**24
 
 
-def test_training_gives_memory_back_after_compilation_and_the_first_step(monkeypatch):
-    """The step is traced once, and no step is left out or done twice."""
-    events = []
-    monkeypatch.setattr(command, "give_memory_back", lambda: events.append("given back"))
+@pytest.mark.parametrize("way", [Sharded, Pmapped])
+def test_training_gives_memory_back_after_compilation_and_the_first_step(way, monkeypatch, caplog):
+    """The step is compiled once, and no step is left out or done twice."""
+    given_back = []
+    monkeypatch.setattr(command, "give_memory_back", lambda: given_back.append(True))
 
-    @jax.jit
     def step(state, batch):
-        events.append("traced")
-        return state + batch, state * batch
+        return state + batch["x"].sum(), state * batch["x"].sum()
 
-    run = train.giving_memory_back(step)
-    state = 1.0
-    for batch in (2.0, 3.0, 4.0):
-        state, product = run(state, batch)
-    assert (float(state), float(product)) == (10, 24)
-    assert events == ["traced", "given back", "given back"]
+    parallel = way(jax.devices()[:1])
+    run, state = train.giving_memory_back(parallel.train_step(step)), parallel.put_state(np.float32(1))
+    batches = [parallel.put_batch({"x": np.full(1, x, np.float32)}) for x in (2, 3, 4)]
+    with jax.log_compiles():
+        for batch in batches:
+            state, product = run(state, batch)
+    assert (float(parallel.read(state)), float(parallel.read(product))) == (10, 24)
+    assert len(given_back) == 2
+    assert caplog.text.count("Finished XLA compilation") == 1

@@ -73,6 +73,7 @@ def test_accuracy_that_the_docstring_states(along, largest, usual):
     assert np.sqrt(np.mean(error**2)) < usual * np.sqrt(np.mean(expected**2))
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the memory is that of XLA's order for CPUs")
 @pytest.mark.parametrize("blocks_of_rows", ["one block"], indirect=True)  # this test makes its own
 @pytest.mark.parametrize("along", ["rows", "tiles"])
 def test_many_blocks_are_transformed_anew(along, monkeypatch):
@@ -86,7 +87,7 @@ def test_many_blocks_are_transformed_anew(along, monkeypatch):
         for kernel in kernels:
             maps.append(jnp.sin(winograd.winograd_convolution(maps[-1], kernel, pads, along)))
         dy, found = maps.pop(), []
-        while maps:
+        while maps:  # as in a network, each waits for those before
             found.append(winograd.winograd_gradient(maps.pop(), dy + sum(map(jnp.sum, found)), pads, along))
         return found
 
@@ -99,3 +100,15 @@ def test_many_blocks_are_transformed_anew(along, monkeypatch):
     (expected, usual), (given, less) = run(99), run(2)
     jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), given, expected)
     assert less < 0.7 * usual
+
+
+@pytest.mark.parametrize("blocks_of_rows", ["one block"], indirect=True)
+@pytest.mark.parametrize(("rows", "count"), [(1, 1), (16, 2), (17, 3), (17, 4), (128, 5), (64, 8)])
+def test_blocks_cover_all_rows_once(rows, count, monkeypatch):
+    """Those of the gradient are the convolution's where they are few."""
+    monkeypatch.setattr(winograd, "number_of_blocks", lambda rows, total_bytes: count)
+    of_convolution, of_gradient = winograd._blocks(rows, 1), winograd._blocks(rows, 1, of_gradient=True)
+    for found in (of_convolution, of_gradient):
+        assert [row for start, size in found for row in range(start, start + size)] == list(range(rows))
+    assert len(of_convolution) == count
+    assert (of_gradient == of_convolution) == (count < winograd.MANY_BLOCKS)
