@@ -39,8 +39,8 @@ def test_freed_memory_is_held_until_it_is_given_back():
         [sys.executable, "-c", HOLD_AND_GIVE_BACK], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     held, after = map(int, done.stdout.split())
-    assert held > 0.9 * 2**28
-    assert after < 0.1 * 2**28
+    assert held > 2**28 - 2**22  # huge pages have 2**21 bytes; one may belong to the block and to what was there before
+    assert after < 2**24
 
 
 @pytest.mark.parametrize("way", [Sharded, Pmapped])
