@@ -4,7 +4,7 @@ On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
 matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few and their gradients (`fcn.layers.shifts`):
 where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise (`fcn.layers.fours`,
-`fcn.layers.strips`). Accelerators keep XLA's.
+`fcn.layers.pairs`, `fcn.layers.strips`). Accelerators keep XLA's.
 """
 
 import math
@@ -19,13 +19,14 @@ from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import NO_PADS, pad_images
+from fcn.layers.pairs import convolve_pairs, pays_in_pairs
 from fcn.layers.shifts import convolve_shifts, fewer_than_windows, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
-AnyForm = Form | Literal["taps", "shifts", "fours", "strips"]
+AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips"]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -63,6 +64,8 @@ def convolution_in_form(form, strides, pads, dilation):
         return partial(winograd_convolution, pads=pads, along=form, dilation=dilation)
     if form in ("taps", "shifts"):
         return partial(convolve_taps if form == "taps" else convolve_shifts, pads=pads, dilation=dilation)
+    if form == "pairs":
+        return partial(convolve_pairs, pads=pads)
     if form == "strips":
         return partial(convolve_strips, strides=strides, pads=pads)
     if form == "fours":
@@ -88,7 +91,7 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    if form in ("rows", "tiles", "shifts", "fours", "strips"):
+    if form in ("rows", "tiles", "shifts", "fours", "pairs", "strips"):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
@@ -133,6 +136,8 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     if min(map(min, pads)) < 0 or not is_known(shape):
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
+    if strides == dilation == (1, 1) and pays_in_pairs(output, kernel_shape):
+        return "pairs"
     fours = pays_in_fours(*kernel_shape[2:])
     if dilation == (1, 1) and not fours and pays_in_strips(output, kernel_shape, strides):
         return "strips"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv, dense_convolution, forms, fours, grouped, strips
+from fcn.layers import Conv, dense_convolution, forms, fours, grouped, pairs, strips
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -54,6 +54,9 @@ LAYERS = [
     ("fours", Conv(20, (3, 5), padding=((2, 0), (0, 3))), (2, 13, 9, 3)),
     ("fours", Conv(20, 3, (2, 3)), (1, 20, 21, 7)),
     ("fours", Conv(27, dilation=(3, 2)), (1, 20, 21, 5)),
+    ("pairs", Conv(5), (2, 13, 9, 3)),
+    ("pairs", Conv(16, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
+    ("pairs", Conv(5, 3, padding="VALID"), (2, 13, 8, 3)),
     ("strips", Conv(34, 7, 2), (2, 40, 31, 3)),
     ("strips", Conv(5, 7, (3, 2), ((0, 4), (3, 1))), (1, 41, 30, 2)),
     ("strips", Conv(5, (7, 2), (4, 5), "VALID"), (1, 41, 30, 2)),
@@ -78,7 +81,8 @@ LAYERS = [
     ("blocks", Conv(40, groups=5), (2, 13, 14, 40)),
     ("blocks", Conv(8, groups=8), (2, 13, 14, 64)),
     ("blocks of tiles", Conv(64, groups=4), (2, 13, 14, 64)),
-    *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps", "shifts", "fours", "strips")),
+    *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps")),
+    *((form, Conv(18), (0, 13, 9, 16)) for form in ("shifts", "fours", "pairs", "strips")),
     ("products", Conv(18, groups=2), (0, 13, 9, 16)),
     *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "shifts")),
     ("products", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
@@ -99,7 +103,7 @@ def take(monkeypatch):
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_equals_flax(take, monkeypatch, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
-    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "strips"):
+    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs", "strips"):
         take(form)
     elif form == "blocks of tiles":
         take("tiles")
@@ -114,7 +118,7 @@ def test_equals_flax(take, monkeypatch, form, layer, shape):
 @pytest.mark.parametrize(
     ("form", "groups"),
     [
-        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours")),
+        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs")),
         *((form, 2) for form in ("products", "blocks")),
     ],
 )
@@ -138,13 +142,22 @@ def test_bfloat16(take, form, groups):
         assert_close(a.astype(jnp.float32), b, 2**-8)
 
 
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 3)), 3])
+def test_pairs_with_another_row(take, monkeypatch, padding):
+    """Where one device has all processors, before JAX 0.12, a row more is computed and cut off."""
+    monkeypatch.setattr(pairs, "_wants_another_row", lambda: True)
+    take("pairs")
+    layer = Conv(5, padding=padding)
+    assert_same(layer.apply, flax(layer).apply, variables(layer, 2, 13, 9, 3), normal(2, 13, 9, 3), tolerance=2e-5)
+
+
 SAME, ONE = ((1, 1), (1, 1)), (1, 1)
 
 
 def run_by_one_device(monkeypatch, before_0_12):
     """The choice that one device makes, with JAX of before or since 0.12."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    for place in (forms, fours, strips):
+    for place in (forms, fours, pairs, strips):
         monkeypatch.setattr(place, "BEFORE_0_12", before_0_12)
 
 
@@ -173,18 +186,23 @@ def run_by_one_device(monkeypatch, before_0_12):
         ("fours", (1, 3, 3, 3), (3, 3, 3, 24), ONE, SAME, ONE),
         ("native", (1, 3, 3, 12), (3, 3, 12, 32), ONE, SAME, ONE),
         ("rows", (2, 56, 56, 14), (3, 3, 14, 180), ONE, SAME, ONE),
-        ("fours", (2, 224, 224, 21), (3, 3, 21, 12), ONE, SAME, ONE),
+        ("pairs", (2, 224, 224, 21), (3, 3, 21, 12), ONE, SAME, ONE),
         ("native", (2, 224, 224, 14), (3, 3, 14, 32), ONE, SAME, ONE),
         ("fours", (2, 224, 224, 14), (3, 3, 14, 36), ONE, SAME, ONE),
         ("native", (2, 56, 56, 131), (3, 3, 131, 25), (2, 2), SAME, ONE),
         ("strips", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
-        ("strips", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("pairs", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
         ("strips", (2, 224, 224, 32), (3, 3, 32, 16), ONE, SAME, ONE),
-        ("native", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
+        ("pairs", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
+        ("native", (2, 28, 28, 16), (3, 3, 16, 16), ONE, SAME, ONE),
+        ("strips", (2, 224, 224, 16), (3, 3, 16, 25), ONE, SAME, ONE),
+        ("shifts", (2, 112, 112, 16), (3, 3, 16, 4), ONE, SAME, ONE),
+        ("pairs", (2, 224, 224, 16), (3, 3, 16, 4), ONE, SAME, ONE),
+        ("shifts", (2, 224, 224, 16), (3, 3, 16, 3), ONE, SAME, ONE),
         ("native", (2, 224, 224, 12), (3, 3, 12, 32), ONE, SAME, ONE),
         ("native", (2, 224, 224, 16), (3, 3, 16, 21), (2, 2), SAME, ONE),
-        ("rows", (2, 112, 112, 16), (3, 3, 16, 21), ONE, SAME, ONE),
-        ("rows", (2, 512, 512, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("pairs", (2, 112, 112, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("pairs", (2, 512, 512, 16), (3, 3, 16, 21), ONE, SAME, ONE),
         ("tiles", (2, 224, 224, 56), (3, 3, 56, 56), ONE, SAME, ONE),
         ("native", (64, 128, 128, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
         ("native", (2, 1024, 1024, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
@@ -209,6 +227,7 @@ def test_choice_of_the_convolution(usual_forms, monkeypatch, form, shape, kernel
         ("native", (2, 224, 224, 3), (3, 3, 3, 32), ONE, SAME, ONE),
         ("native", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
         ("native", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("pairs", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
         ("im2col", (2, 28, 28, 25), (3, 3, 25, 25), ONE, ((4, 4), (4, 4)), (4, 4)),
     ],
 )
