@@ -48,8 +48,9 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
 
     A convolution of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows
     54), and goes by rows from 16 to more and from 8 to many (12 to 180 at 2 x 224x224: 12 ms, XLA's 20), whatever the table
-    says, which is measured with as many channels on both sides; since JAX 0.12 these are XLA's own (16 to 21: 2.8 ms, by rows
-    6.0). The gradient by the input is a convolution from the features to the channels.
+    says, which is measured with as many channels on both sides; since JAX 0.12 these are XLA's own. Few channels
+    on both sides go in pairs and do not come here (`fcn.layers.pairs`). The gradient by the input is a convolution from the
+    features to the channels.
 
     Args:
       product: what is computed.

@@ -10,8 +10,6 @@ processors of an AMD EPYC Zen 5; batch, height x width, channels -> features), w
     7x7 stride 2    2, 224x224,  3 -> 96     4.3      2.3
     7x7 stride 2    1, 512x512,  3 -> 64     5.2      3.6
     7x7 stride 2    1, 512x512,  3 -> 96     14       6.0
-    3x3             2, 224x224, 16 -> 16     2.5      2.9
-    3x3             2, 224x224, 16 -> 21     4.4      3.4
     3x3             2, 224x224, 16 -> 48     6.7      4.8
     3x3             2, 224x224, 32 -> 16     4.7      3.8
     3x3             2, 224x224, 64 -> 16     6.0      7.7
@@ -41,7 +39,7 @@ def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: 
     """
     (n, h, w, _), (kh, kw, channels, features) = output, kernel_shape
     large = min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1 and h * w >= 2**13
-    narrow = min(channels, features) >= 16 and channels <= 32 and features <= 48 and (channels, features) != (16, 16)
+    narrow = min(channels, features) >= 16 and channels <= 32 and features <= 48  # with fewer, in pairs
     small = (kh, kw) == (3, 3) and narrow and max(strides) == 1 and n * h * w >= 2**15
     return BEFORE_0_12 and (large or small) and h >= 64 and 64 <= w <= COLUMNS // 3 and jax.device_count() == 1
 
