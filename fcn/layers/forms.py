@@ -43,14 +43,22 @@ _USUAL: dict[Product, tuple[str, ...]] = {
 }
 
 
+def leaves_processors_idle() -> bool:
+    """Whether XLA's library convolves on one processor mostly, dividing only the columns of an output, in wide parts.
+
+    Where there are several devices, the images may be split over them already, and all processors are busy anyway.
+    """
+    return BEFORE_0_12 and jax.device_count() == 1
+
+
 def form_3x3(product: Product, channels: int, features: int, pixels: int) -> Form:
     """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
 
     A convolution of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows
     54), and goes by rows from 16 to more and from 8 to many (12 to 180 at 2 x 224x224: 12 ms, XLA's 20), whatever the table
-    says, which is measured with as many channels on both sides; since JAX 0.12 these are XLA's own. Few channels
-    on both sides go in pairs and do not come here (`fcn.layers.pairs`). The gradient by the input is a convolution from the
-    features to the channels.
+    says, which is measured with as many channels on both sides; since JAX 0.12 these are XLA's own. Few channels on both sides
+    go in pairs and do not come here (`fcn.layers.pairs`). The gradient by the input is a convolution from the features to the
+    channels.
 
     Args:
       product: what is computed.

@@ -2,7 +2,8 @@
 
 XLA's library for convolutions (YNNPACK) was slow for numbers of channels that four does not divide (odd ones, for 17 to 32
 features), depending on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5;
-batch, height x width, channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing:
+batch, height x width, channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing. Up to 24
+channels and features, the first and the sixth of many pixels go in pairs (`fcn.layers.pairs`):
 
     kernel          shape                    as it is    in fours
     3x3             2, 224x224,  3 -> 24     16          2.3

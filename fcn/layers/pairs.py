@@ -1,7 +1,10 @@
 """Convolutions of few channels for two columns at a time, for CPUs.
 
 Two neighbouring columns of the output see four columns of the image; as one position with twice the features they take a third
-more multiplications, but half as many windows, and XLA is slow for few features, which fill no more than one vector.
+more multiplications, but half as many windows, and XLA is slow for few features, which fill no more than one vector. Where
+YNNPACK would leave processors idle, one row more than the image has is computed and cut off again: such a convolution XLA gives
+to Eigen, which divides all positions.
+
 Milliseconds (3x3, float32, jax 0.10.2, two processors of an AMD EPYC Zen 5; batch, height x width, channels -> features; beside
 the fastest of the other forms); with JAX 0.12 those up to 16 are the same, and with more XLA's own are as fast:
 
@@ -18,11 +21,10 @@ the fastest of the other forms); with JAX 0.12 those up to 16 are the same, and 
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.forms import BEFORE_0_12
+from fcn.layers.forms import BEFORE_0_12, leaves_processors_idle
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads
 from fcn.layers.windows import output_size
@@ -52,15 +54,6 @@ def convolve_pairs(x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "kh kw c o
     x, kernel = x.astype(sums), kernel.astype(sums)
     shifted = [jnp.pad(kernel, ((0, 0), (column, 1 - column), (0, 0), (0, 0))) for column in range(2)]
     of_pairs = jnp.stack(shifted, 3).reshape(kh, kw + 1, c, 2 * o)
-    more = max(0, x.shape[1] + 1 - h) if _wants_another_row() else 0
+    more = max(0, x.shape[1] + 1 - h) if leaves_processors_idle() else 0
     y = native_convolution(x, of_pairs, (1, 2), ((top, bottom + more), (left, right + w % 2)), (1, 1))
     return y.reshape(x.shape[0], h + more, w + w % 2, o)[:, :h, :w].astype(dtype)
-
-
-def _wants_another_row():
-    """Whether XLA is to compute more rows than the image has, and so by Eigen, which divides all positions among processors.
-
-    YNNPACK, which would take the convolution, had one processor do all of it before JAX 0.12. Where there is a device for each
-    processor, the others are busy anyway.
-    """
-    return BEFORE_0_12 and jax.device_count() == 1

@@ -17,11 +17,10 @@ processors of an AMD EPYC Zen 5; batch, height x width, channels -> features), w
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.forms import BEFORE_0_12
+from fcn.layers.forms import leaves_processors_idle
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size
@@ -34,14 +33,13 @@ def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: 
     """Whether a convolution is faster on strips, for the shapes of its output [n, h, w, o] and kernel [kh, kw, c, o]: large
     kernels with strides for the channels of an image, and 3x3 kernels for maps of many pixels and few channels.
 
-    At least three strips of some rows each have to come together. Where there are several devices, the rows may be split over
-    them already.
+    At least three strips of some rows each have to come together.
     """
     (n, h, w, _), (kh, kw, channels, features) = output, kernel_shape
     large = min(kh, kw) >= 7 and channels <= 4 and features > 32 and min(strides) > 1 and h * w >= 2**13
     narrow = min(channels, features) >= 16 and channels <= 32 and features <= 48  # with fewer, in pairs
     small = (kh, kw) == (3, 3) and narrow and max(strides) == 1 and n * h * w >= 2**15
-    return BEFORE_0_12 and (large or small) and h >= 64 and 64 <= w <= COLUMNS // 3 and jax.device_count() == 1
+    return leaves_processors_idle() and (large or small) and h >= 64 and 64 <= w <= COLUMNS // 3
 
 
 def convolve_strips(

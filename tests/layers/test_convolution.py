@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv, dense_convolution, forms, fours, grouped, pairs, strips
+from fcn.layers import Conv, dense_convolution, forms, fours, grouped, pairs
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -145,7 +145,7 @@ def test_bfloat16(take, form, groups):
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 3)), 3])
 def test_pairs_with_another_row(take, monkeypatch, padding):
     """Where one device has all processors, before JAX 0.12, a row more is computed and cut off."""
-    monkeypatch.setattr(pairs, "_wants_another_row", lambda: True)
+    monkeypatch.setattr(pairs, "leaves_processors_idle", lambda: True)
     take("pairs")
     layer = Conv(5, padding=padding)
     assert_same(layer.apply, flax(layer).apply, variables(layer, 2, 13, 9, 3), normal(2, 13, 9, 3), tolerance=2e-5)
@@ -157,7 +157,7 @@ SAME, ONE = ((1, 1), (1, 1)), (1, 1)
 def run_by_one_device(monkeypatch, before_0_12):
     """The choice that one device makes, with JAX of before or since 0.12."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    for place in (forms, fours, pairs, strips):
+    for place in (forms, fours, pairs):
         monkeypatch.setattr(place, "BEFORE_0_12", before_0_12)
 
 
@@ -203,6 +203,9 @@ def run_by_one_device(monkeypatch, before_0_12):
         ("native", (2, 224, 224, 16), (3, 3, 16, 21), (2, 2), SAME, ONE),
         ("pairs", (2, 112, 112, 16), (3, 3, 16, 21), ONE, SAME, ONE),
         ("pairs", (2, 512, 512, 16), (3, 3, 16, 21), ONE, SAME, ONE),
+        ("rows", (2, 112, 112, 16), (3, 3, 16, 25), ONE, SAME, ONE),
+        ("rows", (2, 512, 512, 16), (3, 3, 16, 25), ONE, SAME, ONE),
+        ("fours", (2, 28, 28, 21), (3, 3, 21, 12), ONE, SAME, ONE),
         ("tiles", (2, 224, 224, 56), (3, 3, 56, 56), ONE, SAME, ONE),
         ("native", (64, 128, 128, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
         ("native", (2, 1024, 1024, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
