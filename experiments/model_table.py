@@ -77,11 +77,14 @@ def costs(model, size: int = SIZE) -> list[str]:
 def operations(model, variables, images) -> float:
     """Multiplications and additions of a forward pass by the definition of its layers; shapes are enough.
 
-    It is lowered for a GPU, which need not be there: on a CPU our convolutions do less, or more, than by their definition.
+    It is lowered for a TPU, which need not be there: on a CPU our convolutions do less, or more, than by their definition. XLA
+    counts on a CPU only.
     """
     import jax
 
-    return jax.jit(model.apply).trace(variables, images).lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
+    shapes = jax.eval_shape(lambda *arguments: arguments, variables, images)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return jax.jit(model.apply).trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
 
 
 def weights(name: str) -> str:

@@ -6,6 +6,8 @@ wait. They take turns, and medians over the rounds are compared.
 
 import dataclasses
 import fnmatch
+import itertools
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,8 +30,8 @@ class BenchmarkConfig:
     """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
     size: tuple[int, ...] = (224,)
     """Height and width of the images; several show how time and memory grow."""
-    batch: int = 2
-    """Images in a batch."""
+    batch: tuple[int, ...] = (2,)
+    """Images in a batch: one number, or one for each of the models."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation, for both sides."""
     sides: Annotated[tuple[Side, ...], tyro.conf.arg(metavar=f"{{{','.join(SIDES)}}} ...")] = tuple(SIDES)
@@ -46,12 +48,15 @@ class BenchmarkConfig:
     """Leave out what benchmark.json has already."""
 
     def __post_init__(self):
-        for name in ("batch", "rounds", "processors"):
+        for name in ("rounds", "processors"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         if not self.size or min(self.size) < 1:
             raise ValueError(f"size is {self.size}; give sides of at least 1 pixel")
+        if len(self.batch) not in (1, len(self.models)) or min(self.batch) < 1:
+            count = f"one number or {len(self.models)}, one for each of the models"
+            raise ValueError(f"batch is {self.batch}; give {count}, of at least 1")
 
 
 def main(config: BenchmarkConfig) -> None:
@@ -60,6 +65,7 @@ def main(config: BenchmarkConfig) -> None:
     from experiments.benchmark.report import describe, draw, growth, table
 
     command.use_processors(config.processors)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator's memory
     cases = [case for what in config.what if what in ("forward", "train") for case in find_cases(config, what)]
     config.out.mkdir(parents=True, exist_ok=True)
     records = Records(config.out / "benchmark.json")
@@ -88,14 +94,15 @@ def find_cases(config: BenchmarkConfig, what: str) -> list[Case]:
     import fcn
 
     known = [*fcn.list_models(), *fcn.list_encoders()]
-    names = []
-    for pattern in config.models:
+    batches = {}
+    for pattern, batch in zip(config.models, itertools.cycle(config.batch)):
         model, slash, encoder = pattern.partition("/")
         found = fnmatch.filter(known, model)
         if not found or (encoder and encoder not in fcn.list_encoders()):
             raise ValueError(command.nearest("model or encoder", encoder if found else model, known))
-        names += [name + slash + encoder for name in found if name + slash + encoder not in names]
-    return [Case(name, what, size, config.batch, config.dtype) for name in names for size in config.size]
+        for name in found:
+            batches.setdefault(name + slash + encoder, batch)
+    return [Case(name, what, size, batch, config.dtype) for name, batch in batches.items() for size in config.size]
 
 
 def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
@@ -103,7 +110,7 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
     from experiments.benchmark.race import race
     from experiments.benchmark.report import line
 
-    ceiling = Case("matrix_product", "forward", 2048, 1, config.dtype)
+    ceiling = records.product(config.dtype)
     if not records.has(ceiling):
         records.add(ceiling, race(ceiling, [side for side in ("fcn", "torch") if side in config.sides], config.rounds))
     for number, case in enumerate(cases, start=1):

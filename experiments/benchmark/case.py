@@ -52,3 +52,6 @@ class Work:
     """Does the work so many times and waits until it is done."""
     facts: dict[str, float]
     """`compile_seconds`, and what else is known."""
+    memory: Callable[[], dict[str, int]] | None = None
+    """What the work took of an accelerator's memory: `peak_bytes`, and `resident_bytes` without what it needs for a while. None
+    where the process's own memory is what counts."""

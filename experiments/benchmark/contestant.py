@@ -1,7 +1,7 @@
-"""A process that makes one case ready and then does it as often as it is told: `python -m experiments.benchmark.contestant`.
+"""A process that makes a case ready and then does it as often as it is told: `python -m experiments.benchmark.contestant SIDE`.
 
-The first line that it reads is the case and the side, the first that it writes what is known of the case, or why it cannot be
-done. Then it answers each {"repeats": n} with {"seconds": s}; an empty line ends it.
+It imports what its side needs. The first line that it reads then is the case, the first that it writes what is known of the
+case, or why it cannot be done. It answers each {"repeats": n} with {"seconds": s}; an empty line ends it.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 
@@ -21,21 +22,9 @@ def main() -> None:
     from experiments.benchmark.case import Case
     from experiments.command import give_memory_back
 
-    order = json.loads(next(requests))
-    case, side = Case(**order["case"]), order["side"]
     try:
-        if side.startswith("torch"):
-            from experiments.benchmark.torch_work import torch_work as prepare
-        else:
-            import jax
-
-            from experiments.benchmark.jax_work import jax_work as prepare
-
-            # Computes in the calling thread, as PyTorch does: the memory of other threads goes back to the system every time.
-            jax.config.update("jax_cpu_enable_async_dispatch", False)
-            if side == "fcn_sharded":
-                jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-        work = prepare(case, side)
+        prepare = _preparation(sys.argv[1])
+        work = prepare(Case(**json.loads(next(requests))))
         give_memory_back()  # that of compilation
         before = _resident()
         _forget_peak()
@@ -53,7 +42,26 @@ def main() -> None:
         work.run(json.loads(request)["repeats"])
         answers.write(json.dumps({"seconds": time.perf_counter() - start}) + "\n")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    answers.write(json.dumps({"peak_bytes": max(peak, before), "resident_bytes": before}) + "\n")
+    own = {"peak_bytes": max(peak, before), "resident_bytes": before}
+    answers.write(json.dumps(own if work.memory is None else work.memory()) + "\n")
+
+
+def _preparation(side):
+    """What makes a case ready for this side."""
+    if side.startswith("torch"):
+        from experiments.benchmark.torch_work import torch_work
+
+        return partial(torch_work, side=side)
+
+    import jax
+
+    from experiments.benchmark.jax_work import jax_work
+
+    # Computes in the calling thread, as PyTorch does: the memory of other threads goes back to the system every time.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    if side == "fcn_sharded":
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    return partial(jax_work, side=side)
 
 
 def _resident() -> int:

@@ -36,9 +36,9 @@ def jax_work(case: Case, side: Side) -> Work:
 
 
 def _matrix_product(case: Case) -> Work:
-    matrix = jnp.ones((case.size, case.size), case.dtype)
+    matrix = jax.random.normal(jax.random.key(0), (case.size, case.size), case.dtype)
     compiled, facts = _compile(jax.jit(jnp.dot), matrix, matrix)
-    return Work(_repeating(compiled, matrix, matrix), facts)
+    return Work(_repeating(compiled, matrix, matrix), facts, _memory(compiled))
 
 
 def _forward(case: Case, parallel: Sharded) -> Work:
@@ -48,15 +48,26 @@ def _forward(case: Case, parallel: Sharded) -> Work:
     variables, batch = parallel.put_state(variables), parallel.put_batch({"images": images})
     apply = jax.jit(model.apply, compiler_options=compiler_options(parallel.mesh.devices.flat))
     compiled, facts = _compile(apply, variables, batch["images"])
-    return Work(_repeating(compiled, variables, batch["images"]), {**facts, "gflop": gflop})
+    return Work(_repeating(compiled, variables, batch["images"]), {**facts, "gflop": gflop}, _memory(compiled))
 
 
 def _repeating(compiled, *arguments):
     def run(repeats):
-        for _ in range(repeats):
-            jax.block_until_ready(compiled(*arguments))
+        for _ in range(repeats - 1):
+            compiled(*arguments)
+        jax.block_until_ready(compiled(*arguments))
 
     return run
+
+
+def _memory(compiled):
+    """What a compiled function takes of an accelerator, as XLA laid it out."""
+    if jax.default_backend() == "cpu":
+        return None
+    plan = compiled.memory_analysis()
+    results = plan.output_size_in_bytes - plan.alias_size_in_bytes
+    resident = plan.argument_size_in_bytes
+    return lambda: {"peak_bytes": resident + results + plan.temp_size_in_bytes, "resident_bytes": resident}
 
 
 def _train(case: Case, parallel: Sharded) -> Work:
@@ -80,7 +91,7 @@ def _train(case: Case, parallel: Sharded) -> Work:
             state, metrics = compiled(state, batch)
         jax.block_until_ready((state, metrics))
 
-    return Work(run, {**facts, "gflop": gflop})
+    return Work(run, {**facts, "gflop": gflop}, _memory(compiled))
 
 
 def _encoder_step(model, tx):

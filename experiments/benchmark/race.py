@@ -1,5 +1,6 @@
 """Contestants in turn: each is a process of its own, and while one works the others wait."""
 
+import contextlib
 import dataclasses
 import json
 import statistics
@@ -33,13 +34,10 @@ class Result:
 
 def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
     """All sides do the case in turn, `rounds` times; one that cannot says why in its result."""
-    results, runners = [], []
+    runners, results = [Runner(side) for side in sides], [Result(side) for side in sides]
     try:
-        for side in sides:
-            runner, result = Runner(case, side), Result(side)
-            runners.append(runner)
-            results.append(result)
-            result.facts = runner.ask()
+        for runner, result in zip(runners, results):
+            result.facts = runner.ask(**dataclasses.asdict(case))
             result.error = result.facts.pop("error", None)
         ready = [(runner, result) for runner, result in zip(runners, results) if result.error is None]
         repeats = {}
@@ -59,12 +57,11 @@ def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
 
 
 class Runner:
-    """A contestant's process."""
+    """A contestant's process. Its first request is the case."""
 
-    def __init__(self, case: Case, side: Side):
-        command = [sys.executable, "-m", "experiments.benchmark.contestant"]
+    def __init__(self, side: Side):
+        command = [sys.executable, "-m", "experiments.benchmark.contestant", side]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self._write(json.dumps({"case": dataclasses.asdict(case), "side": side}))
 
     def ask(self, **request) -> dict:
         """Sends a request, if any, and waits for the answer."""
@@ -82,8 +79,10 @@ class Runner:
         """Ends the process whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
 
     def _write(self, line: str) -> None:
-        self._process.stdin.write(line + "\n")
+        with contextlib.suppress(BrokenPipeError):  # what it wrote before it ended can still be read
+            self._process.stdin.write(line + "\n")

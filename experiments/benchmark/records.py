@@ -80,9 +80,13 @@ class Records:
 
     def ceiling(self, dtype: str) -> float | None:
         """The largest rate of a matrix product, in GFLOP/s."""
-        found = self.results([Case("matrix_product", "forward", 2048, 1, dtype)])
-        seconds = [result.median for row in found for result in row.results.values() if result.seconds]
-        return 2 * 2048**3 / 1e9 / min(seconds) if seconds else None
+        case = self.product(dtype)
+        seconds = [result.median for row in self.results([case]) for result in row.results.values() if result.seconds]
+        return 2 * case.size**3 / 1e9 / min(seconds) if seconds else None
+
+    def product(self, dtype: str) -> Case:
+        """The matrix product that shows what the machine can do."""
+        return Case("matrix_product", "forward", 8192 if "accelerator" in self._content["machine"] else 2048, 1, dtype)
 
     def _write(self) -> None:
         beside = self._path.with_suffix(".partial")
@@ -91,15 +95,20 @@ class Records:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, number of processors in use, versions."""
+    """Processor, number of processors in use, accelerator if there is one, versions."""
+    import jax
+
     versions = {}
     for package in ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "segmentation-models-pytorch"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    processors = {"processor": _processor(), "processors": len(os.sched_getaffinity(0))}
-    return {**processors, "python": platform.python_version(), **versions}
+    found = {"processor": _processor(), "processors": len(os.sched_getaffinity(0))}
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        found["accelerator"] = device.device_kind
+    return {**found, "python": platform.python_version(), **versions}
 
 
 def _processor() -> str:

@@ -178,4 +178,6 @@ def describe(records: Records) -> str:
     """Where and with what it was measured."""
     facts = dict(records.get("machine"))
     where = f"{facts.pop('processor')}, {facts.pop('processors')} processors"
+    if "accelerator" in facts:
+        where = f"{facts.pop('accelerator')} ({where})"
     return f"{where}; {', '.join(f'{name} {version}' for name, version in facts.items())}"

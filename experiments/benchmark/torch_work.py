@@ -16,19 +16,19 @@ def torch_work(case: Case, side: Side) -> Work:
     Raises:
       NoReference: no PyTorch network stands beside it.
     """
-    if case.name == "matrix_product":
-        return _matrix_product(case)
-    torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark = True  # as XLA, it tries out what is fast for a shape
+    torch.manual_seed(0)
+    if case.name == "matrix_product":
+        return _matrix_product(case, device)
     layout = torch.contiguous_format if side == "torch" else torch.channels_last
-    net = reference_network(case.model, case.encoder, CLASSES, case.size)
-    images = torch.randn(case.batch, 3, case.size, case.size)
+    net = reference_network(case.model, case.encoder, CLASSES, case.size).to(device)
+    images = torch.randn(case.batch, 3, case.size, case.size, device=device)
     with torch.no_grad():
-        result = net.eval()(images)  # lazy layers find their channels
+        result = net.eval()(images[:1])  # lazy layers find their channels
     outputs = _outputs(result)
     labels = torch.randint(0, CLASSES, (case.batch, *outputs[0].shape[2:]), device=device)
-    net = net.to(device, memory_format=layout)
-    images = images.to(device, memory_format=layout)
+    net, images = net.to(memory_format=layout), images.to(memory_format=layout)
     reduced = case.dtype == "bfloat16" or side == "torch_autocast"
     precision = torch.autocast(device, torch.bfloat16) if reduced else contextlib.nullcontext()
     compiled = torch.compile(net) if side == "torch_compile" else net
@@ -64,17 +64,28 @@ def torch_work(case: Case, side: Side) -> Work:
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return Work(run, {"compile_seconds": seconds if side == "torch_compile" else 0.0})
+    return Work(run, {"compile_seconds": seconds if side == "torch_compile" else 0.0}, _memory(device))
 
 
-def _matrix_product(case: Case) -> Work:
-    matrix = torch.ones(case.size, case.size, dtype=getattr(torch, case.dtype))
+def _matrix_product(case: Case, device: str) -> Work:
+    matrix = torch.randn(case.size, case.size, dtype=getattr(torch, case.dtype), device=device)
 
     def run(repeats):
         for _ in range(repeats):
             matrix @ matrix
+        if device == "cuda":
+            torch.cuda.synchronize()
 
-    return Work(run, {"compile_seconds": 0.0})
+    return Work(run, {"compile_seconds": 0.0}, _memory(device))
+
+
+def _memory(device: str):
+    """What tensors take of an accelerator from now on."""
+    if device == "cpu":
+        return None
+    torch.cuda.reset_peak_memory_stats()
+    resident = torch.cuda.memory_allocated()
+    return lambda: {"peak_bytes": torch.cuda.max_memory_allocated(), "resident_bytes": resident}
 
 
 def _outputs(result):

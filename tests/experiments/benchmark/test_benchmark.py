@@ -110,8 +110,11 @@ def test_names_and_patterns():
     assert names == [(name, size) for name in expected for size in (32, 64)]
     with pytest.raises(ValueError, match="unknown model or encoder 'resnet43'; did you mean 'resnet34'"):
         find_cases(BenchmarkConfig(models=("unet/resnet43",)), "train")
-    with pytest.raises(ValueError, match="batch is 0; it must be at least 1"):
-        BenchmarkConfig(batch=0)
+    own = find_cases(BenchmarkConfig(models=("resnet1*", "unet"), batch=(8, 4)), "train")
+    assert [(case.name, case.batch) for case in own] == [("resnet101", 8), ("resnet152", 8), ("resnet18", 8), ("unet", 4)]
+    for batch in ((0,), (2, 3), ()):
+        with pytest.raises(ValueError, match=r"batch is .*; give one number or 6, one for each of the models, of at least 1"):
+            BenchmarkConfig(batch=batch)
 
 
 def test_a_side_that_cannot_says_why():
