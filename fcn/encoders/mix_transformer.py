@@ -8,14 +8,13 @@ from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, computed_once, gelu
+from fcn.layers import Conv, Dense, Network, attend, computed_once, gelu
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
@@ -125,7 +124,7 @@ class _Attention(nn.Module):
             x = Conv(features, self.reduction, self.reduction, padding="VALID", **types, name="sr")(x)
             x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
         key, value = jnp.split(Dense(2 * features, **types, name="kv")(x), 2, axis=-1)
-        y = jax.nn.dot_product_attention(query, key.reshape(split), value.reshape(split))
+        y = attend(query, key.reshape(split), value.reshape(split))
         return Dense(features, **types, name="proj")(y.reshape(batch, height, width, features))
 
 

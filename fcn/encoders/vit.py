@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.swin import Perceptron
-from fcn.layers import Conv, Dense, Network, constant_deviation
+from fcn.layers import Conv, Dense, Network, attend, constant_deviation
 
 PATCH = 16
 
@@ -174,7 +174,7 @@ class _Attention(nn.Module):
         batch, tokens, features = x.shape
         split = (batch, tokens, 3, self.heads, features // self.heads)
         query, key, value = jnp.moveaxis(Dense(3 * features, **types, name="qkv")(x).reshape(split), 2, 0)
-        y = jax.nn.dot_product_attention(query, key, value)
+        y = attend(query, key, value)
         return Dense(features, **types, name="proj")(y.reshape(x.shape))
 
 

@@ -1,6 +1,7 @@
 """Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
 
 from fcn.layers.activations import gelu
+from fcn.layers.attention import attend
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
 from fcn.layers.fusion import computed_once
@@ -39,6 +40,7 @@ __all__ = [
     "Network",
     "PointwiseConv",
     "UpsampledConv",
+    "attend",
     "average_pool",
     "bilinear_kernel",
     "computed_once",

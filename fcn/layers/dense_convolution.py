@@ -23,17 +23,20 @@ from fcn.layers.pairs import convolve_pairs, pays_in_pairs
 from fcn.layers.shifts import convolve_shifts, fewer_than_windows, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
+from fcn.layers.wide import convolve_wide, wide_gradient_by_input, wide_gradient_by_kernel
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
-AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips"]
+AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide"]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve_dense(x, kernel, strides, pads, dilation):
     """A convolution without groups; reverse-mode gradients only."""
     form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
-    return _on_cpu(form, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
+    size = output_size(x.shape[1:3], kernel.shape[:2], strides, pads, dilation)
+    on_gpu = form_on_gpu(kernel.shape, (x.shape[0], *size))
+    return _by_platform(form, on_gpu, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
 
 
 def _forward(x, kernel, strides, pads, dilation):
@@ -42,20 +45,22 @@ def _forward(x, kernel, strides, pads, dilation):
 
 def _backward(strides, pads, dilation, residuals, dy):
     (x, kernel), settings = residuals, (strides, pads, dilation)
+    on_gpu = form_on_gpu(kernel.shape, dy.shape[:3])
     form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
-    dx = _on_cpu(form, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
+    dx = _by_platform(form, on_gpu, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
     form = gradient_form(kernel.shape, dy.shape, strides, dilation)
-    return dx, _on_cpu(form, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
+    return dx, _by_platform(form, on_gpu, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
 
 
 convolve_dense.defvjp(_forward, _backward)
 
 
-def _on_cpu(form, function, *arguments):
-    """The function in a form on a CPU, in XLA's own elsewhere."""
-    if form == "native":
+def _by_platform(on_cpu, on_gpu, function, *arguments):
+    """The function in a form on a CPU, in one on an NVIDIA GPU, and in XLA's own elsewhere."""
+    if on_cpu == on_gpu == "native":
         return function("native")(*arguments)
-    return lax.platform_dependent(*arguments, cpu=function(form), default=function("native"))
+    forms = {platform: function(form) for platform, form in (("cpu", on_cpu), ("cuda", on_gpu)) if form != "native"}
+    return lax.platform_dependent(*arguments, **forms, default=function("native"))
 
 
 def convolution_in_form(form, strides, pads, dilation):
@@ -70,7 +75,7 @@ def convolution_in_form(form, strides, pads, dilation):
         return partial(convolve_strips, strides=strides, pads=pads)
     if form == "fours":
         return partial(convolve_fours, strides=strides, pads=pads, dilation=dilation)
-    convolution = im2col_convolution if form == "im2col" else native_convolution
+    convolution = {"im2col": im2col_convolution, "wide": convolve_wide, "native": native_convolution}[form]
     return partial(convolution, strides=strides, pads=pads, dilation=dilation)
 
 
@@ -95,6 +100,9 @@ def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
+    if form == "wide":
+        return partial(wide_gradient_by_input, shape=shape, strides=strides, pads=pads, dilation=dilation)
+
     convolution = convolution_in_form(form, strides, pads, dilation)
 
     def transposed(dy, kernel):
@@ -111,11 +119,13 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
         return partial(im2col_gradient, kernel_size=shape[:2], strides=strides, pads=pads, dilation=dilation)
     if form == "shifts":
         return partial(shifts_gradient, kernel_size=shape[:2], pads=pads, dilation=dilation)
+    if form == "wide":
+        return partial(wide_gradient_by_kernel, shape=shape, strides=strides, pads=pads, dilation=dilation)
 
     def transposed(x, dy):
         around = pads
         if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
-            x, around = pad_images(x, pads), NO_PADS
+            x, around = lax.optimization_barrier(pad_images(x, pads)), NO_PADS
         convolution = convolution_in_form(form, strides, around, dilation)
         return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
 
@@ -129,6 +139,18 @@ NARROW = 32
 FEW_FEATURES = 16
 """Features that are too few columns for a product; for just so many, other forms of the convolution, not of its kernel's
 gradient, are faster where there are many positions."""
+
+
+MANY_TAPS = 25
+"""Taps that make a kernel large."""
+
+
+def form_on_gpu(kernel_shape, positions) -> AnyForm:
+    """Which form of a convolution [N, H, W] of positions, and of its gradients, is fast on a GPU."""
+    channels, features = kernel_shape[2:]
+    if math.prod(kernel_shape[:2]) < MANY_TAPS or channels < 64 or not is_known(positions):
+        return "native"
+    return "wide" if math.prod(positions) <= 4 * features else "native"  # or the windows take much memory
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:

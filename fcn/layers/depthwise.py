@@ -1,7 +1,9 @@
 """Depthwise convolution: every channel is filtered alone.
 
 On a CPU as one shifted multiplication and addition for each tap of the kernel: 192 channels, 3x3, 64x64 take 2.5 / 2.1 / 20 ms
-(forward, gradient by input, by kernel), XLA's grouped convolution 95 / 109 / 146 ms. Accelerators keep XLA's.
+(forward, gradient by input, by kernel), XLA's grouped convolution 95 / 109 / 146 ms. So do dilated kernels on GPUs: 320
+channels, 3x3 with dilation 12, 16 images of 32x32 take 0.05 / 0.05 / 0.07 ms on an H200 (bfloat16), and 0.23 / 0.37 / 0.89 ms
+as cuDNN's convolution. Others, and other accelerators, keep XLA's.
 """
 
 from functools import partial
@@ -23,7 +25,8 @@ def convolve_depthwise(
 
     Reverse-mode gradients only.
     """
-    return _by_platform(strides, pads, dilation)(x, kernel)
+    settings = {"strides": strides, "pads": pads, "dilation": dilation}
+    return _by_platform(partial(_shifted, **settings), partial(_native, **settings), dilation)(x, kernel)
 
 
 def _forward(x, kernel, strides, pads, dilation):
@@ -36,15 +39,21 @@ def _backward(strides, pads, dilation, residuals, dy):
     def native(x, kernel, dy):
         return jax.vjp(partial(_native, **settings), x, kernel)[1](dy)
 
-    return lax.platform_dependent(*residuals, dy, cpu=partial(_gradients_of_shifted, **settings), default=native)
+    shifted = partial(_gradients_of_shifted, **settings)
+    return _by_platform(shifted, native, dilation)(*residuals, dy)
 
 
 convolve_depthwise.defvjp(_forward, _backward)
 
 
-def _by_platform(strides, pads, dilation):
-    settings = {"strides": strides, "pads": pads, "dilation": dilation}
-    return partial(lax.platform_dependent, cpu=partial(_shifted, **settings), default=partial(_native, **settings))
+def _by_platform(shifted, native, dilation):
+    """GPUs: on its own, or XLA computes what it shifts, such as a normalisation, anew for each tap."""
+
+    def alone(*arguments):
+        return lax.optimization_barrier(shifted(*lax.optimization_barrier(arguments)))
+
+    on_gpu = native if dilation == (1, 1) else alone
+    return partial(lax.platform_dependent, cpu=shifted, cuda=on_gpu, default=native)
 
 
 def _shifted(x, kernel, strides, pads, dilation):

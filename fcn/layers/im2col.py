@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from fcn.layers.padding import NO_PADS, Pads, pad_images, place
 from fcn.layers.products import multiply, sum_over_positions
-from fcn.layers.windows import output_size, seen_by_taps
+from fcn.layers.windows import output_size, stack_windows
 
 BLOCK_BYTES = 2**21
 """About the size of a core's second-level cache."""
@@ -45,7 +45,7 @@ def im2col_convolution(
     (*kernel_size, _, o), sums = kernel.shape, jnp.promote_types(x.dtype, jnp.float32)
     size = output_size(sides, kernel_size, strides, pads, dilation)
     padded = pad_images(x.astype(sums), pads)
-    columns = _columns(padded, size, kernel_size, strides, dilation)
+    columns = stack_windows(padded, size, kernel_size, strides, dilation)
     return multiply(columns, kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
 
 
@@ -77,16 +77,10 @@ def im2col_gradient(
     dy = place(dy, NO_PADS, rows * count, w)
 
     def product(block):
-        columns = _columns(_rows(x, block * rows * sh, reach), (rows, w), kernel_size, strides, dilation)
+        columns = stack_windows(_rows(x, block * rows * sh, reach), (rows, w), kernel_size, strides, dilation)
         return sum_over_positions(columns, _rows(dy, block * rows, rows).reshape(-1, o))
 
     return _sum_over_blocks(product, count).reshape(kh, kw, c, o).astype(x.dtype)
-
-
-def _columns(x, size, kernel_size, strides, dilation):
-    """The windows of all positions, [n h w, kh kw c]."""
-    taps = seen_by_taps(x, kernel_size, size, strides, dilation)
-    return jnp.concatenate(taps, -1).reshape(-1, len(taps) * x.shape[-1])
 
 
 def _blocks(rows: int, bytes_per_row: int) -> tuple[int, int]:

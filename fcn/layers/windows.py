@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import Pads
@@ -31,3 +32,15 @@ def seen_by_taps(
 
     kh, kw = kernel_size
     return [x[..., under(i, 0), under(j, 1), :] for i in range(kh) for j in range(kw)]
+
+
+def stack_windows(
+    x: Float[Array, "n h w c"],
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+) -> Float[Array, "positions windows"]:
+    """The windows of all positions as rows, [n h w, kh kw c]."""
+    taps = seen_by_taps(x, kernel_size, size, strides, dilation)
+    return jnp.concatenate(taps, -1).reshape(-1, len(taps) * x.shape[-1])

@@ -296,10 +296,12 @@ def test_wide_padding(take):
 
 
 def test_an_output_larger_than_the_input_is_not_taken_for_a_kernel():
-    """XLA would exchange the two in the gradient by the kernel and compute for 110 ms instead of 4 (64 to 128 at 2 x 56x56)."""
+    """XLA would exchange the two in the gradient by the kernel: on a CPU 110 ms instead of 4 (64 to 128 at 2 x 56x56), and on a
+    GPU 96 ms instead of 0.3 (3 to 64 at 8 x 512x512 with padding 100)."""
     x, layer = normal(1, 8, 8, 4), Conv(4, 2, padding=1)
     gradient = jax.jit(jax.grad(lambda variables: jnp.sum(layer.apply(variables, x) ** 2)))
-    assert "rhs_reversal" not in gradient.lower(variables(layer, 1, 8, 8, 4)).compile().as_text()
+    program = gradient.lower(variables(layer, 1, 8, 8, 4)).compile().as_text()
+    assert "rhs_reversal" not in program if jax.default_backend() == "cpu" else "convBackwardFilter" in program
 
 
 def test_types():
@@ -359,21 +361,75 @@ def test_errors():
         init(Conv(4, padding="same"), 1, 4, 4, 3)
 
 
+def lowered(layer, *shape, platform):
+    """The gradients' program for a platform, which need not be there."""
+    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x) ** 2), argnums=(0, 1)))
+    return gradient.trace(variables(layer, *shape), jnp.zeros(shape)).lower(lowering_platforms=(platform,)).as_text()
+
+
+def operations(layer, *shape, platform):
+    """How many convolutions and products a layer and its gradients are."""
+    text = lowered(layer, *shape, platform=platform)
+    return [text.count(f"stablehlo.{name}") for name in ("convolution", "dot_general")]
+
+
 @pytest.mark.parametrize("layer", [Conv(20), Conv(16, groups=16), Conv(16, groups=2)])
 def test_accelerators_keep_xlas_convolutions(take, layer):
     """A GPU's program has convolutions only, the CPU's none."""
     take("tiles")
-    x = jnp.zeros((2, 12, 12, 16))
-    gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x) ** 2), argnums=(0, 1)))
-    traced = gradient.trace(variables(layer, *x.shape), x)
-    counts = {}
-    for platform in ("cuda", "cpu"):
-        text = traced.lower(lowering_platforms=(platform,)).as_text()
-        counts[platform] = [text.count(f"stablehlo.{op}") for op in ("convolution", "dot_general")]
-    assert counts["cuda"] == [3, 0]
-    convolutions, products = counts["cpu"]
+    assert operations(layer, 2, 12, 12, 16, platform="cuda") == [3, 0]
+    convolutions, products = operations(layer, 2, 12, 12, 16, platform="cpu")
     assert convolutions == 0
     assert (products > 0) == (layer.groups < 16)  # depthwise ones are sums
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "gpu", "tpu"),
+    [
+        (Conv(60, 5, padding="VALID"), (1, 19, 20, 64), [0, 3], [3, 0]),  # 240 positions for 60 features
+        (Conv(59, 5, padding="VALID"), (1, 19, 20, 64), [3, 0], [3, 0]),
+        (Conv(60, 5, padding="VALID"), (1, 19, 20, 63), [3, 0], [3, 0]),
+        (Conv(60, (4, 6), padding="VALID"), (1, 18, 21, 64), [3, 0], [3, 0]),
+        (Conv(16, groups=16, dilation=2), (1, 9, 9, 16), [0, 0], [3, 0]),
+    ],
+)
+def test_what_gpus_compute_otherwise(layer, shape, gpu, tpu):
+    """Large kernels for few positions are products; dilated depthwise convolutions are sums."""
+    assert operations(layer, *shape, platform="cuda") == gpu
+    assert operations(layer, *shape, platform="tpu") == tpu
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Conv(6, 5, padding="VALID"), (2, 9, 8, 7)),
+        (Conv(6, (3, 4), 2, ((2, 1), (0, 3))), (2, 9, 8, 7)),
+        (Conv(6, (2, 3), dilation=(3, 2), padding=2), (1, 9, 8, 7)),
+    ],
+)
+def test_the_form_of_large_kernels_on_gpus(layer, shape, dtype):
+    """Values and gradients; with the same rounded numbers those in bfloat16 differ by the rounding of results and windows."""
+    kernel_size, strides, dilation = (module.pair(v) for v in (layer.kernel_size, layer.strides, layer.dilation))
+    pads = module.explicit_padding(layer.padding, shape[1:3], kernel_size, strides, dilation)
+    x, kernel = (jnp.asarray(normal(*sizes, seed=2), dtype) for sizes in (shape, (*kernel_size, shape[-1], layer.features)))
+    settings = {"strides": strides, "pads": pads, "dilation": dilation}
+    expected, pull = jax.vjp(partial(convolution, **settings), x.astype(jnp.float32), kernel.astype(jnp.float32))
+    dy = jnp.asarray(normal(*expected.shape, seed=4), dtype)
+    y = dense_convolution.convolution_in_form("wide", **settings)(x, kernel)
+    dx = dense_convolution._input_gradient_in_form("wide", x.shape, kernel.shape, **settings)(dy, kernel)
+    dkernel = dense_convolution.kernel_gradient_in_form("wide", kernel.shape, **settings)(x, dy)
+    tolerance = 2e-6 if dtype == jnp.float32 else 2**-8
+    for given, exact in zip((y, dx, dkernel), (expected, *pull(dy.astype(jnp.float32)))):
+        assert given.dtype == dtype
+        assert_close(given, exact, tolerance)
+
+
+def test_strides_of_pointwise_convolutions_are_arrays_of_their_own_on_gpus():
+    layer = Conv(8, 1, 2)
+    barriers = [lowered(layer, 1, 8, 8, 4, platform=p).count("optimization_barrier") for p in ("cuda", "tpu")]
+    assert barriers == [2, 0]  # the pixels and the gradient by them
+    assert_same(layer.apply, flax(layer).apply, variables(layer, 1, 7, 8, 4), normal(1, 7, 8, 4))
 
 
 @pytest.mark.parametrize(("side", "convolutions"), [(16, 0), (17, 4)])

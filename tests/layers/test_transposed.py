@@ -8,7 +8,7 @@ from jax import lax
 
 from fcn.layers import ConvTranspose
 from fcn.layers.padding import pair
-from tests.layers.references import AXES, assert_close, assert_same, normal
+from tests.layers.references import assert_close, assert_same, convolution, normal
 
 
 def reference(layer):
@@ -17,10 +17,8 @@ def reference(layer):
     pads = ((kh - 1 - ph,) * 2, (kw - 1 - pw,) * 2)
 
     def apply(variables, x):
-        kernel = variables["params"]["kernel"]
-        y = lax.conv_general_dilated(
-            x, kernel, (1, 1), pads, lhs_dilation=strides, feature_group_count=layer.groups, dimension_numbers=AXES
-        )
+        between = ((0, 0, 0), *((0, 0, stride - 1) for stride in strides), (0, 0, 0))
+        y = convolution(lax.pad(x, 0.0, between), variables["params"]["kernel"], pads=pads, groups=layer.groups)
         return y + variables["params"].get("bias", 0)
 
     return apply

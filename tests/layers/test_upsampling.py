@@ -98,6 +98,14 @@ def test_learned_upsampling_starts_as_the_fixed_one():
     np.testing.assert_array_equal(kernel, bilinear_kernel(8)[:, :, None, None] * np.eye(3))
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "HIGH")])
+def test_precision_of_products(dtype, precision):
+    """TF32 is enough where results have 8 bits."""
+    x = jnp.zeros((1, 3, 4, 2), dtype)
+    for resize in (lambda x: resize_bilinear(x, (5, 6)), lambda x: upsample_bilinear_fcn(x, 9)):
+        assert jax.jit(resize).lower(x).as_text().count(f"precision = [{precision}, {precision}]") == 2
+
+
 def test_errors():
     x = jnp.zeros((1, 2, 2, 1))
     for upsample in (
