@@ -14,6 +14,7 @@ from typing import Literal
 import jax
 from jax import lax
 
+from fcn.layers.dilated import apart
 from fcn.layers.forms import FEWEST, Form, form_3x3, is_known
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
@@ -27,7 +28,7 @@ from fcn.layers.wide import convolve_wide, wide_gradient_by_input, wide_gradient
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
-AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide"]
+AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart"]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -48,6 +49,8 @@ def _backward(strides, pads, dilation, residuals, dy):
     on_gpu = form_on_gpu(kernel.shape, dy.shape[:3])
     form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
     dx = _by_platform(form, on_gpu, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
+    if on_gpu == "native" and strides == (1, 1) != dilation and is_known(dy.shape):
+        on_gpu = "apart"
     form = gradient_form(kernel.shape, dy.shape, strides, dilation)
     return dx, _by_platform(form, on_gpu, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
 
@@ -122,6 +125,9 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
     if form == "wide":
         return partial(wide_gradient_by_kernel, shape=shape, strides=strides, pads=pads, dilation=dilation)
 
+    if form == "apart":
+        return partial(_gradient_of_images_apart, shape=shape, pads=pads, dilation=dilation)
+
     def transposed(x, dy):
         around = pads
         if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
@@ -130,6 +136,13 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
         return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
 
     return transposed
+
+
+def _gradient_of_images_apart(x, dy, shape, pads, dilation):
+    """XLA knows gradients by dilated kernels on GPUs for convolutions whose kernels are as large as images."""
+    size, beyond = dy.shape[1:3], tuple(k - 1 for k in shape[:2])
+    x, dy = apart(x, pads, size, dilation, beyond), apart(dy, NO_PADS, size, dilation)
+    return kernel_gradient_in_form("native", shape, (1, 1), NO_PADS, (1, 1))(x, dy)
 
 
 FEW = 256

@@ -39,6 +39,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.blocks import number_of_blocks
+from fcn.layers.dilated import apart, together
 from fcn.layers.padding import NO_PADS, Pads, place
 from fcn.layers.products import sum_over_positions
 
@@ -66,8 +67,8 @@ def winograd_convolution(
     """
     (n, h, w), (c, o) = _size(x, pads, dilation), kernel.shape[2:]
     if dilation != (1, 1):
-        y = winograd_convolution(_apart(x, pads, h, w, dilation, 2), kernel, NO_PADS, along)
-        return _together(y, dilation)[:, :h, :w]
+        y = winograd_convolution(apart(x, pads, (h, w), dilation, (2, 2)), kernel, NO_PADS, along)
+        return together(y, dilation)[:, :h, :w]
     kernel, rows, across = kernel.astype(_sum_type(x)), -(-h // 4), -(-w // 4)
     if along == "rows":
         blocks = _blocks(rows, 6 * n * w * (3 * c + o))
@@ -100,7 +101,7 @@ def winograd_gradient(
     """The gradient by the kernel of a convolution with stride 1, from its input and the gradient by its output."""
     (n, h, w, o), c = dy.shape, x.shape[-1]
     if dilation != (1, 1):
-        x, dy = _apart(x, pads, h, w, dilation, 2), _apart(dy, NO_PADS, h, w, dilation, 0)
+        x, dy = apart(x, pads, (h, w), dilation, (2, 2)), apart(dy, NO_PADS, (h, w), dilation)
         return winograd_gradient(x, dy, NO_PADS, along)
     rows, across = -(-h // 4), -(-w // 4)
     floats = 6 * n * w * (3 * c + o) if along == "rows" else 36 * n * across * (c + o)
@@ -171,24 +172,6 @@ def _size(x, pads, dilation):
     """Batch, rows and columns of the output."""
     n, *sides = x.shape[:3]
     return n, *(side + sum(pad) - 2 * d for side, pad, d in zip(sides, pads, dilation))
-
-
-def _apart(x, pads, height, width, dilation, beyond):
-    """The pixels that a dilated kernel sees together, as images of their own: [n, h, w, c] -> [n * d * d, h / d, w / d, c].
-
-    They have as many rows and columns as it takes for the output's height and width, and some beyond for the taps.
-    """
-    down, across = (-(-side // d) + beyond for side, d in zip((height, width), dilation))
-    x = place(x, pads, down * dilation[0], across * dilation[1])
-    x = x.reshape(-1, down, dilation[0], across, dilation[1], x.shape[-1])
-    return x.transpose(0, 2, 4, 1, 3, 5).reshape(-1, down, across, x.shape[-1])
-
-
-def _together(x, dilation):
-    """The opposite of `_apart`."""
-    _, h, w, c = x.shape
-    x = x.reshape(-1, *dilation, h, w, c).transpose(0, 3, 1, 4, 2, 5)
-    return x.reshape(-1, h * dilation[0], w * dilation[1], c)
 
 
 def _sum_type(x):

@@ -425,6 +425,26 @@ def test_the_form_of_large_kernels_on_gpus(layer, shape, dtype):
         assert_close(given, exact, tolerance)
 
 
+@pytest.mark.parametrize(
+    ("kernel_size", "pads", "dilation", "shape"),
+    [
+        ((3, 3), ((2, 2), (2, 2)), (2, 2), (2, 9, 8, 5)),
+        ((3, 2), ((0, 3), (1, 0)), (3, 1), (1, 9, 8, 5)),
+        ((2, 3), ((9, 9), (7, 7)), (9, 7), (2, 4, 3, 5)),
+    ],
+)
+def test_the_kernel_gradient_of_images_apart(kernel_size, pads, dilation, shape):
+    """On GPUs; XLA takes the plain form of such a gradient for a convolution with strides whose kernel is the image."""
+    x, kernel = normal(*shape), normal(*kernel_size, shape[-1], 6)
+    y, pull = jax.vjp(lambda kernel: convolution(x, kernel, pads=pads, dilation=dilation), kernel)
+    dy = normal(*y.shape, seed=4)
+    gradient = dense_convolution.kernel_gradient_in_form("apart", kernel.shape, (1, 1), pads, dilation)
+    assert_close(jax.jit(gradient)(x, dy), *pull(dy))
+    layer = Conv(6, kernel_size, padding=pads, dilation=dilation)
+    strided = [lowered(layer, *shape, platform=p).count(f"stride = [{dilation[0]}, {dilation[1]}]") for p in ("cuda", "tpu")]
+    assert strided == [0, 1]
+
+
 def test_strides_of_pointwise_convolutions_are_arrays_of_their_own_on_gpus():
     layer = Conv(8, 1, 2)
     barriers = [lowered(layer, 1, 8, 8, 4, platform=p).count("optimization_barrier") for p in ("cuda", "tpu")]
