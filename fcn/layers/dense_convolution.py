@@ -12,9 +12,11 @@ from functools import partial
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from fcn.layers.dilated import apart
+from fcn.layers.folded import convolve_folded
 from fcn.layers.forms import FEWEST, Form, form_3x3, is_known
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
@@ -28,7 +30,7 @@ from fcn.layers.wide import convolve_wide, wide_gradient_by_input, wide_gradient
 from fcn.layers.windows import output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
-AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart"]
+AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart", "folded"]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -36,7 +38,7 @@ def convolve_dense(x, kernel, strides, pads, dilation):
     """A convolution without groups; reverse-mode gradients only."""
     form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
     size = output_size(x.shape[1:3], kernel.shape[:2], strides, pads, dilation)
-    on_gpu = form_on_gpu(kernel.shape, (x.shape[0], *size))
+    on_gpu = form_on_gpu(kernel, (x.shape[0], *size), strides, dilation)
     return _by_platform(form, on_gpu, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
 
 
@@ -46,7 +48,7 @@ def _forward(x, kernel, strides, pads, dilation):
 
 def _backward(strides, pads, dilation, residuals, dy):
     (x, kernel), settings = residuals, (strides, pads, dilation)
-    on_gpu = form_on_gpu(kernel.shape, dy.shape[:3])
+    on_gpu = form_on_gpu(kernel, dy.shape[:3], strides, dilation)
     form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
     dx = _by_platform(form, on_gpu, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
     if on_gpu == "native" and strides == (1, 1) != dilation and is_known(dy.shape):
@@ -74,6 +76,8 @@ def convolution_in_form(form, strides, pads, dilation):
         return partial(convolve_taps if form == "taps" else convolve_shifts, pads=pads, dilation=dilation)
     if form == "pairs":
         return partial(convolve_pairs, pads=pads)
+    if form == "folded":
+        return partial(convolve_folded, strides=strides, pads=pads)
     if form == "strips":
         return partial(convolve_strips, strides=strides, pads=pads)
     if form == "fours":
@@ -158,12 +162,14 @@ MANY_TAPS = 25
 """Taps that make a kernel large."""
 
 
-def form_on_gpu(kernel_shape, positions) -> AnyForm:
-    """Which form of a convolution [N, H, W] of positions, and of its gradients, is fast on a GPU."""
-    channels, features = kernel_shape[2:]
-    if math.prod(kernel_shape[:2]) < MANY_TAPS or channels < 64 or not is_known(positions):
+def form_on_gpu(kernel, positions, strides, dilation) -> AnyForm:
+    """Which form of a convolution with [N, H, W] positions, and of its gradients, is fast on a GPU."""
+    *sides, channels, features = kernel.shape
+    if math.prod(sides) < MANY_TAPS or not is_known(positions):
         return "native"
-    return "wide" if math.prod(positions) <= 4 * features else "native"  # or the windows take much memory
+    if channels <= 4 and strides == (2, 2) and dilation == (1, 1) and jnp.finfo(kernel.dtype).bits == 16:
+        return "folded"
+    return "wide" if channels >= 64 and math.prod(positions) <= 4 * features else "native"  # or windows take much memory
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:

@@ -23,12 +23,14 @@ def apart(
     """
     down, across = (-(-side // d) + more for side, d, more in zip(size, dilation, beyond))
     x = place(x, pads, down * dilation[0], across * dilation[1])
-    x = x.reshape(-1, down, dilation[0], across, dilation[1], x.shape[-1])
-    return x.transpose(0, 2, 4, 1, 3, 5).reshape(-1, down, across, x.shape[-1])
+    n, c = x.shape[0], x.shape[-1]
+    x = x.reshape(n, down, dilation[0], across, dilation[1], c).transpose(0, 2, 4, 1, 3, 5)
+    return x.reshape(n * dilation[0] * dilation[1], down, across, c)
 
 
 def together(x: Float[Array, "m h w c"], dilation: tuple[int, int]) -> Float[Array, "n h2 w2 c"]:
     """The opposite of `apart`."""
-    _, h, w, c = x.shape
-    x = x.reshape(-1, *dilation, h, w, c).transpose(0, 3, 1, 4, 2, 5)
-    return x.reshape(-1, h * dilation[0], w * dilation[1], c)
+    m, h, w, c = x.shape
+    n = m // (dilation[0] * dilation[1])
+    x = x.reshape(n, *dilation, h, w, c).transpose(0, 3, 1, 4, 2, 5)
+    return x.reshape(n, h * dilation[0], w * dilation[1], c)

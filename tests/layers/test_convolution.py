@@ -58,6 +58,8 @@ LAYERS = [
     ("pairs", Conv(16, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
     ("pairs", Conv(5, 3, padding="VALID"), (2, 13, 8, 3)),
     ("strips", Conv(34, 7, 2), (2, 40, 31, 3)),
+    ("folded", Conv(5, 7, 2), (2, 20, 31, 3)),
+    ("folded", Conv(5, (4, 5), (2, 3), ((0, 4), (2, 0))), (1, 13, 14, 4)),
     ("strips", Conv(5, 7, (3, 2), ((0, 4), (3, 1))), (1, 41, 30, 2)),
     ("strips", Conv(5, (7, 2), (4, 5), "VALID"), (1, 41, 30, 2)),
     ("strips", Conv(5), (2, 70, 64, 3)),
@@ -103,7 +105,7 @@ def take(monkeypatch):
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_equals_flax(take, monkeypatch, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
-    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs", "strips"):
+    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs", "strips", "folded"):
         take(form)
     elif form == "blocks of tiles":
         take("tiles")
@@ -397,6 +399,24 @@ def test_what_gpus_compute_otherwise(layer, shape, gpu, tpu):
     """Large kernels for few positions are products; dilated depthwise convolutions are sums."""
     assert operations(layer, *shape, platform="cuda") == gpu
     assert operations(layer, *shape, platform="tpu") == tpu
+
+
+@pytest.mark.parametrize(
+    ("layer", "channels", "folded"),
+    [
+        (Conv(8, 7, 2, dtype="bfloat16"), 3, True),
+        (Conv(8, 7, 2), 3, False),
+        (Conv(8, 7, 2, dtype="bfloat16"), 5, False),
+        (Conv(8, 7, 4, dtype="bfloat16"), 3, False),
+        (Conv(8, 3, 2, dtype="bfloat16"), 3, False),
+        (Conv(8, 7, 2, dilation=2, dtype="bfloat16"), 3, False),
+    ],
+)
+def test_gpus_fold_strided_images(layer, channels, folded):
+    """Of 16 bits, for large kernels with stride 2: 4x4 taps of 16 channels in place of 7x7 of 3."""
+    for platform in ("cuda", "tpu"):
+        text = lowered(layer, 1, 28, 28, channels, platform=platform)
+        assert ("tensor<4x4x16x8xbf16>" in text) == (folded and platform == "cuda")
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

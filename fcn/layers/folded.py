@@ -1,0 +1,41 @@
+"""Convolutions of images with few channels and strides, for GPUs: the pixels of a stride become channels.
+
+With stride s, s x s neighbouring pixels are one with s s C channels, and a kernel of k x k taps one of k / s x k / s without
+strides. cuDNN's kernels for matrix units want channels by the eight and more; of three it makes its slow ones. Milliseconds on
+an H200 (bfloat16; 16 images of 512x512, 7x7, stride 2, 3 -> 64; forward, gradient by kernel):
+
+    cuDNN         0.63, 0.41
+    folded        0.30, 0.25    12 channels
+    filled up     0.26, 0.21    16 channels
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.layers.native import native_convolution
+from fcn.layers.padding import NO_PADS, Pads, place
+from fcn.layers.windows import output_size
+
+MULTIPLE = 16
+"""Channels are filled up to a multiple of so many, with zeros."""
+
+
+def convolve_folded(
+    x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "kh kw c o"], strides: tuple[int, int], pads: Pads
+) -> Float[Array, "n h w o"]:
+    """A convolution without dilation."""
+    size = output_size(x.shape[1:3], kernel.shape[:2], strides, pads, (1, 1))
+    taps = [-(-k // s) for k, s in zip(kernel.shape[:2], strides)]
+    rows, columns = ((n + k - 1) * s for n, k, s in zip(size, taps, strides))
+    x = _fold(place(x, pads, rows, columns), strides)
+    beyond = [(0, k * s - size) for k, s, size in zip(taps, strides, kernel.shape)]
+    kernel = jnp.pad(kernel, (*beyond, (0, 0), (0, 0)))
+    kernel = jnp.moveaxis(_fold(jnp.moveaxis(kernel, -1, 0), strides), 0, -1)
+    return native_convolution(x, kernel, (1, 1), NO_PADS, (1, 1))
+
+
+def _fold(x, strides):
+    """[N, H, W, C] to [N, H / s, W / s, s s C], filled up."""
+    (n, h, w, c), (sh, sw) = x.shape, strides
+    x = x.reshape(n, h // sh, sh, w // sw, sw, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h // sh, w // sw, sh * sw * c)
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, -x.shape[-1] % MULTIPLE)))
