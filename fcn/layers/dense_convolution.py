@@ -4,7 +4,11 @@ On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
 matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few and their gradients (`fcn.layers.shifts`):
 where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise (`fcn.layers.fours`,
-`fcn.layers.pairs`, `fcn.layers.strips`). Accelerators keep XLA's.
+`fcn.layers.pairs`, `fcn.layers.strips`).
+
+On an NVIDIA GPU, large kernels are one matrix product where positions are few (`fcn.layers.wide`), strided stems fold pixels
+into channels (`fcn.layers.folded`), and gradients by dilated kernels are those of plain ones (`fcn.layers.dilated`). All else
+there, and on other accelerators, is XLA's.
 """
 
 import math
@@ -51,7 +55,7 @@ def _backward(strides, pads, dilation, residuals, dy):
     on_gpu = form_on_gpu(kernel, dy.shape[:3], strides, dilation)
     form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
     dx = _by_platform(form, on_gpu, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
-    if on_gpu == "native" and strides == (1, 1) != dilation and is_known(dy.shape):
+    if on_gpu == "native" and dilation != (1, 1) == strides and is_known(dy.shape):
         on_gpu = "apart"
     form = gradient_form(kernel.shape, dy.shape, strides, dilation)
     return dx, _by_platform(form, on_gpu, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
@@ -143,7 +147,7 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
 
 
 def _gradient_of_images_apart(x, dy, shape, pads, dilation):
-    """XLA knows gradients by dilated kernels on GPUs for convolutions whose kernels are as large as images."""
+    """XLA for GPUs takes the gradient by a dilated kernel for a convolution whose kernel is the image; not that of these."""
     size, beyond = dy.shape[1:3], tuple(k - 1 for k in shape[:2])
     x, dy = apart(x, pads, size, dilation, beyond), apart(dy, NO_PADS, size, dilation)
     return kernel_gradient_in_form("native", shape, (1, 1), NO_PADS, (1, 1))(x, dy)
@@ -156,10 +160,8 @@ NARROW = 32
 FEW_FEATURES = 16
 """Features that are too few columns for a product; for just so many, other forms of the convolution, not of its kernel's
 gradient, are faster where there are many positions."""
-
-
 MANY_TAPS = 25
-"""Taps that make a kernel large."""
+"""Taps that make a kernel large, for GPUs."""
 
 
 def form_on_gpu(kernel, positions, strides, dilation) -> AnyForm:

@@ -98,7 +98,7 @@ def test_learned_upsampling_starts_as_the_fixed_one():
     np.testing.assert_array_equal(kernel, bilinear_kernel(8)[:, :, None, None] * np.eye(3))
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "HIGH")])
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", "HIGHEST"), ("float16", "HIGHEST"), ("bfloat16", "HIGH")])
 def test_precision_of_products(dtype, precision):
     """TF32 is enough where results have 8 bits."""
     x = jnp.zeros((1, 3, 4, 2), dtype)

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
 from experiments.benchmark.case import Case
 from experiments.benchmark.race import Result, race
 from experiments.benchmark.records import Compared, Records
-from experiments.benchmark.report import growth, line, table
+from experiments.benchmark.report import describe, growth, line, table
 
 CASE = Case("unet/resnet18", "train", 64, 2)
 
@@ -93,6 +95,30 @@ def test_the_ceiling_is_the_fastest_matrix_product(tmp_path):
     product = Case("matrix_product", "forward", 2048, 1)
     records.add(product, [result("fcn", 0.1), result("torch", 0.08)])
     assert records.ceiling("float32") == pytest.approx(2 * 2048**3 / 0.08 / 1e9)
+
+
+def test_an_accelerator(tmp_path, monkeypatch):
+    """It is named, and its matrix product is larger."""
+    device = Mock(spec=jax.Device, platform="gpu", device_kind="NVIDIA H200")
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    records = Records(tmp_path / "benchmark.json")
+    product = Case("matrix_product", "forward", 8192, 1, "bfloat16")
+    assert records.product("bfloat16") == product
+    records.add(product, [result("fcn", 0.002)])
+    assert records.ceiling("bfloat16") == pytest.approx(2 * 8192**3 / 0.002 / 1e9)
+    assert describe(records).startswith("NVIDIA H200 (")
+
+
+def test_what_a_program_takes_of_an_accelerator(monkeypatch):
+    """Two arguments and one more result: the other takes the place of what is donated."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    compiled = jax.jit(lambda x, y: (x + 1, y @ y), donate_argnums=0).lower(*[jnp.zeros((64, 64))] * 2).compile()
+    memory = jax_work._memory(compiled)()
+    assert memory["resident_bytes"] == 2 * 64 * 64 * 4
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    assert memory["peak_bytes"] - temporary == pytest.approx(3 * 64 * 64 * 4, abs=64)  # and a tuple of addresses
+    monkeypatch.undo()
+    assert jax_work._memory(compiled) is None
 
 
 def test_a_file_of_someone_else_is_left_alone(tmp_path):
