@@ -49,6 +49,16 @@ def test_layers_and_their_gradients(layer):
             assert_close(a, b)
 
 
+@pytest.mark.parametrize("layer", [Conv(8, padding="VALID"), Conv(8, 7, padding="VALID"), Conv(8, 2, 2, padding="VALID")])
+def test_any_size_of_images(layer):
+    batch, height, width = export.symbolic_shape("batch, height, width")
+    images = np.random.default_rng(0).normal(size=(2, 20, 18, 16)).astype(np.float32)
+    variables = layer.init(jax.random.key(0), images)
+    exported = export.export(jax.jit(layer.apply))(variables, jax.ShapeDtypeStruct((batch, height, width, 16), jnp.float32))
+    for part in (images, images[:1, :9, :14]):
+        assert_close(exported.call(variables, part), layer.apply(variables, part))
+
+
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2"])
 def test_networks(encoder):
     """The forms differ, and so does the rounding of each layer."""

@@ -41,8 +41,7 @@ AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "
 def convolve_dense(x, kernel, strides, pads, dilation):
     """A convolution without groups; reverse-mode gradients only."""
     form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
-    size = output_size(x.shape[1:3], kernel.shape[:2], strides, pads, dilation)
-    on_gpu = form_on_gpu(kernel, (x.shape[0], *size), strides, dilation)
+    on_gpu = form_on_gpu(x.shape, kernel, strides, pads, dilation)
     return _by_platform(form, on_gpu, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
 
 
@@ -52,10 +51,10 @@ def _forward(x, kernel, strides, pads, dilation):
 
 def _backward(strides, pads, dilation, residuals, dy):
     (x, kernel), settings = residuals, (strides, pads, dilation)
-    on_gpu = form_on_gpu(kernel, dy.shape[:3], strides, dilation)
+    on_gpu = form_on_gpu(x.shape, kernel, *settings)
     form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
     dx = _by_platform(form, on_gpu, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
-    if on_gpu == "native" and dilation != (1, 1) == strides and is_known(dy.shape):
+    if on_gpu == "native" and dilation != (1, 1) == strides and is_known(x.shape):
         on_gpu = "apart"
     form = gradient_form(kernel.shape, dy.shape, strides, dilation)
     return dx, _by_platform(form, on_gpu, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
@@ -164,14 +163,16 @@ MANY_TAPS = 25
 """Taps that make a kernel large, for GPUs."""
 
 
-def form_on_gpu(kernel, positions, strides, dilation) -> AnyForm:
-    """Which form of a convolution with [N, H, W] positions, and of its gradients, is fast on a GPU."""
+def form_on_gpu(shape, kernel, strides, pads, dilation) -> AnyForm:
+    """Which form of a convolution, and of its gradients, is fast on a GPU."""
     *sides, channels, features = kernel.shape
-    if math.prod(sides) < MANY_TAPS or not is_known(positions):
+    if math.prod(sides) < MANY_TAPS or not is_known(shape):
         return "native"
     if channels <= 4 and strides == (2, 2) and dilation == (1, 1) and jnp.finfo(kernel.dtype).bits == 16:
         return "folded"
-    return "wide" if channels >= 64 and math.prod(positions) <= 4 * features else "native"  # or windows take much memory
+    positions = shape[0] * math.prod(output_size(shape[1:3], sides, strides, pads, dilation))
+    few = positions <= 4 * features  # the windows of more would take much more memory than the kernel
+    return "wide" if channels >= 64 and few else "native"
 
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
