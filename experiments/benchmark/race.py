@@ -1,4 +1,4 @@
-"""Contestants in turn: each is a process of its own, and while one works the others wait."""
+"""Contestants in turn: each is a process of its own, and while one works the others wait. Only their imports overlap."""
 
 import contextlib
 import dataclasses
@@ -34,8 +34,10 @@ class Result:
 
 def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
     """All sides do the case in turn, `rounds` times; one that cannot says why in its result."""
-    runners, results = [Runner(side) for side in sides], [Result(side) for side in sides]
+    runners, results = [], [Result(side) for side in sides]
     try:
+        for side in sides:
+            runners.append(Runner(side))
         for runner, result in zip(runners, results):
             result.facts = runner.ask(**dataclasses.asdict(case))
             result.error = result.facts.pop("error", None)

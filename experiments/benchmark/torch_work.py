@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F
@@ -58,25 +59,24 @@ def torch_work(case: Case, side: Side) -> Work:
     once()
     seconds = time.perf_counter() - start
 
+    facts = {"compile_seconds": seconds if side == "torch_compile" else 0.0}
+    return Work(_repeating(once, device), facts, _memory(device))
+
+
+def _matrix_product(case: Case, device: str) -> Work:
+    matrix = torch.randn(case.size, case.size, dtype=getattr(torch, case.dtype), device=device)
+
+    return Work(_repeating(lambda: matrix @ matrix, device), {"compile_seconds": 0.0}, _memory(device))
+
+
+def _repeating(once: Callable[[], object], device: str):
     def run(repeats):
         for _ in range(repeats):
             once()
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return Work(run, {"compile_seconds": seconds if side == "torch_compile" else 0.0}, _memory(device))
-
-
-def _matrix_product(case: Case, device: str) -> Work:
-    matrix = torch.randn(case.size, case.size, dtype=getattr(torch, case.dtype), device=device)
-
-    def run(repeats):
-        for _ in range(repeats):
-            matrix @ matrix
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return Work(run, {"compile_seconds": 0.0}, _memory(device))
+    return run
 
 
 def _memory(device: str):

@@ -15,11 +15,12 @@ from jaxtyping import Array, Float
 
 from fcn.layers.dense_convolution import convolve_dense
 from fcn.layers.depthwise import convolve_depthwise
+from fcn.layers.fusion import unfused_on_gpus
 from fcn.layers.grouped import convolve_grouped
 from fcn.layers.initialisers import he_normal
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import NO_PADS, Pads, explicit_padding, pad_images, pair
-from fcn.layers.pointwise import convolve_pointwise, every_stride
+from fcn.layers.pointwise import convolve_pointwise
 
 
 class Conv(nn.Module):
@@ -104,7 +105,9 @@ def convolve(
     if kernel.shape[:2] == (1, 1) and groups == 1:
         if pads != NO_PADS:
             x = pad_images(x, pads)
-        return convolve_pointwise(every_stride(x, strides), kernel)
+        if strides != (1, 1):
+            x = unfused_on_gpus(x[:, :: strides[0], :: strides[1]])
+        return convolve_pointwise(x, kernel)
     if groups == x.shape[-1] > 1:
         return convolve_depthwise(x, kernel, strides, pads, dilation)
     if groups > 1:

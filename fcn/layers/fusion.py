@@ -16,5 +16,14 @@ def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return lax.platform_dependent(x, cpu=_behind_a_conditional, default=lambda x: x)
 
 
+def unfused_on_gpus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`x`, such as the pixels that a pointwise convolution with strides sees, which an NVIDIA GPU is to keep as an array.
+
+    Where XLA fuses a strided slice with a product, compilation can end the process (jax 0.11.2, a ResNet for images of 512x512:
+    "Check failed: subdim_size_accumulator == dim_size" in triton_tiling_propagation.cc).
+    """
+    return lax.platform_dependent(x, cuda=lax.optimization_barrier, default=lambda x: x)
+
+
 def _behind_a_conditional(x):
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), lambda x: x, lax.optimization_barrier, x)

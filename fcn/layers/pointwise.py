@@ -10,7 +10,6 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.initialisers import lecun_normal
@@ -53,18 +52,6 @@ class PointwiseConv(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = convolve_pointwise(x, kernel)
         return y if bias is None else y + bias
-
-
-def every_stride(x: Float[Array, "b h w c"], strides: tuple[int, int]) -> Float[Array, "b h2 w2 c"]:
-    """The pixels that a pointwise convolution with strides sees.
-
-    On NVIDIA GPUs an array of its own: where XLA fuses the slice with the product, compilation can end the process (jax 0.11.2,
-    a ResNet for images of 512x512: "Check failed: subdim_size_accumulator == dim_size" in triton_tiling_propagation.cc).
-    """
-    if strides == (1, 1):
-        return x
-    x = x[:, :: strides[0], :: strides[1]]
-    return lax.platform_dependent(x, cuda=lax.optimization_barrier, default=lambda x: x)
 
 
 def convolve_pointwise(x: Float[Array, "*positions c"], kernel: Float[Array, "*ones c o"]) -> Float[Array, "*positions o"]:
