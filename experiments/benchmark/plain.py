@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fcn.layers.activations import gelu
+from fcn.layers.attention import attend
 from fcn.layers.convolution import convolve
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import pair
@@ -27,6 +28,7 @@ def plain_layers():
         convolve: native_convolution,
         convolve_pointwise: _pointwise,
         convolve_upsampled: _upsampled,
+        attend: jax.nn.dot_product_attention,
         gelu: partial(nn.gelu, approximate=False),
         max_pool: _max_pool,
         average_pool: _average_pool,

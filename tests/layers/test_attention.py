@@ -1,11 +1,13 @@
 """Attention against its formula."""
 
+from unittest.mock import Mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import attend
+from fcn.layers import attend, attention
 from tests.layers.references import normal
 
 
@@ -23,7 +25,10 @@ def formula(query, key, value):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("features", [16, 12])
 def test_equals_the_formula(dtype, tolerance, features):
-    """In 16 bits also where cuDNN computes, which takes heads of 16 features and not of 12."""
+    """In 16 bits also where cuDNN computes, which takes heads of 16 features and not of 12.
+
+    bfloat16 rounds scores, weights and results to 8 bits, 2^-9 of up to 3 each; float32's sums of 24 stay below 1e-5.
+    """
     arrays = [jnp.asarray(normal(2, count, 3, features, seed=count), dtype) for count in (40, 24, 24)]
     exact = [np.asarray(array, np.float64) for array in arrays]
     y = jax.jit(attend)(*arrays)
@@ -31,9 +36,29 @@ def test_equals_the_formula(dtype, tolerance, features):
     np.testing.assert_allclose(np.asarray(y, np.float64), formula(*exact), atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype", "queries", "keys", "features", "suits"),
+    [
+        ("9.0", "bfloat16", 16, 8, 32, True),
+        ("8.0", "float16", 16, 8, 128, True),
+        ("9.0", "float32", 16, 8, 32, False),
+        ("9.0", "bfloat16", 15, 8, 32, False),
+        ("9.0", "bfloat16", 16, 7, 32, False),
+        ("9.0", "bfloat16", 16, 8, 12, False),
+        ("9.0", "bfloat16", 16, 8, 136, False),
+        ("7.5", "bfloat16", 16, 8, 32, False),
+        ("gfx90a", "bfloat16", 16, 8, 32, False),
+    ],
+)
+def test_what_cudnn_takes(monkeypatch, capability, dtype, queries, keys, features, suits):
+    monkeypatch.setattr(jax, "local_devices", lambda: [Mock(spec=jax.Device, compute_capability=capability)])
+    query, key = (jax.ShapeDtypeStruct((2, count, 4, features), dtype) for count in (queries, keys))
+    assert attention._suits_cudnn(query, key) == suits
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
 def test_gradients(dtype, tolerance):
-    """Each along itself: by differences of the formula."""
+    """Each along itself: by differences of the formula. bfloat16's has the rounding of weights and scores, 2^-8 each."""
     arrays = [jnp.asarray(normal(1, count, 2, 8, seed=count), dtype) for count in (10, 8, 8)]
     weight = jnp.asarray(normal(1, 10, 2, 8, seed=5), dtype)
     gradients = jax.jit(jax.grad(lambda *a: jnp.sum((attend(*a) * weight).astype(jnp.float32)), (0, 1, 2)))(*arrays)

@@ -95,7 +95,7 @@ def drawn_rows(monkeypatch):
     return runs
 
 
-@pytest.mark.skipif(jax.device_count() == 1, reason="takes two devices")
+@pytest.mark.skipif(jax.device_count() == 1, reason="takes two devices: --xla_force_host_platform_device_count=8")
 def test_threads_keep_the_default_device(drawn_rows):
     """With a key that lies on no particular device, the callers' default computes."""
     with jax.default_device(jax.devices()[1]):
@@ -112,7 +112,7 @@ def test_draws_no_more_than_it_needs(drawn_rows):
     assert [blocks for blocks, _ in drawn_rows] == [1, *[64] * 4]
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators copy")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="on accelerators the parts of an array are copies of it")
 def test_arrays_lie_where_they_were_drawn():
     """On a CPU nothing is copied: kernels begin a whole number of blocks apart, as they were drawn."""
     first, second = draw(KEY, notes_of((7, 5), (300, 200)))[:2]
