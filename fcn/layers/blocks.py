@@ -4,16 +4,19 @@ import jax
 
 BLOCK_BYTES = 2**26
 """What is made of larger images is cut into blocks of this size, but into no more than `MOST_BLOCKS`."""
+CACHED_BYTES = 2**22
+"""What of one block is to be in the cache still when it is read; half and a quarter of a third-level cache are as fast."""
 MOST_BLOCKS = 8
 
 
-def number_of_blocks(rows: int, total_bytes: int) -> int:
+def number_of_blocks(rows: int, total_bytes: int, *, cached: bool = False) -> int:
     """How many blocks of whole rows; one where there are several devices, as the arrays may be split over them.
 
     Args:
       rows: of the images.
       total_bytes: of what is made of all of them.
+      cached: whether they are computed one after the other (`fcn.layers.fusion.sum_in_turn`), each in the cache.
     """
     if jax.device_count() > 1:
         return 1
-    return min(MOST_BLOCKS, max(1, rows), max(1, -(-total_bytes // BLOCK_BYTES)))
+    return min(MOST_BLOCKS, max(1, rows), max(1, -(-total_bytes // (CACHED_BYTES if cached else BLOCK_BYTES))))

@@ -211,7 +211,9 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if not is_known(output_shape):
         return "native"
     positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
-    if strides == (1, 1) and channels[1] <= FEW_FEATURES and fewer_than_windows(kernel_shape):
+    few = channels[1] <= FEW_FEATURES and fewer_than_windows(kernel_shape)
+    cached = kernel_shape[:2] == (3, 3) and channels[0] <= FEW_FEATURES and channels[1] <= 2 * FEW_FEATURES
+    if strides == (1, 1) and (few or cached):
         return "shifts"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)

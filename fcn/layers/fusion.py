@@ -1,4 +1,8 @@
-"""What XLA may fuse."""
+"""What XLA may fuse, and in which order it computes."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -16,6 +20,25 @@ def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return lax.platform_dependent(x, cpu=_behind_a_conditional, default=lambda x: x)
 
 
+def sum_in_turn(function: Callable[..., Array], blocks: Sequence[Any], *arrays: Array) -> Array:
+    """The sum of `function(block, *arrays)` over blocks, of which a CPU computes one after the other.
+
+    What is made of a block is still in the cache when it is used, and the next takes its memory. XLA would rather begin with
+    what depends on no result, for all blocks. Here each is computed in a conditional that adds it to the sum before it.
+    """
+
+    def add(block, total, *arrays):
+        return total + function(block, *arrays)
+
+    def in_turn(block, total, *arrays):
+        return lax.cond(_always(), partial(add, block), lambda total, *arrays: total, total, *arrays)
+
+    total = function(blocks[0], *arrays)
+    for block in blocks[1:]:
+        total = lax.platform_dependent(total, *arrays, cpu=partial(in_turn, block), default=partial(add, block))
+    return total
+
+
 def unfused_on_gpus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, such as the pixels that a pointwise convolution with strides sees, which an NVIDIA GPU is to keep as an array.
 
@@ -26,4 +49,9 @@ def unfused_on_gpus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _behind_a_conditional(x):
-    return lax.cond(lax.optimization_barrier(jnp.bool_(True)), lambda x: x, lax.optimization_barrier, x)
+    return lax.cond(_always(), lambda x: x, lax.optimization_barrier, x)
+
+
+def _always():
+    """True, which XLA does not know."""
+    return lax.optimization_barrier(jnp.bool_(True))

@@ -22,4 +22,5 @@ def blocks_of_rows(request, monkeypatch):
     if request.param == "blocks":
         monkeypatch.setattr(jax, "device_count", lambda: 1)
         monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(blocks, "CACHED_BYTES", 1)
         monkeypatch.setattr(blocks, "MOST_BLOCKS", 3)

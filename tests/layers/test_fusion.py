@@ -1,4 +1,4 @@
-"""A chain of residual blocks whose sums are computed once."""
+"""A chain of residual blocks whose sums are computed once, and blocks that are computed in turn."""
 
 import re
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fcn.layers import computed_once
+from fcn.layers.fusion import sum_in_turn
 
 KERNELS = jax.random.normal(jax.random.key(0), (8, 16, 16)) / 4
 
@@ -49,3 +50,21 @@ def most_operands(keep):
 def test_no_operation_adds_up_the_blocks_before_it():
     assert most_operands(computed_once) <= 3
     assert most_operands(lambda x: x) >= len(KERNELS)  # what it is for
+
+
+def sum_of_products(x, y):
+    return sum_in_turn(lambda rows, x, y: x[rows].T @ y[rows], [slice(0, 3), slice(3, 4), slice(4, 7)], x, y)
+
+
+def test_a_sum_in_turn_is_the_sum_over_all_blocks():
+    x, y = jax.random.normal(jax.random.key(2), (2, 7, 5))
+    np.testing.assert_allclose(jax.jit(sum_of_products)(x, y), x.T @ y, rtol=1e-5, atol=1e-6)
+    gradient = jax.grad(lambda x: jnp.sum(sum_of_products(x, y) ** 2))(x)
+    np.testing.assert_allclose(gradient, 2 * y @ (y.T @ x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices compute in the order they like")
+def test_blocks_in_turn_wait_for_the_sum_before_them():
+    """Each block but the first is in a conditional that begins with that sum."""
+    program = jax.jit(sum_of_products).lower(*jnp.ones((2, 7, 5))).compile().as_text()
+    assert len(re.findall(r"= \(?f32\[5,5\]\S* conditional\(", program)) == 2
