@@ -66,15 +66,15 @@ def main(config: BenchmarkConfig) -> None:
 
     command.use_processors(config.processors)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator's memory
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and "cpu" not in platforms.split(","):
+        os.environ["JAX_PLATFORMS"] = f"{platforms},cpu"  # where operations are counted
     cases = [case for what in config.what if what in ("forward", "train") for case in find_cases(config, what)]
     config.out.mkdir(parents=True, exist_ok=True)
     records = Records(config.out / "benchmark.json")
     if "startup" in config.what:
         records.put("startup", startup.measure())
         print(startup.describe(records.get("startup")), flush=True)
-    if "pipeline" in config.what:
-        records.put("pipeline", pipeline.measure(config.data))
-        print(pipeline.describe(records.get("pipeline")), flush=True)
     if cases:
         measure(cases, config, records)
         print(table(records.results(cases), records.ceiling(config.dtype)))
@@ -82,6 +82,9 @@ def main(config: BenchmarkConfig) -> None:
             print(law)
         for picture in draw(records.results(cases), config.out):
             print(f"wrote {picture}")
+    if "pipeline" in config.what:  # last, as it computes in this process: a TPU belongs to one
+        records.put("pipeline", pipeline.measure(config.data))
+        print(pipeline.describe(records.get("pipeline")), flush=True)
     print(describe(records))
 
 
@@ -94,15 +97,14 @@ def find_cases(config: BenchmarkConfig, what: str) -> list[Case]:
     import fcn
 
     known = [*fcn.list_models(), *fcn.list_encoders()]
-    batches = {}
+    works = []
     for pattern, batch in zip(config.models, itertools.cycle(config.batch)):
         model, slash, encoder = pattern.partition("/")
         found = fnmatch.filter(known, model)
         if not found or (encoder and encoder not in fcn.list_encoders()):
             raise ValueError(command.nearest("model or encoder", encoder if found else model, known))
-        for name in found:
-            batches.setdefault(name + slash + encoder, batch)
-    return [Case(name, what, size, batch, config.dtype) for name, batch in batches.items() for size in config.size]
+        works += [(name + slash + encoder, batch) for name in found]
+    return [Case(name, what, size, batch, config.dtype) for name, batch in dict.fromkeys(works) for size in config.size]
 
 
 def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:

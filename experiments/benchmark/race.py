@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -41,21 +42,33 @@ def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
         for runner, result in zip(runners, results):
             result.facts = runner.ask(**dataclasses.asdict(case))
             result.error = result.facts.pop("error", None)
-        ready = [(runner, result) for runner, result in zip(runners, results) if result.error is None]
-        repeats = {}
-        for runner, _ in ready:
-            repeats[runner] = max(1, round(LEAST_SECONDS / runner.ask(repeats=1)["seconds"]))
+        pairs = list(zip(runners, results))
+        repeats = {runner: max(1, round(LEAST_SECONDS / _turn(runner, result))) for runner, result in pairs}
         for number in range(rounds):
-            for runner, result in ready if number % 2 == 0 else reversed(ready):  # nobody always follows the same
-                time.sleep(PAUSE)
-                runner.ask(repeats=1)  # not counted: a virtual machine may have taken away what idle processes had freed
-                result.seconds.append(runner.ask(repeats=repeats[runner])["seconds"] / repeats[runner])
-        for runner, result in ready:
-            result.facts |= runner.finish()
+            for runner, result in pairs if number % 2 == 0 else reversed(pairs):  # nobody always follows the same
+                if result.error is None:
+                    time.sleep(PAUSE)
+                    _turn(runner, result)  # not counted: a virtual machine may have taken away what idle processes had freed
+                    result.seconds.append(_turn(runner, result, repeats[runner]))
+        for runner, result in pairs:
+            if result.error is None:
+                result.facts |= runner.finish()
+            else:
+                result.seconds.clear()  # of rounds before it ended
     finally:
         for runner in runners:
             runner.close()
     return results
+
+
+def _turn(runner: "Runner", result: Result, repeats: int = 1) -> float:
+    """Seconds of one repeat; infinitely many, and why in the result, of a contestant that has ended."""
+    if result.error is None:
+        answer = runner.ask(repeats=repeats)
+        if "seconds" in answer:
+            return answer["seconds"] / repeats
+        result.error = answer["error"]
+    return math.inf
 
 
 class Runner:

@@ -1,10 +1,13 @@
 """benchmark.json: what was measured, where and with what."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +99,6 @@ class Records:
 
 def machine() -> dict[str, Any]:
     """Processor, number of processors in use, accelerator if there is one, versions."""
-    import jax
-
     versions = {}
     for package in ("jax", "jaxlib", "flax", "torch", "torchvision", "timm", "segmentation-models-pytorch"):
         try:
@@ -105,10 +106,16 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     found = {"processor": _processor(), "processors": len(os.sched_getaffinity(0))}
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        found["accelerator"] = device.device_kind
+    if accelerator():
+        found["accelerator"] = accelerator()
     return {**found, "python": platform.python_version(), **versions}
+
+
+@functools.cache
+def accelerator() -> str:
+    """The kind of JAX's first device, unless it is the processor; asked in another process, as a TPU belongs to one."""
+    question = "import jax; device = jax.local_devices()[0]; print('' if device.platform == 'cpu' else device.device_kind)"
+    return subprocess.run([sys.executable, "-c", question], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def _processor() -> str:

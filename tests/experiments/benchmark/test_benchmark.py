@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
-from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import jax_work
+from experiments.benchmark import records as benchmark_records
 from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
 from experiments.benchmark.case import Case
-from experiments.benchmark.race import Result, race
+from experiments.benchmark.race import Result, Runner, race
 from experiments.benchmark.records import Compared, Records
 from experiments.benchmark.report import describe, growth, line, table
 
@@ -99,8 +101,7 @@ def test_the_ceiling_is_the_fastest_matrix_product(tmp_path):
 
 def test_an_accelerator(tmp_path, monkeypatch):
     """It is named, and its matrix product is larger."""
-    device = Mock(spec=jax.Device, platform="gpu", device_kind="NVIDIA H200")
-    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    monkeypatch.setattr(benchmark_records, "accelerator", lambda: "NVIDIA H200")
     records = Records(tmp_path / "benchmark.json")
     product = Case("matrix_product", "forward", 8192, 1, "bfloat16")
     assert records.product("bfloat16") == product
@@ -131,13 +132,15 @@ def test_a_file_of_someone_else_is_left_alone(tmp_path):
 
 def test_names_and_patterns():
     config = BenchmarkConfig(models=("resnet1*", "unet", "unet/resnet18", "unet"), size=(32, 64))
-    names = [(case.name, case.size) for case in find_cases(config, "train")]
+    names = [(case.name, case.size) for case in find_cases(config, "train")]  # each once
     expected = ("resnet101", "resnet152", "resnet18", "unet", "unet/resnet18")
     assert names == [(name, size) for name in expected for size in (32, 64)]
     with pytest.raises(ValueError, match="unknown model or encoder 'resnet43'; did you mean 'resnet34'"):
         find_cases(BenchmarkConfig(models=("unet/resnet43",)), "train")
     own = find_cases(BenchmarkConfig(models=("resnet1*", "unet"), batch=(8, 4)), "train")
     assert [(case.name, case.batch) for case in own] == [("resnet101", 8), ("resnet152", 8), ("resnet18", 8), ("unet", 4)]
+    twice = find_cases(BenchmarkConfig(models=("unet", "unet"), batch=(8, 4)), "train")
+    assert [case.batch for case in twice] == [8, 4]
     for batch in ((0,), (2, 3), ()):
         with pytest.raises(ValueError, match=r"batch is .*; give one number or 6, one for each of the models, of at least 1"):
             BenchmarkConfig(batch=batch)
@@ -148,6 +151,30 @@ def test_a_side_that_cannot_says_why():
     assert "unknown model 'resnet19'" in given.error and not given.seconds
     (given,) = race(Case("resnet20_cifar", "forward", 32, 1), ["fcn_sharded"], 1)
     assert "a batch of 1 cannot be divided among the devices" in given.error and not given.seconds
+
+
+def test_a_side_that_ends_early_says_so(monkeypatch):
+    """Before it reads its case; and in a later round, whose times do not count then. The others go on."""
+    monkeypatch.setattr("experiments.benchmark.race.Runner", Ended)
+    early, late, steady = race(CASE, ["torch", "flax", "fcn"], 3)
+    assert early.error == "the process ended with status 2" and not early.seconds
+    assert late.error == "the process ended with status -9" and not late.seconds
+    assert steady.error is None and len(steady.seconds) == 3 and "peak_bytes" in steady.facts
+
+
+class Ended(Runner):
+    """A contestant that is no benchmark's: one ends at once, one after five answers, one answers on."""
+
+    def __init__(self, side):
+        answers = {"torch": 0, "flax": 5, "fcn": 100}[side]
+        program = f"""
+import os, sys
+for line, _ in zip(sys.stdin, range({answers})):
+    print('{{"seconds": 0.3}}' if "repeats" in line else '{{"peak_bytes": 1}}', flush=True)
+if {answers} == 0: sys.exit(2)
+if {answers} == 5: os.kill(os.getpid(), 9)
+"""
+        self._process = subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, bufsize=1)
 
 
 @pytest.mark.parametrize("what", ["forward", "train"])
@@ -185,6 +212,7 @@ def test_command(type_command, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "| resnet20_cifar forward 1 x 32² |" in done.stdout and "| resnet20_cifar train 1 x 32² |" in done.stdout
     content = json.loads((out / "benchmark.json").read_text())
+    assert ("accelerator" in content["machine"]) == (jax.default_backend() != "cpu")
     assert content["machine"]["processors"] >= 1 and {"jax", "torch"} <= content["machine"].keys()
     measured = {(row["case"]["what"], side): r for row in content["cases"][1:] for side, r in row["results"].items()}
     assert measured.keys() == {(what, side) for what in ("forward", "train") for side in ("fcn", "torch")}
