@@ -31,7 +31,7 @@ class BenchmarkConfig:
     size: tuple[int, ...] = (224,)
     """Height and width of the images; several show how time and memory grow."""
     batch: tuple[int, ...] = (2,)
-    """Images in a batch: one number, or one for each of the models."""
+    """Images in a batch: one number, or one for each of the models, of which the first that matches counts."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation, for both sides."""
     sides: Annotated[tuple[Side, ...], tyro.conf.arg(metavar=f"{{{','.join(SIDES)}}} ...")] = tuple(SIDES)
@@ -72,9 +72,6 @@ def main(config: BenchmarkConfig) -> None:
     cases = [case for what in config.what if what in ("forward", "train") for case in find_cases(config, what)]
     config.out.mkdir(parents=True, exist_ok=True)
     records = Records(config.out / "benchmark.json")
-    if "startup" in config.what:
-        records.put("startup", startup.measure())
-        print(startup.describe(records.get("startup")), flush=True)
     if cases:
         measure(cases, config, records)
         print(table(records.results(cases), records.ceiling(config.dtype)))
@@ -82,7 +79,10 @@ def main(config: BenchmarkConfig) -> None:
             print(law)
         for picture in draw(records.results(cases), config.out):
             print(f"wrote {picture}")
-    if "pipeline" in config.what:  # last, as it computes in this process: a TPU belongs to one
+    if "startup" in config.what:  # ends with computations in this process, which a TPU belongs to from then on
+        records.put("startup", startup.measure())
+        print(startup.describe(records.get("startup")), flush=True)
+    if "pipeline" in config.what:  # computes in this process
         records.put("pipeline", pipeline.measure(config.data))
         print(pipeline.describe(records.get("pipeline")), flush=True)
     print(describe(records))
@@ -97,14 +97,15 @@ def find_cases(config: BenchmarkConfig, what: str) -> list[Case]:
     import fcn
 
     known = [*fcn.list_models(), *fcn.list_encoders()]
-    works = []
+    batches = {}
     for pattern, batch in zip(config.models, itertools.cycle(config.batch)):
         model, slash, encoder = pattern.partition("/")
         found = fnmatch.filter(known, model)
         if not found or (encoder and encoder not in fcn.list_encoders()):
             raise ValueError(command.nearest("model or encoder", encoder if found else model, known))
-        works += [(name + slash + encoder, batch) for name in found]
-    return [Case(name, what, size, batch, config.dtype) for name, batch in dict.fromkeys(works) for size in config.size]
+        for name in found:
+            batches.setdefault(name + slash + encoder, batch)
+    return [Case(name, what, size, batch, config.dtype) for name, batch in batches.items() for size in config.size]
 
 
 def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:

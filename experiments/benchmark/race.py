@@ -53,7 +53,8 @@ def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
         for runner, result in pairs:
             if result.error is None:
                 result.facts |= runner.finish()
-            else:
+                result.error = result.facts.pop("error", None)
+            if result.error is not None:
                 result.seconds.clear()  # of rounds before it ended
     finally:
         for runner in runners:

@@ -115,7 +115,10 @@ def machine() -> dict[str, Any]:
 def accelerator() -> str:
     """The kind of JAX's first device, unless it is the processor; asked in another process, as a TPU belongs to one."""
     question = "import jax; device = jax.local_devices()[0]; print('' if device.platform == 'cpu' else device.device_kind)"
-    return subprocess.run([sys.executable, "-c", question], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    answer = subprocess.run([sys.executable, "-c", question], stdout=subprocess.PIPE, text=True)
+    if answer.returncode != 0:
+        raise ValueError("JAX finds no device (its message is above); the benchmark needs one")
+    return answer.stdout.splitlines()[-1].strip()  # what a plugin prints comes before
 
 
 def _processor() -> str:

@@ -32,7 +32,7 @@ LARGEST = ("fcn8s", "dpt", "unet", "unetplusplus")
 
 
 def measure() -> dict[str, float]:
-    """Seconds; all in processes of their own."""
+    """Seconds; all in processes of their own, but for the loop, which comes last."""
     imports = [_numbers(IMPORT) for _ in range(5)]
     facts = {
         name: statistics.median(seconds)

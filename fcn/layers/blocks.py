@@ -5,7 +5,7 @@ import jax
 BLOCK_BYTES = 2**26
 """What is made of larger images is cut into blocks of this size, but into no more than `MOST_BLOCKS`."""
 CACHED_BYTES = 2**22
-"""What of one block is to be in the cache still when it is read; half and a quarter of a third-level cache are as fast."""
+"""Of a block that is to be in the cache still when it is read, if `MOST_BLOCKS` are enough; 8 MB are as fast."""
 MOST_BLOCKS = 8
 
 
@@ -15,7 +15,7 @@ def number_of_blocks(rows: int, total_bytes: int, *, cached: bool = False) -> in
     Args:
       rows: of the images.
       total_bytes: of what is made of all of them.
-      cached: whether they are computed one after the other (`fcn.layers.fusion.sum_in_turn`), each in the cache.
+      cached: whether they are small enough for the cache, to be computed one after the other (`fcn.layers.fusion.sum_in_turn`).
     """
     if jax.device_count() > 1:
         return 1

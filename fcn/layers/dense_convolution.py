@@ -2,9 +2,9 @@
 
 On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
-matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few and their gradients (`fcn.layers.shifts`):
-where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise (`fcn.layers.fours`,
-`fcn.layers.pairs`, `fcn.layers.strips`).
+matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few, their gradients and those of few channels
+(`fcn.layers.shifts`): where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise
+(`fcn.layers.fours`, `fcn.layers.pairs`, `fcn.layers.strips`).
 
 On an NVIDIA GPU, large kernels are one matrix product where positions are few (`fcn.layers.wide`), strided stems fold pixels
 into channels (`fcn.layers.folded`), and gradients by dilated kernels are those of plain ones (`fcn.layers.dilated`). All else
@@ -159,6 +159,8 @@ NARROW = 32
 FEW_FEATURES = 16
 """Features that are too few columns for a product; for just so many, other forms of the convolution, not of its kernel's
 gradient, are faster where there are many positions."""
+FEW_ON_BOTH_SIDES = 16
+"""Channels that, with up to twice as many features, are so few that copies of images take longer than their product."""
 MANY_TAPS = 25
 """Taps that make a kernel large, for GPUs."""
 
@@ -211,9 +213,8 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if not is_known(output_shape):
         return "native"
     positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
-    few = channels[1] <= FEW_FEATURES and fewer_than_windows(kernel_shape)
-    cached = kernel_shape[:2] == (3, 3) and channels[0] <= FEW_FEATURES and channels[1] <= 2 * FEW_FEATURES
-    if strides == (1, 1) and (few or cached):
+    few_features = channels[1] <= FEW_FEATURES and fewer_than_windows(kernel_shape)
+    if strides == (1, 1) and (few_features or _in_cached_blocks(kernel_shape, dilation)):
         return "shifts"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
@@ -221,6 +222,13 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if (few or strides != (1, 1)) and math.prod(kernel_shape) < 2**24:
         return "im2col"
     return "im2col" if positions * max(channels) >= 2**20 else "native"
+
+
+def _in_cached_blocks(kernel_shape, dilation):
+    """Whether a kernel's gradient is fast by shifts because its blocks stay in the cache; several devices have one block."""
+    channels, features = kernel_shape[2:]
+    few = channels <= FEW_ON_BOTH_SIDES and features <= 2 * FEW_ON_BOTH_SIDES
+    return few and kernel_shape[:2] == (3, 3) and dilation == (1, 1) and jax.device_count() == 1
 
 
 def _few_positions(product, kernel_shape, positions):

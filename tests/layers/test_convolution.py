@@ -266,6 +266,7 @@ def test_choice_of_the_gradient_by_the_input(usual_forms, form, kernel, strides,
         ("tiles", (3, 3, 17, 17), (4, 64, 64, 17), ONE, ONE),
         ("tiles", (3, 3, 16, 33), (4, 64, 64, 33), ONE, ONE),
         ("shifts", (3, 3, 16, 32), (4, 64, 64, 32), ONE, ONE),
+        ("tiles", (3, 3, 16, 32), (4, 64, 64, 32), ONE, (2, 2)),
         ("shifts", (3, 3, 16, 16), (4, 64, 64, 16), ONE, ONE),
         ("shifts", (3, 3, 180, 12), (2, 56, 56, 12), ONE, ONE),
         ("shifts", (3, 3, 12, 12), (2, 28, 28, 12), ONE, (8, 8)),
@@ -288,8 +289,15 @@ def test_choice_of_the_gradient_by_the_input(usual_forms, form, kernel, strides,
         ("native", (7, 7, 512, 4096), (1, 7, 7, 4096), ONE, ONE),
     ],
 )
-def test_choice_of_the_gradient(usual_forms, form, kernel, output, strides, dilation):
+def test_choice_of_the_gradient(usual_forms, monkeypatch, form, kernel, output, strides, dilation):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     assert dense_convolution.gradient_form(kernel, output, strides, dilation) == form
+
+
+def test_gradients_of_few_channels_on_several_devices(usual_forms):
+    """There are no blocks that stay in the cache."""
+    assert jax.device_count() > 1
+    assert dense_convolution.gradient_form((3, 3, 16, 32), (4, 64, 64, 32), ONE, ONE) == "tiles"
 
 
 def test_wide_padding(take):

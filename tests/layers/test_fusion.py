@@ -65,6 +65,7 @@ def test_a_sum_in_turn_is_the_sum_over_all_blocks():
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices compute in the order they like")
 def test_blocks_in_turn_wait_for_the_sum_before_them():
-    """Each block but the first is in a conditional that begins with that sum."""
+    """Each block but the first is in a conditional whose operand is that sum."""
     program = jax.jit(sum_of_products).lower(*jnp.ones((2, 7, 5))).compile().as_text()
-    assert len(re.findall(r"= \(?f32\[5,5\]\S* conditional\(", program)) == 2
+    (first, _), (_, operand) = re.findall(r"%(\S+) = \(?f32\[5,5\]\S* conditional\(\S+ %([^,]+), ", program)
+    assert operand == first

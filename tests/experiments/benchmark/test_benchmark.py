@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -139,8 +140,8 @@ def test_names_and_patterns():
         find_cases(BenchmarkConfig(models=("unet/resnet43",)), "train")
     own = find_cases(BenchmarkConfig(models=("resnet1*", "unet"), batch=(8, 4)), "train")
     assert [(case.name, case.batch) for case in own] == [("resnet101", 8), ("resnet152", 8), ("resnet18", 8), ("unet", 4)]
-    twice = find_cases(BenchmarkConfig(models=("unet", "unet"), batch=(8, 4)), "train")
-    assert [case.batch for case in twice] == [8, 4]
+    some = find_cases(BenchmarkConfig(models=("unet", "unet*"), batch=(8, 4)), "train")
+    assert [(case.name, case.batch) for case in some] == [("unet", 8), ("unet2015", 4), ("unetplusplus", 4)]
     for batch in ((0,), (2, 3), ()):
         with pytest.raises(ValueError, match=r"batch is .*; give one number or 6, one for each of the models, of at least 1"):
             BenchmarkConfig(batch=batch)
@@ -154,25 +155,25 @@ def test_a_side_that_cannot_says_why():
 
 
 def test_a_side_that_ends_early_says_so(monkeypatch):
-    """Before it reads its case; and in a later round, whose times do not count then. The others go on."""
+    """Before it reads its case, in its first turn, in a later one, whose times do not count then, or at its end."""
     monkeypatch.setattr("experiments.benchmark.race.Runner", Ended)
-    early, late, steady = race(CASE, ["torch", "flax", "fcn"], 3)
-    assert early.error == "the process ended with status 2" and not early.seconds
-    assert late.error == "the process ended with status -9" and not late.seconds
+    *ended, steady = race(CASE, [*Ended.ANSWERS], 3)
+    for result in ended:
+        assert result.error == "the process ended with status 3" and not result.seconds
     assert steady.error is None and len(steady.seconds) == 3 and "peak_bytes" in steady.facts
 
 
 class Ended(Runner):
-    """A contestant that is no benchmark's: one ends at once, one after five answers, one answers on."""
+    """A contestant that ends after some answers: the case's, the first turn's, two of each round, that of its memory."""
+
+    ANSWERS: ClassVar = {"torch": 0, "torch_compile": 1, "flax": 5, "fcn_sharded": 8, "fcn": 9}
 
     def __init__(self, side):
-        answers = {"torch": 0, "flax": 5, "fcn": 100}[side]
         program = f"""
-import os, sys
-for line, _ in zip(sys.stdin, range({answers})):
+import sys
+for _, line in zip(range({self.ANSWERS[side]}), sys.stdin):
     print('{{"seconds": 0.3}}' if "repeats" in line else '{{"peak_bytes": 1}}', flush=True)
-if {answers} == 0: sys.exit(2)
-if {answers} == 5: os.kill(os.getpid(), 9)
+sys.exit(3)
 """
         self._process = subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, bufsize=1)
 
