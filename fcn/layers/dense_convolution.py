@@ -27,7 +27,7 @@ from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import NO_PADS, pad_images
 from fcn.layers.pairs import convolve_pairs, pays_in_pairs
-from fcn.layers.shifts import convolve_shifts, fewer_than_windows, shifts_gradient
+from fcn.layers.shifts import convolve_shifts, fewer_than_windows, pays_in_cached_blocks, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.wide import convolve_wide, wide_gradient_by_input, wide_gradient_by_kernel
@@ -159,8 +159,6 @@ NARROW = 32
 FEW_FEATURES = 16
 """Features that are too few columns for a product; for just so many, other forms of the convolution, not of its kernel's
 gradient, are faster where there are many positions."""
-FEW_ON_BOTH_SIDES = 16
-"""Channels that, with up to twice as many features, are so few that copies of images take longer than their product."""
 MANY_TAPS = 25
 """Taps that make a kernel large, for GPUs."""
 
@@ -214,7 +212,7 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
         return "native"
     positions, channels = math.prod(output_shape[:3]), kernel_shape[2:]
     few_features = channels[1] <= FEW_FEATURES and fewer_than_windows(kernel_shape)
-    if strides == (1, 1) and (few_features or _in_cached_blocks(kernel_shape, dilation)):
+    if strides == (1, 1) and (few_features or pays_in_cached_blocks(kernel_shape, dilation)):
         return "shifts"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
         return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
@@ -222,13 +220,6 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if (few or strides != (1, 1)) and math.prod(kernel_shape) < 2**24:
         return "im2col"
     return "im2col" if positions * max(channels) >= 2**20 else "native"
-
-
-def _in_cached_blocks(kernel_shape, dilation):
-    """Whether a kernel's gradient is fast by shifts because its blocks stay in the cache; several devices have one block."""
-    channels, features = kernel_shape[2:]
-    few = channels <= FEW_ON_BOTH_SIDES and features <= 2 * FEW_ON_BOTH_SIDES
-    return few and kernel_shape[:2] == (3, 3) and dilation == (1, 1) and jax.device_count() == 1
 
 
 def _few_positions(product, kernel_shape, positions):

@@ -1,7 +1,7 @@
 """What XLA may fuse, and in which order it computes."""
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def sum_in_turn(function: Callable[..., Array], blocks: Sequence[Any], *arrays: Array) -> Array:
-    """The sum of `function(block, *arrays)` over one or more blocks, of which a CPU computes one after the other.
+    """The sum of `function(block, *arrays)` over one or more blocks, computed one after the other; for CPUs.
 
     What is made of a block is still in the cache when it is used, and the next takes its memory. XLA would rather begin with
     what depends on no result, for all blocks. Here each is computed in a conditional that adds it to the sum before it.
@@ -30,13 +30,10 @@ def sum_in_turn(function: Callable[..., Array], blocks: Sequence[Any], *arrays: 
     def add(block, total, *arrays):
         return total + function(block, *arrays)
 
-    def add_in_turn(block, total, *arrays):
-        return lax.cond(_always(), partial(add, block), lambda total, *arrays: total, total, *arrays)
-
-    def total(add, *arrays):
-        return reduce(lambda total, block: add(block, total, *arrays), blocks[1:], function(blocks[0], *arrays))
-
-    return lax.platform_dependent(*arrays, cpu=partial(total, add_in_turn), default=partial(total, add))
+    total = function(blocks[0], *arrays)
+    for block in blocks[1:]:
+        total = lax.cond(_always(), partial(add, block), lambda total, *arrays: total, total, *arrays)
+    return total
 
 
 def unfused_on_gpus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

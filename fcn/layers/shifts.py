@@ -34,6 +34,7 @@ better of Winograd's:
 
 from itertools import pairwise
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -45,6 +46,8 @@ from fcn.layers.windows import output_size
 
 FEW_CHANNELS = 32
 """Of images whose gradient is computed in blocks that stay in the cache; those of more channels are slower in so many."""
+FEWEST_CHANNELS = 16
+"""Those with up to so many, and up to twice as many features, gain most."""
 
 
 def convolve_shifts(
@@ -99,6 +102,15 @@ def fewer_than_windows(kernel_shape: tuple[int, int, int, int]) -> bool:
     """Whether `shifts_gradient` writes less than the windows of the images and the gradient by the output are."""
     kh, kw, c, o = kernel_shape
     return min(_written(kernel_shape)) < kh * kw * c + o
+
+
+def pays_in_cached_blocks(kernel_shape: tuple[int, int, int, int], dilation: tuple[int, int]) -> bool:
+    """Whether channels and features are so few that `shifts_gradient` is faster in blocks than other forms, whatever it writes.
+
+    With several devices there is one block.
+    """
+    few = kernel_shape[2] <= FEWEST_CHANNELS and kernel_shape[3] <= 2 * FEWEST_CHANNELS
+    return few and kernel_shape[:2] == (3, 3) and dilation == (1, 1) and jax.device_count() == 1
 
 
 def _written(kernel_shape):
