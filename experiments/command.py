@@ -12,14 +12,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # glibc returns large buffers to the system and faults their pages in again, step after step; keeping them, in huge pages, makes
-# memory-bound operations on a CPU up to four times faster. What is larger than 4 GB is not kept: something small may lie in its
-# place when it is wanted again, and then as much is taken elsewhere. The C library reads this at the start of a process only.
-MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
+# memory-bound operations on a CPU up to four times faster. The C library reads this at the start of a process only.
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
 
 
 def keep_memory() -> None:
     """Starts this process again, once, with allocator settings that suit training on a CPU (Linux with glibc)."""
-    if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
+    if platform.libc_ver()[0] != "glibc":
+        return
+    if "GLIBC_TUNABLES" in os.environ:
+        set_small_apart()
         return
     os.environ["GLIBC_TUNABLES"] = MALLOC
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -29,6 +31,21 @@ def give_memory_back() -> None:
     """Gives the system the freed memory that `keep_memory` makes glibc hold: a compilation leaves a gigabyte."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def set_small_apart(size: int = 2**30) -> None:
+    """Leaves a gap of so many bytes, where glibc puts what is smaller from now on: it takes the smallest place that fits.
+
+    Elsewhere a step's results would come to lie where its temporary memory was, or behind it, so that the next step, of which
+    `keep_memory` makes glibc hold gigabytes, would take as much again. The gap costs no memory until it is used.
+    """
+    c = ctypes.CDLL(None)
+    c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    c.realloc.restype, c.realloc.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
+    c.free.argtypes = [ctypes.c_void_p]
+    gap, end = c.malloc(size), c.malloc(size)  # next to each other: there is no other place for so much
+    c.realloc(end, 1)  # stays where it is, and keeps the gap from growing into the memory behind it
+    c.free(gap)
 
 
 def use_processors(count: int | None) -> None:

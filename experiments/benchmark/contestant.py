@@ -13,6 +13,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from experiments import command
+
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -20,16 +22,15 @@ def main() -> None:
     requests = iter(sys.stdin.readline, "")
 
     from experiments.benchmark.case import Case
-    from experiments.command import give_memory_back
 
     try:
         prepare = _preparation(sys.argv[1])
         work = prepare(Case(**json.loads(next(requests))))
-        give_memory_back()  # that of compilation
+        command.give_memory_back()  # that of compilation
         before = _resident()
         _forget_peak()
         work.run(1)
-        give_memory_back()  # if something small lies where the first run had its own, the next takes as much elsewhere
+        command.give_memory_back()  # if something small lies where the first run had its own, the next takes as much elsewhere
         work.run(1)
     except Exception as error:
         answers.write(json.dumps({"error": f"{type(error).__name__}: {error}".split("\n")[0]}) + "\n")
@@ -77,4 +78,5 @@ def _forget_peak() -> None:
 
 
 if __name__ == "__main__":
+    command.keep_memory()
     main()

@@ -100,7 +100,7 @@ class _Fire(nn.Module):
         x = nn.relu(PointwiseConv(self.squeezed, **types, name="squeeze")(x))
         narrow = PointwiseConv(self.expanded, **types, name="expand1x1")(x)
         wide = Conv(self.expanded, 3, padding=1, **types, name="expand3x3")(x)
-        return nn.relu(jnp.concatenate([narrow, wide], axis=-1))
+        return jnp.concatenate([nn.relu(narrow), nn.relu(wide)], axis=-1)
 
 
 _PAPER = "Iandola et al., SqueezeNet, arXiv:1602.07360"

@@ -13,6 +13,8 @@ from experiments import command, train
 from fcn.parallel import Pmapped, Sharded
 from tests.experiments.conftest import ROOT
 
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+
 HOLD_AND_GIVE_BACK = """
 import ctypes, pathlib, resource
 from experiments import command
@@ -31,16 +33,42 @@ command.give_memory_back()
 print(held, resident() - start)
 """
 
+KEEP_RESULTS_OF_STEPS = """
+import ctypes
+from experiments import command
 
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
-def test_freed_memory_is_held_until_it_is_given_back():
+command.set_small_apart(2**26)
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+for _ in range(4):
+    temporary = c.malloc(2**28)
+    result = c.malloc(2**22)
+    c.free(temporary)
+    c.malloc(2**22)
+    print(temporary, result)
+"""
+
+
+def with_settings(program: str) -> str:
+    """What a program prints in a process of its own, which glibc's settings hold for."""
     environment = {**os.environ, "GLIBC_TUNABLES": command.MALLOC}
-    done = subprocess.run(
-        [sys.executable, "-c", HOLD_AND_GIVE_BACK], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    held, after = map(int, done.stdout.split())
+    command_line = [sys.executable, "-c", program]
+    return subprocess.run(command_line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@on_glibc
+def test_freed_memory_is_held_until_it_is_given_back():
+    held, after = map(int, with_settings(HOLD_AND_GIVE_BACK).split())
     assert held > 2**28 - 2**22  # huge pages have 2**21 bytes; one may belong to the block and to what was there before
     assert after < 2**24
+
+
+@on_glibc
+def test_small_things_lie_apart_from_large_ones():
+    """What stays of a step lies neither where its temporary memory was nor behind it: the next step has the same place."""
+    temporary, results = zip(*(map(int, line.split()) for line in with_settings(KEEP_RESULTS_OF_STEPS).splitlines()))
+    assert len(temporary) == 4 and len(set(temporary)) == 1
+    assert max(results) < temporary[0]
 
 
 @pytest.mark.parametrize("way", [Sharded, Pmapped])
