@@ -45,7 +45,7 @@ class BenchmarkConfig:
     data: Path | None = None
     """Folder of images and labels for the pipeline, such as CamVid (default: photos made on the spot)."""
     missing: bool = False
-    """Leave out what benchmark.json has already."""
+    """Leave out cases that benchmark.json has from all of these sides already."""
 
     def __post_init__(self):
         for name in ("rounds", "processors"):
@@ -113,11 +113,11 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
     from experiments.benchmark.race import race
     from experiments.benchmark.report import line
 
-    ceiling = records.product(config.dtype)
-    if not records.has(ceiling):
-        records.add(ceiling, race(ceiling, [side for side in ("fcn", "torch") if side in config.sides], config.rounds))
+    ceiling, sides = records.product(config.dtype), [side for side in ("fcn", "torch") if side in config.sides]
+    if not records.has(ceiling, sides):
+        records.add(ceiling, race(ceiling, sides, config.rounds))
     for number, case in enumerate(cases, start=1):
-        if config.missing and records.has(case):
+        if config.missing and records.has(case, config.sides):
             continue
         print(f"[{number}/{len(cases)}] {case}", end="  ", flush=True)
         records.add(case, race(case, config.sides, config.rounds))

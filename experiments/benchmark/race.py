@@ -16,6 +16,7 @@ LEAST_SECONDS = 0.3
 """A round repeats quick work for about so long."""
 PAUSE = 0.3
 """Seconds before a turn: idle threads of the one before may spin for a while."""
+_ENDED = "the process ended with status"
 
 
 @dataclasses.dataclass
@@ -31,6 +32,11 @@ class Result:
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was done, or the contestant said why it cannot be; one that ended might do it another time."""
+        return bool(self.seconds) if self.error is None else not self.error.startswith(_ENDED)
 
 
 def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
@@ -84,7 +90,7 @@ class Runner:
         if request:
             self._write(json.dumps(request))
         line = self._process.stdout.readline()
-        return json.loads(line) if line else {"error": f"the process ended with status {self._process.wait()}"}
+        return json.loads(line) if line else {"error": f"{_ENDED} {self._process.wait()}"}
 
     def finish(self) -> dict:
         """Ends the process; what it says of its memory."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.case import RIVALS, Case
+from experiments.benchmark.case import RIVALS, Case, Side
 from experiments.benchmark.race import Result
 
 
@@ -55,8 +55,10 @@ class Records:
                 raise ValueError(f"{path} is not a file of this benchmark; move it away or give another --out") from None
         self._content["machine"] = machine()
 
-    def has(self, case: Case) -> bool:
-        return any(row["case"] == dataclasses.asdict(case) for row in self._content["cases"])
+    def has(self, case: Case, sides: Sequence[Side]) -> bool:
+        """Whether all of these sides are known to have done a case, or that they cannot."""
+        known = {side for row in self.results([case]) for side, result in row.results.items() if result.complete}
+        return known.issuperset(sides)
 
     def add(self, case: Case, results: Sequence[Result]) -> None:
         """Puts a case's results in, in place of what is known from the same sides."""

@@ -85,7 +85,8 @@ def test_records_keep_earlier_results_and_newer_ones_take_their_place(tmp_path):
     records.add(other, [result("fcn", 1.0)])
     records.add(CASE, [result("torch", 0.01)])
     known = Records(path)
-    assert known.has(CASE) and known.has(other) and not known.has(dataclasses.replace(CASE, batch=3))
+    assert known.has(CASE, [given.side for given in RESULTS]) and not known.has(dataclasses.replace(CASE, batch=3), ["fcn"])
+    assert known.has(other, ["fcn"]) and not known.has(other, ["fcn", "torch"])
     first, second = known.results([CASE, other])
     assert first.rival == result("torch", 0.01) and first.results["flax"] == RESULTS[2]
     assert second.rival is None and second.ratio() is None
@@ -149,7 +150,7 @@ def test_names_and_patterns():
 
 def test_a_side_that_cannot_says_why():
     (given,) = race(Case("resnet19", "forward", 32, 1), ["fcn"], 1)
-    assert "unknown model 'resnet19'" in given.error and not given.seconds
+    assert "unknown model 'resnet19'" in given.error and not given.seconds and given.complete
     (given,) = race(Case("resnet20_cifar", "forward", 32, 1), ["fcn_sharded"], 1)
     assert "a batch of 1 cannot be divided among the devices" in given.error and not given.seconds
 
@@ -159,8 +160,8 @@ def test_a_side_that_ends_early_says_so(monkeypatch):
     monkeypatch.setattr("experiments.benchmark.race.Runner", Ended)
     *ended, steady = race(CASE, [*Ended.ANSWERS], 3)
     for result in ended:
-        assert result.error == "the process ended with status 3" and not result.seconds
-    assert steady.error is None and len(steady.seconds) == 3 and "peak_bytes" in steady.facts
+        assert result.error == "the process ended with status 3" and not result.seconds and not result.complete
+    assert steady.error is None and len(steady.seconds) == 3 and "peak_bytes" in steady.facts and steady.complete
 
 
 class Ended(Runner):
