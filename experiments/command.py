@@ -12,18 +12,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # glibc returns large buffers to the system and faults their pages in again, step after step; keeping them, in huge pages, makes
-# memory-bound operations on a CPU up to four times faster. The C library reads this at the start of a process only.
-MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
+# memory-bound operations on a CPU up to four times faster. What is larger than so many bytes is not kept: something small may lie
+# in its place when it is wanted again, and then as much is taken elsewhere. The C library reads this when a process starts.
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={largest}:glibc.malloc.trim_threshold=17179869184"
 
 
-def keep_memory() -> None:
-    """Starts this process again, once, with allocator settings that suit training on a CPU (Linux with glibc)."""
-    if platform.libc_ver()[0] != "glibc":
+def keep_memory(largest: int = 2**32) -> None:
+    """Starts this process again, once, with allocator settings that suit computing on a CPU (Linux with glibc).
+
+    Processes that this one starts have them, too; where the user has set GLIBC_TUNABLES, that holds.
+    """
+    if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
         return
-    if "GLIBC_TUNABLES" in os.environ:
-        set_small_apart()
-        return
-    os.environ["GLIBC_TUNABLES"] = MALLOC
+    os.environ["GLIBC_TUNABLES"] = MALLOC.format(largest=largest)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
@@ -33,18 +34,20 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def set_small_apart(size: int = 2**30) -> None:
-    """Leaves a gap of so many bytes, where glibc puts what is smaller from now on: it takes the smallest place that fits.
+def set_small_apart(size: int = 2**26) -> None:
+    """Leaves a gap of so many bytes for what is allocated beside larger temporary memory, and after it (glibc, calling thread).
 
-    Elsewhere a step's results would come to lie where its temporary memory was, or behind it, so that the next step, of which
-    `keep_memory` makes glibc hold gigabytes, would take as much again. The gap costs no memory until it is used.
+    glibc takes the smallest place that fits. Without the gap a step's results come to lie where its temporary memory was, or
+    behind it, and the next step takes as much again: with it they go there, until it is full.
     """
+    if platform.libc_ver()[0] != "glibc":
+        return
     c = ctypes.CDLL(None)
     c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     c.realloc.restype, c.realloc.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
     c.free.argtypes = [ctypes.c_void_p]
-    gap, end = c.malloc(size), c.malloc(size)  # next to each other: there is no other place for so much
-    c.realloc(end, 1)  # stays where it is, and keeps the gap from growing into the memory behind it
+    gap, end = c.malloc(size), c.malloc(size)  # side by side, behind all else, where nothing as large is free
+    c.realloc(end, 1)  # stays in its place, between the gap and what comes later
     c.free(gap)
 
 

@@ -45,7 +45,7 @@ class BenchmarkConfig:
     data: Path | None = None
     """Folder of images and labels for the pipeline, such as CamVid (default: photos made on the spot)."""
     missing: bool = False
-    """Leave out cases that benchmark.json has from all of these sides already."""
+    """Leave out cases that benchmark.json has from all sides that take part; one whose process ended has not done its own."""
 
     def __post_init__(self):
         for name in ("rounds", "processors"):
@@ -113,7 +113,8 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
     from experiments.benchmark.race import race
     from experiments.benchmark.report import line
 
-    ceiling, sides = records.product(config.dtype), [side for side in ("fcn", "torch") if side in config.sides]
+    ceiling = records.product(config.dtype)
+    sides = [side for side in ("fcn", "torch") if side in config.sides]
     if not records.has(ceiling, sides):
         records.add(ceiling, race(ceiling, sides, config.rounds))
     for number, case in enumerate(cases, start=1):
@@ -125,5 +126,5 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
 
 
 if __name__ == "__main__":
-    command.keep_memory()
+    command.keep_memory(largest=2**34)  # contestants set small things apart, and keep all
     command.run(lambda: main(tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark", description=__doc__)))

@@ -13,25 +13,23 @@ import time
 from functools import partial
 from pathlib import Path
 
-from experiments import command
-
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
     requests = iter(sys.stdin.readline, "")
 
+    from experiments import command
     from experiments.benchmark.case import Case
 
     try:
         prepare = _preparation(sys.argv[1])
         work = prepare(Case(**json.loads(next(requests))))
         command.give_memory_back()  # that of compilation
+        command.set_small_apart()
         before = _resident()
         _forget_peak()
-        work.run(1)
-        command.give_memory_back()  # if something small lies where the first run had its own, the next takes as much elsewhere
-        work.run(1)
+        work.run(2)
     except Exception as error:
         answers.write(json.dumps({"error": f"{type(error).__name__}: {error}".split("\n")[0]}) + "\n")
         return
@@ -78,5 +76,4 @@ def _forget_peak() -> None:
 
 
 if __name__ == "__main__":
-    command.keep_memory()
     main()

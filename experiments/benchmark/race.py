@@ -17,6 +17,7 @@ LEAST_SECONDS = 0.3
 PAUSE = 0.3
 """Seconds before a turn: idle threads of the one before may spin for a while."""
 _ENDED = "the process ended with status"
+"""How the error of a contestant begins that did not say why; kept in benchmark.json."""
 
 
 @dataclasses.dataclass

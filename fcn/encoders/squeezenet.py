@@ -100,6 +100,7 @@ class _Fire(nn.Module):
         x = nn.relu(PointwiseConv(self.squeezed, **types, name="squeeze")(x))
         narrow = PointwiseConv(self.expanded, **types, name="expand1x1")(x)
         wide = Conv(self.expanded, 3, padding=1, **types, name="expand3x3")(x)
+        # XLA does not fuse a ReLU with the biases across a concatenation: a training step of SqueezeNet 1.1 took 7 % longer.
         return jnp.concatenate([nn.relu(narrow), nn.relu(wide)], axis=-1)
 
 

@@ -37,11 +37,11 @@ KEEP_RESULTS_OF_STEPS = """
 import ctypes
 from experiments import command
 
-command.set_small_apart(2**26)
+command.set_small_apart()
 c = ctypes.CDLL(None)
 c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 for _ in range(4):
-    temporary = c.malloc(2**28)
+    temporary = c.malloc({size})
     result = c.malloc(2**22)
     c.free(temporary)
     c.malloc(2**22)
@@ -51,7 +51,7 @@ for _ in range(4):
 
 def with_settings(program: str) -> str:
     """What a program prints in a process of its own, which glibc's settings hold for."""
-    environment = {**os.environ, "GLIBC_TUNABLES": command.MALLOC}
+    environment = {**os.environ, "GLIBC_TUNABLES": command.MALLOC.format(largest=2**32)}
     command_line = [sys.executable, "-c", program]
     return subprocess.run(command_line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
@@ -64,9 +64,11 @@ def test_freed_memory_is_held_until_it_is_given_back():
 
 
 @on_glibc
-def test_small_things_lie_apart_from_large_ones():
+@pytest.mark.parametrize("size", [2**27, 2**30])
+def test_small_things_lie_apart_from_large_ones(size):
     """What stays of a step lies neither where its temporary memory was nor behind it: the next step has the same place."""
-    temporary, results = zip(*(map(int, line.split()) for line in with_settings(KEEP_RESULTS_OF_STEPS).splitlines()))
+    printed = with_settings(KEEP_RESULTS_OF_STEPS.format(size=size))
+    temporary, results = zip(*(map(int, line.split()) for line in printed.splitlines()))
     assert len(temporary) == 4 and len(set(temporary)) == 1
     assert max(results) < temporary[0]
 

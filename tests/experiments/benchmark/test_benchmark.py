@@ -87,6 +87,8 @@ def test_records_keep_earlier_results_and_newer_ones_take_their_place(tmp_path):
     known = Records(path)
     assert known.has(CASE, [given.side for given in RESULTS]) and not known.has(dataclasses.replace(CASE, batch=3), ["fcn"])
     assert known.has(other, ["fcn"]) and not known.has(other, ["fcn", "torch"])
+    known.add(other, [Result("torch", error="the process ended with status -9")])
+    assert known.has(other, ["fcn"]) and not known.has(other, ["fcn", "torch"])
     first, second = known.results([CASE, other])
     assert first.rival == result("torch", 0.01) and first.results["flax"] == RESULTS[2]
     assert second.rival is None and second.ratio() is None
