@@ -12,8 +12,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # glibc returns large buffers to the system and faults their pages in again, step after step; keeping them, in huge pages, makes
-# memory-bound operations on a CPU up to four times faster. What is larger than so many bytes is not kept: something small may lie
-# in its place when it is wanted again, and then as much is taken elsewhere. The C library reads this when a process starts.
+# memory-bound operations on a CPU up to four times faster. What is larger than so many bytes is not kept: something small may
+# lie in its place when it is wanted again, and then as much is taken elsewhere. The C library reads this when a process starts.
 MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold={largest}:glibc.malloc.trim_threshold=17179869184"
 
 
