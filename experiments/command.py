@@ -34,11 +34,11 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def set_small_apart(size: int = 2**26) -> None:
-    """Leaves a gap of so many bytes for what is allocated beside larger temporary memory, and after it (glibc, calling thread).
+def set_small_apart(size: int = 2**30) -> None:
+    """Leaves a gap of so many bytes, where what is smaller goes until it is full (glibc, the main thread).
 
     glibc takes the smallest place that fits. Without the gap a step's results come to lie where its temporary memory was, or
-    behind it, and the next step takes as much again: with it they go there, until it is full.
+    behind it, and the next step takes as much again. Temporary memory smaller than the gap gains nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -37,7 +37,7 @@ KEEP_RESULTS_OF_STEPS = """
 import ctypes
 from experiments import command
 
-command.set_small_apart()
+command.set_small_apart(2**26)
 c = ctypes.CDLL(None)
 c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 for _ in range(4):
