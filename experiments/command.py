@@ -22,7 +22,7 @@ def keep_memory(largest: int = 2**32) -> None:
 
     Processes that this one starts have them, too; where the user has set GLIBC_TUNABLES, that holds.
     """
-    if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
+    if _glibc() is None or "GLIBC_TUNABLES" in os.environ:
         return
     os.environ["GLIBC_TUNABLES"] = MALLOC.format(largest=largest)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -30,8 +30,8 @@ def keep_memory(largest: int = 2**32) -> None:
 
 def give_memory_back() -> None:
     """Gives the system the freed memory that `keep_memory` makes glibc hold: a compilation leaves a gigabyte."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    if c := _glibc():
+        c.malloc_trim(0)
 
 
 def set_small_apart(size: int = 2**30) -> None:
@@ -40,15 +40,19 @@ def set_small_apart(size: int = 2**30) -> None:
     glibc takes the smallest place that fits. Without the gap a step's results come to lie where its temporary memory was, or
     behind it, and the next step takes as much again. Temporary memory smaller than the gap gains nothing.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if (c := _glibc()) is None:
         return
-    c = ctypes.CDLL(None)
     c.malloc.restype, c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     c.realloc.restype, c.realloc.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t]
     c.free.argtypes = [ctypes.c_void_p]
     gap, end = c.malloc(size), c.malloc(size)  # side by side, behind all else, where nothing as large is free
     c.realloc(end, 1)  # stays in its place, between the gap and what comes later
     c.free(gap)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def use_processors(count: int | None) -> None:

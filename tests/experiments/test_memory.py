@@ -56,6 +56,10 @@ def with_settings(program: str) -> str:
     return subprocess.run(command_line, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+def test_users_are_told_the_settings():
+    assert command.MALLOC.format(largest=2**32) in (ROOT / "docs" / "using.md").read_text()
+
+
 @on_glibc
 def test_freed_memory_is_held_until_it_is_given_back():
     held, after = map(int, with_settings(HOLD_AND_GIVE_BACK).split())
