@@ -4,11 +4,11 @@ On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
 matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few, their gradients and those of few channels
 (`fcn.layers.shifts`): where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise
-(`fcn.layers.fours`, `fcn.layers.pairs`, `fcn.layers.strips`).
+(`fcn.layers.folded`, `fcn.layers.fours`, `fcn.layers.pairs`, `fcn.layers.strips`).
 
 On an NVIDIA GPU, large kernels are one matrix product where positions are few (`fcn.layers.wide`), strided stems fold pixels
-into channels (`fcn.layers.folded`), and gradients by dilated kernels are those of plain ones (`fcn.layers.dilated`). All else
-there, and on other accelerators, is XLA's.
+into channels, and gradients by dilated kernels are those of plain ones (`fcn.layers.dilated`). All else there, and on other
+accelerators, is XLA's.
 """
 
 import math
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fcn.layers.dilated import apart
-from fcn.layers.folded import convolve_folded
+from fcn.layers.folded import convolve_folded, pays_folded
 from fcn.layers.forms import FEWEST, Form, form_3x3, is_known
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
@@ -182,11 +182,12 @@ def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
     if strides == dilation == (1, 1) and pays_in_pairs(output, kernel_shape):
         return "pairs"
-    fours = pays_in_fours(*kernel_shape[2:])
-    if dilation == (1, 1) and not fours and pays_in_strips(output, kernel_shape, strides):
+    if dilation == (1, 1) and pays_folded(kernel_shape, strides):
+        return "folded"
+    if dilation == (1, 1) and pays_in_strips(output, kernel_shape, strides):
         return "strips"
     form = _form_of_products(output, kernel_shape, strides, dilation)
-    return "fours" if form == "native" and fours else form
+    return "fours" if form == "native" and pays_in_fours(*kernel_shape[2:]) else form
 
 
 def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:

@@ -1,9 +1,11 @@
-"""Convolutions with channels of zeros added, up to a multiple of four, for CPUs and JAX before 0.12.
+"""Convolutions with channels of zeros added up to a multiple of four, and features up to one of sixteen, for CPUs.
 
-XLA's library for convolutions (YNNPACK) was slow for numbers of channels that four does not divide (odd ones, for 17 to 32
-features), depending on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5;
-batch, height x width, channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing. Up to 24
-channels and features, the first and the sixth of many pixels go in pairs (`fcn.layers.pairs`):
+Before JAX 0.12, XLA's library for convolutions (YNNPACK) was slow for numbers of channels that four does not divide (odd ones,
+for 17 to 32 features), depending on how many vectors of 16 features there are; and it is slow wherever a second or fourth
+vector is more than half full. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x width, channels ->
+features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing but in the last four (0.21 and 0.15, 0.72 and
+0.48, 2.0 and 1.5, 0.28 and 0.24). Up to 24 channels and features, the first and the sixth of many pixels go in pairs
+(`fcn.layers.pairs`):
 
     kernel          shape                    as it is    in fours
     3x3             2, 224x224,  3 -> 24     16          2.3
@@ -14,8 +16,11 @@ channels and features, the first and the sixth of many pixels go in pairs (`fcn.
     3x3             2, 224x224, 21 -> 16     7.7         4.3
     3x3             2, 224x224,  3 -> 64     2.5         2.9
     3x3             2, 224x224, 14 -> 32     4.3         4.9
-    3x3 dilated     2,   28x28, 25 -> 25     0.29        0.15
     3x3 stride 2    2, 112x112, 131 -> 16    2.1         2.8
+    3x3 dilated     2,   28x28, 25 -> 25     0.26        0.13
+    3x3 stride 2    2,   56x56, 131 -> 25    1.1         0.71
+    3x3 stride 2    2, 112x112, 48 -> 60     3.9         3.0
+    3x3             2,   28x28, 64 -> 25     0.43        0.29
 """
 
 import jax.numpy as jnp
@@ -32,8 +37,10 @@ UP_TO = 63
 
 
 def pays_in_fours(channels: int, features: int) -> bool:
-    """Whether a convolution is faster with added channels."""
+    """Whether a convolution is faster with added channels, or features."""
     vectors = -(-features // 16)
+    if channels >= 16 and vectors in (2, 4) and features % 16 > 8:
+        return True
     divisor = 2 if vectors == 2 else 4
     return BEFORE_0_12 and vectors in FROM and FROM[vectors] <= channels <= UP_TO and channels % divisor > 0
 
