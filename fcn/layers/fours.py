@@ -1,11 +1,11 @@
 """Convolutions with channels of zeros added up to a multiple of four, and features up to one of sixteen, for CPUs.
 
 XLA's library for convolutions (YNNPACK) is slow for numbers of features of which 25 to 31, or 49 to 63, are left by multiples
-of 64. Before JAX 0.12 it also was for numbers of channels that four does not divide (odd ones, for 17 to 32 features), depending
-on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height x width,
-channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing but in the last four (0.21 and
-0.15, 0.72 and 0.48, 1.4 and 1.0, 0.28 and 0.24). Up to 24 channels and features, the first and the sixth of many pixels go in
-pairs (`fcn.layers.pairs`):
+of 64. Before JAX 0.12 it was for numbers of channels that four does not divide, too (odd ones, for 17 to 32 features),
+depending on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch,
+height x width, channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing but in the last
+four (0.21 and 0.15, 0.72 and 0.48, 1.4 and 1.0, 0.28 and 0.24). Up to 24 channels and features, the first and the sixth of many
+pixels go in pairs (`fcn.layers.pairs`):
 
     kernel          shape                    as it is    in fours
     3x3             2, 224x224,  3 -> 24     16          2.3
@@ -38,7 +38,7 @@ UP_TO = 63
 
 def pays_in_fours(channels: int, features: int) -> bool:
     """Whether a convolution is faster with added channels, or features."""
-    if channels >= 16 and (24 < features % 64 < 32 or 48 < features % 64):
+    if channels >= 16 and (24 < features % 64 < 32 or features % 64 > 48):
         return True
     vectors = -(-features // 16)
     divisor = 2 if vectors == 2 else 4
