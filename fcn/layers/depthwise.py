@@ -1,5 +1,8 @@
 """Depthwise convolution: every channel is filtered alone.
 
+Largest error against float64, relative to the largest result (192 channels at 64x64; convolution | gradient by the kernel):
+0.2e-6 | 0.2e-6 in float32, 3.0e-3 | 2.2e-3 in bfloat16.
+
 On a CPU as one shifted multiplication and addition for each tap of the kernel: 192 channels, 3x3, 64x64 take 2.5 / 2.1 / 20 ms
 (forward, gradient by input, by kernel), XLA's grouped convolution 95 / 109 / 146 ms. So do dilated kernels on GPUs: 320
 channels, 3x3 with dilation 12, 16 images of 32x32 take 0.05 / 0.05 / 0.07 ms on an H200 (bfloat16), and 0.23 / 0.37 / 0.89 ms

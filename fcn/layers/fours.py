@@ -21,6 +21,9 @@ pixels go in pairs (`fcn.layers.pairs`):
     3x3 stride 2    2,   56x56, 131 -> 25    1.1         0.71
     3x3 stride 2    2, 112x112, 48 -> 52     3.0         2.0
     3x3             2,   28x28, 64 -> 25     0.43        0.29
+
+Largest error against float64, relative to the largest result (25 to 25 channels at 64x64): 0.3e-6 in float32, 3.1e-3 in
+bfloat16.
 """
 
 import jax.numpy as jnp

@@ -4,6 +4,9 @@ Any kernel, stride and dilation. The convolution pays where there are few positi
 positions takes 154 ms instead of 396 (PyTorch: 152). Dilated kernels of few channels take it, too: nine products of 25 channels
 each cost more than the memory of the windows (an ESPNet, 2 x 224²: 18 ms instead of 20).
 
+Largest error against float64, relative to the largest result (256 to 64 channels at 64x64; convolution | gradient by the
+kernel): 0.6e-6 | 0.3e-6 in float32, 2.0e-3 | 2.4e-3 in bfloat16.
+
 XLA's own gradient by the kernel slows down as the cotangent grows: from 30 GF/s to 4 once that has more than some 8 MB, where
 the forward pass runs at ten times that; the product walks over blocks of rows that stay in the cache.
 

@@ -5,6 +5,9 @@ more multiplications, but half as many windows, and XLA is slow for few features
 YNNPACK would leave processors idle, one row more than the image has is computed and cut off again: such a convolution XLA gives
 to Eigen, which divides all positions.
 
+Largest error against float64, relative to the largest result (16 to 16 channels at 64x64): 0.4e-6 in float32, 2.4e-3 in
+bfloat16.
+
 Milliseconds (3x3, float32, jax 0.10.2, two processors of an AMD EPYC Zen 5; batch, height x width, channels -> features; beside
 the fastest of the other forms); with JAX 0.12 those up to 16 are the same, and with more XLA's own are as fast:
 

@@ -12,6 +12,9 @@ an AMD EPYC Zen 4; batch, height x width, channels -> features):
     2, 224x224,  96 -> 12       33        32
     2, 224x224,  96 -> 16       33        60
 
+Largest error against float64, relative to the largest result (256 to 12 channels at 64x64; convolution | gradient by the
+kernel): 0.2e-6 | 0.5e-6 in float32, 2.3e-3 | 2.5e-3 in bfloat16.
+
 The gradient by the kernel is one product of the images with the gradients by the output, shifted to where each tap saw the
 image, or, where channels are few, too, of shifted images with shifted gradients. There blocks of rows are computed one after
 the other, and their copies are multiplied while they are in the cache: 16 to 16 at 2 x 224x224 takes 2.1 ms in place of 4.0, if

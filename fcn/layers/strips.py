@@ -21,6 +21,9 @@ height x width, channels -> features), with JAX 0.10.2; with 0.12 the second tak
     7x7 stride 2    2, 224x224,  3 -> 80     4.3      3.0
     3x3             2, 224x224, 25 -> 25     8.9      6.5
     3x3             2, 224x224, 21 -> 48     12       8.4
+
+Largest error against float64, relative to the largest result (7x7, stride 2, 3 to 64 channels, 128x128): 0.5e-6 in float32,
+2.1e-3 in bfloat16.
 """
 
 from collections.abc import Sequence

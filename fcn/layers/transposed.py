@@ -4,6 +4,9 @@ With stride s, the output falls into s x s phases, each of which is an ordinary 
 the kernel. All phases together are one matrix product of [positions, m m C] and [m m C, s s O], where m = ceil(k / s), and a
 shuffle of pixels. For a 2x2 kernel with stride 2 (U-Net) m is 1 and nothing is gathered at all.
 
+Largest error against float64, relative to the largest result (2x2, stride 2, 128 to 64 channels | 16x16, stride 8, 21 to 21):
+0.6e-6 | 0.4e-6 in float32, 3.4e-3 | 2.7e-3 in bfloat16.
+
 On a CPU, XLA's transposed convolution has a gradient by the kernel of 1.2 GF/s (2x2, stride 2, 128 to 64 channels, 128x128,
 batch 4; forward 76, gradient by input 65); the product has 100 / 80 / 79 GF/s (forward, by input, by kernel). FCN's 64x64
 kernel with stride 32 takes 11 / 18 / 8 ms instead of 153 / 22 / 84.

@@ -5,6 +5,9 @@ small image with a smaller kernel whose taps are sums of the kernel's own: for 3
 multiplications. All phases together are one convolution of the small image with f x f times the features, whose results are
 put side by side. Maps that a decoder concatenates with the enlarged images are convolved on their own, and the two are added.
 
+Largest error against float64, relative to the largest result (256 to 64 channels, 32x32 doubled; convolution | gradient by the
+kernel): 0.5e-6 | 0.4e-6 in float32, 2.2e-3 | 2.6e-3 in bfloat16.
+
 Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height = width of the small image, channels + channels beside
 -> features), forward | forward and all gradients:
 
