@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.case import RIVALS, Case, Side
+from experiments.benchmark.case import OURS, RIVALS, Case, Side
 from experiments.benchmark.race import Result
 
 
@@ -24,17 +24,25 @@ class Compared:
     results: dict[str, Result]
 
     @property
+    def ours(self) -> Result | None:
+        """Our fastest setting."""
+        return self._fastest(OURS)
+
+    @property
     def rival(self) -> Result | None:
         """The fastest setting of PyTorch in the same type."""
-        able = [self.results[side] for side in RIVALS if side in self.results and self.results[side].seconds]
-        return min(able, key=lambda result: result.median, default=None)
+        return self._fastest(RIVALS)
 
-    def ratio(self, side: str = "fcn") -> float | None:
-        """Median time of a side over that of the fastest setting of PyTorch."""
-        result = self.results.get(side)
+    def ratio(self, side: str | None = None) -> float | None:
+        """Median time of a side, of our fastest setting by default, over that of the fastest setting of PyTorch."""
+        result = self.results.get(side) if side else self.ours
         if result is None or not result.seconds or self.rival is None:
             return None
         return result.median / self.rival.median
+
+    def _fastest(self, sides: Sequence[Side]) -> Result | None:
+        able = [self.results[side] for side in sides if side in self.results and self.results[side].seconds]
+        return min(able, key=lambda result: result.median, default=None)
 
 
 class Records:

@@ -30,7 +30,7 @@ def result(side, *seconds, **facts):
 
 RESULTS = [
     result("fcn", 0.1, 0.3, 0.2, gflop=10.0),
-    result("fcn_sharded", 0.13),
+    result("fcn_sharded", 0.13, gflop=10.0),
     result("flax", 0.8),
     result("torch", 0.5),
     result("torch_channels_last", 0.4, 0.25),
@@ -42,16 +42,17 @@ RESULTS = [
 def test_ratios_are_to_the_fastest_setting_in_the_same_type():
     compared = Compared(CASE, {r.side: r for r in RESULTS})
     assert compared.rival.side == "torch_channels_last"  # a median of 0.325 s
-    assert compared.ratio() == pytest.approx(0.2 / 0.325)
+    assert compared.ours.side == "fcn_sharded" and compared.ratio() == pytest.approx(0.13 / 0.325)
+    assert compared.ratio("fcn") == pytest.approx(0.2 / 0.325)
     assert compared.ratio("flax") == pytest.approx(0.8 / 0.325)
     assert compared.ratio("torch_autocast") == pytest.approx(0.26 / 0.325)
     assert compared.ratio("torch_compile") is None
-    assert "200.0 ms; 325.0 ms (torch_channels_last), ratio 0.62" in line(compared)
+    assert "130.0 ms (fcn_sharded); 325.0 ms (torch_channels_last), ratio 0.40" in line(compared)
     assert "no compiler" in line(compared)
     cells = [cell.strip() for cell in table([compared], ceiling=200.0).splitlines()[2].split("|")[1:-1]]
     assert cells == [
-        *("unet/resnet18 train 2 x 64²", "200.0", "325.0", "torch_channels_last", "0.62", "0.40", "2.46", "0.80"),
-        *("50", "25%", "3", "3", "1.5"),
+        *("unet/resnet18 train 2 x 64²", "130.0", "fcn_sharded", "325.0", "torch_channels_last", "0.40", "0.62", "2.46"),
+        *("0.80", "77", "38%", "3", "3", "1.5"),
     ]
 
 
