@@ -74,10 +74,11 @@ def main(config: BenchmarkConfig) -> None:
     records = Records(config.out / "benchmark.json")
     if cases:
         measure(cases, config, records)
-        print(table(records.results(cases), records.ceiling(config.dtype)))
-        for law in growth(records.results(cases)):
+        results = records.results(cases, config.sides)
+        print(table(results, records.ceiling(config.dtype)))
+        for law in growth(results):
             print(law)
-        for picture in draw(records.results(cases), config.out):
+        for picture in draw(results, config.out):
             print(f"wrote {picture}")
     if "startup" in config.what:  # ends with computations in this process, which a TPU belongs to from then on
         records.put("startup", startup.measure())
@@ -122,7 +123,7 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
             continue
         print(f"[{number}/{len(cases)}] {case}", end="  ", flush=True)
         records.add(case, race(case, config.sides, config.rounds))
-        print(line(records.results([case])[0]), flush=True)
+        print(line(records.results([case], config.sides)[0]), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 Side = Literal["fcn", "fcn_sharded", "flax", "torch", "torch_channels_last", "torch_compile", "torch_autocast"]
 SIDES: dict[Side, str] = {
-    "fcn": "this library",
+    "fcn": "this library, one device",
     "fcn_sharded": "this library, a device for each processor",
     "flax": "this library with plain Flax layers",
     "torch": "PyTorch",
@@ -16,9 +16,9 @@ SIDES: dict[Side, str] = {
 }
 assert tuple(SIDES) == get_args(Side)
 OURS: tuple[Side, ...] = ("fcn", "fcn_sharded")
-"""Our settings; the best of them is what counts,"""
+"""Our settings; the best of them is what counts."""
 RIVALS: tuple[Side, ...] = ("torch", "torch_channels_last", "torch_compile")
-"""as it is of the settings of PyTorch that compute in the same type as we do."""
+"""The settings of PyTorch that compute in the same type as we do; the best of them is what counts."""
 CLASSES = 21
 
 

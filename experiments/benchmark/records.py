@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.case import OURS, RIVALS, Case, Side
+from experiments.benchmark.case import OURS, RIVALS, SIDES, Case, Side
 from experiments.benchmark.race import Result
 
 
@@ -77,11 +77,14 @@ class Records:
         row["results"] |= {result.side: dataclasses.asdict(result) for result in results}
         self._write()
 
-    def results(self, cases: Sequence[Case]) -> list[Compared]:
-        """What is known of some cases, in their order."""
+    def results(self, cases: Sequence[Case], sides: Sequence[Side] = tuple(SIDES)) -> list[Compared]:
+        """What is known of some cases, in their order, from some sides."""
         rows = {Case(**row["case"]): row["results"] for row in self._content["cases"]}
-        known = [case for case in cases if case in rows]
-        return [Compared(case, {side: Result(**result) for side, result in rows[case].items()}) for case in known]
+        return [
+            Compared(case, {side: Result(**result) for side, result in rows[case].items() if side in sides})
+            for case in cases
+            if case in rows
+        ]
 
     def put(self, name: str, value: dict) -> None:
         """Keeps a measurement that is no case."""

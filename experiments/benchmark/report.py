@@ -12,8 +12,8 @@ from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE,
 
 COLOURS = dict(zip(SIDES, (BLUE, TEAL, GRAY, ORANGE, RED, PURPLE, GREEN)))
 HEADER = (
-    *("case", "ms", "setting", "PyTorch ms", "setting", "ratio", "one device", "plain Flax", "autocast", "GFLOP/s"),
-    *("of ceiling", "MiB", "PyTorch MiB", "compile s"),
+    *("case", "ms", "our setting", "PyTorch ms", "its setting", "ratio", "one device's", "sharded", "plain Flax", "autocast"),
+    *("GFLOP/s", "of ceiling", "MiB", "PyTorch MiB", "compile s"),
 )
 
 
@@ -102,6 +102,7 @@ def _cells(row: Compared, ceiling: float | None) -> list[str]:
         rival.side if rival else "",
         number(row.ratio()),
         number(row.ratio("fcn")),
+        number(row.ratio("fcn_sharded")),
         number(row.ratio("flax")),
         number(row.ratio("torch_autocast")),
         number(rate, "{:.0f}"),
@@ -139,7 +140,8 @@ def _draw_ratios(rows: Sequence[Compared], what: str, path: Path) -> Path:
         beside = [(row, place) for row, place in zip(rows, places) if row.results.get(side) is not row.ours]
         found = [(row.ratio(side), place) for row, place in beside if row.ratio(side) is not None]
         if found:
-            axes.plot(*zip(*found), marker, color=COLOURS[side], markersize=9, markeredgewidth=2, label=SIDES[side])
+            look = {"color": COLOURS[side], "markerfacecolor": "white", "markersize": 9, "markeredgewidth": 2}
+            axes.plot(*zip(*found), marker, label=SIDES[side], **look)
             shown += [ratio for ratio, _ in found]
     axes.axvline(1, color=INK, linewidth=1)
     axes.set_xscale("log", base=2)

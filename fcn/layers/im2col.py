@@ -1,8 +1,8 @@
 """Convolutions and their kernel gradients as one matrix product with the stacked windows, for CPUs.
 
 Any kernel, stride and dilation. The convolution pays where there are few positions and much of a kernel: FCN's fc6 on 9x9
-positions takes 154 ms instead of 396 (PyTorch: 152). Dilated kernels of few channels take it, too: nine products of 25 channels
-each cost more than the memory of the windows (an ESPNet, 2 x 224²: 18 ms instead of 20).
+positions takes 154 ms instead of 396 (PyTorch: 152). Dilated kernels of few channels take it, too: nine products of 12 channels
+each cost more than the memory of the windows (12 to 12 at 2 x 56x56: 0.20 ms, XLA's own 0.28; Zen 5).
 
 Largest error against float64, relative to the largest result (256 to 64 channels at 64x64; convolution | gradient by the
 kernel): 0.6e-6 | 0.3e-6 in float32, 2.0e-3 | 2.4e-3 in bfloat16.

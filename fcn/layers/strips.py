@@ -17,7 +17,7 @@ height x width, channels -> features), with JAX 0.10.2; with 0.12 the second tak
     3x3             2, 224x224, 16 -> 48     7.2      5.5
     3x3             2, 224x224, 32 -> 16     5.2      4.6
     3x3             2, 224x224, 64 -> 16     8.0      10
-    both in fours (`fcn.layers.fours`):
+    where both columns are in fours (`fcn.layers.fours`):
     7x7 stride 2    2, 224x224,  3 -> 80     4.3      3.0
     3x3             2, 224x224, 25 -> 25     8.9      6.5
     3x3             2, 224x224, 21 -> 48     12       8.4
@@ -38,9 +38,9 @@ from fcn.layers.padding import Pads, place
 from fcn.layers.windows import output_size
 
 COLUMNS = 4096
-"""Of the wide image's output: four times as many as it takes was as fast or faster."""
+"""Of the wide image's output: with four times those 1024 it was as fast or faster."""
 WIDEST = 341
-"""Columns of an image's output, beyond which it was not measured."""
+"""Columns of an image's output; up to 256 were measured."""
 
 
 def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: Sequence[int]) -> bool:
@@ -49,8 +49,8 @@ def pays_in_strips(output: Sequence[int], kernel_shape: Sequence[int], strides: 
     channels.
     """
     (n, h, w, _), (kh, kw, channels, features) = output, kernel_shape
-    large = (min(kh, kw) >= 7 and features > 32) or ((kh, kw) == (3, 3) and features >= 64)
-    stem = large and channels <= 4 and min(strides) > 1 and h * w >= 2**13
+    much = (min(kh, kw) >= 7 and features > 32) or ((kh, kw) == (3, 3) and features >= 64)
+    stem = much and channels <= 4 and min(strides) > 1 and h * w >= 2**13
     narrow = min(channels, features) >= 16 and channels <= 32 and features <= 48  # with fewer, in pairs
     small = (kh, kw) == (3, 3) and narrow and max(strides) == 1 and n * h * w >= 2**15
     return leaves_processors_idle() and (stem or small) and h >= 64 and 64 <= w <= WIDEST

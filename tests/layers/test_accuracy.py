@@ -122,11 +122,12 @@ def stated(module):
 
 @pytest.mark.parametrize(("module", "compare"), CASES, ids=lambda value: getattr(value, "__name__", "").split(".")[-1])
 def test_accuracy_that_the_docstring_states(module, compare):
-    """Other processors sum in another order; bfloat16 is rounded once, to 8 bits."""
-    exact, rounded = stated(module)
-    assert max(rounded) <= 2**-8
-    for dtype, bounds in ((jnp.float32, [4 * error for error in exact]), (jnp.bfloat16, [2**-8] * len(rounded))):
-        for (given, expected), bound in zip(compare(dtype), bounds, strict=True):
+    """Other processors sum in another order, and other numbers are rounded otherwise: float32 within a factor of 4, and of 2 in
+    bfloat16, which is rounded once, to 8 bits."""
+    for dtype, errors, factor in zip((jnp.float32, jnp.bfloat16), stated(module), (4, 2)):
+        for (given, expected), error in zip(compare(dtype), errors, strict=True):
             assert given.dtype == dtype
             assert given.shape == expected.shape
-            assert np.abs(np.asarray(given, np.float64) - expected).max() <= bound * np.abs(expected).max()
+            measured = np.abs(np.asarray(given, np.float64) - expected).max() / np.abs(expected).max()
+            assert error / factor <= measured <= factor * error
+            assert dtype == jnp.float32 or measured <= 2**-8

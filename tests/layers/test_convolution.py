@@ -64,6 +64,8 @@ LAYERS = [
     ("folded", Conv(16, 3, 2, 1), (2, 21, 14, 3)),
     ("strips", Conv(64, 3, 2, "VALID"), (2, 131, 140, 3)),
     ("strips", Conv(27), (1, 30, 21, 17)),
+    ("strips", Conv(3), (1, 40, 700, 2)),
+    ("strips", Conv(5, (2, 7), (5, 2), "VALID"), (1, 41, 600, 2)),
     ("strips", Conv(5, 7, (3, 2), ((0, 4), (3, 1))), (1, 41, 30, 2)),
     ("strips", Conv(5, (7, 2), (4, 5), "VALID"), (1, 41, 30, 2)),
     ("strips", Conv(5), (2, 70, 64, 3)),
@@ -124,7 +126,7 @@ def test_equals_flax(take, monkeypatch, form, layer, shape):
 @pytest.mark.parametrize(
     ("form", "groups"),
     [
-        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs")),
+        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs", "strips")),
         *((form, 2) for form in ("products", "blocks")),
     ],
 )
@@ -253,6 +255,7 @@ def test_choice_of_the_convolution(usual_forms, monkeypatch, form, shape, kernel
         ("native", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
         ("pairs", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
         ("native", (1, 224, 224, 3), (3, 3, 3, 64), (2, 2), SAME, ONE),
+        ("folded", (1, 224, 224, 3), (3, 3, 3, 16), (2, 2), SAME, ONE),
         ("fours", (2, 28, 28, 25), (3, 3, 25, 25), ONE, ((4, 4), (4, 4)), (4, 4)),
         ("im2col", (2, 28, 28, 23), (3, 3, 23, 23), ONE, ((4, 4), (4, 4)), (4, 4)),
     ],

@@ -18,7 +18,7 @@ from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
 from experiments.benchmark.case import Case
 from experiments.benchmark.race import Result, Runner, race
 from experiments.benchmark.records import Compared, Records
-from experiments.benchmark.report import describe, growth, line, table
+from experiments.benchmark.report import describe, draw, growth, line, table
 
 CASE = Case("unet/resnet18", "train", 64, 2)
 
@@ -51,9 +51,20 @@ def test_ratios_are_to_the_fastest_setting_in_the_same_type():
     assert "no compiler" in line(compared)
     cells = [cell.strip() for cell in table([compared], ceiling=200.0).splitlines()[2].split("|")[1:-1]]
     assert cells == [
-        *("unet/resnet18 train 2 x 64²", "130.0", "fcn_sharded", "325.0", "torch_channels_last", "0.40", "0.62", "2.46"),
-        *("0.80", "77", "38%", "3", "3", "1.5"),
+        *("unet/resnet18 train 2 x 64²", "130.0", "fcn_sharded", "325.0", "torch_channels_last", "0.40", "0.62", "0.40"),
+        *("2.46", "0.80", "77", "38%", "3", "3", "1.5"),
     ]
+
+
+def test_the_faster_of_our_settings_counts(tmp_path):
+    """The other's ratio stands beside it, in the picture as well."""
+    divided, alone = (Compared(CASE, {r.side: r for r in (*RESULTS, result("fcn", t))}) for t in (0.2, 0.1))
+    assert (divided.ours.side, alone.ours.side) == ("fcn_sharded", "fcn")
+    assert alone.ratio() == alone.ratio("fcn") == pytest.approx(0.1 / 0.325)
+    assert alone.ratio("fcn_sharded") == divided.ratio() == pytest.approx(0.13 / 0.325)
+    assert Compared(CASE, {}).ours is None
+    (picture,) = draw([divided, alone, Compared(CASE, {})], tmp_path)
+    assert picture == tmp_path / "benchmark_train.png" and picture.stat().st_size > 10_000
 
 
 def test_growth_finds_a_line():
@@ -93,6 +104,8 @@ def test_records_keep_earlier_results_and_newer_ones_take_their_place(tmp_path):
     first, second = known.results([CASE, other])
     assert first.rival == result("torch", 0.01) and first.results["flax"] == RESULTS[2]
     assert second.rival is None and second.ratio() is None
+    (chosen,) = known.results([CASE], ["fcn", "torch_compile"])
+    assert list(chosen.results) == ["fcn", "torch_compile"] and chosen.ours.side == "fcn" and chosen.rival is None
     assert list(tmp_path.iterdir()) == [path]
 
 
