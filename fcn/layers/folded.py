@@ -11,8 +11,9 @@ an H200 (bfloat16; 16 images of 512x512, 7x7, stride 2, 3 -> 64; forward, gradie
 Largest error against float64, relative to the largest result (3x3, stride 2, 3 to 16 channels, 128x128): 0.2e-6 in float32,
 2.3e-3 in bfloat16.
 
-On CPUs 3x3 kernels to few features gain, which are Eigen's there (float32, two processors of an AMD EPYC Zen 5, JAX 0.10.2;
-filled up, too; with 0.12 the first takes 0.60 and 0.44; to 24 features and more, folding takes longer):
+On CPUs 3x3 kernels to few features, which are Eigen's there, gain by it, filled up as well. Milliseconds (float32, two
+processors of an AMD EPYC Zen 5, JAX 0.10.2; with 0.12 the first takes 0.60 and 0.44; to 24 features and more, folding takes
+longer):
 
     batch, size, channels -> features    image    folded
     2, 224x224, 3 -> 16                  0.62     0.47
