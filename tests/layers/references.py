@@ -26,17 +26,32 @@ def convolution(x, kernel, strides=(1, 1), pads=((0, 0), (0, 0)), dilation=(1, 1
     )
 
 
+def exact_convolution(x, kernel, strides=(1, 1), dilation=(1, 1), groups=1):
+    """The definition, in float64: a sum over the kernel's taps; `x` is padded already."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    size = [(side - d * (k - 1) - 1) // s + 1 for side, k, s, d in zip(x.shape[1:3], kernel.shape, strides, dilation)]
+    x, kernel = x.reshape(*x.shape[:3], groups, -1), kernel.reshape(*kernel.shape[:3], groups, -1)
+    total = 0
+    for tap in np.ndindex(*kernel.shape[:2]):
+        seen = _seen(x, tap, size, strides, dilation)
+        total = total + np.einsum("nhwgc,cgo->nhwgo", seen, kernel[tap], optimize=True)
+    return total.reshape(*total.shape[:3], -1)
+
+
 def kernel_gradient(x, dy, kernel_size, strides=(1, 1), dilation=(1, 1)):
     """The definition, in float64: one sum over positions for each tap; `x` is padded already."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
-    (kh, kw), (_, h, w, o) = kernel_size, dy.shape
-    taps = np.zeros((kh, kw, x.shape[-1], o))
-    for i in range(kh):
-        for j in range(kw):
-            rows = slice(i * dilation[0], i * dilation[0] + (h - 1) * strides[0] + 1, strides[0])
-            columns = slice(j * dilation[1], j * dilation[1] + (w - 1) * strides[1] + 1, strides[1])
-            taps[i, j] = np.tensordot(x[:, rows, columns], dy, axes=((0, 1, 2), (0, 1, 2)))
+    taps = np.zeros((*kernel_size, x.shape[-1], dy.shape[-1]))
+    for tap in np.ndindex(*kernel_size):
+        taps[tap] = np.tensordot(_seen(x, tap, dy.shape[1:3], strides, dilation), dy, axes=((0, 1, 2), (0, 1, 2)))
     return taps
+
+
+def _seen(x, tap, size, strides, dilation):
+    """The pixels that a tap (row, column) sees, for an output of this size."""
+    starts = [place * d for place, d in zip(tap, dilation)]
+    rows, columns = (slice(start, start + (n - 1) * s + 1, s) for start, n, s in zip(starts, size, strides))
+    return x[:, rows, columns]
 
 
 def assert_close(given, expected, tolerance=2e-6):

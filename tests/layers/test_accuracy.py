@@ -24,22 +24,9 @@ from fcn.layers import (
     upsampled,
     wide,
 )
-from tests.layers.references import kernel_gradient, normal, pad
+from tests.layers.references import exact_convolution, kernel_gradient, normal, pad
 
 ONE, SAME, NONE = (1, 1), ((1, 1), (1, 1)), ((0, 0), (0, 0))
-
-
-def convolution(x, kernel, strides=ONE, dilation=ONE, groups=1):
-    """The definition: a sum over the kernel's taps; `x` is padded already."""
-    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
-    h, w = ((side - d * (k - 1) - 1) // s + 1 for side, k, s, d in zip(x.shape[1:3], kernel.shape, strides, dilation))
-    x, kernel = x.reshape(*x.shape[:3], groups, -1), kernel.reshape(*kernel.shape[:3], groups, -1)
-    total = 0
-    for i, j in np.ndindex(*kernel.shape[:2]):
-        top, left = i * dilation[0], j * dilation[1]
-        seen = x[:, top : top + (h - 1) * strides[0] + 1 : strides[0], left : left + (w - 1) * strides[1] + 1 : strides[1]]
-        total = total + np.einsum("nhwgc,cgo->nhwgo", seen, kernel[i, j], optimize=True)
-    return total.reshape(*total.shape[:3], -1)
 
 
 def dense(form, shape, kernel_shape, strides=ONE, pads=SAME, dilation=ONE, gradient=False):
@@ -49,7 +36,7 @@ def dense(form, shape, kernel_shape, strides=ONE, pads=SAME, dilation=ONE, gradi
         x, kernel = (jnp.asarray(normal(*sizes), dtype) for sizes in (shape, kernel_shape))
         settings = {"strides": strides, "pads": pads, "dilation": dilation}
         y = jax.jit(dense_convolution.convolution_in_form(form, **settings))(x, kernel)
-        yield y, convolution(pad(x, pads), kernel, strides, dilation)
+        yield y, exact_convolution(pad(x, pads), kernel, strides, dilation)
         if gradient:
             dy = jnp.asarray(normal(*y.shape, seed=1), dtype)
             given = jax.jit(dense_convolution.kernel_gradient_in_form(form, kernel_shape, **settings))(x, dy)
@@ -64,7 +51,7 @@ def in_groups(*cases):
             sizes = (2, side, side, channels), (3, 3, channels // groups, channels)
             x, kernel = (jnp.asarray(normal(*shape), dtype) for shape in sizes)
             y = jax.jit(partial(grouped.convolve_grouped, strides=ONE, pads=SAME, dilation=ONE, groups=groups))(x, kernel)
-            yield y, convolution(pad(x, SAME), kernel, groups=groups)
+            yield y, exact_convolution(pad(x, SAME), kernel, groups=groups)
 
     return compare
 
@@ -72,7 +59,7 @@ def in_groups(*cases):
 def of_each_channel(dtype):
     x, kernel = jnp.asarray(normal(2, 64, 64, 192), dtype), jnp.asarray(normal(3, 3, 1, 192), dtype)
     y, pull = jax.vjp(jax.jit(partial(depthwise.convolve_depthwise, strides=ONE, pads=SAME, dilation=ONE)), x, kernel)
-    yield y, convolution(pad(x, SAME), kernel, groups=192)
+    yield y, exact_convolution(pad(x, SAME), kernel, groups=192)
     dy, padded = jnp.asarray(normal(*y.shape, seed=1), dtype), pad(x, SAME)
     seen = [[padded[:, i : i + 64, j : j + 64] for j in range(3)] for i in range(3)]
     yield pull(dy)[1][:, :, 0], np.einsum("ijnhwc,nhwc->ijc", seen, np.asarray(dy, np.float64))
@@ -82,7 +69,7 @@ def of_doubled_pixels(dtype):
     x, kernel = jnp.asarray(normal(2, 32, 32, 256), dtype), jnp.asarray(normal(3, 3, 256, 64), dtype)
     enlarged = pad(np.repeat(np.repeat(np.asarray(x, np.float64), 2, 1), 2, 2), SAME)
     y, pull = jax.vjp(jax.jit(lambda x, kernel: upsampled.convolve_upsampled((x,), kernel, 2, SAME)), x, kernel)
-    yield y, convolution(enlarged, kernel)
+    yield y, exact_convolution(enlarged, kernel)
     dy = jnp.asarray(normal(*y.shape, seed=1), dtype)
     yield pull(dy)[1], kernel_gradient(enlarged, dy, (3, 3))
 
@@ -94,7 +81,7 @@ def transposed_convolutions(dtype):
         y = jax.jit(partial(transposed.convolve_transposed, strides=(stride, stride)))(x, kernel)
         apart = np.zeros((2, (side - 1) * stride + 1, (side - 1) * stride + 1, channels))
         apart[:, ::stride, ::stride] = x
-        yield y, convolution(pad(apart, ((size - 1, size - 1),) * 2), kernel)
+        yield y, exact_convolution(pad(apart, ((size - 1, size - 1),) * 2), kernel)
 
 
 CASES = [

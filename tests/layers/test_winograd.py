@@ -7,7 +7,7 @@ import pytest
 
 from fcn.layers import blocks, winograd
 from fcn.parallel import compiler_options
-from tests.layers.references import assert_close, assert_rounded_once, kernel_gradient, normal, pad
+from tests.layers.references import assert_close, assert_rounded_once, exact_convolution, kernel_gradient, normal, pad
 
 pytestmark = pytest.mark.usefixtures("blocks_of_rows")
 
@@ -19,20 +19,13 @@ SHAPES = [
 ]
 
 
-def convolution(x, kernel):
-    """The definition: a sum of nine shifted products; `x` is padded already."""
-    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
-    height, width = x.shape[1] - 2, x.shape[2] - 2
-    return sum(x[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
-
-
 @pytest.mark.parametrize("along", ["rows", "tiles"])
 @pytest.mark.parametrize(("shape", "features", "pads"), SHAPES)
 def test_values(along, shape, features, pads):
     """The transforms multiply by up to 4 and divide by up to 6 again: an order of magnitude of rounding."""
     x, kernel = normal(*shape), normal(3, 3, shape[-1], features)
     given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
-    assert_close(given, convolution(pad(x, pads), kernel), 1e-5)
+    assert_close(given, exact_convolution(pad(x, pads), kernel), 1e-5)
 
     dy = normal(*given.shape, seed=1)
     given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
@@ -46,7 +39,7 @@ def test_bfloat16_is_summed_in_float32(along):
     x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
     kernel = jnp.asarray(normal(3, 3, 4, 8), jnp.bfloat16)
     given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
-    assert_rounded_once(given, convolution(x, kernel))
+    assert_rounded_once(given, exact_convolution(x, kernel))
     given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
     assert_rounded_once(given, kernel_gradient(x, dy, (3, 3)))
 
@@ -58,7 +51,7 @@ def test_float64_keeps_its_accuracy(along):
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(a, jnp.float64) for a in (normal(2, 9, 10, 4), normal(3, 3, 4, 3)))
         given = winograd.winograd_convolution(x, kernel, pads, along)
-        assert_close(given, convolution(pad(x, pads), kernel), 1e-14)
+        assert_close(given, exact_convolution(pad(x, pads), kernel), 1e-14)
         gradient = winograd.winograd_gradient(x, given, pads, along)
         assert_close(gradient, kernel_gradient(pad(x, pads), given, (3, 3)), 1e-14)
 
@@ -67,7 +60,7 @@ def test_float64_keeps_its_accuracy(along):
 def test_accuracy_that_the_docstring_states(along, largest, usual):
     """256 channels, relative to the largest result and to the root of the mean square."""
     pads, x, kernel = ((1, 1), (1, 1)), jnp.asarray(normal(1, 24, 24, 256)), jnp.asarray(normal(3, 3, 256, 32))
-    expected = convolution(pad(x, pads), kernel)
+    expected = exact_convolution(pad(x, pads), kernel)
     error = np.abs(np.asarray(winograd.winograd_convolution(x, kernel, pads, along), np.float64) - expected)
     assert error.max() < largest * np.abs(expected).max()
     assert np.sqrt(np.mean(error**2)) < usual * np.sqrt(np.mean(expected**2))
