@@ -10,6 +10,9 @@ import pytest
 QUICK_COMPILATION = "--xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION} --xla_force_host_platform_device_count=8"
 
+# Whichever test is the first: oneDNN computes in those alone that ask for it (`with_onednn` in tests/layers).
+os.environ["FCN_ONEDNN"] = "0"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

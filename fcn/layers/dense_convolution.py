@@ -21,17 +21,18 @@ from jax import lax
 
 from fcn.layers.dilated import apart
 from fcn.layers.folded import convolve_folded, pays_folded
-from fcn.layers.forms import FEWEST, Form, form_3x3, is_known
+from fcn.layers.forms import FEWEST, Form, form_3x3
 from fcn.layers.fours import convolve_fours, pays_in_fours
 from fcn.layers.im2col import im2col_convolution, im2col_gradient
 from fcn.layers.native import native_convolution
+from fcn.layers.onednn import convolve_onednn, may_convolve, usable
 from fcn.layers.padding import NO_PADS, pad_images
 from fcn.layers.pairs import convolve_pairs, pays_in_pairs
 from fcn.layers.shifts import convolve_shifts, fewer_than_windows, pays_in_cached_blocks, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
 from fcn.layers.wide import convolve_wide, wide_gradient_by_input, wide_gradient_by_kernel
-from fcn.layers.windows import output_size
+from fcn.layers.windows import is_known, output_size
 from fcn.layers.winograd import winograd_convolution, winograd_gradient
 
 AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart", "folded"]
@@ -85,8 +86,16 @@ def convolution_in_form(form, strides, pads, dilation):
         return partial(convolve_strips, strides=strides, pads=pads)
     if form == "fours":
         return partial(convolve_fours, strides=strides, pads=pads, dilation=dilation)
+    if form == "onednn":
+        return partial(convolve_onednn, strides=strides, pads=pads, dilation=dilation, otherwise=_convolve_otherwise)
     convolution = {"im2col": im2col_convolution, "wide": convolve_wide, "native": native_convolution}[form]
     return partial(convolution, strides=strides, pads=pads, dilation=dilation)
+
+
+def _convolve_otherwise(x, kernel, strides, pads, dilation, groups):
+    """A convolution, without groups, in the form that is fast where oneDNN may not be used."""
+    form = own_form(x.shape, kernel.shape, strides, pads, dilation)
+    return convolution_in_form(form, strides, pads, dilation)(x, kernel)
 
 
 def _mirrored(kernel_shape, pads, dilation):
@@ -100,13 +109,13 @@ def _input_gradient_form(shape, kernel_shape, output_shape, strides, pads, dilat
     mirrored = _mirrored(kernel_shape, pads, dilation)
     if strides == (1, 1) and min(map(min, mirrored)) >= 0 and 0 not in output_shape:
         return convolution_form(output_shape, (*kernel_shape[:2], *kernel_shape[:1:-1]), strides, mirrored, dilation)
-    form = convolution_form(shape, kernel_shape, strides, pads, dilation)
+    form = own_form(shape, kernel_shape, strides, pads, dilation)
     return form if form in ("im2col", "taps") else "native"  # with strides, the others' is that of XLA's own
 
 
 def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     """A function of the gradient by the output and the kernel."""
-    if form in ("rows", "tiles", "shifts", "fours", "pairs", "strips"):
+    if form in ("rows", "tiles", "shifts", "fours", "pairs", "strips", "onednn"):
         convolution = convolution_in_form(form, strides, _mirrored(kernel_shape, pads, dilation), dilation)
         return lambda dy, kernel: convolution(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
@@ -156,6 +165,8 @@ FEW = 256
 """Positions in all images of a batch; products of that many rows are small beside the kernel."""
 NARROW = 32
 """Channels of a dilated kernel whose taps are too small to be products of their own."""
+FEWEST_APART = 64
+"""Channels from which on a dilated kernel goes by Winograd's algorithm where there is oneDNN."""
 FEW_FEATURES = 16
 """Features that are too few columns for a product; for just so many, other forms of the convolution, not of its kernel's
 gradient, are faster where there are many positions."""
@@ -177,6 +188,18 @@ def form_on_gpu(shape, kernel, strides, pads, dilation) -> AnyForm:
 
 def convolution_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
     """Which form of a convolution is fast on a CPU."""
+    if not may_convolve(shape, pads):
+        return own_form(shape, kernel_shape, strides, pads, dilation)
+    output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
+    if strides != (1, 1) or kernel_shape[:2] != (3, 3):
+        return "onednn"
+    form = _form_with_stride_1("convolution", kernel_shape, output, dilation, onednn=True)
+    small = dilation != (1, 1) and min(kernel_shape[2:]) < FEWEST_APART
+    return "onednn" if small or form in ("native", "taps") else form
+
+
+def own_form(shape, kernel_shape, strides, pads, dilation) -> AnyForm:
+    """Which form of a convolution is fast on a CPU without oneDNN."""
     if min(map(min, pads)) < 0 or not is_known(shape):
         return "native"
     output = (shape[0], *output_size(shape[1:3], kernel_shape[:2], strides, pads, dilation), kernel_shape[3])
@@ -201,7 +224,7 @@ def _form_of_products(output, kernel_shape, strides, dilation) -> AnyForm:
     if min(channels) < FEWEST["convolution"] and dilation != (1, 1):
         return "im2col" if narrow else "native"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)):
-        form = _form_with_stride_1("convolution", kernel_shape, output, dilation)
+        form = _form_with_stride_1("convolution", kernel_shape, output, dilation, onednn=False)
         small = "native" if pays_in_fours(*channels) else "im2col"
         return small if narrow and form == "taps" else form
     return "im2col" if _few_positions("convolution", kernel_shape, positions) else "native"
@@ -216,7 +239,7 @@ def gradient_form(kernel_shape, output_shape, strides, dilation) -> AnyForm:
     if strides == (1, 1) and (few_features or pays_in_cached_blocks(kernel_shape, dilation)):
         return "shifts"
     if strides == (1, 1) and (dilation != (1, 1) or kernel_shape[:2] == (3, 3)) and min(channels) >= FEWEST["gradient"]:
-        return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation)
+        return _form_with_stride_1("gradient", kernel_shape, output_shape, dilation, onednn=usable())
     few = _few_positions("gradient", kernel_shape, positions)
     if (few or strides != (1, 1)) and math.prod(kernel_shape) < 2**24:
         return "im2col"
@@ -228,7 +251,7 @@ def _few_positions(product, kernel_shape, positions):
     return positions <= FEW and min(kernel_shape[2:]) >= FEWEST[product]
 
 
-def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
+def _form_with_stride_1(product, kernel_shape, output_shape, dilation, *, onednn):
     """3x3 kernels as measured; dilated ones by Winograd only where the images of every d-th pixel have tiles enough.
 
     Images smaller than a tile are one product: XLA would make the kernel the image, and take 6 ms for 2x2 positions of 512
@@ -237,7 +260,7 @@ def _form_with_stride_1(product, kernel_shape, output_shape, dilation):
     positions = math.prod(output_shape[:3])
     measured = "im2col" if _few_positions(product, kernel_shape, positions) else "native"
     if kernel_shape[:2] == (3, 3) and all(side >= 4 * d for side, d in zip(output_shape[1:3], dilation)):
-        measured = form_3x3(product, *kernel_shape[2:], positions)
+        measured = form_3x3(product, *kernel_shape[2:], positions, onednn=onednn)
     if dilation == (1, 1) or measured in ("rows", "tiles"):
         return measured
     return "taps"

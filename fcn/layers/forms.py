@@ -1,7 +1,8 @@
 """Which form of a 3x3 convolution is fast on a processor: a small table, measured for each machine by `fcn.layers.tune`.
 
-The forms are XLA's own ("native"), one product of stacked windows ("im2col", `fcn.layers.im2col`) and Winograd's algorithm over
-"rows" or "tiles" (`fcn.layers.winograd`).
+The forms are XLA's own ("native"), one product of stacked windows ("im2col", `fcn.layers.im2col`), Winograd's algorithm over
+"rows" or "tiles" (`fcn.layers.winograd`), and, where it may be used, oneDNN's ("onednn", `fcn.layers.onednn`; the products in
+the others are oneDNN's there, too).
 """
 
 import functools
@@ -9,13 +10,12 @@ import json
 import math
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
 
-Form = Literal["native", "im2col", "rows", "tiles"]
+Form = Literal["native", "im2col", "rows", "tiles", "onednn"]
 Product = Literal["convolution", "gradient"]
 PRODUCTS: tuple[Product, ...] = get_args(Product)
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -41,6 +41,11 @@ _USUAL: dict[Product, tuple[str, ...]] = {
     "convolution": ("nnnnnn", "nnnttt" if BEFORE_0_12 else "nnnttn", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
     "gradient": ("nrrttt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
 }
+# With oneDNN, on two processors of an Intel Xeon with AVX-512.
+_USUAL_WITH_ONEDNN: dict[Product, tuple[str, ...]] = {
+    "convolution": ("iitooo", "ttoooo", "iooooo", "iotttt", "irtttt", "iitttt", "iitttt"),
+    "gradient": ("iitttr", "nnnttt", "nntttt", "ittttt", "ittttt", "irtttt", "rrrttt"),
+}
 
 
 def leaves_processors_idle() -> bool:
@@ -51,7 +56,7 @@ def leaves_processors_idle() -> bool:
     return BEFORE_0_12 and jax.device_count() == 1
 
 
-def form_3x3(product: Product, channels: int, features: int, pixels: int) -> Form:
+def form_3x3(product: Product, channels: int, features: int, pixels: int, *, onednn: bool = False) -> Form:
     """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
 
     A convolution of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows
@@ -65,26 +70,24 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int) -> For
       channels: of the input.
       features: channels of the output.
       pixels: of the output, in all images of the batch.
+      onednn: whether it may be used.
     """
     fewest = min(channels, features)
-    if product == "convolution" and fewest <= ONE_PROCESSOR < max(channels, features) and pixels >= 4096:
+    if onednn and product == "convolution" and fewest < FEWEST[product]:
+        return "onednn"
+    if not onednn and product == "convolution" and fewest <= ONE_PROCESSOR < max(channels, features) and pixels >= 4096:
         by_rows = channels == ONE_PROCESSOR or (channels >= FEWEST_TO_MANY and features > MANY)
         return "rows" if BEFORE_0_12 and by_rows else "native"
     if fewest < FEWEST[product]:
         return "native"
     # What as many channels on both sides are like.
     like = math.sqrt(channels * features) if product == "convolution" else (channels + features) / 2
-    return _look_up(_table()[product], like, pixels)
+    return _look_up(_table(onednn)[product], like, pixels)
 
 
-def is_known(shape: Sequence[Any]) -> bool:
-    """Whether all sizes are numbers. Programs for any size (`jax.export`) have symbols among them, and take XLA's own forms."""
-    return all(isinstance(size, int) for size in shape)
-
-
-def usual_form(product: Product, channels: int, pixels: int) -> Form:
+def usual_form(product: Product, channels: int, pixels: int, *, onednn: bool = False) -> Form:
     """The form that a machine takes which has not been measured."""
-    return _look_up(_USUAL[product], channels, pixels)
+    return _look_up(_usual(onednn)[product], channels, pixels)
 
 
 def _look_up(lines: tuple[str, ...], channels: int | float, pixels: int) -> Form:
@@ -98,18 +101,22 @@ def _nearest(steps: tuple[int, ...], value: int | float) -> int:
 
 
 @functools.cache
-def _table() -> dict[Product, tuple[str, ...]]:
+def _table(onednn: bool) -> dict[Product, tuple[str, ...]]:
     """This machine's, else the usual one."""
     try:
-        measured = _kept()[_machine()]
+        measured = _kept()[_machine(onednn)]
         return {product: _checked(measured[product]) for product in PRODUCTS}
     except (ValueError, LookupError, TypeError):
-        return _USUAL  # not measured yet, or by another version
+        return _usual(onednn)  # not measured yet, or by another version
 
 
-def keep(table: dict[Product, list[str]]) -> Path:
+def _usual(onednn):
+    return _USUAL_WITH_ONEDNN if onednn else _USUAL
+
+
+def keep(table: dict[Product, list[str]], *, onednn: bool = False) -> Path:
     """Writes this machine's table, from now on used, beside those of others; returns the file."""
-    path, tables = _path(), {**_kept(), _machine(): table}
+    path, tables = _path(), {**_kept(), _machine(onednn): table}
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     new.write_text(json.dumps(tables, indent=2) + "\n")
@@ -138,13 +145,13 @@ def _path() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fcn" / "forms.json"
 
 
-def _machine() -> str:
-    """The processors' kind and number (hosts of virtual machines give the same name to several generations), and JAX's version,
-    whose own forms differ."""
+def _machine(onednn: bool = False) -> str:
+    """The processors' kind and number (hosts of virtual machines give the same name to several generations), JAX's version,
+    whose own forms differ, and whether oneDNN may be used."""
     told = [platform.processor() or platform.machine()]
     information = Path("/proc/cpuinfo")
     if information.exists():
         first = [line.partition(":") for line in information.read_text().partition("\n\n")[0].splitlines()]
         told = [value.strip() for name, _, value in first if name.strip() in ("cpu family", "model", "model name", "CPU part")]
     major, minor, *_ = jax.__version_info__
-    return f"{' '.join(told)} x {os.cpu_count()}, JAX {major}.{minor}"
+    return f"{' '.join(told)} x {os.cpu_count()}, JAX {major}.{minor}{', oneDNN' if onednn else ''}"

@@ -28,10 +28,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.dense_convolution import FEW, convolve_dense
-from fcn.layers.forms import is_known
 from fcn.layers.native import native_convolution
+from fcn.layers.onednn import convolve_onednn, may_convolve
 from fcn.layers.padding import Pads, place
-from fcn.layers.windows import output_size, seen_by_taps
+from fcn.layers.windows import is_known, output_size, seen_by_taps
 
 BLOCK = 16
 """Channels that a block has at least; in products, where all blocks are of one size, at most, or one group."""
@@ -43,11 +43,16 @@ def convolve_grouped(
 ) -> Float[Array, "n h w o"]:
     """A convolution whose output channels see the input channels of their own group; reverse-mode gradients only."""
     settings = (strides, pads, dilation, groups)
+    if may_convolve(x.shape, pads):
+        return convolve_onednn(x, kernel, *settings, otherwise=_by_platform)
+    return _by_platform(x, kernel, *settings)
 
+
+def _by_platform(x, kernel, *settings):
     def in_form(convolution):
         return lambda x, kernel: convolution(x, kernel, *settings)
 
-    on_cpu = _form_on_cpu(x.shape, kernel.shape, strides, pads, dilation)
+    on_cpu = _form_on_cpu(x.shape, kernel.shape, *settings[:3])
     return lax.platform_dependent(x, kernel, cpu=in_form(on_cpu), default=in_form(native_convolution))
 
 

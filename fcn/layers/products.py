@@ -23,15 +23,23 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from fcn.layers.forms import is_known
 from fcn.layers.fusion import computed_once
+from fcn.layers.onednn import may_multiply, multiply_onednn
+from fcn.layers.windows import is_known
 
 FEWEST_POSITIONS = 16
 """For each feature."""
 
 
+def product(x: Float[Array, "*stack p c"], y: Float[Array, "*stack c o"]) -> Float[Array, "*stack p o"]:
+    """x y for each of a stack of matrices, for CPUs."""
+    return multiply_onednn(x, y) if may_multiply(x, y.shape[-1]) else x @ y
+
+
 def sum_over_positions(x: Float[Array, "*stack p c"], y: Float[Array, "*stack p o"]) -> Float[Array, "*stack c o"]:
     """x^T y for each of a stack of matrices, for CPUs."""
+    if may_multiply(x, y.shape[-1]):
+        return multiply_onednn(x, y, (True, False))
     if not _pays(*x.shape[-2:], y.shape[-1]):
         return _sum(x, y)
     return computed_once(_behind_a_barrier(_sum(y, x)))
@@ -49,6 +57,8 @@ def _sum(x, y):
 
 def multiply(x: Float[Array, "p c"], kernel: Float[Array, "c o"]) -> Float[Array, "p o"]:
     """The matrix product, whose gradient by the kernel is in the fast order on a CPU."""
+    if may_multiply(x, kernel.shape[1]):
+        return multiply_onednn(x, kernel)
     return _multiply(x, kernel) if _pays(*x.shape, kernel.shape[1]) else x @ kernel
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from fcn.layers.dense_convolution import convolution_in_form, kernel_gradient_in_form
 from fcn.layers.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep, usual_form
+from fcn.layers.onednn import usable
 
 
 def tune(rounds: int = 5) -> Path:
@@ -18,7 +19,8 @@ def tune(rounds: int = 5) -> Path:
 
     Where no form is clearly faster than the one that is used without measuring, that one stays. What is traced from then on, in
     this process and others, uses what was found; another machine with the same home folder and another version of JAX (0.10,
-    0.12) do not, and have tables of their own in the file. Delete it to go back. Results differ between forms by rounding.
+    0.12) do not, and have tables of their own in the file, nor does a process where oneDNN may be used if it might not here,
+    or the other way round. Delete it to go back. Results differ between forms by rounding.
 
     Args:
       rounds: how often each form runs, in turn with the others; medians are compared.
@@ -28,7 +30,7 @@ def tune(rounds: int = 5) -> Path:
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         table = {product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS}
-    return keep(table)
+    return keep(table, onednn=usable())
 
 
 BATCH = 4
@@ -51,12 +53,13 @@ def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
     side, settings = math.isqrt(pixels // BATCH), ((1, 1), ((1, 1), (1, 1)), (1, 1))
     x, kernel = jnp.ones((BATCH, side, side, channels)), jnp.ones((3, 3, channels, channels))
     if product == "convolution":
-        functions, arguments = {form: convolution_in_form(form, *settings) for form in FORMS}, (x, kernel)
+        forms = [form for form in FORMS if form != "onednn" or usable()]
+        functions, arguments = {form: convolution_in_form(form, *settings) for form in forms}, (x, kernel)
     else:
-        functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS}
+        functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS if form != "onednn"}
         arguments = x, x
     functions = {form: jax.jit(function).lower(*arguments).compile() for form, function in functions.items()}
-    seconds, usual = _race(functions, arguments, rounds), usual_form(product, channels, pixels)
+    seconds, usual = _race(functions, arguments, rounds), usual_form(product, channels, pixels, onednn=usable())
     best = min(seconds, key=seconds.get)
     return best if seconds[best] < CLEARLY * seconds[usual] else usual
 

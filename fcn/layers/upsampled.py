@@ -36,11 +36,11 @@ from jaxtyping import Array, Float
 
 from fcn.layers.convolution import Conv
 from fcn.layers.dense_convolution import FEW, convolve_dense
-from fcn.layers.forms import is_known
 from fcn.layers.im2col import im2col_convolution
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads
 from fcn.layers.upsampling import resize_nearest
+from fcn.layers.windows import is_known
 
 Maps = tuple[Float[Array, "b _ _ _"], ...]
 """The images to enlarge, and maps of the size that these will have."""

@@ -1,11 +1,17 @@
 """What the taps of a kernel see of images that are padded already, and how many positions there are."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import Pads
+
+
+def is_known(shape: Sequence[Any]) -> bool:
+    """Whether all sizes are numbers. Programs for any size (`jax.export`) have symbols among them, and take XLA's own forms."""
+    return all(isinstance(size, int) for size in shape)
 
 
 def output_size(

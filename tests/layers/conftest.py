@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from fcn.layers import blocks, forms
+from fcn.layers import blocks, forms, onednn
 
 
 @pytest.fixture
@@ -14,6 +14,15 @@ def usual_forms(monkeypatch, tmp_path):
     forms._table.cache_clear()
     yield
     forms._table.cache_clear()
+
+
+@pytest.fixture
+def with_onednn(monkeypatch):
+    """One device, as far as the layers know, and no reason to do without oneDNN."""
+    if not onednn.is_inside():
+        pytest.skip("this XLA has no oneDNN inside, or computes on an accelerator")
+    monkeypatch.delenv("FCN_ONEDNN")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
 @pytest.fixture(params=["one block", "blocks"])

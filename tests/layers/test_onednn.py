@@ -1,0 +1,284 @@
+"""oneDNN's convolutions and products: values, derivatives, and where they are used."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+from fcn.layers import Conv, UpsampledConv, dense_convolution, forms, onednn
+from fcn.layers.native import native_convolution
+from fcn.layers.onednn import convolve_onednn, multiply_onednn
+from fcn.layers.products import multiply, product, sum_over_positions
+from tests.layers.references import assert_close, exact_convolution, pad
+from tests.layers.references import normal as normal_numbers
+
+pytestmark = pytest.mark.skipif(not onednn.is_inside(), reason="this XLA has no oneDNN inside, or computes on an accelerator")
+
+ONE, SAME = (1, 1), ((1, 1), (1, 1))
+CONVOLUTIONS = [
+    ((2, 13, 9, 3), (3, 3, 3, 5), ONE, SAME, ONE, 1),
+    ((1, 1, 1, 3), (3, 3, 3, 5), ONE, SAME, ONE, 1),
+    ((2, 20, 31, 3), (7, 7, 3, 16), (2, 2), ((3, 3), (3, 3)), ONE, 1),
+    ((2, 13, 14, 16), (2, 5, 16, 33), (3, 1), ((2, 0), (0, 3)), (1, 2), 1),
+    ((1, 9, 10, 16), (3, 3, 16, 16), ONE, ((12, 12), (9, 9)), (12, 9), 1),
+    ((2, 9, 10, 16), (1, 1, 16, 7), (2, 2), ((0, 0), (0, 0)), ONE, 1),
+    ((2, 13, 14, 24), (3, 3, 8, 36), (2, 1), SAME, ONE, 3),
+    ((2, 13, 14, 20), (5, 5, 1, 20), ONE, ((2, 2), (2, 2)), ONE, 20),
+    ((2, 13, 14, 20), (3, 3, 1, 40), (2, 2), SAME, (2, 2), 20),
+]
+TRANSPOSED = [(False, False), (False, True), (True, False), (True, True)]
+
+
+def normal(*shape):
+    return jnp.asarray(normal_numbers(*shape))
+
+
+def convolve(*settings):
+    return lambda x, kernel: convolve_onednn(x, kernel, *settings, otherwise=native_convolution)
+
+
+def operations(function, *arguments):
+    """How many of oneDNN's are in the program."""
+    return jax.jit(function).lower(*arguments).as_text().count("__onednn$")
+
+
+@pytest.mark.parametrize(("shape", "kernel_shape", "strides", "pads", "dilation", "groups"), CONVOLUTIONS)
+def test_convolution(shape, kernel_shape, strides, pads, dilation, groups):
+    x, kernel = normal(*shape), normal(*kernel_shape)
+    function = convolve(strides, pads, dilation, groups)
+    assert operations(function, x, kernel) == 1
+    expected = exact_convolution(pad(x, pads), kernel, strides, dilation, groups)
+    for compute in (function, jax.jit(function)):
+        assert_close(compute(x, kernel), expected)
+    assert jax.eval_shape(function, x, kernel).shape == expected.shape
+
+
+@pytest.mark.parametrize(("shape", "kernel_shape", "strides", "pads", "dilation", "groups"), CONVOLUTIONS[-3:])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda loss: jax.grad(loss, (0, 1)),
+        lambda loss: jax.grad(lambda x, kernel: jnp.sum(jax.grad(loss)(x, kernel) ** 2), (0, 1)),
+        lambda loss: lambda x, kernel: jax.jvp(lambda x: loss(x, kernel), (x,), (2 * x,)),
+        lambda loss: lambda x, kernel: jax.vmap(loss, (None, 0))(x, jnp.stack([kernel, 2 * kernel])),
+        lambda loss: lambda x, kernel: jax.vmap(jax.grad(loss), (0, 0))(jnp.stack([x, -x]), jnp.stack([kernel, kernel])),
+    ],
+    ids=["gradients", "second derivatives", "forward mode", "kernels", "gradients of several"],
+)
+def test_derivatives_and_several_at_once(transform, shape, kernel_shape, strides, pads, dilation, groups):
+    settings = strides, pads, dilation, groups
+
+    def loss(convolution):
+        return lambda x, kernel: jnp.sum(jnp.sin(convolution(x, kernel)))
+
+    x, kernel = normal(*shape), normal(*kernel_shape)
+    given, expected = (
+        jax.jit(transform(loss(convolution)))(x, kernel)
+        for convolution in (convolve(*settings), lambda x, kernel: native_convolution(x, kernel, *settings))
+    )
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), given, expected)
+
+
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+@pytest.mark.parametrize("stack", [(), (3,), (2, 3)])
+def test_products(stack, transposed):
+    left, right = (5, 7), (7, 6)
+    x, y = (normal(*stack, *(size[::-1] if swapped else size)) for size, swapped in zip((left, right), transposed))
+
+    def plain(x, y):
+        x, y = (a.swapaxes(-2, -1) if swapped else a for a, swapped in zip((x, y), transposed))
+        return x @ y
+
+    def ours(x, y):
+        return multiply_onednn(x, y, transposed)
+
+    assert operations(ours, x, y) == 1
+    assert_close(jax.jit(ours)(x, y), plain(np.asarray(x, np.float64), np.asarray(y, np.float64)))
+    for transform in (
+        lambda function: jax.grad(lambda x, y: jnp.sum(jnp.sin(function(x, y))), (0, 1)),
+        lambda function: lambda x, y: jax.jvp(function, (x, y), (2 * x, 3 * y)),
+        lambda function: lambda x, y: jax.vmap(function, (0, None))(jnp.stack([x, 2 * x]), y),
+    ):
+        given, expected = (jax.jit(transform(function))(x, y) for function in (ours, plain))
+        jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), given, expected)
+
+
+def test_gradients_of_products_are_oneDNNs():
+    def gradients(x, y):
+        return jax.grad(lambda x, y: jnp.sum(jnp.sin(multiply_onednn(x, y))), (0, 1))(x, y)
+
+    assert operations(gradients, normal(5, 7), normal(7, 6)) == 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "forward", "training"),
+    [
+        (Conv(32), (2, 20, 20, 32), 1, 2),
+        (Conv(20), (2, 20, 20, 3), 1, 2),
+        (Conv(24, 3, 2), (2, 20, 20, 16), 1, 1),
+        (Conv(24, 3, dilation=2), (2, 20, 20, 16), 1, 2),
+        (Conv(24, 3, padding=3), (2, 40, 40, 16), 1, 1),
+        (Conv(24, groups=2), (2, 20, 20, 16), 1, 1),
+        (Conv(32, 7, groups=32), (2, 20, 20, 32), 1, 2),
+        (Conv(32, 3, groups=32), (2, 20, 20, 32), 0, 0),
+        (UpsampledConv(16), (2, 20, 20, 24), 1, 1),
+        (Conv(256, padding="VALID"), (2, 18, 34, 256), 1, 3),
+    ],
+    ids=lambda value: f"{value.features} {value.kernel_size}" if isinstance(value, Conv) else "",
+)
+def test_layers(usual_forms, with_onednn, monkeypatch, layer, shape, forward, training):
+    """With as many of oneDNN's operations as there are without and with gradients; the last goes by Winograd's algorithm."""
+    x = normal(*shape)
+    variables = jax.tree.map(lambda leaf: normal(*leaf.shape), jax.eval_shape(layer.init, jax.random.key(0), x))
+
+    def gradients(variables, x):
+        y, pull = jax.vjp(layer.apply, variables, x)
+        return y, pull(normal(*y.shape))
+
+    assert operations(layer.apply, variables, x) == forward
+    assert operations(gradients, variables, x) == training
+    given = jax.jit(layer.apply)(variables, x), jax.jit(gradients)(variables, x)
+    monkeypatch.setenv("FCN_ONEDNN", "0")
+    jax.clear_caches()
+    assert operations(gradients, variables, x) == 0
+    expected = jax.jit(layer.apply)(variables, x), jax.jit(gradients)(variables, x)
+    jax.tree.map(lambda a, b: assert_close(a, b, 2e-5), given, expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_computed_in_float32(with_onednn, dtype):
+    x, kernel = jnp.asarray(normal(2, 9, 9, 16), dtype), jnp.asarray(normal(3, 3, 16, 8), dtype)
+    function = convolve(ONE, SAME, ONE)
+    assert operations(function, x, kernel) == 1
+    assert function(x, kernel).dtype == dtype
+    assert_close(function(x, kernel), exact_convolution(pad(x, SAME), kernel), float(jnp.finfo(dtype).eps))
+
+
+def test_float64_is_not_its_business():
+    with jax.enable_x64(True):
+        x, kernel = (jnp.asarray(normal_numbers(*shape), jnp.float64) for shape in ((2, 9, 9, 16), (3, 3, 16, 8)))
+        assert operations(convolve(ONE, SAME, ONE), x, kernel) == 0
+        np.testing.assert_allclose(convolve(ONE, SAME, ONE)(x, kernel), exact_convolution(pad(x, SAME), kernel), rtol=1e-12)
+        assert not onednn.may_multiply(jnp.zeros((4096, 64), jnp.float64), 64)
+
+
+def test_exported_programs_have_none(usual_forms, with_onednn):
+    """They could not be kept: XLA promises nothing about these operations."""
+    layer, x = Conv(32), normal(2, 20, 20, 32)
+    variables = layer.init(jax.random.key(0), x)
+    exported = export.deserialize(export.export(jax.jit(layer.apply))(variables, x).serialize())
+    assert "__onednn$" not in exported.mlir_module()
+    assert_close(exported.call(variables, x), jax.jit(layer.apply)(variables, x), 1e-5)
+
+
+def use_another_version(monkeypatch, version):
+    monkeypatch.setattr(jax, "__version_info__", version)
+    onednn.is_inside.cache_clear()
+    monkeypatch.setattr(onednn, "is_inside", onednn.is_inside.__wrapped__)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "change"),
+    [
+        (True, lambda patch: None),
+        (True, lambda patch: patch.setenv("FCN_ONEDNN", "1")),
+        (False, lambda patch: patch.setenv("FCN_ONEDNN", "0")),
+        (False, lambda patch: patch.setattr(jax, "device_count", lambda: 2)),
+        (False, lambda patch: use_another_version(patch, (0, 9, 2))),
+        (True, lambda patch: use_another_version(patch, (0, 11, 2))),
+        (False, lambda patch: use_another_version(patch, (0, 13, 0))),
+        (
+            False,
+            lambda patch: (use_another_version(patch, (0, 11, 2)), patch.setattr(onednn.platform, "machine", lambda: "arm64")),
+        ),
+        (False, lambda patch: (use_another_version(patch, (0, 11, 2)), patch.setattr(onednn.sys, "platform", "darwin"))),
+        (False, lambda patch: (use_another_version(patch, (0, 11, 2)), patch.setattr(jax, "default_backend", lambda: "gpu"))),
+    ],
+)
+def test_where_it_is_usable(with_onednn, monkeypatch, allowed, change):
+    change(monkeypatch)
+    assert onednn.usable() == allowed
+    assert onednn.may_convolve((2, 9, 9, 3), SAME) == allowed
+    assert onednn.may_multiply(jnp.zeros((4096, 64)), 64) == allowed
+
+
+def test_not_with_a_compilation_cache(with_onednn, tmp_path):
+    """XLA cannot write programs that have its operations."""
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+        assert not onednn.usable()
+        jax.config.update("jax_enable_compilation_cache", False)
+        assert onednn.usable()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
+def test_not_where_xla_was_built_without_it(with_onednn, monkeypatch):
+    def refuse(*_):
+        raise jax.errors.JaxRuntimeError("UNIMPLEMENTED: No registered implementation for custom call to __onednn$matmul")
+
+    monkeypatch.setattr(onednn, "is_inside", onednn.is_inside.__wrapped__)
+    monkeypatch.setattr(onednn, "multiply_onednn", refuse)
+    assert not onednn.usable()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "shape", "pads"),
+    [(True, (1, 1, 1, 3), SAME), (False, (0, 9, 9, 3), SAME), (False, (2, 9, 9, 3), ((1, -1), (0, 0)))],
+)
+def test_which_convolutions(with_onednn, allowed, shape, pads):
+    assert onednn.may_convolve(shape, pads) == allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "shape", "features"),
+    [
+        (True, (4096, 64), 64),
+        (False, (4095, 64), 64),
+        (True, (36, 512, 32), 32),
+        (False, (36, 400, 32), 32),
+        (False, (2**16, 23), 64),
+        (False, (2**16, 64), 23),
+    ],
+)
+def test_which_products(with_onednn, allowed, shape, features):
+    x = jnp.zeros(shape)
+    assert onednn.may_multiply(x, features) == allowed
+    kernel = jax.ShapeDtypeStruct((*shape[:-2], shape[-1], features), jnp.float32)
+    results = jax.ShapeDtypeStruct((*shape[:-1], features), jnp.float32)
+    assert operations(product, x, kernel) == operations(sum_over_positions, x, results) == allowed
+    if len(shape) == 2:
+        assert operations(multiply, x, kernel) == allowed
+
+
+@pytest.mark.parametrize(
+    ("form", "shape", "kernel", "strides", "dilation"),
+    [
+        ("onednn", (2, 224, 224, 16), (3, 3, 16, 16), ONE, ONE),
+        ("onednn", (2, 224, 224, 96), (3, 3, 96, 12), ONE, ONE),
+        ("onednn", (2, 224, 224, 3), (7, 7, 3, 64), (2, 2), ONE),
+        ("onednn", (2, 56, 56, 256), (3, 3, 256, 256), (2, 2), ONE),
+        ("onednn", (2, 56, 56, 64), (3, 3, 64, 64), ONE, ONE),
+        ("onednn", (2, 28, 28, 64), (3, 3, 64, 64), ONE, (12, 12)),
+        ("onednn", (2, 28, 28, 16), (3, 3, 16, 16), ONE, (2, 2)),
+        ("tiles", (2, 20, 20, 16), (3, 3, 16, 16), ONE, ONE),
+        ("onednn", (2, 28, 28, 512), (5, 5, 512, 512), ONE, ONE),
+        ("tiles", (2, 28, 28, 512), (3, 3, 512, 512), ONE, (2, 2)),
+        ("tiles", (2, 56, 56, 256), (3, 3, 256, 256), ONE, ONE),
+        ("im2col", (2, 7, 7, 512), (3, 3, 512, 512), ONE, ONE),
+    ],
+)
+def test_choice_of_the_convolution(usual_forms, with_onednn, form, shape, kernel, strides, dilation):
+    pads = tuple((d * (k // 2),) * 2 for k, d in zip(kernel, dilation))
+    assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
+
+
+@pytest.mark.parametrize(
+    ("form", "channels", "pixels"), [("native", 64, 256), ("tiles", 64, 6272), ("tiles", 32, 25088), ("rows", 1024, 256)]
+)
+def test_choice_of_the_gradient(usual_forms, with_onednn, form, channels, pixels):
+    assert forms.form_3x3("gradient", channels, channels, pixels, onednn=True) == form
+    assert forms.usual_form("gradient", channels, pixels, onednn=True) == form
