@@ -52,11 +52,8 @@ FEWEST_OPERATIONS = 2**24
 
 def usable() -> bool:
     """Whether what is traced now may compute with oneDNN on a CPU."""
-    if os.environ.get("FCN_ONEDNN") == "0" or (
-        jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
-    ):
-        return False
-    return is_inside() and jax.device_count() == 1
+    kept = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
+    return not kept and os.environ.get("FCN_ONEDNN") != "0" and is_inside() and jax.device_count() == 1
 
 
 @functools.cache
