@@ -4,7 +4,8 @@ On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers
 ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
 matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few, their gradients and those of few channels
 (`fcn.layers.shifts`): where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise
-(`fcn.layers.folded`, `fcn.layers.fours`, `fcn.layers.pairs`, `fcn.layers.strips`).
+(`fcn.layers.folded`, `fcn.layers.fours`, `fcn.layers.pairs`, `fcn.layers.strips`). Where oneDNN may be used
+(`fcn.layers.onednn`), it takes all but Winograd's and those of few positions, and multiplies for these.
 
 On an NVIDIA GPU, large kernels are one matrix product where positions are few (`fcn.layers.wide`), strided stems fold pixels
 into channels, and gradients by dilated kernels are those of plain ones (`fcn.layers.dilated`). All else there, and on other

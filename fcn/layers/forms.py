@@ -24,8 +24,8 @@ CHANNELS = (16, 32, 64, 128, 256, 512, 1024)
 PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 """Of all images of a batch together."""
 FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
-"""With fewer channels on either side, none of these forms but XLA's was measured to be fast, except by rows to many features
-(`FEWEST_TO_MANY`)."""
+"""With fewer channels on either side, none of these forms but XLA's and oneDNN's was measured to be fast, except by rows to
+many features (`FEWEST_TO_MANY`)."""
 
 BEFORE_0_12 = jax.__version_info__ < (0, 12)
 """Whether XLA's library for convolutions (YNNPACK) is that of JAX 0.10 and 0.11, which is slow for more shapes."""
@@ -59,11 +59,11 @@ def leaves_processors_idle() -> bool:
 def form_3x3(product: Product, channels: int, features: int, pixels: int, *, onednn: bool = False) -> Form:
     """The form for a convolution ("convolution") or its kernel's gradient ("gradient").
 
-    A convolution of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows
-    54), and goes by rows from 16 to more and from 8 to many (12 to 180 at 2 x 224x224: 12 ms, XLA's 20), whatever the table
-    says, which is measured with as many channels on both sides; since JAX 0.12 these are XLA's own. Few channels on both sides
-    go in pairs and do not come here (`fcn.layers.pairs`). The gradient by the input is a convolution from the features to the
-    channels.
+    Where oneDNN may be used, the table decides, and with fewer than 16 channels on either side a convolution is oneDNN's. Where
+    not, one of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows 54), and
+    goes by rows from 16 to more and from 8 to many (12 to 180 at 2 x 224x224: 12 ms, XLA's 20), whatever the table says, which
+    is measured with as many channels on both sides; since JAX 0.12 these are XLA's own. Few channels on both sides go in pairs
+    and do not come here (`fcn.layers.pairs`). The gradient by the input is a convolution from the features to the channels.
 
     Args:
       product: what is computed.
@@ -105,7 +105,7 @@ def _table(onednn: bool) -> dict[Product, tuple[str, ...]]:
     """This machine's, else the usual one."""
     try:
         measured = _kept()[_machine(onednn)]
-        return {product: _checked(measured[product]) for product in PRODUCTS}
+        return {product: _checked(measured[product], onednn and product == "convolution") for product in PRODUCTS}
     except (ValueError, LookupError, TypeError):
         return _usual(onednn)  # not measured yet, or by another version
 
@@ -134,8 +134,8 @@ def _kept() -> dict[str, Any]:
     return tables if isinstance(tables, dict) else {}
 
 
-def _checked(lines: list[str]) -> tuple[str, ...]:
-    letters = {form[0] for form in FORMS}
+def _checked(lines: list[str], onednn: bool) -> tuple[str, ...]:
+    letters = {form[0] for form in FORMS if form != "onednn" or onednn}
     if [len(line) for line in lines] != [len(PIXELS)] * len(CHANNELS) or not set("".join(lines)) <= letters:
         raise ValueError
     return tuple(lines)

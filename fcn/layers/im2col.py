@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import NO_PADS, Pads, pad_images, place
-from fcn.layers.products import multiply, sum_over_positions
+from fcn.layers.products import matmul, sum_over_positions
 from fcn.layers.windows import output_size, stack_windows
 
 BLOCK_BYTES = 2**21
@@ -49,7 +49,7 @@ def im2col_convolution(
     size = output_size(sides, kernel_size, strides, pads, dilation)
     padded = pad_images(x.astype(sums), pads)
     columns = stack_windows(padded, size, kernel_size, strides, dilation)
-    return multiply(columns, kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
+    return matmul(columns, kernel.astype(sums).reshape(-1, o)).reshape(n, *size, o).astype(x.dtype)
 
 
 def im2col_gradient(

@@ -35,12 +35,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads
-from fcn.layers.windows import is_known, output_size
+from fcn.layers.windows import is_known
 
 VERSIONS = (0, 10), (0, 13)
 """Of JAX: the first that this was tested with, and the first that it was not."""
@@ -52,8 +54,13 @@ FEWEST_OPERATIONS = 2**24
 
 def usable() -> bool:
     """Whether what is traced now may compute with oneDNN on a CPU."""
-    kept = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
-    return not kept and os.environ.get("FCN_ONEDNN") != "0" and is_inside() and jax.device_count() == 1
+    off = os.environ.get("FCN_ONEDNN") == "0" or _programs_are_kept() or jax.sharding.get_abstract_mesh().manual_axes
+    return not off and is_inside() and jax.device_count() == 1
+
+
+def _programs_are_kept():
+    """Whether there is a persistent compilation cache."""
+    return bool(jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir)
 
 
 @functools.cache
@@ -62,9 +69,11 @@ def is_inside() -> bool:
     tested = VERSIONS[0] <= jax.__version_info__ < VERSIONS[1]
     if not tested or (sys.platform, platform.machine(), jax.default_backend()) != ("linux", "x86_64", "cpu"):
         return False
-    matrix = jax.ShapeDtypeStruct((2, 2), jnp.float32)
+    settings, size = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1), (1, 1, 1, 1)
     try:
-        jax.jit(multiply_onednn).lower(matrix, matrix).compile()
+        for function, shape in ((_bind_product, size), (partial(_bind_convolution, settings=settings, otherwise=None), size)):
+            one = jax.ShapeDtypeStruct(shape, jnp.float32)
+            jax.jit(function).lower(one, one).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -85,29 +94,40 @@ def convolve_onednn(
     *,
     otherwise: Callable[..., Array],
 ) -> Float[Array, "n h w o"]:
-    """A convolution in float32, or `otherwise(x, kernel, strides, pads, dilation, groups)`.
+    """A convolution with zeros around the images, ((top, bottom), (left, right)), in `groups` groups of channels.
 
-    So are those in other types, exported programs, derivatives and several convolutions at once (`jax.vmap`) computed. It is to
-    be a function of a module: with one that is made for each call, calls outside of `jax.jit` would compile each time.
+    oneDNN computes float32, and bfloat16 and float16 in float32; the result has the type of `x`. What else there is,
+    `otherwise(x, kernel, strides, pads, dilation, groups)` computes: other types, exported programs, derivatives, and several
+    convolutions at once (`jax.vmap`). It is to be a function of a module: with one that is made for each call, calls outside of
+    `jax.jit` would compile each time.
+
+    Raises:
+      TypeError, ValueError: shapes that do not fit each other, as XLA's own convolution.
     """
     settings = strides, pads, dilation, groups
-    if jnp.promote_types(x.dtype, jnp.float32) != jnp.float32:
+    if x.dtype != kernel.dtype or x.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
         return otherwise(x, kernel, *settings)
     return _bind_convolution(x.astype(jnp.float32), kernel.astype(jnp.float32), settings, otherwise).astype(x.dtype)
 
 
-def may_multiply(x: Float[Array, "*stack p c"], features: int) -> bool:
-    """Whether oneDNN may compute products with p, c and `features` rows and columns, in any order, and is fast."""
-    fewest = min(x.shape[-1], features)
-    if not is_known(x.shape) or x.dtype != jnp.float32 or fewest < FEWEST_COLUMNS:
+def may_multiply(x: Float[Array, "*stack p c"], y: Float[Array, "*stack2 q o"]) -> bool:
+    """Whether a product of two stacks of matrices, x y or x^T y, may be oneDNN's, and is fast."""
+    if not is_known((*x.shape, *y.shape)) or x.shape[:-2] != y.shape[:-2] or {x.dtype, y.dtype} != {jnp.dtype(jnp.float32)}:
         return False
-    return x.size * features >= FEWEST_OPERATIONS and usable()
+    columns = x.shape[-1], y.shape[-1]
+    return min(columns) >= FEWEST_COLUMNS and x.size * columns[1] >= FEWEST_OPERATIONS and usable()
 
 
 def multiply_onednn(
     x: Float[Array, "*stack _ _"], y: Float[Array, "*stack _ _"], transposed: tuple[bool, bool] = (False, False)
 ) -> Float[Array, "*stack p o"]:
-    """The products [P, C] [C, O] of two stacks of float32 matrices, each of which may be given transposed."""
+    """The products [P, C] [C, O] of two stacks of float32 matrices; either may be given transposed, as [C, P] or [O, C].
+
+    Raises:
+      TypeError: shapes that do not fit each other, or other types.
+    """
+    if {x.dtype, y.dtype} != {jnp.dtype(jnp.float32)}:
+        raise TypeError(f"oneDNN multiplies float32 here, not {x.dtype} and {y.dtype}")
     return _bind_product(x, y, transposed)
 
 
@@ -127,15 +147,12 @@ def _bind_product(x, y, transposed=(False, False)):
 
 @_convolution.def_abstract_eval
 def _convolved(x, kernel, settings, otherwise):
-    strides, pads, dilation, _ = settings
-    size = output_size(x.shape[1:3], kernel.shape[:2], strides, pads, dilation)
-    return x.update(shape=(x.shape[0], *size, kernel.shape[3]))
+    return x.update(shape=jax.eval_shape(lambda x, kernel: native_convolution(x, kernel, *settings), x, kernel).shape)
 
 
 @_product.def_abstract_eval
 def _multiplied(x, y, transposed):
-    rows, columns = x.shape[-1 if transposed[0] else -2], y.shape[-2 if transposed[1] else -1]
-    return x.update(shape=(*x.shape[:-2], rows, columns))
+    return x.update(shape=jax.eval_shape(partial(_multiply_otherwise, transposed=transposed), x, y).shape)
 
 
 def _convolve_otherwise(x, kernel, settings, otherwise):
@@ -143,8 +160,9 @@ def _convolve_otherwise(x, kernel, settings, otherwise):
 
 
 def _multiply_otherwise(x, y, transposed):
-    x, y = (a.swapaxes(-2, -1) if swapped else a for a, swapped in zip((x, y), transposed))
-    return x @ y
+    first, stack = x.ndim - 2, tuple(range(x.ndim - 2))
+    summed = (first if transposed[0] else first + 1,), (first + 1 if transposed[1] else first,)
+    return lax.dot_general(x, y, (summed, (stack, stack)))
 
 
 def _derivative_of_convolution(primals, tangents, **settings):
@@ -195,7 +213,7 @@ def _define(primitive, name, settings_of, otherwise):
     elsewhere = mlir.lower_fun(otherwise, multiple_results=False)
 
     def on_cpu(context, *operands, **settings):
-        if context.module_context.lowering_parameters.for_export:
+        if context.module_context.lowering_parameters.for_export or _programs_are_kept():
             return elsewhere(context, *operands, **settings)
         told = json.dumps(settings_of(*context.avals_in, **settings))
         return jax.ffi.ffi_lowering(name, api_version=2, backend_config=told)(context, *operands)
@@ -203,6 +221,7 @@ def _define(primitive, name, settings_of, otherwise):
     def batched(operands, axes, **settings):
         return jax.vmap(partial(otherwise, **settings), axes)(*operands), 0
 
+    primitive.def_impl(otherwise)  # where neither `jax.jit` nor what it traced to is compiled
     mlir.register_lowering(primitive, elsewhere)
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
     batching.primitive_batchers[primitive] = batched

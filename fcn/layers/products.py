@@ -31,14 +31,16 @@ FEWEST_POSITIONS = 16
 """For each feature."""
 
 
-def product(x: Float[Array, "*stack p c"], y: Float[Array, "*stack c o"]) -> Float[Array, "*stack p o"]:
+def matmul(x: Float[Array, "*stack p c"], y: Float[Array, "*stack c o"]) -> Float[Array, "*stack p o"]:
     """x y for each of a stack of matrices, for CPUs."""
-    return multiply_onednn(x, y) if may_multiply(x, y.shape[-1]) else x @ y
+    if may_multiply(x, y):
+        return multiply_onednn(x, y)
+    return multiply(x, y) if x.ndim == 2 else x @ y
 
 
 def sum_over_positions(x: Float[Array, "*stack p c"], y: Float[Array, "*stack p o"]) -> Float[Array, "*stack c o"]:
     """x^T y for each of a stack of matrices, for CPUs."""
-    if may_multiply(x, y.shape[-1]):
+    if may_multiply(x, y):
         return multiply_onednn(x, y, (True, False))
     if not _pays(*x.shape[-2:], y.shape[-1]):
         return _sum(x, y)
@@ -56,10 +58,8 @@ def _sum(x, y):
 
 
 def multiply(x: Float[Array, "p c"], kernel: Float[Array, "c o"]) -> Float[Array, "p o"]:
-    """The matrix product, whose gradient by the kernel is in the fast order on a CPU."""
-    if may_multiply(x, kernel.shape[1]):
-        return multiply_onednn(x, kernel)
-    return _multiply(x, kernel) if _pays(*x.shape, kernel.shape[1]) else x @ kernel
+    """The matrix product, by XLA, whose gradient by the kernel is oneDNN's or in the fast order on a CPU."""
+    return _multiply(x, kernel) if may_multiply(x, kernel) or _pays(*x.shape, kernel.shape[1]) else x @ kernel
 
 
 @jax.custom_jvp
@@ -74,7 +74,9 @@ def _derivative(primals, tangents):
     terms = []
     if not isinstance(dx, SymbolicZero):
         terms.append(_multiply(dx, kernel))
-    if not isinstance(dkernel, SymbolicZero):
+    if not isinstance(dkernel, SymbolicZero) and may_multiply(x, kernel):
+        terms.append(multiply_onednn(x, dkernel))
+    elif not isinstance(dkernel, SymbolicZero):
         terms.append(x @ lax.platform_dependent(dkernel, cpu=_exchanged, default=lambda dkernel: dkernel))
     return _multiply(x, kernel), sum(terms)
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from fcn.layers.convolution import check_channels, convolve
 from fcn.layers.initialisers import he_normal
 from fcn.layers.padding import pair
-from fcn.layers.products import multiply
+from fcn.layers.products import matmul
 
 
 class ConvTranspose(nn.Module):
@@ -88,7 +88,7 @@ def convolve_transposed(
     phases = _phases(kernel, mh, mw, strides, groups)
     if groups == 1:
         windows = _windows(x, mh, mw)
-        y = multiply(windows.reshape(-1, windows.shape[-1]), phases.reshape(windows.shape[-1], -1))
+        y = matmul(windows.reshape(-1, windows.shape[-1]), phases.reshape(windows.shape[-1], -1))
     else:
         y = convolve(x, phases, (1, 1), ((mh - 1, mh - 1), (mw - 1, mw - 1)), (1, 1), groups)
     y = y.reshape(n, h + mh - 1, w + mw - 1, groups, sh, sw, features // groups).transpose(0, 1, 4, 2, 5, 3, 6)

@@ -53,7 +53,7 @@ def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
     side, settings = math.isqrt(pixels // BATCH), ((1, 1), ((1, 1), (1, 1)), (1, 1))
     x, kernel = jnp.ones((BATCH, side, side, channels)), jnp.ones((3, 3, channels, channels))
     if product == "convolution":
-        forms = [form for form in FORMS if form != "onednn" or usable()]
+        forms = [form for form in FORMS if form != ("native" if usable() else "onednn")]
         functions, arguments = {form: convolution_in_form(form, *settings) for form in forms}, (x, kernel)
     else:
         functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS if form != "onednn"}

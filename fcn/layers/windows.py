@@ -1,4 +1,4 @@
-"""What the taps of a kernel see of images that are padded already, and how many positions there are."""
+"""Sizes of arrays, and what the taps of a kernel see of images that are padded already."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -41,7 +41,7 @@ from jaxtyping import Array, Float
 from fcn.layers.blocks import number_of_blocks
 from fcn.layers.dilated import apart, together
 from fcn.layers.padding import NO_PADS, Pads, place
-from fcn.layers.products import product, sum_over_positions
+from fcn.layers.products import matmul, sum_over_positions
 
 MANY_BLOCKS = 4
 """With so many the gradient transforms its images anew: a training step of a U-Net at 512x512 takes 2 to 7 percent longer and
@@ -82,9 +82,9 @@ def winograd_convolution(
     def block(start, down):
         part = _part(x, 4 * start, 4 * down + 2)
         if along == "rows":
-            y = product(_input_rows(part, down), kernel).reshape(6, n, down, w, o)
+            y = matmul(_input_rows(part, down), kernel).reshape(6, n, down, w, o)
             return jnp.stack(_combine(_OUTPUT, y), 2).reshape(n, 4 * down, w, o)
-        y = product(_tiles(_INPUT, part, down, across), kernel).reshape(6, 6, n, down, across, o)
+        y = matmul(_tiles(_INPUT, part, down, across), kernel).reshape(6, 6, n, down, across, o)
         columns = lax.optimization_barrier(jnp.stack(_combine(_OUTPUT, y), 4))
         return jnp.stack(_combine(_OUTPUT, columns), 2).reshape(n, 4 * down, 4 * across, o)
 

@@ -21,8 +21,12 @@ def with_onednn(monkeypatch):
     """One device, as far as the layers know, and no reason to do without oneDNN."""
     if not onednn.is_inside():
         pytest.skip("this XLA has no oneDNN inside, or computes on an accelerator")
-    monkeypatch.delenv("FCN_ONEDNN")
+    monkeypatch.delenv("FCN_ONEDNN", raising=False)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture(params=["one block", "blocks"])

@@ -9,7 +9,7 @@ from jax import export
 from fcn.layers import Conv, UpsampledConv, dense_convolution, forms, onednn
 from fcn.layers.native import native_convolution
 from fcn.layers.onednn import convolve_onednn, multiply_onednn
-from fcn.layers.products import multiply, product, sum_over_positions
+from fcn.layers.products import matmul, multiply, sum_over_positions
 from tests.layers.references import assert_close, exact_convolution, pad
 from tests.layers.references import normal as normal_numbers
 
@@ -155,18 +155,25 @@ def test_half_precision_is_computed_in_float32(with_onednn, dtype):
     assert_close(function(x, kernel), exact_convolution(pad(x, SAME), kernel), float(jnp.finfo(dtype).eps))
 
 
-def test_float64_is_not_its_business():
+def test_float64_is_not_its_business(with_onednn):
+    assert onednn.may_multiply(jnp.zeros((4096, 64)), jnp.zeros((64, 64)))
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(normal_numbers(*shape), jnp.float64) for shape in ((2, 9, 9, 16), (3, 3, 16, 8)))
         assert operations(convolve(ONE, SAME, ONE), x, kernel) == 0
         np.testing.assert_allclose(convolve(ONE, SAME, ONE)(x, kernel), exact_convolution(pad(x, SAME), kernel), rtol=1e-12)
-        assert not onednn.may_multiply(jnp.zeros((4096, 64), jnp.float64), 64)
+        wide, narrow = jnp.zeros((64, 64), jnp.float64), jnp.zeros((4096, 64), jnp.float32)
+        assert not onednn.may_multiply(narrow, wide)
+        assert not onednn.may_multiply(narrow.astype(jnp.float64), wide)
+        assert multiply(narrow, wide).dtype == jnp.float64
+        with pytest.raises(TypeError, match="not float32 and float64"):
+            multiply_onednn(narrow, wide)
 
 
 def test_exported_programs_have_none(usual_forms, with_onednn):
     """They could not be kept: XLA promises nothing about these operations."""
     layer, x = Conv(32), normal(2, 20, 20, 32)
     variables = layer.init(jax.random.key(0), x)
+    assert operations(layer.apply, variables, x) == 1
     exported = export.deserialize(export.export(jax.jit(layer.apply))(variables, x).serialize())
     assert "__onednn$" not in exported.mlir_module()
     assert_close(exported.call(variables, x), jax.jit(layer.apply)(variables, x), 1e-5)
@@ -200,20 +207,24 @@ def test_where_it_is_usable(with_onednn, monkeypatch, allowed, change):
     change(monkeypatch)
     assert onednn.usable() == allowed
     assert onednn.may_convolve((2, 9, 9, 3), SAME) == allowed
-    assert onednn.may_multiply(jnp.zeros((4096, 64)), 64) == allowed
+    assert onednn.may_multiply(jnp.zeros((4096, 64)), jnp.zeros((64, 64))) == allowed
 
 
 def test_not_with_a_compilation_cache(with_onednn, tmp_path):
     """XLA cannot write programs that have its operations."""
-    before = jax.config.jax_compilation_cache_dir
+    x, kernel, enabled = normal(2, 9, 9, 16), normal(3, 3, 16, 8), jax.config.jax_enable_compilation_cache
+    traced = jax.jit(convolve(ONE, SAME, ONE)).trace(x, kernel)
     try:
+        jax.config.update("jax_enable_compilation_cache", True)
         jax.config.update("jax_compilation_cache_dir", str(tmp_path))
         assert not onednn.usable()
+        assert "__onednn$" not in traced.lower().as_text()
         jax.config.update("jax_enable_compilation_cache", False)
         assert onednn.usable()
+        assert operations(convolve(ONE, SAME, ONE), x, kernel) == 1
     finally:
-        jax.config.update("jax_compilation_cache_dir", before)
-        jax.config.update("jax_enable_compilation_cache", True)
+        jax.config.update("jax_compilation_cache_dir", None)
+        jax.config.update("jax_enable_compilation_cache", enabled)
 
 
 def test_not_where_xla_was_built_without_it(with_onednn, monkeypatch):
@@ -221,7 +232,7 @@ def test_not_where_xla_was_built_without_it(with_onednn, monkeypatch):
         raise jax.errors.JaxRuntimeError("UNIMPLEMENTED: No registered implementation for custom call to __onednn$matmul")
 
     monkeypatch.setattr(onednn, "is_inside", onednn.is_inside.__wrapped__)
-    monkeypatch.setattr(onednn, "multiply_onednn", refuse)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
     assert not onednn.usable()
 
 
@@ -245,13 +256,70 @@ def test_which_convolutions(with_onednn, allowed, shape, pads):
     ],
 )
 def test_which_products(with_onednn, allowed, shape, features):
-    x = jnp.zeros(shape)
-    assert onednn.may_multiply(x, features) == allowed
-    kernel = jax.ShapeDtypeStruct((*shape[:-2], shape[-1], features), jnp.float32)
-    results = jax.ShapeDtypeStruct((*shape[:-1], features), jnp.float32)
-    assert operations(product, x, kernel) == operations(sum_over_positions, x, results) == allowed
-    if len(shape) == 2:
-        assert operations(multiply, x, kernel) == allowed
+    x, kernel, results = (jnp.zeros(s) for s in (shape, (*shape[:-2], shape[-1], features), (*shape[:-1], features)))
+    assert operations(matmul, x, kernel) == operations(sum_over_positions, x, results) == allowed
+
+
+def test_products_that_xla_keeps(with_onednn):
+    """Those of pointwise convolutions, which `jax.checkpoint` knows, but for their sums over positions."""
+    x, kernel = normal(4096, 64), normal(64, 64)
+    gradients = jax.grad(lambda x, kernel: jnp.sum(jnp.sin(multiply(x, kernel))), (0, 1))
+    assert operations(multiply, x, kernel) == 0
+    assert operations(gradients, x, kernel) == 1
+    given, expected = jax.jit(gradients)(x, kernel), jax.grad(lambda *a: jnp.sum(jnp.sin(jnp.matmul(*a))), (0, 1))(x, kernel)
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), given, expected)
+
+
+@pytest.mark.parametrize(
+    "evaluate",
+    [
+        lambda function, x, y: jax.checkpoint(function)(x, y),
+        lambda function, x, y: jax.linearize(function, x, y)[1](x, y) / 2,
+        lambda function, x, y: jax.core.eval_jaxpr(*(lambda j: (j.jaxpr, j.consts))(jax.make_jaxpr(function)(x, y)), x, y)[0],
+        lambda function, x, y: jax.grad(lambda z: jnp.vdot(jax.checkpoint(function)(x, y), z))(function(x, y)),
+    ],
+    ids=["checkpoint", "linearize", "jaxpr", "gradient of a checkpoint"],
+)
+def test_without_compilation(evaluate):
+    x, kernel = normal(2, 9, 9, 16), normal(3, 3, 16, 8)
+    assert_close(evaluate(convolve(ONE, SAME, ONE), x, kernel), exact_convolution(pad(x, SAME), kernel))
+    x, y = normal(7, 5), normal(5, 6)
+    assert_close(evaluate(multiply_onednn, x, y), np.asarray(x, np.float64) @ np.asarray(y, np.float64))
+
+
+def test_without_jit():
+    x, kernel = normal(2, 9, 9, 16), normal(3, 3, 16, 8)
+    with jax.disable_jit():
+        assert_close(convolve(ONE, SAME, ONE)(x, kernel), exact_convolution(pad(x, SAME), kernel))
+
+
+@pytest.mark.parametrize(("shape", "kernel", "groups"), [((2, 9, 9, 16), (3, 3, 8, 4), 1), ((2, 9, 9, 16), (3, 3, 8, 5), 2)])
+def test_channels_that_do_not_fit(shape, kernel, groups):
+    with pytest.raises(ValueError, match="feature"):
+        convolve(ONE, SAME, ONE, groups)(normal(*shape), normal(*kernel))
+
+
+@pytest.mark.parametrize(("left", "right"), [((8, 6), (4, 6)), ((3, 8, 6), (2, 6, 4))])
+def test_matrices_that_do_not_fit(left, right):
+    with pytest.raises((TypeError, ValueError)):
+        multiply_onednn(normal(*left), normal(*right))
+
+
+def test_gradients_of_each_device_s_part(usual_forms, with_onednn):
+    """XLA's operations follow what varies over the axes of a mesh; oneDNN's are not among these."""
+    mesh, spec = jax.make_mesh((1,), ("d",), (jax.sharding.AxisType.Auto,)), jax.sharding.PartitionSpec
+    layer, x = Conv(64, 1), normal(2, 64, 64, 64)
+    variables = layer.init(jax.random.key(0), x)
+
+    def gradients(variables, x):
+        return jax.grad(lambda variables: jnp.sum(jnp.sin(layer.apply(variables, x))))(variables)
+
+    def of_parts(variables, x):
+        return jax.shard_map(gradients, mesh=mesh, in_specs=(spec(), spec("d")), out_specs=spec())(variables, x)
+
+    assert operations(gradients, variables, x) == 1
+    assert operations(of_parts, variables, x) == 0
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), jax.jit(of_parts)(variables, x), jax.jit(gradients)(variables, x))
 
 
 @pytest.mark.parametrize(
