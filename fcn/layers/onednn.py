@@ -41,7 +41,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from fcn.layers.native import native_convolution
-from fcn.layers.padding import Pads
+from fcn.layers.padding import NO_PADS, Pads
 from fcn.layers.windows import is_known
 
 VERSIONS = (0, 10), (0, 13)
@@ -69,11 +69,10 @@ def is_inside() -> bool:
     tested = VERSIONS[0] <= jax.__version_info__ < VERSIONS[1]
     if not tested or (sys.platform, platform.machine(), jax.default_backend()) != ("linux", "x86_64", "cpu"):
         return False
-    settings, size = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1), (1, 1, 1, 1)
+    one, settings = jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32), ((1, 1), NO_PADS, (1, 1), 1)
     try:
-        for function, shape in ((_bind_product, size), (partial(_bind_convolution, settings=settings, otherwise=None), size)):
-            one = jax.ShapeDtypeStruct(shape, jnp.float32)
-            jax.jit(function).lower(one, one).compile()
+        for operation in (_bind_product, partial(_bind_convolution, settings=settings, otherwise=None)):
+            jax.jit(operation).lower(one, one).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -170,10 +169,12 @@ def _derivative_of_convolution(primals, tangents, **settings):
 
 
 def _by_left(dz, x, y, transposed):
+    """The gradient by `x`, in the order in which it was given, from that by the product."""
     return _bind_product(y, dz, (transposed[1], True)) if transposed[0] else _bind_product(dz, y, (False, not transposed[1]))
 
 
 def _by_right(dz, x, y, transposed):
+    """The gradient by `y`, likewise."""
     return _bind_product(dz, x, (True, transposed[0])) if transposed[1] else _bind_product(x, dz, (not transposed[0], False))
 
 
