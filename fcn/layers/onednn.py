@@ -151,14 +151,15 @@ def _convolved(x, kernel, settings, otherwise):
 
 @_product.def_abstract_eval
 def _multiplied(x, y, transposed):
-    return x.update(shape=jax.eval_shape(partial(_multiply_otherwise, transposed=transposed), x, y).shape)
+    return x.update(shape=jax.eval_shape(partial(multiply_by_xla, transposed=transposed), x, y).shape)
 
 
 def _convolve_otherwise(x, kernel, settings, otherwise):
     return otherwise(x, kernel, *settings)
 
 
-def _multiply_otherwise(x, y, transposed):
+def multiply_by_xla(x, y, transposed):
+    """The same products as those of `multiply_onednn`, as XLA's own operation, in any type."""
     first, stack = x.ndim - 2, tuple(range(x.ndim - 2))
     summed = (first if transposed[0] else first + 1,), (first + 1 if transposed[1] else first,)
     return lax.dot_general(x, y, (summed, (stack, stack)))
@@ -229,4 +230,4 @@ def _define(primitive, name, settings_of, otherwise):
 
 
 _define(_convolution, "__onednn$convolution", _settings_of_convolution, _convolve_otherwise)
-_define(_product, "__onednn$matmul", _settings_of_product, _multiply_otherwise)
+_define(_product, "__onednn$matmul", _settings_of_product, multiply_by_xla)

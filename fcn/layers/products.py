@@ -10,7 +10,8 @@ which is the same work. Milliseconds (float32, jax 0.10.2 | 0.12.0, two processo
       1568,    512, 128      1.1 | 1.1      0.7 | 0.6
        392,   1024, 256      0.9 | 0.9      0.6 | 0.6
 
-So gradients by kernels of more channels than features are computed as [O, C] where there are positions enough: others lose in
+Where oneDNN may be used, large ones are its own (`fcn.layers.onednn`), in either order. Else gradients by kernels of more
+channels than features are computed as [O, C] where there are positions enough: others lose in
 a network what they gain here, as their results are large beside the work and have to be transposed. XLA would exchange the two
 again to save that, were there no barrier between. A conditional (`computed_once`) keeps XLA from transposing in the midst of
 an optimiser's step, which would read the result against its order (512x4608: 23 ms instead of 6).
@@ -24,7 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from fcn.layers.fusion import computed_once
-from fcn.layers.onednn import may_multiply, multiply_onednn
+from fcn.layers.onednn import may_multiply, multiply_by_xla, multiply_onednn
 from fcn.layers.windows import is_known
 
 FEWEST_POSITIONS = 16
@@ -53,8 +54,7 @@ def _pays(positions, channels, features):
 
 
 def _sum(x, y):
-    stack = tuple(range(x.ndim - 2))
-    return lax.dot_general(x, y, (((x.ndim - 2,), (y.ndim - 2,)), (stack, stack)))
+    return multiply_by_xla(x, y, (True, False))
 
 
 def multiply(x: Float[Array, "p c"], kernel: Float[Array, "c o"]) -> Float[Array, "p o"]:
@@ -74,11 +74,13 @@ def _derivative(primals, tangents):
     terms = []
     if not isinstance(dx, SymbolicZero):
         terms.append(_multiply(dx, kernel))
-    if not isinstance(dkernel, SymbolicZero) and may_multiply(x, kernel):
-        terms.append(multiply_onednn(x, dkernel))
-    elif not isinstance(dkernel, SymbolicZero):
-        terms.append(x @ lax.platform_dependent(dkernel, cpu=_exchanged, default=lambda dkernel: dkernel))
+    if not isinstance(dkernel, SymbolicZero):
+        terms.append(multiply_onednn(x, dkernel) if may_multiply(x, kernel) else x @ _exchanged_on_cpus(dkernel))
     return _multiply(x, kernel), sum(terms)
+
+
+def _exchanged_on_cpus(dkernel):
+    return lax.platform_dependent(dkernel, cpu=_exchanged, default=lambda dkernel: dkernel)
 
 
 def _exchanged(dkernel):

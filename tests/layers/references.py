@@ -3,7 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
+
+from fcn.layers import onednn
+
+needs_onednn = pytest.mark.skipif(not onednn.is_inside(), reason="this XLA has no oneDNN inside, or computes on an accelerator")
 
 AXES = ("NHWC", "HWIO", "NHWC")
 

@@ -25,7 +25,7 @@ from fcn.layers import (
     upsampled,
     wide,
 )
-from tests.layers.references import exact_convolution, kernel_gradient, normal, pad
+from tests.layers.references import exact_convolution, kernel_gradient, needs_onednn, normal, pad
 
 ONE, SAME, NONE = (1, 1), ((1, 1), (1, 1)), ((0, 0), (0, 0))
 
@@ -89,7 +89,7 @@ CASES = [
     (im2col, dense("im2col", (2, 64, 64, 256), (3, 3, 256, 64), gradient=True)),
     (taps, dense("taps", (2, 64, 64, 256), (3, 3, 256, 64), pads=((12, 12), (12, 12)), dilation=(12, 12))),
     (shifts, dense("shifts", (2, 64, 64, 256), (3, 3, 256, 12), gradient=True)),
-    (onednn, dense("onednn", (2, 64, 64, 64), (3, 3, 64, 64))),
+    pytest.param(onednn, dense("onednn", (2, 64, 64, 64), (3, 3, 64, 64)), marks=needs_onednn),
     (pairs, dense("pairs", (2, 64, 64, 16), (3, 3, 16, 16))),
     (strips, dense("strips", (2, 128, 128, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)))),
     (fours, dense("fours", (2, 64, 64, 25), (3, 3, 25, 25))),

@@ -10,10 +10,10 @@ from fcn.layers import Conv, UpsampledConv, dense_convolution, forms, onednn
 from fcn.layers.native import native_convolution
 from fcn.layers.onednn import convolve_onednn, multiply_onednn
 from fcn.layers.products import matmul, multiply, sum_over_positions
-from tests.layers.references import assert_close, exact_convolution, pad
+from tests.layers.references import assert_close, exact_convolution, needs_onednn, pad
 from tests.layers.references import normal as normal_numbers
 
-pytestmark = pytest.mark.skipif(not onednn.is_inside(), reason="this XLA has no oneDNN inside, or computes on an accelerator")
+pytestmark = needs_onednn
 
 ONE, SAME = (1, 1), ((1, 1), (1, 1))
 CONVOLUTIONS = [
