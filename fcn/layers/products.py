@@ -11,10 +11,10 @@ which is the same work. Milliseconds (float32, jax 0.10.2 | 0.12.0, two processo
        392,   1024, 256      0.9 | 0.9      0.6 | 0.6
 
 Where oneDNN may be used, large ones are its own (`fcn.layers.onednn`), in either order. Else gradients by kernels of more
-channels than features are computed as [O, C] where there are positions enough: others lose in
-a network what they gain here, as their results are large beside the work and have to be transposed. XLA would exchange the two
-again to save that, were there no barrier between. A conditional (`computed_once`) keeps XLA from transposing in the midst of
-an optimiser's step, which would read the result against its order (512x4608: 23 ms instead of 6).
+channels than features are computed as [O, C] where there are positions enough: others lose in a network what they gain here, as
+their results are large beside the work and have to be transposed. XLA would exchange the two again to save that, were there no
+barrier between. A conditional (`computed_once`) keeps XLA from transposing in the midst of an optimiser's step, which would
+read the result against its order (512x4608: 23 ms instead of 6).
 """
 
 from functools import partial
