@@ -50,6 +50,8 @@ FEWEST_COLUMNS = 24
 """Of matrices; products with fewer are as fast or faster as XLA's own."""
 FEWEST_OPERATIONS = 2**24
 """Multiplications and additions of a product, all matrices of a stack together."""
+SLOW_COLUMNS = 3072
+"""Matrices with multiples of so many columns, and with no other number, take oneDNN half as long again."""
 
 
 def usable() -> bool:
@@ -114,7 +116,9 @@ def may_multiply(x: Float[Array, "*stack p c"], y: Float[Array, "*stack2 q o"]) 
     if not is_known((*x.shape, *y.shape)) or x.shape[:-2] != y.shape[:-2] or {x.dtype, y.dtype} != {jnp.dtype(jnp.float32)}:
         return False
     columns = x.shape[-1], y.shape[-1]
-    return min(columns) >= FEWEST_COLUMNS and x.size * columns[1] >= FEWEST_OPERATIONS and usable()
+    if min(columns) < FEWEST_COLUMNS or columns[1] % SLOW_COLUMNS == 0 or x.size * columns[1] < FEWEST_OPERATIONS:
+        return False
+    return usable()
 
 
 def multiply_onednn(

@@ -155,6 +155,13 @@ def test_half_precision_is_computed_in_float32(with_onednn, dtype):
     assert_close(function(x, kernel), exact_convolution(pad(x, SAME), kernel), float(jnp.finfo(dtype).eps))
 
 
+@pytest.mark.parametrize("columns, fast", [(23, False), (24, True), (3071, True), (3072, False), (3073, True), (6144, False)])
+def test_numbers_of_columns_that_are_not_fast(with_onednn, columns, fast):
+    x, y = normal(2800, 256), normal(2800, columns)
+    assert operations(sum_over_positions, x, y) == fast
+    assert_close(sum_over_positions(x, y), np.asarray(x, np.float64).T @ np.asarray(y, np.float64))
+
+
 def test_float64_is_not_its_business(with_onednn):
     assert onednn.may_multiply(jnp.zeros((4096, 64)), jnp.zeros((64, 64)))
     with jax.enable_x64(True):
