@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from fcn.layers import Conv, UpsampledConv, dense_convolution, forms, onednn
+from fcn.layers import Conv, UpsampledConv, attend, dense_convolution, forms, onednn
 from fcn.layers.native import native_convolution
 from fcn.layers.onednn import convolve_onednn, multiply_onednn
 from fcn.layers.products import matmul, multiply, sum_over_positions
@@ -160,6 +160,29 @@ def test_numbers_of_columns_that_are_not_fast(with_onednn, columns, fast):
     x, y = normal(2800, 256), normal(2800, columns)
     assert operations(sum_over_positions, x, y) == fast
     assert_close(sum_over_positions(x, y), np.asarray(x, np.float64).T @ np.asarray(y, np.float64))
+
+
+@pytest.mark.parametrize("queries, used", [(197, 2), (97, 0)])
+def test_large_attention(with_onednn, queries, used):
+    """Two stacks of twelve products of 197 by 197 places and 64 features; half as many queries are too few."""
+    arrays = [normal(2, count, 6, 64) for count in (queries, 197, 197)]
+    assert operations(attend, *arrays) == used
+    given = _value_and_gradients(attend, *arrays)
+    with jax.enable_x64(True):
+        exact = _value_and_gradients(_attention, *(jnp.asarray(array, jnp.float64) for array in arrays))
+        assert all(array.dtype == jnp.float64 for array in exact)
+    for ours, expected in zip(given, exact, strict=True):
+        assert_close(ours, expected, 5e-6)  # sums of 64, in exponents, and of 197
+
+
+def _attention(query, key, value):
+    weights = jax.nn.softmax(jnp.einsum("bqhf,bkhf->bhqk", query, key) / 8)
+    return jnp.einsum("bhqk,bkhf->bqhf", weights, value)
+
+
+def _value_and_gradients(function, *arrays):
+    y, pull = jax.vjp(jax.jit(function), *arrays)
+    return y, *pull(jnp.asarray(normal(*y.shape), y.dtype))
 
 
 def test_float64_is_not_its_business(with_onednn):
