@@ -1,9 +1,9 @@
-"""Attention: head by head on CPUs, fused where cuDNN can.
+"""Attention: heads apart on CPUs, fused where cuDNN can.
 
-XLA's products for all heads at once, [batch, queries, heads, features] by [batch, keys, heads, features], take longer on CPUs
-than those of heads apart, [batch, heads, queries, features] by [batch, heads, features, keys], with copies in that order. The
-larger ones are oneDNN's where it may be used. Milliseconds on two processors of an Intel Xeon (float32, jax 0.10.2; batch,
-queries, keys, heads, features of a head), forward | forward and gradients:
+On CPUs XLA's products for all heads at once, [batch, queries, heads, features] by [batch, keys, heads, features], take longer
+than those of [batch, heads, queries, features] by [batch, heads, features, keys], though arrays are copied into that order
+first. The larger ones are oneDNN's where it may be used. Milliseconds on two processors of an Intel Xeon (float32, jax 0.10.2;
+batch, queries, keys, heads, features of a head), forward | forward and gradients:
 
     shape                      XLA            heads apart    with oneDNN
     2,  197, 197,  6, 64       2.1 |  6.3     1.4 | 3.5      1.5 | 3.2
@@ -12,8 +12,8 @@ queries, keys, heads, features of a head), forward | forward and gradients:
     2,  784,  49,  2, 64       1.0 |  2.8     0.8 | 1.7
     2,  196,  49,  5, 64       0.7 |  2.0     0.6 | 1.6
 
-Largest error against float64, relative to the largest result (the first of these shapes): 6e-7, of gradients 5e-6, with oneDNN
-3e-6; XLA's 3e-7 and 5e-6.
+Largest error against float64, relative to the largest result (the first of these shapes), forward | of gradients: 6e-7 | 5e-6,
+with oneDNN 6e-7 | 3e-6, XLA's 3e-7 | 5e-6.
 
 On NVIDIA GPUs from compute capability 8.0 up, 16-bit numbers go through cuDNN's flash attention, which never writes the scores
 of all queries and keys to memory. It has gradients for even numbers of both; others, such as those of a vision transformer with
@@ -50,14 +50,22 @@ def attend(
     sizes is XLA's, and can be kept).
     """
     forms = {}
-    if {query.dtype, key.dtype, value.dtype} == {jnp.dtype(jnp.float32)}:
-        forms["cpu"] = _attend_head_by_head
+    if _may_part(query, key, value):
+        forms["cpu"] = _attend_with_heads_apart
     if _suits_cudnn(query, key):
         forms["cuda"] = partial(jax.nn.dot_product_attention, implementation="cudnn")
+    if not forms:
+        return jax.nn.dot_product_attention(query, key, value)
     return lax.platform_dependent(query, key, value, **forms, default=jax.nn.dot_product_attention)
 
 
-def _attend_head_by_head(query, key, value):
+def _may_part(query, key, value) -> bool:
+    """Whether all three are float32 and have the same images, heads and features; the rest XLA's own computes, or refuses."""
+    alike = query.ndim == 4 and key.shape == value.shape == (query.shape[0], *key.shape[1:2], *query.shape[2:])
+    return alike and {query.dtype, key.dtype, value.dtype} == {jnp.dtype(jnp.float32)}
+
+
+def _attend_with_heads_apart(query, key, value):
     query, key, value = query.swapaxes(1, 2), key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
     weights = jax.nn.softmax(matmul(query / query.shape[-1] ** 0.5, key))
     return matmul(weights, value).swapaxes(1, 2)

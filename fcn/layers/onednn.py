@@ -51,7 +51,7 @@ FEWEST_COLUMNS = 24
 FEWEST_OPERATIONS = 2**24
 """Multiplications and additions of a product, all matrices of a stack together."""
 SLOW_COLUMNS = 3072
-"""Matrices with multiples of so many columns, and with no other number, take oneDNN half as long again."""
+"""Products of 3072 or 6144 columns take oneDNN 1.4 to 1.6 times as long as XLA, those of numbers beside them no longer."""
 
 
 def usable() -> bool:
@@ -112,7 +112,7 @@ def convolve_onednn(
 
 
 def may_multiply(x: Float[Array, "*stack p c"], y: Float[Array, "*stack2 q o"]) -> bool:
-    """Whether a product of two stacks of matrices, x y or x^T y, may be oneDNN's, and is fast."""
+    """Whether a product of two stacks of matrices, x y or x^T y, may be oneDNN's, and is fast: as wide as `y`."""
     if not is_known((*x.shape, *y.shape)) or x.shape[:-2] != y.shape[:-2] or {x.dtype, y.dtype} != {jnp.dtype(jnp.float32)}:
         return False
     columns = x.shape[-1], y.shape[-1]

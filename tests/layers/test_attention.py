@@ -56,6 +56,23 @@ def test_what_cudnn_takes(monkeypatch, capability, dtype, queries, keys, feature
     assert attention._suits_cudnn(query, key) == suits
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "dtype", "parts"),
+    [
+        ((2, 8, 6, 16), (2, 8, 6, 16), "float32", True),
+        ((2, 8, 6, 16), (2, 8, 6, 16), "bfloat16", False),
+        ((2, 8, 3, 16), (2, 8, 3, 16), "float32", False),
+        ((1, 8, 6, 16), (1, 8, 6, 16), "float32", False),
+        ((2, 8, 6, 16), (2, 8, 6, 1), "float32", False),
+        ((8, 6, 16), (8, 6, 16), "float32", False),
+    ],
+)
+def test_where_heads_may_be_apart(key, value, dtype, parts):
+    """Where all arrays are alike; others, such as fewer heads of keys, are JAX's own to compute or to refuse."""
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((2, 10, 6, 16), key, value)]
+    assert attention._may_part(*arrays) == parts
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
 def test_gradients(dtype, tolerance):
     """Each along itself: by differences of the formula. bfloat16's has the rounding of weights and scores, 2^-8 each."""

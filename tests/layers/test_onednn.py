@@ -157,14 +157,14 @@ def test_half_precision_is_computed_in_float32(with_onednn, dtype):
 
 @pytest.mark.parametrize("columns, fast", [(23, False), (24, True), (3071, True), (3072, False), (3073, True), (6144, False)])
 def test_numbers_of_columns_that_are_not_fast(with_onednn, columns, fast):
-    x, y = normal(2800, 256), normal(2800, columns)
+    x, y = normal(3000, 256), normal(3000, columns)
     assert operations(sum_over_positions, x, y) == fast
     assert_close(sum_over_positions(x, y), np.asarray(x, np.float64).T @ np.asarray(y, np.float64))
 
 
 @pytest.mark.parametrize("queries, used", [(197, 2), (97, 0)])
 def test_large_attention(with_onednn, queries, used):
-    """Two stacks of twelve products of 197 by 197 places and 64 features; half as many queries are too few."""
+    """Both of its products, of 12 heads, with 197 queries and keys of 64 features; half as many queries are too few."""
     arrays = [normal(2, count, 6, 64) for count in (queries, 197, 197)]
     assert operations(attend, *arrays) == used
     given = _value_and_gradients(attend, *arrays)
