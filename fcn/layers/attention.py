@@ -50,7 +50,7 @@ def attend(
     sizes is XLA's, and can be kept).
     """
     forms = {}
-    if _may_part(query, key, value):
+    if _suits_heads_apart(query, key, value):
         forms["cpu"] = _attend_with_heads_apart
     if _suits_cudnn(query, key):
         forms["cuda"] = partial(jax.nn.dot_product_attention, implementation="cudnn")
@@ -59,10 +59,12 @@ def attend(
     return lax.platform_dependent(query, key, value, **forms, default=jax.nn.dot_product_attention)
 
 
-def _may_part(query, key, value) -> bool:
+def _suits_heads_apart(query, key, value) -> bool:
     """Whether all three are float32 and have the same images, heads and features; the rest XLA's own computes, or refuses."""
-    alike = query.ndim == 4 and key.shape == value.shape == (query.shape[0], *key.shape[1:2], *query.shape[2:])
-    return alike and {query.dtype, key.dtype, value.dtype} == {jnp.dtype(jnp.float32)}
+    if {query.dtype, key.dtype, value.dtype} != {jnp.dtype(jnp.float32)} or query.ndim != 4:
+        return False
+    images, _, *heads = query.shape
+    return key.shape == value.shape == (images, *key.shape[1:2], *heads)
 
 
 def _attend_with_heads_apart(query, key, value):

@@ -57,7 +57,7 @@ def test_what_cudnn_takes(monkeypatch, capability, dtype, queries, keys, feature
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "dtype", "parts"),
+    ("key", "value", "dtype", "suits"),
     [
         ((2, 8, 6, 16), (2, 8, 6, 16), "float32", True),
         ((2, 8, 6, 16), (2, 8, 6, 16), "bfloat16", False),
@@ -67,10 +67,10 @@ def test_what_cudnn_takes(monkeypatch, capability, dtype, queries, keys, feature
         ((8, 6, 16), (8, 6, 16), "float32", False),
     ],
 )
-def test_where_heads_may_be_apart(key, value, dtype, parts):
+def test_where_heads_may_be_apart(key, value, dtype, suits):
     """Where all arrays are alike; others, such as fewer heads of keys, are JAX's own to compute or to refuse."""
     arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((2, 10, 6, 16), key, value)]
-    assert attention._may_part(*arrays) == parts
+    assert attention._suits_heads_apart(*arrays) == suits
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
