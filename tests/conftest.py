@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-# Before JAX starts: eight virtual CPU devices for the tests of parallel training (others use the first), and quick compilation,
-# which is what most tests spend their time on; results are those of the same operations.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0"
+from tests.compilation import QUICK_COMPILATION
+
+# Before JAX starts: eight virtual CPU devices for the tests of parallel training (others use the first), and quick compilation.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION} --xla_force_host_platform_device_count=8"
 
 # Whichever test is the first: oneDNN computes in those alone that ask for it (`with_onednn` in tests/layers).

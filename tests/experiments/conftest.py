@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.compilation import QUICK_COMPILATION
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +39,7 @@ def folder_data(tmp_path_factory) -> Path:
 def environment(tmp_path_factory) -> dict[str, str]:
     """The environment of a command: one device, quick compilation, and a compilation cache of these tests' own."""
     cache = tmp_path_factory.mktemp("xla")
-    flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    flags = {"XLA_FLAGS": QUICK_COMPILATION, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     return {**os.environ, **flags}
 
 
