@@ -31,13 +31,13 @@ class AugmentConfig:
 
     def __post_init__(self):
         low, high = self.scale
-        if not 0 < low <= high:
-            raise ValueError(f"scale {self.scale}: two factors, 0 < smallest <= largest")
+        if not 0.01 <= low <= high <= 100:
+            raise ValueError(f"scale {self.scale}: two factors, the smaller first, from 0.01 to 100")
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: between 0 (off) and 1")
-        if self.crop is not None and min(self.crop) < 1:
-            raise ValueError(f"crop {self.crop}: height and width of at least 1")
+        if self.crop is not None and not all(isinstance(n, int) and 1 <= n <= 32768 for n in self.crop):
+            raise ValueError(f"crop {self.crop}: height and width as whole numbers from 1 to 32768")
 
 
 def normalise(

@@ -26,6 +26,10 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
     """
     if getattr(source, "checked", False):
         return
+    if not len(source):
+        raise ValueError(f"{source.name} has no samples")
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples is {samples}; check at least 1")
     count = min(samples or len(source), len(source))
     indices = np.linspace(0, len(source) - 1, count).astype(int).tolist()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -49,7 +53,7 @@ def _compare(first: dict, other: dict, size: tuple[int, int] | None) -> None:
     if other["channels"] != first["channels"]:
         raise ValueError(
             f"{other['name']}: {other['channels']} channels, but {first['name']} has {first['channels']}; "
-            "set channels to 1 or 3, to which all are converted"
+            "set channels to 3 (all as RGB) or to 1 (all as gray)"
         )
     if size is None and other["image_size"] != first["image_size"]:
         raise ValueError(
@@ -63,7 +67,7 @@ def _facts(source: Source, index: int) -> dict:
     label, size = facts.pop("label"), facts["image_size"]
     if label.shape != size:
         raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape)}")
-    values = np.flatnonzero(np.bincount(label.ravel() - label.min())) + label.min()
+    values = _values(label)
     bad = [int(v) for v in values if v != source.ignore_index and not 0 <= v < len(source.classes)]
     if bad:
         raise ValueError(
@@ -71,6 +75,14 @@ def _facts(source: Source, index: int) -> dict:
             f"classes are 0..{len(source.classes) - 1}, ignored pixels {source.ignore_index}"
         )
     return {**facts, "values": values}
+
+
+def _values(label: np.ndarray) -> np.ndarray:
+    """The different values of a label, without a sort where they lie close together."""
+    low, high = int(label.min()), int(label.max())
+    if high - low > 65535:
+        return np.unique(label)
+    return np.flatnonzero(np.bincount((label.astype(np.int64) - low).ravel())) + low
 
 
 def _times(size: tuple[int, ...]) -> str:

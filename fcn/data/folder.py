@@ -2,15 +2,22 @@
 
 import csv
 import difflib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
-from fcn.data.images import IMAGE_SUFFIXES, LABEL_SUFFIXES, read_image, read_label, verify_image
+from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from fcn.data.depth import WHOLE_RANGE, ValueRange, checked_range, find_range
+from fcn.data.images import read_image, read_label, verify_image
 from fcn.data.source import IGNORE, Sample, illegal_values, position
 from fcn.visualize import default_palette
 
+_DEEP_SUFFIXES = (".png", ".tif", ".tiff")
+_LARGEST_ID = 65535
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
@@ -30,6 +37,7 @@ class FolderSource:
         root: the folder.
         split: "train", "val", ... or "all".
         channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
+        value_range: the stored values of 16-bit images that become 0 and 255; by default found in the images of the split.
 
     Raises:
         FileNotFoundError: the folder, the split, an image or a label does not exist.
@@ -38,7 +46,9 @@ class FolderSource:
 
     ignore_index = IGNORE
 
-    def __init__(self, root: str | Path | None, split: str, *, channels: int | None = None):
+    def __init__(
+        self, root: str | Path | None, split: str, *, channels: int | None = None, value_range: ValueRange | None = None
+    ):
         self.root = _existing_folder(root)
         self.name = self.root.resolve().name
         images = _index(self.root / "images", IMAGE_SUFFIXES)
@@ -47,14 +57,24 @@ class FolderSource:
         self.images = [images[key] for key in keys]
         self.labels = [_label_of(self.root, labels, images[key], key) for key in keys]
         self.classes, self.palette, self._table = _read_classes(self.root, labels)
-        self.channels = channels or verify_image(self.images[0])[2]
+        self.channels, self._converted = channels or verify_image(self.images[0])[2], channels is not None
+        self._range = None if value_range is None else checked_range(value_range)
+        self._finding = threading.Lock()
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """The stored values of 16-bit images that become 0 and 255, found once; None: 0 and 65535, or none has 16 bits."""
+        with self._finding:
+            if self._range is None:
+                self._range = find_range(path for path in self.images if path.suffix.lower() in _DEEP_SUFFIXES) or WHOLE_RANGE
+        return None if self._range == WHOLE_RANGE else self._range
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
         index = position(index, len(self))
-        image = read_image(self.images[index], channels=self.channels)
+        image = read_image(self.images[index], channels=self.channels, value_range=self.value_range)
         return {"image": image, "label": self._label(index), "name": self.names[index]}
 
     def _label(self, index: int) -> np.ndarray:
@@ -68,7 +88,7 @@ class FolderSource:
         """What `check_source` needs, with the image read at reduced resolution."""
         height, width, channels = verify_image(self.images[index])
         name = f"{self.images[index]} (label {self.labels[index]})"
-        if self.channels == 3 or channels == 1:
+        if self._converted or self.channels == 3 or channels == 1:
             channels = self.channels
         return {"image_size": (height, width), "channels": channels, "label": self._label(index), "name": name}
 
@@ -90,7 +110,7 @@ def _index(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; a data folder holds images/ and labels/")
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(_walk(folder)):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
         key = path.relative_to(folder).with_suffix("").as_posix()
@@ -98,6 +118,18 @@ def _index(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise ValueError(f"{path} and {files[key].name} have the same name; remove one")
         files[key] = path
     return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All that is no folder below `folder`, through links to folders as well, but not round in circles."""
+    above: dict[str, frozenset] = {str(folder): frozenset()}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(place)
+        seen = above.pop(place) | {(status.st_dev, status.st_ino)}
+        inside = {name: os.stat(os.path.join(place, name)) for name in folders}
+        folders[:] = [name for name, found in inside.items() if (found.st_dev, found.st_ino) not in seen]
+        above |= {os.path.join(place, name): seen for name in folders}
+        yield from (Path(place, name) for name in files)
 
 
 def _split_names(root: Path, split: str, images: dict[str, Path]) -> tuple[list[str], list[str]]:
@@ -160,15 +192,27 @@ def _parse_classes(path: Path) -> list[tuple[int, str, tuple[int, int, int] | No
         for number, row in enumerate(csv.reader(file), start=1):
             if not row or (number == 1 and row[0].strip() == "id"):
                 continue
-            try:
-                colour = tuple(int(v) for v in row[2:5]) if len(row) >= 5 else None
-                rows.append((int(row[0]), row[1].strip(), colour))
-            except (ValueError, IndexError):
-                raise ValueError(f"{path}, line {number}: {','.join(row)!r} is not 'id,name' or 'id,name,r,g,b'") from None
+            rows.append(_parse_row(row, f"{path}, line {number}"))
     ids = [row[0] for row in rows]
-    if len(set(ids)) != len(ids) or min(ids, default=0) < 0:
-        raise ValueError(f"{path}: ids must be different and not negative: {ids}")
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{path}: ids must be different: {ids}")
     return rows
+
+
+def _parse_row(row: list[str], place: str) -> tuple[int, str, tuple[int, int, int] | None]:
+    try:
+        identity, name, colour = int(row[0]), row[1].strip(), tuple(int(v) for v in row[2:5])
+    except (ValueError, IndexError):
+        identity, name, colour = 0, "", ()
+    if not name or len(colour) not in (0, 3):
+        raise ValueError(f"{place}: {','.join(row)!r} is not 'id,name' or 'id,name,r,g,b'")
+    if not 0 <= identity <= _LARGEST_ID:
+        raise ValueError(f"{place}: id {identity}; ids run from 0 to {_LARGEST_ID}")
+    if not all(0 <= v <= 255 for v in colour):
+        raise ValueError(f"{place}: colour {colour}; red, green and blue run from 0 to 255")
+    if not name.isprintable():
+        raise ValueError(f"{place}: the name {name!r} holds characters that cannot be shown")
+    return identity, name, colour or None
 
 
 def _count_classes(labels: dict[str, Path]) -> list[tuple[int, str, None]]:

@@ -1,74 +1,70 @@
 """Read images and label masks from files or bytes, and resize them: uint8 images, int32 labels, no TensorFlow."""
 
-import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_GRAY_MODES = ("1", "L", "LA", "La")
-_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_ORIENTATION = 0x0112
+from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES, Refused, opened, upright, upright_size, white_is_zero
+from fcn.data.depth import MODES as DEEP_MODES
+from fcn.data.depth import WHOLE_RANGE, ValueRange, checked_range, is_deep, raw_mode, read_deep, refuse_unclear_depth, to_bytes
 
-
-def _open(file: str | Path | bytes, name: str) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
-    except UnidentifiedImageError:
-        raise ValueError(f"{name}: not an image that can be read ({', '.join(IMAGE_SUFFIXES)})") from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ValueError(f"{name}: more than {limit} pixels; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS") from None
-    if getattr(image, "n_frames", 1) > 1:
-        raise ValueError(f"{name}: holds {image.n_frames} pages; save each page as a file of its own")
-    if image.mode == "F":
-        raise ValueError(f"{name}: floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
-    return image
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABEL_SUFFIXES",
+    "read_image",
+    "read_label",
+    "read_mask",
+    "read_size",
+    "resize_image",
+    "resize_label",
+    "verify_image",
+]
+_GRAY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
+_told: set[str] = set()
 
 
-def _orientation(image: Image.Image, name: str) -> int:
-    """The EXIF orientation, 1 where there is none; of some formats this reads all of the file."""
-    try:
-        return image.getexif().get(_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{name}: damaged or cut short ({error})") from error
-
-
-def _load(image: Image.Image, name: str) -> None:
-    try:
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{name}: damaged or cut short ({error})") from error
-
-
-def read_image(file: str | Path | bytes, *, channels: int | None = None, name: str | None = None) -> UInt8[np.ndarray, "h w c"]:
+def read_image(
+    file: str | Path | bytes, *, channels: int | None = None, value_range: ValueRange | None = None, name: str | None = None
+) -> UInt8[np.ndarray, "h w c"]:
     """Read a photo as uint8 values 0..255, turned upright as its EXIF orientation says.
 
     Args:
         file: a path, or the bytes of an image file.
-        channels: 1 for gray, 3 for RGB; None keeps gray images gray and gives RGB for all others. Transparency is dropped.
-            16-bit images are scaled by 1/257.
+        channels: 1 for gray (the luma of colours), 3 for RGB; None keeps gray images gray and gives RGB for all others.
+            Transparency is left out; the first time that there is any, a warning names the file.
+        value_range: of images of 16 bits, the stored values that become 0 and 255 (what lies outside is clipped); by default
+            0 and 65535. Images of 8 bits stay as they are.
         name: what errors call the file; the path by default.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an image, is damaged, holds several pages or floating-point values, or has more pixels than
-            Pillow allows; the message begins with its name.
+        ValueError: the file is not an image, is damaged, holds several pages, floating-point, signed or 32-bit values, or has
+            more pixels than Pillow allows; the message begins with its name. Or `value_range` is not two rising numbers.
     """
-    name = name or ("image bytes" if isinstance(file, bytes) else str(file))
-    with _open(file, name) as image:
-        _load(image, name)
-        if _orientation(image, name) != 1:
-            image = ImageOps.exif_transpose(image)
-        if image.mode in _DEEP_MODES:
-            deep = np.asarray(image).astype(np.float32) / 257
-            image = Image.fromarray(np.clip(np.rint(deep), 0, 255).astype(np.uint8))
+    value_range = checked_range(value_range or WHOLE_RANGE)
+    with opened(file, name) as image:
+        refuse_unclear_depth(image)
+        if is_deep(image):
+            values = to_bytes(read_deep(image, file), value_range)
+            image = Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
+        else:
+            image = upright(image)
+        _tell_of_transparency(image, name or ("image bytes" if isinstance(file, bytes) else str(file)))
         gray = image.mode in _GRAY_MODES if channels is None else channels == 1
         values = np.array(image.convert("L" if gray else "RGB"))
     return values[..., None] if gray else values
+
+
+def _tell_of_transparency(image: Image.Image, name: str) -> None:
+    """Warn, once a process, of a channel that is left out and is not the same everywhere."""
+    band = image.getbands()[-1]
+    if band in "Aa" and not _told and image.getchannel(band).getextrema()[0] < 255:
+        _told.add(name)
+        channels = len(image.getbands())
+        warnings.warn(f"{name}: channel {channels} of {channels} is left out, here and in other images", stacklevel=3)
 
 
 def read_label(file: str | Path | bytes, *, name: str | None = None) -> Int[np.ndarray, "h w"]:
@@ -78,14 +74,28 @@ def read_label(file: str | Path | bytes, *, name: str | None = None) -> Int[np.n
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, is damaged, or stores colours instead of class ids.
     """
-    name = name or ("label bytes" if isinstance(file, bytes) else str(file))
-    with _open(file, name) as image:
-        if image.mode not in ("1", "L", "P", *_DEEP_MODES):
-            raise ValueError(
-                f"{name}: a label of colour mode {image.mode}; labels are gray or palette images whose pixels are class ids"
-            )
-        _load(image, name)
-        return np.array(image).astype(np.int32)
+    stored = read_mask(file, name=name)
+    if stored.ndim == 3:
+        name = name or ("label bytes" if isinstance(file, bytes) else str(file))
+        raise ValueError(f"{name}: a label of colour mode RGB; labels are gray or palette images whose pixels are class ids")
+    return stored
+
+
+def read_mask(file: str | Path | bytes, *, name: str | None = None) -> Int[np.ndarray, "h w *c"]:
+    """Read a label mask as it is stored: class ids [h, w], or colours [h, w, 3] of an RGB image; int32, upright.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, is damaged, or of a kind whose values are not clear.
+    """
+    with opened(file, name) as image:
+        if white_is_zero(image):
+            raise Refused("a label of which 0 is white (PhotometricInterpretation 0); save it with 0 as black")
+        if image.mode in ("1", "L", "P", *DEEP_MODES):
+            return np.array(upright(image)).astype(np.int32)
+        if image.mode not in ("RGB", "RGBA") or is_deep(image):
+            raise Refused(f"a label of colour mode {image.mode}; labels are gray or palette images of class ids, or RGB")
+        return np.array(upright(image))[..., :3].astype(np.int32)
 
 
 def read_size(file: str | Path) -> tuple[int, int]:
@@ -94,23 +104,22 @@ def read_size(file: str | Path) -> tuple[int, int]:
     Raises:
         ValueError: the file is not an image, or is damaged.
     """
-    with _open(file, str(file)) as image:
-        width, height = image.size
-        turned = _orientation(image, str(file)) >= 5
-    return (width, height) if turned else (height, width)
+    with opened(file) as image:
+        return upright_size(image)
 
 
 def verify_image(file: str | Path) -> tuple[int, int, int]:
     """Height, width and channels (1 or 3) of an image file, having read it to the end (a JPEG at reduced resolution: faster).
 
     Raises:
-        ValueError: the file is not an image, is damaged, or holds several pages.
+        ValueError: `read_image` would refuse it.
     """
-    height, width = read_size(file)
-    with _open(file, str(file)) as image:
-        gray = image.mode in (*_GRAY_MODES, *_DEEP_MODES)
+    with opened(file) as image:
+        refuse_unclear_depth(image)
+        gray = image.mode in _GRAY_MODES or raw_mode(image).startswith("LA")
+        height, width = upright_size(image)  # may decode a PNG file
         image.draft(None, (max(1, width // 8), max(1, height // 8)))
-        _load(image, str(file))
+        image.load()
     return height, width, 1 if gray else 3
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
+from fcn.data.depth import ValueRange
 from fcn.data.images import resize_image, resize_label
-from fcn.data.source import Sample, Source, position, verify
+from fcn.data.source import Sample, Source, position, refuse_other_types, verify
 
 CACHE_BYTES = 2 << 30
 Batch = dict[str, np.ndarray]
@@ -49,6 +50,7 @@ class Prepared:
 
     def _read(self, index: int) -> Sample:
         sample = self.source[index]
+        refuse_other_types(sample)
         image, label = sample["image"], sample["label"]
         if self.size is not None:
             image, label = resize_image(image, self.size), resize_label(label, self.size)
@@ -57,6 +59,11 @@ class Prepared:
                 f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
             )
         return {"image": image, "label": label, "name": sample["name"]}
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """The stored values of 16-bit images that become 0 and 255; None: 0 and 65535."""
+        return getattr(self.source, "value_range", None)
 
     @property
     def in_memory(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from fcn.data.depth import ValueRange
 from fcn.errors import unknown
 
 IGNORE = 255
@@ -37,7 +38,14 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-def open_source(name: str, split: str, *, root: str | Path | None = None, channels: int | None = None) -> Source:
+def open_source(
+    name: str,
+    split: str,
+    *,
+    root: str | Path | None = None,
+    channels: int | None = None,
+    value_range: ValueRange | None = None,
+) -> Source:
     """Open one split of a data set.
 
     Args:
@@ -47,6 +55,8 @@ def open_source(name: str, split: str, *, root: str | Path | None = None, channe
         root: "folder": the folder. "shapes": where it is kept (default: the environment's FCN_DATA_DIR, else
             `~/.cache/fcn/data`). "tfds:NAME": where sets are prepared (default: TFDS_DATA_DIR, else `~/tensorflow_datasets`).
         channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
+        value_range: "folder": the stored values of 16-bit images that become 0 and 255; by default those that the images of
+            the split make use of (`source.value_range`). Give the range of the train split for all others.
 
     Raises:
         ValueError: the name, the split or the slice is not known.
@@ -60,7 +70,7 @@ def open_source(name: str, split: str, *, root: str | Path | None = None, channe
     elif name == "folder":
         from fcn.data.folder import FolderSource
 
-        source = FolderSource(root, base, channels=channels)
+        source = FolderSource(root, base, channels=channels, value_range=value_range)
     elif name.startswith("tfds:"):
         from fcn.data.tfds import open_tfds
 
@@ -80,6 +90,11 @@ class Subset:
         self.name, self.classes, self.palette = source.name, source.classes, source.palette
         self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)
 
+    @property
+    def value_range(self) -> ValueRange | None:
+        """That of the whole split."""
+        return getattr(self.source, "value_range", None)
+
     def __len__(self) -> int:
         return self.stop - self.start
 
@@ -95,8 +110,30 @@ def verify(source: Source, index: int) -> dict:
     if hasattr(source, "verify"):
         return source.verify(index)
     sample = source[index]
+    refuse_other_types(sample)
     *size, channels = sample["image"].shape
     return {"image_size": tuple(size), "channels": channels, "label": sample["label"], "name": sample["name"]}
+
+
+def refuse_other_types(sample: Sample) -> None:
+    """Raise a ValueError for a sample that is no uint8 image [h, w, c] with integer labels [h, w], h, w and c at least 1."""
+    image, label, name = np.asarray(sample["image"]), np.asarray(sample["label"]), sample["name"]
+    if image.dtype != np.uint8:
+        raise ValueError(f"{name}: an image of type {image.dtype}{_span(image)}; images are uint8, 0..255: scale and round it")
+    if image.ndim != 3 or not image.size:
+        raise ValueError(f"{name}: an image of shape {image.shape}; images are [height, width, channels], none of them 0")
+    if label.dtype.kind not in "iu" or label.ndim != 2:
+        raise ValueError(
+            f"{name}: a label of type {label.dtype} and shape {label.shape}; labels are integers [height, width]: class numbers"
+        )
+
+
+def _span(values: np.ndarray) -> str:
+    if values.dtype.kind not in "biuf" or not values.size:
+        return ""
+    finite = values[np.isfinite(values)]
+    span = f" ({finite.min():g}..{finite.max():g}" if finite.size else " ("
+    return span + (", NaN or infinite ones among them)" if finite.size < values.size else ")")
 
 
 def position(index: int, length: int) -> int:

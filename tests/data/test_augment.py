@@ -204,6 +204,11 @@ def test_a_batch_is_its_samples_normalised_with_the_mean_outside():
         ({"scale": (0.0, 1.0)}, "scale"),
         ({"contrast": 1.5}, "contrast 1.5"),
         ({"crop": (0, 3)}, "crop"),
+        ({"crop": (10**9, 10**9)}, "crop"),
+        ({"scale": (1.0, float("inf"))}, "scale"),
+        ({"scale": (float("nan"), 1.0)}, "scale"),
+        ({"brightness": float("nan")}, "brightness nan"),
+        ({"saturation": float("inf")}, "saturation inf"),
     ],
 )
 def test_illegal_settings_are_refused(wrong, message):

@@ -142,6 +142,11 @@ def test_voc_palette_labels(shared_data, tmp_path):
         (lambda r: save(r / "images" / "b.bmp", np.zeros((6, 8, 3), np.uint8)), ValueError, r"b\.png and b\.bmp"),
         (lambda r: (r / "classes.csv").write_text("id,name\nx,y\n"), ValueError, r"classes\.csv, line 2: 'x,y'"),
         (lambda r: (r / "classes.csv").write_text("id,name\n1,y\n1,z\n"), ValueError, r"classes\.csv: ids must be different"),
+        (lambda r: (r / "classes.csv").write_text("id,name\n-1,y\n"), ValueError, r"line 2: id -1; ids run from 0"),
+        (lambda r: (r / "classes.csv").write_text("id,name\n999999999999,y\n"), ValueError, r"line 2: id 9+; ids run"),
+        (lambda r: (r / "classes.csv").write_text("id,name,r,g,b\n1,y,300,0,0\n"), ValueError, r"colour \(300, 0, 0\)"),
+        (lambda r: (r / "classes.csv").write_text("id,name,r,g,b\n1,y,30\n"), ValueError, r"line 2: '1,y,30' is not"),
+        (lambda r: (r / "classes.csv").write_text("id,name\n1,\x1b[31m\n"), ValueError, r"cannot be shown"),
         (lambda r: (r / "classes.csv").write_text("id,name\n1,void\n"), ValueError, r"classes\.csv: 0 classes"),
     ],
 )
@@ -190,3 +195,20 @@ def test_missing_folders_splits_and_names_suggest_the_nearest(tmp_path):
         open_source("folder", "train[2]", root=tmp_path / "camvid")
     with pytest.raises(ValueError, match=r"'train\[2:\]' is empty"):
         open_source("folder", "train[2:]", root=tmp_path / "camvid")
+
+
+def test_gray_by_luma_where_it_is_asked_for(tmp_path):
+    source = open_source("folder", "all", root=make(tmp_path, "ab"), channels=1)
+    check_source(source)
+    colour = np.asarray(Image.open(tmp_path / "images" / "a.png")).astype(float)
+    np.testing.assert_allclose(source[0]["image"][..., 0], colour @ [0.299, 0.587, 0.114], atol=1)
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
+    store = make(tmp_path / "store", "ab")
+    root = tmp_path / "data"
+    for kind in ("images", "labels"):
+        (root / kind).mkdir(parents=True)
+        (root / kind / "train").symlink_to(store / kind)
+        (store / kind / "again").symlink_to(root / kind)
+    assert [s["name"] for s in open_source("folder", "train", root=root)] == ["a", "b"]

@@ -1,0 +1,106 @@
+"""Open image files: whatever is wrong with one, a single ValueError tells it and begins with the file's name."""
+
+import contextlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+_RUN_PROGRAMS = ("EPS", "WMF")  # Pillow starts other programs for these
+_ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS = 0x0112, 262, 339, 258
+
+
+class Refused(ValueError):
+    """Why a file cannot be used; `opened` puts the file's name before it."""
+
+
+@contextlib.contextmanager
+def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
+    """An image that is open, its pixels not yet decoded; errors inside the block are told as errors of the file, too.
+
+    Raises:
+        FileNotFoundError, PermissionError: there is no such file, or it may not be read.
+        ValueError: the file is not a regular file or not an image, is damaged, has several pages, values whose range is not
+            known, or too many pixels; the message begins with its name.
+    """
+    name = name or ("image bytes" if isinstance(file, bytes) else str(file))
+    try:
+        with readable(file) as stream, Image.open(stream) as image:
+            _refuse_unclear(image)
+            yield image
+    except Refused as error:
+        raise ValueError(f"{name}: {error}") from None
+    except (FileNotFoundError, PermissionError):
+        raise
+    except UnidentifiedImageError:
+        raise ValueError(f"{name}: not an image that can be read ({', '.join(IMAGE_SUFFIXES)})") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f"{name}: more than {limit} pixels; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS") from None
+    except MemoryError:
+        raise ValueError(f"{name}: decoding it takes more memory than there is; cut it into parts") from None
+    except Exception as error:  # a decoder may raise anything for a damaged file
+        raise ValueError(f"{name}: damaged or cut short ({str(error)[:200] or type(error).__name__})") from error
+
+
+def readable(file: str | Path | bytes) -> io.BufferedIOBase:
+    """The open file; refuses FIFOs, sockets and devices, which may never end, and folders.
+
+    Given a path, Pillow maps uncompressed TIFF files into memory and, where they are to be turned, takes width for height.
+    """
+    if isinstance(file, bytes):
+        return io.BytesIO(file)
+    refuse_irregular(file)
+    return open(file, "rb")
+
+
+def refuse_irregular(path: str | Path) -> None:
+    """Raise `Refused` for what is not a regular file, and FileNotFoundError where there is nothing."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        raise Refused(f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a file that holds an image")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The decoded image, turned as its EXIF orientation says (of TIFF files Pillow turns them itself)."""
+    image.load()
+    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of `upright(image)`, without decoding the pixels."""
+    width, height = image.size  # of a TIFF file: turned already
+    return (width, height) if image.format != "TIFF" and 5 <= _orientation(image) <= 8 else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    return orientation if isinstance(orientation, int) else 1
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF file says that 0 is white; Pillow inverts such pixels of up to 8 bits, and leaves others."""
+    return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
+
+
+def signed(image: Image.Image) -> bool:
+    """Whether a TIFF file's integers may be negative."""
+    return image.format == "TIFF" and 2 in image.tag_v2.get(_SAMPLE_FORMAT, ())
+
+
+def _refuse_unclear(image: Image.Image) -> None:
+    """Raise for what would be read as other values than were meant, by images and labels alike."""
+    if image.format in _RUN_PROGRAMS:
+        raise Refused(f"{image.format} files are not read; save it as PNG")
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo, and views of it for other devices
+        raise Refused(f"holds {image.n_frames} pages; save each page as a file of its own")
+    if image.mode == "F":
+        raise Refused("floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
+    if signed(image) and max(image.tag_v2.get(_BITS, (1,))) <= 8:
+        raise Refused("signed 8-bit integers; save it with unsigned ones")

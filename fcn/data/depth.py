@@ -1,0 +1,121 @@
+"""Images of 16 bits: all bits of gray and colour files, and the range of values that a set of images makes use of."""
+
+import functools
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8, UInt16
+from PIL import Image
+
+from fcn.data.decode import Refused, opened, readable, signed, upright, white_is_zero
+
+ValueRange = tuple[int | float, int | float]
+WHOLE_RANGE: ValueRange = (0, 65535)
+MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_SHARE = 1e-4
+_OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image that is not yet decoded has more than 8 bits a channel."""
+    return image.mode in MODES or ";16" in raw_mode(image)
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the pixels lie in the file, in Pillow's words: "RGB;16B"."""
+    arguments = image.tile[0].args if image.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def refuse_unclear_depth(image: Image.Image) -> None:
+    """Raise `Refused` for a deep image whose values mean something else than 0..65535 from black to white."""
+    if not is_deep(image):
+        return
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        kind = "signed" if signed(image) else "32-bit"
+        raise Refused(f"{kind} integers, whose range is not known; save it with 8 or 16 bits a channel, unsigned")
+    if white_is_zero(image):
+        raise Refused("16 bits of which 0 is white (PhotometricInterpretation 0); save it with 0 as black")
+    if raw_mode(image).startswith(("RGBa;16", "CMYK;16")):
+        raise Refused(f"16-bit {image.mode} pixels are not read; save it as RGB without transparency")
+
+
+def read_deep(image: Image.Image, file: str | Path | bytes) -> UInt16[np.ndarray, "h w *c"]:
+    """The values of a deep image, upright: gray [h, w], or colour [h, w, 3 or 4]. `file` is what `image` was opened from."""
+    raw = raw_mode(image)
+    if image.mode in MODES:
+        return np.asarray(upright(image)).astype(np.uint16)
+    if raw == "LA;16B":  # four bytes a pixel, read as if they were four channels
+        return _joined(np.asarray(upright(_read_as(image, "RGBA"))), 0, 1)
+    # Pillow decodes the upper byte of each channel; told that the bytes lie the other way round, it decodes the lower.
+    upper = np.asarray(upright(image))
+    with readable(file) as stream, Image.open(stream) as again:
+        lower = np.asarray(upright(_read_as(again, raw[:-1] + _OTHER_BYTE[raw[-1]])))
+    return _joined(np.stack([upper, lower], -1), 0, 1)
+
+
+def _joined(pairs: UInt8[np.ndarray, "..."], upper: int, lower: int) -> UInt16[np.ndarray, "..."]:
+    return (pairs[..., upper].astype(np.uint16) << 8) | pairs[..., lower]
+
+
+def _read_as(image: Image.Image, raw: str) -> Image.Image:
+    def changed(arguments):
+        return (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw
+
+    image.tile = [tile._replace(args=changed(tile.args)) for tile in image.tile]
+    return image
+
+
+def to_bytes(values: UInt16[np.ndarray, "..."], value_range: ValueRange | None) -> UInt8[np.ndarray, "..."]:
+    """Deep values as 0..255: those of `value_range` (default: 0..65535) linearly, what lies outside as 0 or 255."""
+    return _table(*(value_range or WHOLE_RANGE))[values]
+
+
+@functools.lru_cache(maxsize=8)
+def _table(low: int | float, high: int | float) -> UInt8[np.ndarray, "65536"]:
+    return np.clip(np.rint((np.arange(65536) - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def checked_range(value_range: ValueRange) -> ValueRange:
+    """`value_range` itself.
+
+    Raises:
+        ValueError: it is not two finite numbers, the smaller first.
+    """
+    if len(value_range) != 2 or not (np.isfinite(value_range).all() and value_range[0] < value_range[1]):
+        raise ValueError(f"value_range is {value_range}; give the stored values of black and white, such as (0, 4095)")
+    return value_range
+
+
+def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
+    """The range of values that the deep images among some files make use of; None for 0..65535, or if none is deep.
+
+    It ends at the largest number of as many bits as hold all values but the largest ten-thousandth (hot pixels), so that data
+    of 12 bits give (0, 4095). It begins at 0, or, where all values but the smallest ten-thousandth lie in the upper half,
+    there.
+    """
+    counts = sum((found for file in files if (found := _count(file)) is not None), np.zeros(65536, np.int64))
+    if not counts.any():
+        return None
+    return _range_of(counts)
+
+
+def _count(file: str | Path | bytes) -> Int[np.ndarray, "65536"] | None:
+    """How often each value occurs in an image, or None for one of 8 bits, which is not decoded."""
+    with opened(file) as image:
+        if not is_deep(image):
+            return None
+        refuse_unclear_depth(image)
+        values = read_deep(image, file)
+    values = values[..., :3] if values.ndim == 3 else values  # transparency is no value
+    return np.bincount(values.ravel(), minlength=65536)
+
+
+def _range_of(counts: Int[np.ndarray, "65536"]) -> ValueRange | None:
+    shares = np.cumsum(counts) / counts.sum()
+    smallest, largest = (int(np.searchsorted(shares, share)) for share in (_SHARE, 1 - _SHARE))
+    high = max(2 ** largest.bit_length() - 1, 1)
+    low = smallest if high / 2 < smallest < high else 0
+    return None if (low, high) == WHOLE_RANGE else (low, high)

@@ -1,0 +1,84 @@
+"""Images of 16 bits: all their bits, and the range that a set of them uses."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn.data import check_source, open_source, read_image
+from fcn.data.depth import find_range
+from fcn.data.images import verify_image
+
+
+def save_png(path, values):
+    """A 16-bit PNG file of 1 to 4 channels, which Pillow cannot write."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def deep(channels, high=4095, seed=0):
+    values = np.random.default_rng(seed).integers(0, high + 1, (20, 30, channels)).astype(np.uint16)
+    values[0, 0], values[0, 1] = 0, high
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    return values
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_every_bit_of_every_channel_counts(tmp_path, channels):
+    values = deep(channels)
+    path = save_png(tmp_path / "deep.png", values)
+    colours = values[..., :1] if channels < 3 else values[..., :3]
+    expected = np.rint(colours.astype(float) * 255 / 4095)
+    np.testing.assert_array_equal(read_image(path, value_range=(0, 4095)), expected)
+    np.testing.assert_array_equal(read_image(path), np.rint(colours / 257))
+    assert verify_image(path) == (20, 30, colours.shape[2])
+    assert find_range([path]) == (0, 4095)
+
+
+def test_a_range_clips_and_leaves_eight_bits_alone(tmp_path):
+    values = np.array([[0, 1000, 1500, 2000, 9000]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    Image.fromarray(values.astype(np.uint8)).save(tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", value_range=(1000, 2000))[0, :, 0], [0, 0, 128, 255, 255])
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif", value_range=(1000, 2000))[..., 0], values.astype(np.uint8))
+    for wrong in ((5, 5), (0, float("inf")), (float("nan"), 1)):
+        with pytest.raises(ValueError, match=r"value_range is .*such as"):
+            read_image(tmp_path / "a.tif", value_range=wrong)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.arange(4096), (0, 4095)),
+        (np.arange(65536), None),
+        (np.append(np.tile(np.arange(1000), 20), 65535), (0, 1023)),  # one hot pixel
+        (np.arange(30000, 32000), (30000, 32767)),
+        (np.zeros(9), (0, 1)),
+    ],
+)
+def test_the_range_of_a_set(tmp_path, values, expected):
+    Image.fromarray(values[None].astype(np.uint16)).save(tmp_path / "x.tif")
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "y.tif")
+    assert find_range([tmp_path / "x.tif", tmp_path / "y.tif"]) == expected
+    assert find_range([tmp_path / "y.tif"]) is None
+
+
+def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
+    for split, high in (("train", 4095), ("val", 1000)):
+        save_png(tmp_path / "images" / split / "a.png", deep(1, high))
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
+    train = open_source("folder", "train", root=tmp_path)
+    assert train.value_range == (0, 4095) and train[0]["image"].max() == 255
+    val = open_source("folder", "val[:1]", root=tmp_path, value_range=train.value_range)
+    assert val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
+    check_source(val)
