@@ -1,6 +1,5 @@
 """A folder of images and labels as a `Source`."""
 
-import csv
 import difflib
 import os
 import threading
@@ -8,17 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
+from fcn.data.classes import UnknownValueError, read_classes
 from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from fcn.data.depth import WHOLE_RANGE, ValueRange, checked_range, find_range
-from fcn.data.images import read_image, read_label, verify_image
-from fcn.data.source import IGNORE, Sample, illegal_values, position
-from fcn.visualize import default_palette
+from fcn.data.images import read_image, read_mask, verify_image
+from fcn.data.source import IGNORE, Sample, position
 
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff")
-_LARGEST_ID = 65535
-_VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
 class FolderSource:
@@ -27,7 +23,8 @@ class FolderSource:
         images/[SPLIT/]NAME.{png,jpg,tif,...}    labels/[SPLIT/]NAME.png    SPLIT.txt    classes.csv
 
     A split is the names in SPLIT.txt, one a line, else the folder images/SPLIT, else, for the name "all", every image in order
-    of name. NAME may contain folders. Labels are gray or palette PNGs whose pixels are class ids.
+    of name. NAME may contain folders. Labels are gray or palette PNGs whose pixels are class ids,
+    or RGB ones in the colours of classes.csv.
 
     classes.csv has a header and one class a row: `id,name` or `id,name,r,g,b`. Classes are numbered 0..K-1 in the order of
     the rows, whatever their ids. Rows named void, ignore or unlabelled, and the value 255 if no row has it, are ignored pixels.
@@ -56,7 +53,8 @@ class FolderSource:
         self.names, keys = _split_names(self.root, split, images)
         self.images = [images[key] for key in keys]
         self.labels = [_label_of(self.root, labels, images[key], key) for key in keys]
-        self.classes, self.palette, self._table = _read_classes(self.root, labels)
+        self._table = read_classes(self.root / "classes.csv", labels.values())
+        self.classes, self.palette = self._table.names, self._table.palette
         self.channels, self._converted = channels or verify_image(self.images[0])[2], channels is not None
         self._range = None if value_range is None else checked_range(value_range)
         self._finding = threading.Lock()
@@ -78,11 +76,10 @@ class FolderSource:
         return {"image": image, "label": self._label(index), "name": self.names[index]}
 
     def _label(self, index: int) -> np.ndarray:
-        stored = read_label(self.labels[index])
-        bad = illegal_values(stored, self._table)
-        if bad:
-            raise ValueError(f"{self.labels[index]}: {_bad_values(bad, self._table, self.root)}")
-        return self._table[stored]
+        try:
+            return self._table.numbers(read_mask(self.labels[index], name=str(self.labels[index])))
+        except UnknownValueError as error:
+            raise ValueError(f"{self.labels[index]}: {error}") from None
 
     def verify(self, index: int) -> dict:
         """What `check_source` needs, with the image read at reduced resolution."""
@@ -165,65 +162,3 @@ def _label_of(root: Path, labels: dict[str, Path], image: Path, key: str) -> Pat
     if key not in labels:
         raise FileNotFoundError(f"image {image} has no label {root / 'labels' / key}.png")
     return labels[key]
-
-
-def _read_classes(root: Path, labels: dict[str, Path]) -> tuple[tuple[str, ...], UInt8[np.ndarray, "k 3"], np.ndarray]:
-    """Class names, colours and the table from stored id to class number (-1: illegal)."""
-    path = root / "classes.csv"
-    rows = _parse_classes(path) if path.is_file() else _count_classes(labels)
-    table = np.full(max([IGNORE, *(row[0] for row in rows)]) + 1, -1, np.int32)
-    table[IGNORE] = IGNORE
-    used = [row for row in rows if row[1].lower() not in _VOID]
-    for identity, name, _ in rows:
-        table[identity] = IGNORE if name.lower() in _VOID else [row[0] for row in used].index(identity)
-    if not used or len(used) > IGNORE:
-        raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")
-    names = [row[1] for row in used]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path}: two classes are called {twice[0]!r}; give each a name of its own")
-    default = default_palette(len(used))
-    palette = np.stack([default[i] if row[2] is None else row[2] for i, row in enumerate(used)]).astype(np.uint8)
-    return tuple(names), palette, table
-
-
-def _parse_classes(path: Path) -> list[tuple[int, str, tuple[int, int, int] | None]]:
-    rows = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if not row or (number == 1 and row[0].strip() == "id"):
-                continue
-            rows.append(_parse_row(row, f"{path}, line {number}"))
-    ids = [row[0] for row in rows]
-    if len(set(ids)) != len(ids):
-        raise ValueError(f"{path}: ids must be different: {ids}")
-    return rows
-
-
-def _parse_row(row: list[str], place: str) -> tuple[int, str, tuple[int, int, int] | None]:
-    try:
-        identity, name, colour = int(row[0]), row[1].strip(), tuple(int(v) for v in row[2:5])
-    except (ValueError, IndexError):
-        identity, name, colour = 0, "", ()
-    if not name or len(colour) not in (0, 3):
-        raise ValueError(f"{place}: {','.join(row)!r} is not 'id,name' or 'id,name,r,g,b'")
-    if not 0 <= identity <= _LARGEST_ID:
-        raise ValueError(f"{place}: id {identity}; ids run from 0 to {_LARGEST_ID}")
-    if not all(0 <= v <= 255 for v in colour):
-        raise ValueError(f"{place}: colour {colour}; red, green and blue run from 0 to 255")
-    if not name.isprintable():
-        raise ValueError(f"{place}: the name {name!r} holds characters that cannot be shown")
-    return identity, name, colour or None
-
-
-def _count_classes(labels: dict[str, Path]) -> list[tuple[int, str, None]]:
-    values: set[int] = set()
-    for path in labels.values():
-        values.update(np.unique(read_label(path)).tolist())
-    largest = max(values - {IGNORE}, default=0)
-    return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE) + 1)]
-
-
-def _bad_values(bad: list[int], table: np.ndarray, root: Path) -> str:
-    allowed = [int(v) for v in np.flatnonzero(table >= 0)]
-    shown = f"{allowed[0]}..{allowed[-2]} and {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
-    return f"label value {', '.join(map(str, bad[:5]))} is no class id of {root / 'classes.csv'} (allowed: {shown})"

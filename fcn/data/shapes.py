@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fcn.data import scenes
+from fcn.data.prepared import DamagedSetError
 from fcn.data.tfds import TfdsSource
 
 SPLITS = {"train": 600, "val": 150}
@@ -56,6 +57,8 @@ def open_shapes(split: str, *, root: str | Path | None = None, channels: int | N
     if not (root / "shapes" / version / "dataset_info.json").is_file():
         prepare(root)
     source = TfdsSource(root / "shapes" / version, split, channels=channels)
+    if source.classes != scenes.CLASSES:
+        raise DamagedSetError(root / "shapes" / version / "segmentation_mask.labels.txt", f"other classes: {source.classes}")
     source.checked = True
     return source
 

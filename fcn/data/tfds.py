@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fcn.data.images import read_image, read_label
+from fcn.data.images import read_image, read_mask
+from fcn.data.prepared import INFO, DamagedSetError, open_builder
 from fcn.data.source import IGNORE, Sample, illegal_values, position
 from fcn.data.tfrecord import TFRecords
 from fcn.errors import unknown
@@ -72,13 +73,15 @@ class TfdsSource:
     checked = False
 
     def __init__(self, folder: str | Path, split: str, *, channels: int | None = None, layout: Layout | None = None):
-        builder = tfds.builder_from_directory(str(folder))
+        folder = Path(folder)
+        builder = open_builder(folder)
         self.name, self._features = builder.name, builder.info.features
         if split == "val" and "val" not in builder.info.splits:
             split = "validation"
         if split not in builder.info.splits:
             raise unknown(f"split of {builder.name}", split, builder.info.splits)
         self.split, self._records = split, _records(builder, split)
+        self._first = Path(builder.info.splits[split].filepaths[0])
         self.layout = layout or LAYOUTS.get(self.name) or _guess_layout(builder)
         self.classes, self.palette = self.layout.classes, default_palette(len(self.layout.classes))
         self.channels = channels or (1 if self._features[self.layout.image].shape[-1] == 1 else 3)
@@ -90,17 +93,23 @@ class TfdsSource:
 
     def __getitem__(self, index: int) -> Sample:
         index = position(index, len(self))
-        record = self._features.deserialize_example_np(self._records[index], decoders=self._decoders)
+        record = self._record(index)
         name = self._name(record, index)
         image = read_image(record[self.layout.image], channels=self.channels, name=name)
         return {"image": image, "label": self._label(record[self.layout.mask], name), "name": name}
+
+    def _record(self, index: int) -> dict:
+        try:
+            return self._features.deserialize_example_np(self._records[index], decoders=self._decoders)
+        except Exception as error:  # whatever a damaged file leads to
+            raise DamagedSetError(self._first, f"sample {index} of {self.split} cannot be read ({error})") from error
 
     def _name(self, record: dict, index: int) -> str:
         given = next((record[key] for key in _NAME_FEATURES if isinstance(record.get(key), bytes)), b"")
         return f"{self.name}, {self.split} sample {index}" + (f" ({given.decode()})" if given else "")
 
     def _label(self, data: bytes, name: str) -> np.ndarray:
-        stored = read_mask(data, name)
+        stored = read_ids(data, name)
         bad = illegal_values(stored, self._table)
         if bad:
             raise ValueError(f"{name}: mask value {bad[0]} is out of range; classes are stored as {_span(self.layout.ids)}")
@@ -136,17 +145,27 @@ def find_prepared(root: Path, name: str) -> Path:
     return max(found, key=lambda path: [int(part) if part.isdigit() else -1 for part in path.name.split(".")])
 
 
-def read_mask(data: bytes, name: str) -> np.ndarray:
+def read_ids(data: bytes, name: str) -> np.ndarray:
     """Class ids of a mask: gray or palette values, or the first channel of a colour image."""
-    try:
-        return read_label(data, name=name)
-    except ValueError as error:
-        if "colour mode" not in str(error):
-            raise
-        return read_image(data, channels=3, name=name)[..., 0].astype(np.int32)
+    stored = read_mask(data, name=name)
+    return stored if stored.ndim == 2 else stored[..., 0]
 
 
 def _records(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[bytes]:
+    """The records of a split, whose number the files and their description agree on."""
+    files, count = builder.info.splits[split].filepaths, builder.info.splits[split].num_examples
+    first = Path(files[0]) if files else Path(builder.data_dir) / INFO
+    try:
+        records = _open_records(builder, split)
+        found = len(records)
+    except Exception as error:  # whatever a damaged file leads to
+        raise DamagedSetError(first, f"it or another of {split} is damaged or cut short ({error})") from error
+    if not found == count > 0:
+        raise DamagedSetError(first, f"{found} records of {split}, of which there should be {count}")
+    return records
+
+
+def _open_records(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[bytes]:
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         return TFRecords(builder.info.splits[split].file_instructions)
     return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
@@ -173,7 +192,7 @@ def _count_classes(builder: tfds.core.DatasetBuilder, mask: str) -> list[str]:
     decoders = {key: tfds.decode.SkipDecoding() for key in features}
     for split in builder.info.splits:
         for record in _records(builder, split):
-            label = read_mask(features.deserialize_example_np(record, decoders=decoders)[mask], builder.name)
+            label = read_ids(features.deserialize_example_np(record, decoders=decoders)[mask], builder.name)
             largest = max(largest, int(label[label != IGNORE].max(initial=0)))
     return [f"class_{i}" for i in range(largest + 1)]
 

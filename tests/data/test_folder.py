@@ -212,3 +212,30 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
         (root / kind / "train").symlink_to(store / kind)
         (store / kind / "again").symlink_to(root / kind)
     assert [s["name"] for s in open_source("folder", "train", root=root)] == ["a", "b"]
+
+
+COLOUR_TABLE = "id,name,r,g,b\n4,sky,1,2,3\n0,road,4,5,6\n9,void,0,0,0\n"
+
+
+def test_labels_in_colours_are_read_by_the_table(tmp_path):
+    make(tmp_path, "a", size=(2, 3), labels=False)
+    colours = np.array([[[1, 2, 3], [4, 5, 6], [0, 0, 0]], [[4, 5, 6], [4, 5, 6], [1, 2, 3]]], np.uint8)
+    save(tmp_path / "labels" / "a.png", colours)
+    (tmp_path / "classes.csv").write_text(COLOUR_TABLE)
+    source = open_source("folder", "all", root=tmp_path)
+    np.testing.assert_array_equal(source[0]["label"], [[0, 1, 255], [1, 1, 0]])
+    check_source(source)
+    save(tmp_path / "labels" / "a.png", colours + np.uint8(7) * (colours == 6))
+    with pytest.raises(ValueError, match=r"labels/a\.png: colour \(4, 5, 13\) of 3 pixels is in no row of .*classes\.csv"):
+        check_source(source)
+    (tmp_path / "classes.csv").write_text(COLOUR_TABLE.replace("4,5,6", "1,2,3"))
+    with pytest.raises(ValueError, match=r"labels/a\.png: colour \(1, 2, 3\) is in two rows of .*classes\.csv"):
+        save(tmp_path / "labels" / "a.png", np.where(colours == [4, 5, 6], [1, 2, 3], colours).astype(np.uint8))
+        check_source(open_source("folder", "all", root=tmp_path))
+
+
+def test_a_table_that_is_no_text(tmp_path):
+    make(tmp_path, "a")
+    (tmp_path / "classes.csv").write_bytes(b"id,name\n0,\xff\xfe\n")
+    with pytest.raises(ValueError, match=r"classes\.csv: not a table in UTF-8"):
+        open_source("folder", "all", root=tmp_path)

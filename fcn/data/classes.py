@@ -1,0 +1,143 @@
+"""What the values of a folder's labels mean: the table of classes, by id and by colour."""
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from fcn.data.images import read_label
+from fcn.data.source import IGNORE, illegal_values
+from fcn.visualize import default_palette
+
+_VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+_LARGEST_ID = 65535
+Row = tuple[int, str, tuple[int, int, int] | None]
+
+
+class UnknownValueError(ValueError):
+    """A label holds an id or a colour that no class has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassTable:
+    """Names and colours of the classes, and the class number (or the ignore index) of what labels store."""
+
+    path: Path
+    names: tuple[str, ...]
+    palette: UInt8[np.ndarray, "k 3"]
+    by_id: Int[np.ndarray, " n"]
+    """From stored id to class number; -1: no class has it."""
+    by_colour: dict[int, int]
+    """From colour, as 65536 red + 256 green + blue, to class number; -1: two classes have it."""
+
+    def numbers(self, stored: Int[np.ndarray, "h w *c"]) -> Int[np.ndarray, "h w"]:
+        """Class numbers of stored ids [h, w] or colours [h, w, 3].
+
+        Raises:
+            UnknownValueError: a value that no class has.
+        """
+        if stored.ndim == 3:
+            return self._of_colours(stored)
+        if bad := illegal_values(stored, self.by_id):
+            raise UnknownValueError(self._unknown_ids(bad))
+        return self.by_id[stored]
+
+    def _of_colours(self, stored: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
+        if not self.by_colour:
+            raise UnknownValueError(
+                "a label of colour mode RGB; labels are gray or palette images whose pixels are class ids, "
+                f"or have the colours of the classes in {self.path} (id,name,r,g,b)"
+            )
+        known = np.array(sorted(self.by_colour), np.int32)
+        codes = (stored[..., 0] << 16) | (stored[..., 1] << 8) | stored[..., 2]
+        places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+        if (missing := codes[known[places] != codes]).size:
+            raise UnknownValueError(f"colour {_rgb(int(missing[0]))} of {missing.size} pixels is in no row of {self.path}")
+        numbers = np.array([self.by_colour[code] for code in known.tolist()], np.int32)[places]
+        if (shared := codes[numbers < 0]).size:
+            raise UnknownValueError(f"colour {_rgb(int(shared[0]))} is in two rows of {self.path}; give each class its own")
+        return numbers
+
+    def _unknown_ids(self, bad: list[int]) -> str:
+        allowed = [int(v) for v in np.flatnonzero(self.by_id >= 0)]
+        shown = f"{allowed[0]}..{allowed[-2]} and {allowed[-1]}" if len(allowed) > 8 else ", ".join(map(str, allowed))
+        return f"label value {', '.join(map(str, bad[:5]))} is no class id of {self.path} (allowed: {shown})"
+
+
+def _rgb(code: int) -> tuple[int, int, int]:
+    return code >> 16, code >> 8 & 255, code & 255
+
+
+def read_classes(path: Path, labels: Iterable[Path]) -> ClassTable:
+    """The classes of classes.csv; where there is no such file, as many as the largest id in `labels` asks for.
+
+    Raises:
+        ValueError: the table cannot be read, or two classes share an id or a name.
+    """
+    rows = _parse_classes(path) if path.is_file() else _count_classes(labels)
+    used = [row for row in rows if row[1].lower() not in _VOID]
+    if not used or len(used) > IGNORE:
+        raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")
+    names = [row[1] for row in used]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path}: two classes are called {twice[0]!r}; give each a name of its own")
+    number = {row[0]: i for i, row in enumerate(used)}
+    table = np.full(max([IGNORE, *(row[0] for row in rows)]) + 1, -1, np.int32)
+    table[IGNORE] = IGNORE
+    for identity, _, _ in rows:
+        table[identity] = number.get(identity, IGNORE)
+    default = default_palette(len(used))
+    palette = np.stack([default[i] if row[2] is None else row[2] for i, row in enumerate(used)]).astype(np.uint8)
+    return ClassTable(path, tuple(names), palette, table, _colours(rows, number))
+
+
+def _colours(rows: list[Row], number: dict[int, int]) -> dict[int, int]:
+    """Colour codes to class numbers; -1 where two classes share a colour, which only labels in colours have to mind."""
+    found: dict[int, int] = {}
+    for identity, _, colour in rows:
+        if colour is not None:
+            code, value = colour[0] << 16 | colour[1] << 8 | colour[2], number.get(identity, IGNORE)
+            found[code] = value if found.get(code, value) == value else -1
+    return found
+
+
+def _parse_classes(path: Path) -> list[Row]:
+    rows = []
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a table in UTF-8 ({error})") from None
+    for number, row in enumerate(lines, start=1):
+        if row and not (number == 1 and row[0].strip().lower() == "id"):
+            rows.append(_parse_row(row, f"{path}, line {number}"))
+    ids = [row[0] for row in rows]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{path}: ids must be different: {ids}")
+    return rows
+
+
+def _parse_row(row: list[str], place: str) -> Row:
+    try:
+        identity, name, colour = int(row[0]), row[1].strip(), tuple(int(v) for v in row[2:5])
+    except (ValueError, IndexError):
+        identity, name, colour = 0, "", ()
+    if not name or len(colour) not in (0, 3):
+        raise ValueError(f"{place}: {','.join(row)!r} is not 'id,name' or 'id,name,r,g,b'")
+    if not 0 <= identity <= _LARGEST_ID:
+        raise ValueError(f"{place}: id {identity}; ids run from 0 to {_LARGEST_ID}")
+    if not all(0 <= v <= 255 for v in colour):
+        raise ValueError(f"{place}: colour {colour}; red, green and blue run from 0 to 255")
+    if not name.isprintable():
+        raise ValueError(f"{place}: the name {name!r} holds characters that cannot be shown")
+    return identity, name, colour or None
+
+
+def _count_classes(labels: Iterable[Path]) -> list[Row]:
+    values: set[int] = set()
+    for path in labels:
+        values.update(np.unique(read_label(path)).tolist())
+    largest = max(values - {IGNORE}, default=0)
+    return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE) + 1)]
