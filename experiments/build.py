@@ -1,6 +1,7 @@
 """From a configuration to objects: data, model, optimizer and steps."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import fcn
 from experiments.config import DataConfig, LossConfig, TrainConfig
 from experiments.run_folder import RunFolder
 from fcn import losses
-from fcn.data import Prepared, augment_batch, check_source, eval_batches, normalise, open_source
+from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, normalise, open_source
 from fcn.parallel import make_parallel
 from fcn.training import TrainState, abstract_state, create_state, make_eval_step, make_optimizer, make_train_step
 
@@ -22,15 +23,26 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GRAY_MEAN, GRAY_STD = (0.449,), (0.226,)
 
 
-def load_data(config: DataConfig, split: str) -> Prepared:
+def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
+    """The training and the validation split; 16-bit images of both are scaled by the range of the training images."""
+    train = load_data(config, config.train)
+    for remark in getattr(train.source, "remarks", ()) if jax.process_index() == 0 else ():
+        print(remark, file=sys.stderr)
+    return train, load_data(config, config.val, train.value_range or WHOLE_RANGE)
+
+
+def load_data(config: DataConfig, split: str, value_range: tuple[int | float, int | float] | None = None) -> Prepared:
     """A checked split in the configured size.
+
+    Args:
+      value_range: the stored values of 16-bit images that become 0 and 255; found in the split by default.
 
     Raises:
       ValueError, FileNotFoundError: something is missing or wrong; the message names the file.
     """
     if config.name == "shapes" and config.root is not None and (Path(config.root) / "images").is_dir():
         raise ValueError(f"{config.root} is a folder of images; to use them give --data.name folder as well")
-    source = open_source(config.name, split, root=config.root, channels=config.channels)
+    source = open_source(config.name, split, root=config.root, channels=config.channels, value_range=value_range)
     check_source(source, size=config.size)
     return Prepared(source, config.size)
 

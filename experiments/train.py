@@ -63,7 +63,7 @@ def train(config, folder) -> None:
     """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures."""
     import jax
 
-    from experiments.build import Experiment, load_data
+    from experiments.build import Experiment, load_splits
     from experiments.report import write_report
     from fcn.data import TrainLoader
     from fcn.metrics import segmentation_metrics
@@ -72,7 +72,7 @@ def train(config, folder) -> None:
     from fcn.training.records import Records, Silent
 
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
-    experiment = Experiment(config, load_data(config.data, config.data.train), load_data(config.data, config.data.val))
+    experiment = Experiment(config, *load_splits(config.data))
     state = experiment.initial_state()
     first_process = jax.process_index() == 0
     if first_process:

@@ -2,12 +2,14 @@
 
 from fcn.data.augment import AugmentConfig, augment, augment_batch, normalise
 from fcn.data.check import check_source
+from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
 from fcn.data.loader import Prepared, TrainLoader, eval_batches
 from fcn.data.source import IGNORE, Sample, Source, open_source
 
 __all__ = [
     "IGNORE",
+    "WHOLE_RANGE",
     "AugmentConfig",
     "Prepared",
     "Sample",

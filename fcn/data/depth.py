@@ -1,8 +1,11 @@
 """Images of 16 bits: all bits of gray and colour files, and the range of values that a set of images makes use of."""
 
 import functools
+import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +89,7 @@ def checked_range(value_range: ValueRange) -> ValueRange:
     """
     if len(value_range) != 2 or not (np.isfinite(value_range).all() and value_range[0] < value_range[1]):
         raise ValueError(f"value_range is {value_range}; give the stored values of black and white, such as (0, 4095)")
-    return value_range
+    return float(value_range[0]), float(value_range[1])
 
 
 def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
@@ -96,10 +99,31 @@ def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
     of 12 bits give (0, 4095). It begins at 0, or, where all values but the smallest ten-thousandth lie in the upper half,
     there.
     """
-    counts = sum((found for file in files if (found := _count(file)) is not None), np.zeros(65536, np.int64))
-    if not counts.any():
-        return None
-    return _range_of(counts)
+    total = np.zeros(65536, np.int64)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for counts in pool.map(_count, files):
+            total += 0 if counts is None else counts
+    return _range_of(total) if total.any() else None
+
+
+class SetRange:
+    """The range of a set of images: the one that is given, or that found (once, when it is first asked for) in some files."""
+
+    def __init__(self, given: ValueRange | None, files: Callable[[], Iterable[str | Path | bytes]]):
+        self._files, self._lock = files, threading.Lock()
+        self._range = None if given is None else checked_range(given)
+
+    def get(self) -> ValueRange | None:
+        """The stored values that become 0 and 255; None: 0 and 65535, or no image has 16 bits."""
+        with self._lock:
+            if self._range is None:
+                self._range = find_range(self._files()) or WHOLE_RANGE
+        return None if self._range == WHOLE_RANGE else self._range
+
+    def remark(self) -> str:
+        """What a user should know of it."""
+        found = self.get()
+        return "" if found is None else "16-bit values {:g}..{:g} are read as black..white".format(*found)
 
 
 def _count(file: str | Path | bytes) -> Int[np.ndarray, "65536"] | None:
@@ -118,4 +142,4 @@ def _range_of(counts: Int[np.ndarray, "65536"]) -> ValueRange | None:
     smallest, largest = (int(np.searchsorted(shares, share)) for share in (_SHARE, 1 - _SHARE))
     high = max(2 ** largest.bit_length() - 1, 1)
     low = smallest if high / 2 < smallest < high else 0
-    return None if (low, high) == WHOLE_RANGE else (low, high)
+    return None if (low, high) == WHOLE_RANGE else (float(low), float(high))

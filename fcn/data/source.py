@@ -55,7 +55,7 @@ def open_source(
         root: "folder": the folder. "shapes": where it is kept (default: the environment's FCN_DATA_DIR, else
             `~/.cache/fcn/data`). "tfds:NAME": where sets are prepared (default: TFDS_DATA_DIR, else `~/tensorflow_datasets`).
         channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
-        value_range: "folder": the stored values of 16-bit images that become 0 and 255; by default those that the images of
+        value_range: the stored values of 16-bit images that become 0 and 255; by default those that the images of
             the split make use of (`source.value_range`). Give the range of the train split for all others.
 
     Raises:
@@ -74,7 +74,7 @@ def open_source(
     elif name.startswith("tfds:"):
         from fcn.data.tfds import open_tfds
 
-        source = open_tfds(name.removeprefix("tfds:"), base, root=root, channels=channels)
+        source = open_tfds(name.removeprefix("tfds:"), base, root=root, channels=channels, value_range=value_range)
     else:
         raise unknown("data set", name, ("shapes", "folder", "tfds:NAME"))
     return source if part is None else Subset(source, split, *_bounds(part, len(source)))
@@ -94,6 +94,11 @@ class Subset:
     def value_range(self) -> ValueRange | None:
         """That of the whole split."""
         return getattr(self.source, "value_range", None)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Those of the whole split."""
+        return getattr(self.source, "remarks", ())
 
     def __len__(self) -> int:
         return self.stop - self.start

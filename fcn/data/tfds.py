@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fcn.data.depth import SetRange, ValueRange
 from fcn.data.images import read_image, read_mask
 from fcn.data.prepared import INFO, DamagedSetError, open_builder
 from fcn.data.source import IGNORE, Sample, illegal_values, position
@@ -64,6 +65,7 @@ class TfdsSource:
         split: the name of a split; "val" also finds "validation".
         channels: 1 or 3 converts images to gray or RGB; by default as many as the image feature has.
         layout: where images and masks are, if the rules above do not find them.
+        value_range: the stored values of 16-bit images that become 0 and 255; by default found in the images of the split.
 
     Raises:
         ValueError: there is no such split, or the image or the mask cannot be told.
@@ -72,7 +74,15 @@ class TfdsSource:
     ignore_index = IGNORE
     checked = False
 
-    def __init__(self, folder: str | Path, split: str, *, channels: int | None = None, layout: Layout | None = None):
+    def __init__(
+        self,
+        folder: str | Path,
+        split: str,
+        *,
+        channels: int | None = None,
+        layout: Layout | None = None,
+        value_range: ValueRange | None = None,
+    ):
         folder = Path(folder)
         builder = open_builder(folder)
         self.name, self._features = builder.name, builder.info.features
@@ -88,6 +98,22 @@ class TfdsSource:
         self._table = _table(self.layout)
         self._decoders = {key: tfds.decode.SkipDecoding() for key in self._features}
 
+        deep = np.dtype(self._features[self.layout.image].np_dtype) == np.uint16
+        self._range = SetRange(value_range, lambda: self._stored_images() if deep else ())
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """The stored values of 16-bit images that become 0 and 255, found once; None: 0 and 65535, or none has 16 bits."""
+        return self._range.get()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of how the set is read, a sentence each."""
+        return tuple(f"{self.name}: {text}" for text in (self._range.remark(),) if text)
+
+    def _stored_images(self) -> Iterator[bytes]:
+        return (self._record(index)[self.layout.image] for index in range(len(self)))
+
     def __len__(self) -> int:
         return len(self._records)
 
@@ -95,7 +121,7 @@ class TfdsSource:
         index = position(index, len(self))
         record = self._record(index)
         name = self._name(record, index)
-        image = read_image(record[self.layout.image], channels=self.channels, name=name)
+        image = read_image(record[self.layout.image], channels=self.channels, value_range=self.value_range, name=name)
         return {"image": image, "label": self._label(record[self.layout.mask], name), "name": name}
 
     def _record(self, index: int) -> dict:
@@ -116,7 +142,14 @@ class TfdsSource:
         return self._table[stored]
 
 
-def open_tfds(name: str, split: str, *, root: str | Path | None = None, channels: int | None = None) -> TfdsSource:
+def open_tfds(
+    name: str,
+    split: str,
+    *,
+    root: str | Path | None = None,
+    channels: int | None = None,
+    value_range: ValueRange | None = None,
+) -> TfdsSource:
     """Open "NAME", "NAME/CONFIG" or either with ":VERSION" below `root` (default: TFDS_DATA_DIR, else ~/tensorflow_datasets).
 
     Raises:
@@ -124,7 +157,7 @@ def open_tfds(name: str, split: str, *, root: str | Path | None = None, channels
         ValueError: it has several configurations and the name gives none.
     """
     root = Path(root or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    return TfdsSource(find_prepared(root, name), split, channels=channels)
+    return TfdsSource(find_prepared(root, name), split, channels=channels, value_range=value_range)
 
 
 def find_prepared(root: Path, name: str) -> Path:

@@ -79,6 +79,20 @@ def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
         Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
     train = open_source("folder", "train", root=tmp_path)
     assert train.value_range == (0, 4095) and train[0]["image"].max() == 255
+    assert "16-bit values 0..4095" in train.remarks[0]
     val = open_source("folder", "val[:1]", root=tmp_path, value_range=train.value_range)
     assert val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
     check_source(val)
+
+
+def test_training_scales_validation_by_its_own_range(tmp_path, capsys):
+    from experiments.build import load_splits
+    from experiments.config import DataConfig
+
+    for split, high in (("train", 4095), ("val", 1000)):
+        save_png(tmp_path / "images" / split / "a.png", deep(1, high))
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
+    train, val = load_splits(DataConfig(name="folder", root=str(tmp_path)))
+    assert train.value_range == val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
+    assert "16-bit values 0..4095 are read as black..white" in capsys.readouterr().err

@@ -239,3 +239,30 @@ def test_a_table_that_is_no_text(tmp_path):
     (tmp_path / "classes.csv").write_bytes(b"id,name\n0,\xff\xfe\n")
     with pytest.raises(ValueError, match=r"classes\.csv: not a table in UTF-8"):
         open_source("folder", "all", root=tmp_path)
+
+
+def test_labels_in_masks_or_beside_the_images(tmp_path):
+    root = make(tmp_path / "masks", "ab", prefix="train/")
+    expected = [s["label"] for s in open_source("folder", "train", root=root)]
+    assert open_source("folder", "train", root=root).remarks == ()
+    (root / "labels").rename(root / "masks")
+    for parent in ("images/train", "train"):
+        for name in "ab":
+            beside = tmp_path / "beside" / parent
+            beside.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / "images" / "train" / f"{name}.png", beside / f"{name}.png")
+            shutil.copy(root / "masks" / "train" / f"{name}.png", beside / f"{name}_mask.png")
+    for folder, said in ((root, r"masks/"), (tmp_path / "beside", "NAME_mask"), (tmp_path / "beside" / "images", "NAME_mask")):
+        source = open_source("folder", "train", root=folder)
+        assert [s["name"] for s in source] == ["a", "b"] and said in source.remarks[0]
+        np.testing.assert_array_equal([s["label"] for s in source], expected)
+    (tmp_path / "beside" / "train" / "a_mask.png").unlink()
+    shutil.rmtree(tmp_path / "beside" / "images")
+    with pytest.raises(FileNotFoundError, match=r"train/a\.png has no label .*train/a_mask\.png"):
+        open_source("folder", "train", root=tmp_path / "beside")
+
+
+def test_images_without_labels_are_told_what_is_missing(tmp_path):
+    make(tmp_path, "abc", labels=False)
+    with pytest.raises(FileNotFoundError, match=r"3 images lie in .*images, without labels; .* NAME_mask\.png"):
+        open_source("folder", "all", root=tmp_path)

@@ -219,3 +219,17 @@ def test_missing_sets_say_how_to_prepare_them(pets, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(pets))
     assert len(open_source("tfds:oxford_iiit_pet", "test")) == 4
     assert len(open_source("tfds:oxford_iiit_pet", "test", root=pets / "oxford_iiit_pet" / "4.0.0")) == 4
+
+
+def test_deep_images_are_scaled_by_the_range_of_the_split(tmp_path):
+    deep = tfds.features.Image(shape=(*SIZE, 1), dtype=np.uint16, encoding_format="png")
+    mask = tfds.features.Image(shape=(*SIZE, 1), encoding_format="png")
+    stored = np.linspace(0, 4095, SIZE[0] * SIZE[1]).astype(np.uint16).reshape(SIZE)
+    prepare(
+        tmp_path, "deep", {"image": deep, "mask": mask}, lambda i: {"image": encode(stored), "mask": encode(values(i, [0, 1]))}
+    )
+    source = open_source("tfds:deep", "train", root=tmp_path)
+    assert source.value_range == (0, 4095) and "16-bit values 0..4095" in source.remarks[0]
+    np.testing.assert_array_equal(source[0]["image"][..., 0], np.rint(stored * (255 / 4095)))
+    given = open_source("tfds:deep", "train[:1]", root=tmp_path, value_range=(0, 65535))
+    assert given.value_range is None and given[0]["image"].max() == 16
