@@ -26,7 +26,7 @@ class DataConfig:
     size: tuple[int, int] | None = None
     """Height and width that images and labels are resized to before anything else; None keeps them (all must be alike)."""
     channels: int | None = None
-    """1 reads images as gray, 3 as RGB; None takes gray ones as gray, all others as RGB (a fourth channel is left out)."""
+    """1 reads images as gray, 3 as RGB; None decides by the first (a fourth channel is left out, with a warning)."""
 
     def __post_init__(self):
         if self.size is not None and min(self.size) < 1:

@@ -106,11 +106,15 @@ def split_names(layout: Layout, split: str) -> tuple[list[str], list[str]]:
 
     Raises:
         FileNotFoundError: there is no such split, or a name in its list has no image.
+        ValueError: its list is no text.
     """
     root, images = layout.root, layout.images
     listing = root / f"{split}.txt"
     if listing.is_file():
-        names = [line.strip() for line in listing.read_text().splitlines() if line.strip()]
+        try:
+            names = [line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{listing}: not a list of names in UTF-8 ({error})") from None
         keys = [f"{split}/{name}" if f"{split}/{name}" in images else name for name in names]
         missing = [name for name, key in zip(names, keys) if key not in images]
         if missing:

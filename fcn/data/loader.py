@@ -11,6 +11,7 @@ from fcn.data.images import resize_image, resize_label
 from fcn.data.source import Sample, Source, position, refuse_other_types, verify
 
 CACHE_BYTES = 2 << 30
+LARGEST_SIDE, LARGEST_BATCH = 32768, 65536
 Batch = dict[str, np.ndarray]
 
 
@@ -27,6 +28,8 @@ class Prepared:
         self.source, self.name = source, source.name
         self.classes, self.palette, self.ignore_index = source.classes, source.palette, source.ignore_index
         self.size = None if size is None else (int(size[0]), int(size[1]))
+        if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
+            raise ValueError(f"size is {self.size}; height and width run from 1 to {LARGEST_SIDE}")
         first = self._read(0)
         self.shape = first["image"].shape
         self._label_type = np.uint8 if 0 <= source.ignore_index <= 255 and len(source.classes) <= 256 else np.int32
@@ -207,6 +210,8 @@ def prepared(source: Source, size: tuple[int, int] | None, cache: bool) -> Prepa
 
 def _part(batch_size: int, process_index: int, process_count: int) -> slice:
     """The rows of a global batch that belong to a process."""
+    if batch_size > LARGEST_BATCH:
+        raise ValueError(f"a batch of {batch_size}; it holds at most {LARGEST_BATCH} samples")
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(f"a batch of {batch_size} does not divide among {process_count} processes")
     if not 0 <= process_index < process_count:

@@ -138,6 +138,7 @@ def test_voc_palette_labels(shared_data, tmp_path):
         (lambda r: save(r / "images" / "b.png", np.zeros((6, 8), np.uint8)), None, ""),  # gray among colour: converted
         (lambda r: save(r / "images" / "a.png", np.zeros((6, 8), np.uint8)), ValueError, r"b\.png.*3 channels.*set channels"),
         (lambda r: (r / "train.txt").write_text("a\nz\n"), FileNotFoundError, r"train\.txt names 'z'"),
+        (lambda r: (r / "train.txt").write_bytes(b"\xff\xfe"), ValueError, r"train\.txt: not a list of names in UTF-8"),
         (lambda r: shutil.rmtree(r / "labels"), FileNotFoundError, r"no folder .*labels"),
         (lambda r: save(r / "images" / "b.bmp", np.zeros((6, 8, 3), np.uint8)), ValueError, r"b\.png and b\.bmp"),
         (lambda r: (r / "classes.csv").write_text("id,name\nx,y\n"), ValueError, r"classes\.csv, line 2: 'x,y'"),

@@ -211,3 +211,11 @@ def test_a_batch_must_divide_by_the_processes():
         next(eval_batches(Numbers(5), 0))
     with pytest.raises(ValueError, match="process 2 of 2: numbers run from 0 to 1"):
         TrainLoader(Numbers(5), batch_size=6, seed=0, process_index=2, process_count=2)
+
+
+def test_sizes_and_batches_have_a_range():
+    for size in ((0, 4), (4, 10**9)):
+        with pytest.raises(ValueError, match=r"size is .*; height and width run from 1 to 32768"):
+            Prepared(Numbers(5), size)
+    with pytest.raises(ValueError, match=r"a batch of 1000000000000; it holds at most 65536"):
+        TrainLoader(Numbers(5), batch_size=10**12, seed=0)
