@@ -179,6 +179,8 @@ class TrainedRun:
     classes: list[str]
     palette: list[list[int]]
     image_shape: tuple[int, int, int]
+    value_range: tuple[float, float] | None = None
+    """The stored values of 16-bit images that become black and white; None: 0 and 65535."""
 
 
 def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
@@ -191,6 +193,8 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
 
     config, facts = folder.read_config(), folder.read_facts()
     facts["image_shape"] = tuple(facts["image_shape"])
+    if facts.get("value_range") is not None:
+        facts["value_range"] = tuple(facts["value_range"])
     if not folder.checkpoints.is_dir():
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     checkpoints = Checkpoints(folder.checkpoints)

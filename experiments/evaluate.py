@@ -40,6 +40,7 @@ def main(args: Sequence[str]) -> None:
     command.cache_compilations()
     from experiments.build import load_data, make_evaluator, restore, statistics
     from experiments.run_folder import RunFolder
+    from fcn.data import WHOLE_RANGE
     from fcn.metrics import format_table, segmentation_metrics
     from fcn.parallel import Sharded, sharing_devices
 
@@ -47,7 +48,7 @@ def main(args: Sequence[str]) -> None:
     data = run.config.data
     root, size, channels = options.root or data.root, options.size or data.size, run.image_shape[2]
     data = dataclasses.replace(data, root=root, size=size, channels=channels)
-    source = load_data(data, options.split or data.val)
+    source = load_data(data, options.split or data.val, run.value_range or WHOLE_RANGE)
     if list(source.classes) != run.classes:
         raise ValueError(f"the run knows the classes {run.classes}, the data have {list(source.classes)}")
     batch_size = run.config.batch_size if options.batch_size is None else options.batch_size

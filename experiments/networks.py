@@ -30,6 +30,8 @@ class Network(NamedTuple):
     bgr: bool = False
     long_side: int | None = None
     """The longer side of the images that it was trained on, if it knows."""
+    value_range: tuple[float, float] | None = None
+    """The stored values of 16-bit images that become black and white; None: 0 and 65535."""
 
 
 def from_folder(path: Path, which: str) -> Network:
@@ -44,7 +46,8 @@ def from_folder(path: Path, which: str) -> Network:
         return Network(saved.model, saved.variables, saved.classes, palette, mean, std, saved.bgr)
     run = restore(RunFolder(path), which)
     long_side = None if run.config.data.size is None else max(run.config.data.size)
-    return Network(run.model, run.variables, run.classes, run.palette, *statistics(run.image_shape[2]), long_side=long_side)
+    known = {"long_side": long_side, "value_range": run.value_range}
+    return Network(run.model, run.variables, run.classes, run.palette, *statistics(run.image_shape[2]), **known)
 
 
 def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:

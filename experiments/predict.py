@@ -80,7 +80,7 @@ def main(args: Sequence[str]) -> None:
         network = from_folder(options.run, options.checkpoint)
     if len(network.mean) not in (1, 3):
         raise ValueError(f"{options.run} takes images of {len(network.mean)} channels; this command reads gray and RGB images")
-    images = {path: read_image(path, channels=len(network.mean)) for path in options.images}
+    images = {path: read_image(path, channels=len(network.mean), value_range=network.value_range) for path in options.images}
     palette = np.array(network.palette, np.uint8)
     predict = make_predictor(network.model, network.mean, network.std, bgr=network.bgr)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,8 @@ class RunFolder:
     def write_facts(self, source: Prepared) -> None:
         """Writes what `read_facts` reads."""
         palette = [[int(v) for v in colour] for colour in source.palette]
-        write_json(self.facts, {"classes": list(source.classes), "palette": palette, "image_shape": list(source.shape)})
+        facts = {"classes": list(source.classes), "palette": palette, "image_shape": list(source.shape)}
+        write_json(self.facts, facts | {"value_range": source.value_range})
 
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether a run of `config` is finished here; refuses a run of another configuration."""
