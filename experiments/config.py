@@ -3,11 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from fcn.data import AugmentConfig
+from fcn.ranges import Range, check_fields
 from fcn.training import OptimizerConfig
 
 
@@ -23,14 +24,13 @@ class DataConfig:
     """Split to train on; slices as in train[:80%] work."""
     val: str = "val"
     """Split to validate on."""
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width that images and labels are resized to before anything else; None keeps them (all must be alike)."""
     channels: int | None = None
     """1 reads images as gray, 3 as RGB; None decides by the first (a fourth channel is left out, with a warning)."""
 
     def __post_init__(self):
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"data.size is {self.size}; height and width must be at least 1")
+        check_fields(self, "data.")
         if self.channels not in (None, 1, 3):
             raise ValueError(f"data.channels is {self.channels}; choose 1 (gray) or 3 (RGB)")
         if self.root is not None:  # the same folder from wherever the run is started again
@@ -78,21 +78,17 @@ class LossConfig:
     """mean over labelled pixels, or their sum as in the FCN paper."""
     class_weights: Literal["none", "enet", "median_frequency"] = "none"
     """Weights of classes in the cross-entropy, by their share: none, 1 / ln(1.02 + share) (ENet), or median frequency."""
-    class_weight_power: float = 1.0
+    class_weight_power: Annotated[float, Range(0, 8)] = 1.0
     """Exponent of these weights: 0.5 is their square root, a milder correction."""
-    dice: float = 0.0
+    dice: Annotated[float, Range(0)] = 0.0
     """Weight of a Dice loss that is added to the cross-entropy."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Share of the target that is spread over all classes."""
-    auxiliary: float = 0.4
+    auxiliary: Annotated[float, Range(0)] = 0.4
     """Weight of the loss of each auxiliary head, for models that have them."""
 
     def __post_init__(self):
-        for name in ("class_weight_power", "dice", "auxiliary"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"loss.{name} is {getattr(self, name)}; it must be at least 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"loss.label_smoothing is {self.label_smoothing}; it is a share from 0 to below 1")
+        check_fields(self, "loss.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +97,15 @@ class HostsConfig:
 
     coordinator: str | None = None
     """Address HOST:PORT of process 0, or auto."""
-    count: int | None = None
+    count: Annotated[int | None, Range(1)] = None
     """Number of processes."""
-    index: int | None = None
+    index: Annotated[int | None, Range(0)] = None
     """Number of this process, from 0."""
+
+    def __post_init__(self):
+        check_fields(self, "hosts.")
+        if None not in (self.count, self.index) and self.index >= self.count:
+            raise ValueError(f"hosts.index is {self.index}; of {self.count} processes it is one of 0 to {self.count - 1}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,17 +117,17 @@ class TrainConfig:
     """The run folder (default: runs/PRESET). A run that was interrupted goes on where its last checkpoint is."""
     overwrite: bool = False
     """Start afresh if the run folder holds a run already; only what that run made is removed."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of initialisation, order of samples, augmentation and dropout."""
-    steps: int = 1000
+    steps: Annotated[int, Range(1)] = 1000
     """Length of the run in steps (updates)."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Range(1, 2**20)] = 16
     """Images in a step, over all devices."""
-    log_every: int = 20
+    log_every: Annotated[int, Range(1)] = 20
     """Steps between records of the training loss."""
-    eval_every: int = 200
+    eval_every: Annotated[int, Range(1)] = 200
     """Steps between evaluations on the validation split."""
-    checkpoint_every: int = 200
+    checkpoint_every: Annotated[int, Range(1)] = 200
     """Steps between checkpoints."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
@@ -134,7 +135,7 @@ class TrainConfig:
     """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
     init_source: str | None = None
     """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
-    ema: float = 0.0
+    ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Decay of a moving average of the network's variables that is evaluated and used in their place; 0 keeps none."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -144,10 +145,7 @@ class TrainConfig:
     hosts: HostsConfig = HostsConfig()
 
     def __post_init__(self):
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema is {self.ema}; it is a decay from 0 (off) to below 1")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1")
+        check_fields(self)
 
     @property
     def folder(self) -> Path:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments import command
+from fcn.ranges import Range, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +28,15 @@ class EvaluateConfig:
     """Where the data lie now (default: where they lay in training)."""
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint: the last, or the one with the best validation mIoU."""
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width that images and labels are resized to (default: as in training)."""
-    batch_size: int | None = None
+    batch_size: Annotated[int | None, Range(1, 2**20)] = None
     """Images at a time (default: the run's)."""
     json: bool = False
     """Print one JSON object instead of the table."""
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def main(args: Sequence[str]) -> None:
@@ -52,8 +56,6 @@ def main(args: Sequence[str]) -> None:
     if list(source.classes) != run.classes:
         raise ValueError(f"the run knows the classes {run.classes}, the data have {list(source.classes)}")
     batch_size = run.config.batch_size if options.batch_size is None else options.batch_size
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     parallel = Sharded(sharing_devices(batch_size))
     confusion = make_evaluator(run.model, statistics(source.shape[2]), source, batch_size, parallel)
     matrix = confusion(parallel.put_state(run.variables))

@@ -17,11 +17,12 @@ import numpy as np
 import tyro
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from experiments.command import cache_compilations
+from experiments import command
 from experiments.pointwise_claims import CLAIMS
 from experiments.pointwise_claims.claim import Claim, Setting
 from experiments.pointwise_claims.drawing import STYLE
 from experiments.pointwise_claims.scene import still_life
+from fcn.ranges import Range, check_fields
 
 LONGEST, SHORTEST = 320, 16
 """Sides of the photo in pixels: a larger one is scaled down, a smaller one refused."""
@@ -37,12 +38,15 @@ class Options:
     """A photo of yours for claims 1 to 3, instead of the drawn still life."""
     claims: Annotated[tuple[int, ...], tyro.conf.arg(metavar="{1..8}")] = tuple(CLAIMS)
     """Which claims to show."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of the random weights and scenes."""
-    width: float = 0.25
+    width: Annotated[float, Range(1 / 64, 1)] = 0.25
     """Width of the VGG16 that claim 5 slides over an image; 1.0 is the network of the paper and takes a few minutes."""
     fast: bool = False
     """Fewer steps and smaller images: a quick look at the numbers, not good pictures."""
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def main(options: Options) -> int:
@@ -138,18 +142,10 @@ def _check(options: Options) -> None:
         raise ValueError(f"--claims {unknown[0]}: there are claims 1 to {len(CLAIMS)}")
     if not options.claims:
         raise ValueError(f"--claims needs at least one number of 1 to {len(CLAIMS)}")
-    if not 1 / 64 <= options.width <= 1:
-        raise ValueError(f"--width {options.width:g}: take a number from 1/64 (0.015625) to 1")
-    if options.seed < 0:
-        raise ValueError(f"--seed {options.seed}: take 0 or more")
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; give a folder")
 
 
 if __name__ == "__main__":
-    chosen = tyro.cli(Options, description=__doc__)
-    cache_compilations()
-    try:
-        sys.exit(main(chosen))
-    except (ValueError, OSError) as problem:
-        sys.exit(f"error: {problem}")
+    command.cache_compilations()
+    sys.exit(command.run(lambda: main(tyro.cli(Options, description=__doc__))))

@@ -15,6 +15,7 @@ import tyro
 
 from experiments import command
 from experiments.benchmark.case import SIDES, Case, Side
+from fcn.ranges import Range, check_fields
 
 STARS = ("unet", "fcn8s", "fcn_resnet50", "unet/resnet18", "deeplabv3plus/mobilenet_v2", "segformer/mit_b0")
 
@@ -28,17 +29,17 @@ class BenchmarkConfig:
     gives; startup: imports, initialisation, the time to the first step, and what the loop costs."""
     models: tuple[str, ...] = STARS
     """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
-    size: tuple[int, ...] = (224,)
+    size: Annotated[tuple[int, ...], Range(1, 2**16)] = (224,)
     """Height and width of the images; several show how time and memory grow."""
-    batch: tuple[int, ...] = (2,)
+    batch: Annotated[tuple[int, ...], Range(1, 2**20)] = (2,)
     """Images in a batch: one number, or one for each of the models, of which the first that matches counts."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation, for both sides."""
     sides: Annotated[tuple[Side, ...], tyro.conf.arg(metavar=f"{{{','.join(SIDES)}}} ...")] = tuple(SIDES)
     """Who takes part; torch_compile takes a minute or more for each case."""
-    rounds: int = 7
+    rounds: Annotated[int, Range(1, 1000)] = 7
     """How often everyone's turn comes."""
-    processors: int | None = None
+    processors: Annotated[int | None, Range(1, 2**16)] = None
     """How many processors to use (default: all that this process may use)."""
     out: Path = Path("runs/benchmark")
     """Folder for benchmark.json, which keeps the results of earlier calls, and pictures."""
@@ -48,15 +49,11 @@ class BenchmarkConfig:
     """Leave out cases that benchmark.json has from all sides that take part; one whose process ended has not done its own."""
 
     def __post_init__(self):
-        for name in ("rounds", "processors"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        if not self.size or min(self.size) < 1:
-            raise ValueError(f"size is {self.size}; give sides of at least 1 pixel")
-        if len(self.batch) not in (1, len(self.models)) or min(self.batch) < 1:
-            count = f"one number or {len(self.models)}, one for each of the models"
-            raise ValueError(f"batch is {self.batch}; give {count}, of at least 1")
+        check_fields(self)
+        if not self.size or not self.models:
+            raise ValueError("size and models need at least one value each")
+        if len(self.batch) not in (1, len(self.models)):
+            raise ValueError(f"batch is {self.batch}; give one number or {len(self.models)}, one for each of the models")
 
 
 def main(config: BenchmarkConfig) -> None:

@@ -5,10 +5,12 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 from tqdm import tqdm
+
+from fcn.ranges import Range, check_fields
 
 MOST_UNREAD = 8
 """Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most."""
@@ -22,15 +24,13 @@ class NonFiniteLossError(ArithmeticError):
 class Schedule:
     """When the loop does what, in steps. The last step is always recorded, evaluated and checkpointed."""
 
-    steps: int
-    log_every: int
-    eval_every: int
-    checkpoint_every: int
+    steps: Annotated[int, Range(1)]
+    log_every: Annotated[int, Range(1)]
+    eval_every: Annotated[int, Range(1)]
+    checkpoint_every: Annotated[int, Range(1)]
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name} is {getattr(self, field.name)}; it must be at least 1")
+        check_fields(self)
 
     def is_due(self, every: int, step: int) -> bool:
         """Whether something done `every` so many steps is done after `step`."""

@@ -1,10 +1,12 @@
 """Optimizer and learning-rate schedule from a small frozen config, built on Optax."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import flax
 import optax
+
+from fcn.ranges import Range, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,34 +15,23 @@ class OptimizerConfig:
 
     name: Literal["adamw", "sgd"] = "adamw"
     """adamw (Loshchilov & Hutter 2019) or sgd with momentum."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(0, above=True)] = 1e-3
     """Peak learning rate."""
     schedule: Literal["constant", "cosine", "poly"] = "cosine"
     """How the rate falls after the warm-up: not at all, by a half cosine, or as (1 - t)^0.9."""
-    final: float = 0.0
+    final: Annotated[float, Range(0, 1)] = 0.0
     """Share of the peak rate that is left at the end of a cosine or poly schedule."""
-    warmup: float = 0.05
+    warmup: Annotated[float, Range(0, 1, below=True)] = 0.05
     """Share of all steps in which the rate rises linearly from zero."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Range(0)] = 1e-4
     """Decay of convolution kernels; biases and normalisation parameters are not decayed."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Range(0, 1, below=True)] = 0.9
     """Momentum of sgd, or the first-moment decay of adamw."""
-    clip_norm: float | None = None
+    clip_norm: Annotated[float | None, Range(0, above=True)] = None
     """Gradients of a larger global norm are scaled down to it."""
 
     def __post_init__(self):
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
-        if not 0 <= self.final <= 1:
-            raise ValueError(f"final is {self.final}; it is a share of the peak rate, from 0 to 1")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is {self.warmup}; it is a share of all steps, from 0 to below 1")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum is {self.momentum}; it must be from 0 to below 1")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay is {self.weight_decay}; it must be at least 0")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0 or None")
+        check_fields(self)
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:

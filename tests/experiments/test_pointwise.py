@@ -323,8 +323,8 @@ def test_photo_is_read_upright_and_scaled_down(tmp_path, rng):
     [
         ({"claims": (1, 9)}, "--claims 9: there are claims 1 to 8"),
         ({"claims": ()}, "at least one"),
-        ({"width": 0.0}, "--width 0"),
-        ({"seed": -1}, "--seed -1"),
+        ({"width": 0.0}, "width is 0.0; it must be at least 0.015625 and at most 1"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"out": "text.txt"}, "text.txt is a file"),
         ({"image": "text.txt"}, "text.txt is not an image"),
         ({"image": "nowhere.png"}, "there is no image .*nowhere.png"),

@@ -142,9 +142,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options, tmp
 def test_options_out_of_range_are_refused():
     for wrong, message in (
         (lambda: DataConfig(channels=2), "data.channels is 2; choose 1"),
-        (lambda: DataConfig(size=(0, 8)), "data.size is .0, 8.; height and width must be at least 1"),
+        (lambda: DataConfig(size=(0, 8)), "data.size is .0, 8.; it must be at least 1"),
         (lambda: LossConfig(dice=-3.0), "loss.dice is -3.0; it must be at least 0"),
-        (lambda: LossConfig(label_smoothing=1.0), "loss.label_smoothing is 1.0; it is a share"),
+        (lambda: LossConfig(label_smoothing=1.0), "loss.label_smoothing is 1.0; it must be at least 0 and below 1"),
         (lambda: OptimizerConfig(weight_decay=-1.0), "weight_decay is -1.0; it must be at least 0"),
         (lambda: ModelConfig(options=("encoder=vgg11",)).keywords(), "model option 'encoder' is no option: --model.encoder"),
     ):

@@ -1,5 +1,7 @@
 """Schedules and optimizers against their formulas."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,12 +18,27 @@ def test_schedule_values(schedule, middle):
     np.testing.assert_allclose(rate(60), middle, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, value) for name in ("learning_rate", "weight_decay", "clip_norm") for value in (-1.0, float("inf"), 1e39)),
+        *((name, value) for name in ("final", "warmup", "momentum") for value in (-0.1, 1.5, float("nan"))),
+        ("learning_rate", 0.0),
+        ("warmup", 1.0),
+        ("clip_norm", float("nan")),
+    ],
+)
+def test_the_optimizer_checks_its_numbers(field, value):
+    with pytest.raises(
+        ValueError, match=rf"^{field} is {re.escape(str(value))}; it must be (a finite number, )?(above|at least) 0"
+    ):
+        OptimizerConfig(**{field: value})
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "poly"])
 def test_the_final_rate(schedule):
     rate = make_schedule(OptimizerConfig(learning_rate=0.1, schedule=schedule, final=0.25), 100)
     np.testing.assert_allclose([rate(5), rate(100)], [0.1, 0.025], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"final is 2\.0; it is a share of the peak rate, from 0 to 1"):
-        OptimizerConfig(final=2.0)
 
 
 def test_decay_reaches_kernels_only():
