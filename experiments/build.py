@@ -197,7 +197,7 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
         facts["value_range"] = tuple(facts["value_range"])
     if not folder.checkpoints.is_dir():
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
-    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints = Checkpoints(folder.checkpoints, read_only=True)
     step = checkpoints.best() if which == "best" else checkpoints.latest()
     if step is None:
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")

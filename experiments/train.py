@@ -51,8 +51,11 @@ def main(args: Sequence[str]) -> None:
             print("the same command, without --overwrite, goes on from the last checkpoint, if there is one", file=sys.stderr)
             raise
         except NonFiniteLossError as error:
+            if error.last_good is None:
+                raise
             # Other options make another run: this one keeps its last good checkpoint.
-            raise NonFiniteLossError(f"{error} Go on from it in a new folder: --workdir NEW --init {folder.path}") from None
+            advice = f"Go on from it in a new folder: --workdir NEW --init {folder.path}"
+            raise NonFiniteLossError(f"{error} {advice}", error.last_good) from None
     import jax
 
     if jax.process_index() == 0:  # which writes the result
@@ -90,7 +93,7 @@ def train(config, folder) -> None:
     checkpoints = Checkpoints(folder.checkpoints)
     step, seconds = checkpoints.latest() or 0, 0.0
     if step:
-        state, progress = checkpoints.restore(step, state)
+        state, progress = checkpoints.restore(step, experiment.parallel.restorable(state))
         batches.set_state(progress["batches"])
         seconds = progress["seconds"]
         print(f"continuing {folder.path} from step {step}")

@@ -47,6 +47,10 @@ class Sharded:
         """The state as it is checkpointed: one copy."""
         return state
 
+    def restorable(self, state: PyTree) -> PyTree:
+        """A new `state` as the template of what is restored: where the devices of all hosts want it."""
+        return self.put_state(state)
+
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Splits this process's share [b, ...] of the batch over its devices."""
 
@@ -93,6 +97,10 @@ class Pmapped:
     def get_state(self, state: PyTree) -> PyTree:
         """The first device's copy."""
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
+
+    def restorable(self, state: PyTree) -> PyTree:
+        """A new `state` as the template of what is restored: one copy, on the host, as `get_state` gives it."""
+        return jax.tree.map(np.asarray, state)
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Splits this process's share [b, ...] of the batch into [devices, b / devices, ...]."""

@@ -15,15 +15,16 @@ class Checkpoints:
     """The checkpoints in one folder: the newest `keep`, and the best by a metric.
 
     A checkpoint appears under its final name only when it is complete; what a killed process left half-written is
-    removed on the next start.
+    removed on the next start of its training.
 
     Args:
       folder: where they lie, one subfolder a step.
       keep: how many of the newest to keep.
       best_metric: name of the metric whose highest value marks the best checkpoint.
+      read_only: only read, and change nothing in the folder: a training may be writing there at the same time.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2, best_metric: str = "val/miou"):
+    def __init__(self, folder: str | Path, *, keep: int = 2, best_metric: str = "val/miou", read_only: bool = False):
         def value(metrics):
             value = metrics.get(best_metric)
             return float("-inf") if value is None else value
@@ -35,7 +36,11 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            best_fn=value, best_mode="max", preservation_policy=policy, cleanup_tmp_directories=True
+            best_fn=value,
+            best_mode="max",
+            preservation_policy=policy,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
 

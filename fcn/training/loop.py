@@ -17,7 +17,15 @@ MOST_UNREAD = 8
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss or the gradient became infinite or NaN."""
+    """The loss or the gradient became infinite or NaN.
+
+    Attributes:
+      last_good: the step of the last checkpoint, or None where there is none.
+    """
+
+    def __init__(self, message: str, last_good: int | None = None):
+        super().__init__(message)
+        self.last_good = last_good
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +148,7 @@ def _non_finite(values: dict[str, float], step: int, checkpoints) -> NonFiniteLo
     what = ", ".join(f"{name} = {value}" for name, value in values.items())
     last = checkpoints.latest()
     kept = "no checkpoint was written before" if last is None else f"the last good checkpoint is that of step {last}"
-    return NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or a clip_norm usually helps.")
+    return NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or a clip_norm usually helps.", last)
 
 
 class _Meter:

@@ -1,5 +1,6 @@
 """Several hosts: two processes with four devices each train as one with eight does."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def _lasting(run):
 
 @pytest.fixture(scope="module")
 def short(options):
-    return [*options, "--steps", "3", "--log-every", "1", "--eval-every", "3", "--checkpoint-every", "3"]
+    return [*options, "--steps", "4", "--log-every", "1", "--eval-every", "4", "--checkpoint-every", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +31,37 @@ def alone(short, tmp_path_factory):
     return _lasting(run)
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
-def test_two_processes_train_as_one_does(kind, short, alone, environment, tmp_path):
+def _train_on_two_hosts(arguments, environment, devices):
+    """Standard output of the first of two processes, with so many devices each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {**environment, "XLA_FLAGS": environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=4"}
-    hosts = ["--hosts.coordinator", f"localhost:{port}", "--hosts.count", "2"]
-    command = [sys.executable, "-m", "experiments.train", *short, *hosts, "--parallel", kind, "--workdir", str(tmp_path / kind)]
-    processes = [
-        subprocess.Popen([*command, "--hosts.index", str(i)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        for i in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
+    environment = {**environment, "XLA_FLAGS": f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"}
+    hosts = ["--hosts.coordinator", f"localhost:{port}", "--hosts.count", "2", "--hosts.index"]
+    command = [sys.executable, "-m", "experiments.train", *arguments, *hosts]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*command, str(i)], cwd=ROOT, env=environment, **pipes) for i in range(2)]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, outputs):
         assert process.returncode == 0, errors
-    records = _lasting(tmp_path / kind)
-    assert [record.keys() for record in records] == [record.keys() for record in alone]
-    for given, expected in zip(records, alone):
-        np.testing.assert_allclose(list(given.values()), list(expected.values()), rtol=1e-4)
+    return outputs[0][0]
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+def test_two_processes_train_as_one_does_and_go_on_after_a_kill(kind, short, alone, environment, tmp_path):
+    """The second time with another number of devices."""
+    run = tmp_path / kind
+    arguments = [*short, "--parallel", kind, "--workdir", str(run)]
+    _train_on_two_hosts(arguments, environment, devices=4)
+    _assert_equal(_lasting(run), alone)
+    (run / "result.json").unlink()  # as a kill after step 3 leaves it
+    shutil.rmtree(run / "checkpoints" / "4")
+    output = _train_on_two_hosts(arguments, environment, devices=2)
+    assert f"continuing {run} from step 2" in output
+    _assert_equal(_lasting(run), alone)
+
+
+def _assert_equal(records, expected):
+    assert [record.keys() for record in records] == [record.keys() for record in expected]
+    for given, wanted in zip(records, expected):
+        np.testing.assert_allclose(list(given.values()), list(wanted.values()), rtol=1e-4)

@@ -131,8 +131,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options, tmp
     from fcn.training import NonFiniteLossError
 
     wild = [*options, "--workdir", str(tmp_path / "run"), "--optim.name", "sgd", "--optim.learning-rate", "1e30"]
-    with pytest.raises(NonFiniteLossError, match=r"step \d+: .*(nan|inf)"):
+    with pytest.raises(NonFiniteLossError, match=r"step \d+: .*(nan|inf).*no checkpoint was written") as caught:
         train.main(wild)
+    assert "Go on from it" not in str(caught.value)  # there is nothing to go on from
     assert not (tmp_path / "run" / "result.json").exists()
     (tmp_path / "run" / "checkpoints" / "7.notes").mkdir(parents=True)
     train.main([*options, "--workdir", str(tmp_path / "run"), "--steps", "2", "--overwrite"])
