@@ -82,7 +82,9 @@ def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) 
             label_smoothing=config.label_smoothing,
             axis_name=axis_name,
         )
-        return loss + config.dice * losses.dice_loss(logits, labels, axis_name=axis_name) if config.dice else loss
+        if config.dice:
+            loss = loss + config.dice * losses.dice_loss(logits, labels, absent="skip", axis_name=axis_name)
+        return loss
 
     return objective
 

@@ -1,0 +1,109 @@
+"""What every loss of the table promises, and those without a reference against slow versions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcn import losses
+
+CHANNELS = {"multiclass": 3, "binary": 1, "multilabel": 3}
+NAMES = [name for name, row in losses.LOSSES.items() if not row.regression]
+
+
+def example(mode, shape=(4, 5, 6)):
+    rng = np.random.default_rng(0)
+    k = CHANNELS[mode]
+    labels = rng.integers(0, k if mode == "multiclass" else 2, (*shape, k) if mode == "multilabel" else shape).astype(np.int32)
+    labels[rng.random(labels.shape) < 0.2] = 255
+    labels[1] = 255  # one of the devices below sees ignored pixels only
+    return rng.normal(0, 2, (*shape, k)).astype(np.float32), labels, rng.random((*shape, k)).astype(np.float32)
+
+
+def call(name, logits, labels, distances, mode, **options):
+    extra = {"distances": distances} if losses.LOSSES[name].distances else {}
+    return losses.LOSSES[name].function(logits, labels, mode, **extra, **options)
+
+
+@pytest.mark.parametrize("mode", CHANNELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_shards_ignored_pixels_and_extreme_logits(name, mode):
+    logits, labels, distances = example(mode)
+    both = jax.jit(jax.value_and_grad(lambda x, y: call(name, x, y, distances, mode)))
+    value, gradient = both(logits, labels)
+    ignored = np.broadcast_to((labels == 255) if mode == "multilabel" else (labels == 255)[..., None], logits.shape)
+    assert np.any(gradient) and not np.any(np.asarray(gradient)[ignored])
+    for scale in (0.0, 1e4, 1e30):
+        assert all(np.all(np.isfinite(part)) for part in both(scale * logits, labels))
+    nothing, slope = both(logits, np.full_like(labels, 255))
+    assert nothing == 0 and not np.any(slope)
+
+    def device(s, x, y, d):
+        mine, slope = jax.value_and_grad(lambda s: call(name, s * x, y, d, mode, axis_name="device"))(s)
+        return mine, jax.lax.pmean(slope, "device")
+
+    shards = [a.reshape(4, 1, *a.shape[1:]) for a in (logits, labels, distances)]
+    values, slopes = jax.jit(jax.vmap(device, in_axes=(None, 0, 0, 0), axis_name="device"))(1.0, *shards)
+    np.testing.assert_allclose(values, np.full(4, value), rtol=1e-5)
+    np.testing.assert_allclose(slopes, np.full(4, np.sum(gradient * logits)), rtol=1e-4, atol=1e-5)
+
+
+def test_border_weights_equal_equation_2():
+    from scipy.ndimage import distance_transform_edt
+
+    instances = np.zeros((90, 40), int)
+    instances[3:9, 4:9], instances[3:9, 12:20], instances[70:80, 5:30] = 1, 7, 3
+    d1, d2 = np.sort([distance_transform_edt(instances != c) for c in (1, 3, 7)], 0)[:2]
+    expected = 1 + 10 * np.exp(-((d1 + d2) ** 2) / 50)
+    np.testing.assert_allclose(losses.border_weights(instances), expected, atol=2e-6)
+    assert np.all(losses.border_weights(np.where(instances == 1, 1, 0)) == 1)
+
+
+def test_topk_and_ohem_keep_the_hardest():
+    logits, labels, _ = example("multiclass")
+    each = -np.asarray(jax.nn.log_softmax(logits))[labels != 255, labels[labels != 255]]
+    hardest = np.sort(each)[::-1]
+    top = losses.topk_cross_entropy(logits, labels, keep=0.25)
+    np.testing.assert_allclose(top, hardest[: int(np.ceil(0.25 * each.size))].mean(), rtol=1e-5)
+    ohem = losses.ohem_cross_entropy(logits, labels, threshold=0.2, min_kept=1)
+    np.testing.assert_allclose(ohem, each[each > -np.log(0.2)].mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.ohem_cross_entropy(logits, labels, threshold=0.0, min_kept=7), hardest[:7].mean(), rtol=1e-5
+    )
+
+
+def test_signed_distances_and_boundary_loss():
+    distances = losses.signed_distances(np.array([[0, 0, 1, 1, 1]]), 2)
+    np.testing.assert_array_equal(distances[0, :, 1], [2, 1, 0, -1, -2])
+    perfect = jnp.array([[0, 0, 1, 1, 1]])[..., None] * 200.0 - 100
+    assert losses.boundary_loss(perfect, np.array([[0, 0, 1, 1, 1]]), "binary", distances=distances[..., 1:]) == pytest.approx(
+        -0.6
+    )
+
+
+def test_regression():
+    predictions, targets = jnp.array([[0.0], [1.0], [5.0]]), np.array([[0.5], [np.nan], [1.0]], np.float32)
+    assert losses.l1_loss(predictions, targets) == pytest.approx((0.5 + 4) / 2)
+    assert losses.huber_loss(predictions, targets) == pytest.approx((0.125 + 3.5) / 2)
+
+
+def test_terms():
+    logits, labels, _ = example("multiclass")
+    terms = losses.parse_terms("0.5*ce + 2*tversky(alpha=0.3,classes=[1,2])")
+    expected = 0.5 * losses.cross_entropy(logits, labels) + 2 * losses.tversky_loss(logits, labels, alpha=0.3, classes=[1, 2])
+    np.testing.assert_allclose(losses.total_loss(terms, logits, labels), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("0.5*cee", "unknown loss 'cee'; did you mean 'ce'"),
+        ("dice(smoth=1)", "unknown option of dice 'smoth'; did you mean 'smooth'"),
+        ("0*ce", "above 0"),
+        ("ce+", "is no term of a loss"),
+        ("ce+l1", "mixes"),
+    ],
+)
+def test_terms_that_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        losses.parse_terms(text)
