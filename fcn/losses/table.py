@@ -27,7 +27,7 @@ class Loss:
 
     Attributes:
         function: (logits, labels, ...) -> scalar.
-        paper: where it was published.
+        paper: where it was published, if it was.
         distances: whether it takes distance maps, computed on the host, as `distances`.
         regression: whether it takes (predictions, targets), without mode and ignored labels.
     """
@@ -53,7 +53,7 @@ LOSSES: dict[str, Loss] = {
     "boundary": Loss(boundary_loss, "Kervadec et al., MIDL 2019", distances=True),
     "hausdorff": Loss(hausdorff_loss, "Karimi, Salcudean, TMI 2020", distances=True),
     "cldice": Loss(cldice_loss, "Shit et al., CVPR 2021"),
-    "l1": Loss(l1_loss, "Laplace, 1774", regression=True),
+    "l1": Loss(l1_loss, "none: the mean absolute error", regression=True),
     "huber": Loss(huber_loss, "Huber, Annals of Mathematical Statistics 1964", regression=True),
 }
 
