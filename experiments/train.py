@@ -1,9 +1,10 @@
 """Train a network: `python -m experiments.train [PRESET] [--option value ...]`.
 
 A run lives in a folder of its own (runs/PRESET) and can be killed at any moment: the same command goes on from the last
-checkpoint and ends with the same parameters, bit for bit.
+checkpoint and ends with the same parameters, bit for bit on the same machine with the same settings.
 """
 
+import dataclasses
 import itertools
 import sys
 import time
@@ -22,13 +23,36 @@ def parse(args: Sequence[str]):
     if name not in PRESETS:
         raise ValueError(command.nearest("preset", name, sorted(PRESETS)))
     description = f"{__doc__}\n\nPresets: {', '.join(PRESETS)} (default {DEFAULT}). Shown below are the options of {name}."
-    return tyro.cli(
+    config = tyro.cli(
         type(PRESETS[name]),
         prog="python -m experiments.train [PRESET]",
         description=description,
         default=PRESETS[name],
         args=list(rest),
     )
+    given = {arg.partition("=")[0].replace("_", "-") for arg in rest}
+    return dataclasses.replace(config, model=without_options_of(PRESETS[name].model, config.model, given))
+
+
+def without_options_of(preset, model, given):
+    """`model`, without the preset's options where it is another network, and without its encoder where it is another model.
+
+    Args:
+      preset: the preset's `ModelConfig`.
+      model: the one that the command line asks for.
+      given: the options of the command line, such as "--model.options"; what they give is kept.
+    """
+    if (model.name, model.encoder) == (preset.name, preset.encoder):
+        return model
+    dropped = {}
+    if "--model.options" not in given and model.options:
+        dropped["options"] = ()
+    if "--model.encoder" not in given and model.name != preset.name and model.encoder is not None:
+        dropped["encoder"] = None
+    if dropped:
+        left_out = [model.encoder] * ("encoder" in dropped) + [*model.options] * ("options" in dropped)
+        print(f"another network than the preset's; left out of it: {' '.join(left_out)}")
+    return dataclasses.replace(model, **dropped)
 
 
 def main(args: Sequence[str]) -> None:

@@ -229,6 +229,13 @@ def test_confusion(tmp_path, k):
     assert dark < 0.7
 
 
+def test_dollar_signs_in_names_are_no_mathematics(tmp_path):
+    """Half a formula is an error of matplotlib's, a whole one would be typeset: as names both are what they are."""
+    plot_confusion(np.eye(2, dtype=int), [r"$\frac{$", "$x$"], tmp_path / "half.png")
+    plot_confusion(np.eye(2, dtype=int), [r"$\frac{$", "x"], tmp_path / "other.png")
+    assert not np.array_equal(read(tmp_path / "half.png"), read(tmp_path / "other.png"))
+
+
 def test_confusion_refuses_another_number_of_names(tmp_path):
     with pytest.raises(ValueError, match=r"2 class names for a matrix of shape \(3, 3\)"):
         plot_confusion(np.eye(3, dtype=int), ["a", "b"], tmp_path / "x.png")

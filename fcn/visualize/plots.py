@@ -48,8 +48,9 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
     pixels = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     size = 9 if k <= 40 else 360 / k
     axes.tick_params(length=0)
-    axes.set_xticks(range(k), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(range(k), classes, fontsize=size)
+    plain = {"fontsize": size, "parse_math": False, "usetex": False}  # "$" in a name is a dollar sign
+    axes.set_xticks(range(k), classes, rotation=45, ha="right", rotation_mode="anchor", **plain)
+    axes.set_yticks(range(k), classes, **plain)
     axes.set(xlabel="prediction", ylabel="label")
     axes.set_title("Confusion, % of each label's pixels", loc="left")
     axes.spines[:].set_visible(False)

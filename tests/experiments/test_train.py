@@ -173,6 +173,26 @@ def test_presets_are_sound_and_survive_json():
     assert to_json(TrainConfig(workdir="elsewhere", overwrite=True)) == to_json(TrainConfig())
 
 
+@pytest.mark.parametrize(
+    ("args", "model", "said"),
+    [
+        ("", ModelConfig("unet", None, ("base_features=16", "depth=3", "stem_stride=2")), None),
+        ("--model.name deeplabv3plus", ModelConfig("deeplabv3plus"), "base_features=16 depth=3 stem_stride=2"),
+        ("--model.encoder resnet18", ModelConfig("unet", "resnet18"), "base_features=16 depth=3 stem_stride=2"),
+        ("--model.name fpn --model.options upsampling=1", ModelConfig("fpn", None, ("upsampling=1",)), None),
+        ("--model.encoder=resnet18 --model.options depth=3", ModelConfig("unet", "resnet18", ("depth=3",)), None),
+    ],
+)
+def test_another_model_leaves_the_preset_s_options_out_and_says_so(args, model, said, capsys):
+    assert train.parse(["shapes_unet", *args.split()]).model == model
+    assert capsys.readouterr().out == ("" if said is None else f"another network than the preset's; left out of it: {said}\n")
+
+
+def test_another_model_leaves_the_preset_s_encoder_out():
+    assert train.parse(["shapes_fcn8s", "--model.name", "unet"]).model == ModelConfig("unet")
+    assert train.parse(["shapes_fcn8s", "--model.name", "unet", "--model.encoder", "vgg11_bn"]).model.encoder == "vgg11_bn"
+
+
 def test_help_explains_every_option(type_command):
     done = type_command("experiments.train", "--help")
     assert done.returncode == 0
