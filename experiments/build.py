@@ -14,13 +14,10 @@ import fcn
 from experiments.config import DataConfig, LossConfig, TrainConfig
 from experiments.run_folder import RunFolder
 from fcn import losses
-from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, normalise, open_source
+from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
 from fcn.parallel import make_parallel
+from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
 from fcn.training import TrainState, abstract_state, create_state, make_eval_step, make_optimizer, make_train_step
-
-# Images are normalised by the statistics of ImageNet, whatever the data: weights trained elsewhere expect them.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-GRAY_MEAN, GRAY_STD = (0.449,), (0.226,)
 
 
 def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
@@ -56,13 +53,6 @@ def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = No
     except ValueError as error:
         given = " ".join(config.model.options)
         raise ValueError(f"{error} (--model.options {given})" if given else str(error)) from None
-
-
-def statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by which images of so many channels are normalised (values 0..1)."""
-    if channels == 3:
-        return MEAN, STD
-    return GRAY_MEAN * channels, GRAY_STD * channels
 
 
 def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) -> Callable:
@@ -104,7 +94,13 @@ class Experiment:
             raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size)
         self.model = make_model(self.config, len(self.train.classes), self.parallel.axis_name)
-        self.statistics = statistics(self.train.shape[2])
+        channels = self.train.shape[2]
+        wanted = default_preprocessing(channels)
+        if self.config.init is not None:
+            from experiments.initialise import preprocessing_of
+
+            wanted = preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
+        self.preprocessing = dataclasses.replace(wanted, size=self.config.data.size, value_range=self.train.value_range)
         self.key = jax.random.key(self.config.seed)
 
     def describe(self, state: TrainState) -> str:
@@ -126,11 +122,10 @@ class Experiment:
 
     def train_step(self) -> Callable:
         """The compiled training step."""
-        mean, std = self.statistics
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(self.key, 1))
 
         def prepare(batch):
-            changed = augment_batch(augment_key, batch, self.config.augment, mean, std)
+            changed = augment_batch(augment_key, batch, self.config.augment, self.preprocessing)
             return changed["image"], changed["label"]
 
         step = make_train_step(
@@ -147,17 +142,17 @@ class Experiment:
 
     def evaluator(self) -> Callable[[Any], np.ndarray]:
         """variables on the devices -> confusion matrix of the validation split."""
-        return make_evaluator(self.model, self.statistics, self.val, self.config.batch_size, self.parallel)
+        return make_evaluator(self.model, self.preprocessing, self.val, self.config.batch_size, self.parallel)
 
 
 def make_evaluator(
-    model: nn.Module, channel_statistics: tuple, source: Prepared, batch_size: int, parallel: Any
+    model: nn.Module, preprocessing: Preprocessing, source: Prepared, batch_size: int, parallel: Any
 ) -> Callable[[Any], np.ndarray]:
     """Builds `confusion(variables) -> int64 [K, K]` over every pixel of `source`, each counted once."""
     classes = len(source.classes)
 
     def prepare(batch):
-        return normalise(batch["image"], *channel_statistics), batch["label"]
+        return preprocessing.apply(batch["image"]), batch["label"]
 
     step = parallel.eval_step(make_eval_step(model, classes, prepare, axis_name=parallel.axis_name))
     hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
@@ -181,8 +176,16 @@ class TrainedRun:
     classes: list[str]
     palette: list[list[int]]
     image_shape: tuple[int, int, int]
-    value_range: tuple[float, float] | None = None
-    """The stored values of 16-bit images that become black and white; None: 0 and 65535."""
+    preprocessing: Preprocessing
+
+
+def read_preprocessing(folder: RunFolder) -> Preprocessing:
+    """What the network of a run expects of images; older runs do not say it, but their configuration tells."""
+    facts = folder.read_facts()
+    if "preprocessing" in facts:
+        return from_json(facts["preprocessing"])
+    known = {"size": folder.read_config().data.size, "value_range": facts.get("value_range")}
+    return from_json(default_preprocessing(facts["image_shape"][2]).to_json() | known)
 
 
 def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
@@ -194,9 +197,8 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     from fcn.training.checkpoint import Checkpoints
 
     config, facts = folder.read_config(), folder.read_facts()
-    facts["image_shape"] = tuple(facts["image_shape"])
-    if facts.get("value_range") is not None:
-        facts["value_range"] = tuple(facts["value_range"])
+    facts = {"classes": facts["classes"], "palette": facts["palette"], "image_shape": tuple(facts["image_shape"])}
+    facts["preprocessing"] = read_preprocessing(folder)
     if not folder.checkpoints.is_dir():
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     checkpoints = Checkpoints(folder.checkpoints, read_only=True)

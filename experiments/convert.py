@@ -64,7 +64,7 @@ def main(args: Sequence[str]) -> None:
     else:
         import fcn
 
-        facts = {name: getattr(network, name) for name in ("classes", "palette", "mean", "std", "bgr")}
+        facts = {name: getattr(network, name) for name in ("classes", "palette", "preprocessing")}
         fcn.save(options.out, network.model, network.variables, **facts, licence=options.licence)
     print(f"{options.input} -> {options.out}")
 
@@ -75,7 +75,7 @@ def write_checkpoint(network, options: ConvertConfig) -> None:
         raise ValueError(f"{options.out} is to be a checkpoint of another implementation; say which with --source")
     import fcn
 
-    state = fcn.to_torch(network.model, network.variables, source=options.source, in_channels=len(network.mean))
+    state = fcn.to_torch(network.model, network.variables, source=options.source, in_channels=network.preprocessing.channels)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".convert-") as folder:
         draft = Path(folder) / options.out.name

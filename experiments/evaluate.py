@@ -42,7 +42,7 @@ class EvaluateConfig:
 def main(args: Sequence[str]) -> None:
     options = tyro.cli(EvaluateConfig, prog="python -m experiments.evaluate", description=__doc__, args=list(args))
     command.cache_compilations()
-    from experiments.build import load_data, make_evaluator, restore, statistics
+    from experiments.build import load_data, make_evaluator, restore
     from experiments.run_folder import RunFolder
     from fcn.data import WHOLE_RANGE
     from fcn.metrics import format_table, segmentation_metrics
@@ -52,12 +52,12 @@ def main(args: Sequence[str]) -> None:
     data = run.config.data
     root, size, channels = options.root or data.root, options.size or data.size, run.image_shape[2]
     data = dataclasses.replace(data, root=root, size=size, channels=channels)
-    source = load_data(data, options.split or data.val, run.value_range or WHOLE_RANGE)
+    source = load_data(data, options.split or data.val, run.preprocessing.value_range or WHOLE_RANGE)
     if list(source.classes) != run.classes:
         raise ValueError(f"the run knows the classes {run.classes}, the data have {list(source.classes)}")
     batch_size = run.config.batch_size if options.batch_size is None else options.batch_size
     parallel = Sharded(sharing_devices(batch_size))
-    confusion = make_evaluator(run.model, statistics(source.shape[2]), source, batch_size, parallel)
+    confusion = make_evaluator(run.model, run.preprocessing, source, batch_size, parallel)
     matrix = confusion(parallel.put_state(run.variables))
     metrics = segmentation_metrics(matrix)
     if options.json:

@@ -9,8 +9,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import fcn
 from fcn.errors import unknown
+from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS, load_weights
 from fcn.pretrained.names import SOURCES
+from fcn.registry import ENCODERS, MODELS
 from fcn.training import TrainState
 
 
@@ -40,6 +42,33 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
     model_state = {name: value for name, value in new.items() if name != "params"}
     average = None if state.ema is None else {name: _copies(value) for name, value in new.items()}
     return state.replace(params=new["params"], model_state=model_state, ema=average)
+
+
+def preprocessing_of(model: nn.Module, weights: str, source: str | None, in_channels: int) -> Preprocessing:
+    """What `weights` expect of images, for so many channels; see `start_from` for the arguments."""
+    path = Path(weights)
+    if weights in WEIGHTS:
+        row = WEIGHTS[weights]
+        record = (MODELS if row.classes else ENCODERS)[row.model].preprocessing
+    elif (path / "model.json").is_file():
+        record = fcn.load(path).preprocessing or default_preprocessing(in_channels)
+    elif (path / "config.json").is_file():
+        from experiments.build import read_preprocessing
+        from experiments.run_folder import RunFolder
+
+        record = read_preprocessing(RunFolder(path))
+    else:
+        record = _of_file(model, source)
+    return record.with_channels(in_channels)
+
+
+def _of_file(model: nn.Module, source: str | None) -> Preprocessing:
+    """What a checkpoint file of another implementation expects: as published weights of the model, or of its encoder, do."""
+    encoder = getattr(model, "encoder", None)
+    if encoder is not None and source not in getattr(model, "references", {}):
+        return ENCODERS[encoder].preprocessing
+    rows = [row for row in MODELS.values() if getattr(row.constructor, "func", row.constructor) is type(model)]
+    return rows[0].preprocessing if rows else default_preprocessing(3)
 
 
 def read_weights(model: nn.Module, weights: str, source: str | None, in_channels: int) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 import fcn
-from experiments.build import restore, statistics
+from experiments.build import restore
 from experiments.config import ModelConfig
 from experiments.initialise import read_weights
 from experiments.run_folder import RunFolder
 from fcn.errors import unknown
+from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.registry import MODELS
 from fcn.visualize import default_palette
@@ -25,13 +26,7 @@ class Network(NamedTuple):
     variables: dict[str, Any]
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
-    mean: Sequence[float]
-    std: Sequence[float]
-    bgr: bool = False
-    long_side: int | None = None
-    """The longer side of the images that it was trained on, if it knows."""
-    value_range: tuple[float, float] | None = None
-    """The stored values of 16-bit images that become black and white; None: 0 and 65535."""
+    preprocessing: Preprocessing
 
 
 def from_folder(path: Path, which: str) -> Network:
@@ -41,13 +36,9 @@ def from_folder(path: Path, which: str) -> Network:
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
-        mean, std = statistics(3)
-        mean, std = saved.mean or mean, saved.std or std
-        return Network(saved.model, saved.variables, saved.classes, palette, mean, std, saved.bgr)
+        return Network(saved.model, saved.variables, saved.classes, palette, saved.preprocessing or default_preprocessing(3))
     run = restore(RunFolder(path), which)
-    long_side = None if run.config.data.size is None else max(run.config.data.size)
-    known = {"long_side": long_side, "value_range": run.value_range}
-    return Network(run.model, run.variables, run.classes, run.palette, *statistics(run.image_shape[2]), **known)
+    return Network(run.model, run.variables, run.classes, run.palette, run.preprocessing)
 
 
 def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:
@@ -76,14 +67,13 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
     else:
         names = tuple(line.strip() for line in classes.read_text().splitlines() if line.strip())
     model = fcn.create_model(config.name, num_classes=len(names), encoder=config.encoder, **config.keywords())
-    row = MODELS[config.name]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="another number of classes")
         try:
             variables = read_weights(model, weights, source, 3)
         except UserWarning:
             raise ValueError(f"{weights} has another number of classes than the {len(names)} that {classes} names") from None
-    return Network(model, variables, names, default_palette(len(names)), row.mean, row.std, row.bgr)
+    return Network(model, variables, names, default_palette(len(names)), MODELS[config.name].preprocessing)
 
 
 def _no_weights(model: str, weights: str) -> Exception:

@@ -78,14 +78,16 @@ def main(args: Sequence[str]) -> None:
         network = from_weights(network, options.weights, options.source, options.classes)
     else:
         network = from_folder(options.run, options.checkpoint)
-    if len(network.mean) not in (1, 3):
-        raise ValueError(f"{options.run} takes images of {len(network.mean)} channels; this command reads gray and RGB images")
-    images = {path: read_image(path, channels=len(network.mean), value_range=network.value_range) for path in options.images}
+    channels, value_range = network.preprocessing.channels, network.preprocessing.value_range
+    if channels not in (1, 3):
+        raise ValueError(f"{options.run} takes images of {channels} channels; this command reads gray and RGB images")
+    images = {path: read_image(path, channels=channels, value_range=value_range) for path in options.images}
     palette = np.array(network.palette, np.uint8)
-    predict = make_predictor(network.model, network.mean, network.std, bgr=network.bgr)
+    predict = make_predictor(network.model, network.preprocessing)
+    size = network.preprocessing.size
     options.out.mkdir(parents=True, exist_ok=True)
     for path, image in images.items():
-        mask = predict_image(predict, network.variables, image, long_side=network.long_side)
+        mask = predict_image(predict, network.variables, image, long_side=None if size is None else max(size))
         mask_path, overlay_path, legend_path = outputs[path]
         save_picture(mask_path, mask.astype(np.uint8), palette)
         save_picture(overlay_path, visualize.overlay(image, mask, palette))

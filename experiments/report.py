@@ -32,7 +32,7 @@ def write_report(folder: RunFolder, experiment: Experiment, state: Any, matrix: 
     chosen = np.linspace(0, len(val) - 1, min(PICTURED, len(val))).astype(int)
     samples = [val[int(i)] for i in chosen]
     images = np.stack([sample["image"] for sample in samples])
-    predict = make_predictor(experiment.model.clone(axis_name=None), *experiment.statistics)
+    predict = make_predictor(experiment.model.clone(axis_name=None), experiment.preprocessing)
     variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
     panel = visualize.panel(images, [s["label"] for s in samples], predict(variables, images), val.classes, val.palette)
     save_picture(folder.pictures / PANELS, panel)

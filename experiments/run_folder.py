@@ -14,6 +14,7 @@ from PIL import Image
 
 from experiments.config import TrainConfig, differences, from_json, to_json
 from fcn.data import Prepared
+from fcn.preprocessing import Preprocessing
 from fcn.training.records import write_json
 
 
@@ -57,7 +58,7 @@ class RunFolder:
             raise ValueError(f"{self.config} is not JSON: {error}") from None
 
     def read_facts(self) -> dict[str, Any]:
-        """What the run knows of its data: "classes", "palette" and "image_shape" [H, W, C]."""
+        """What the run knows of its data: "classes", "palette", "image_shape" [H, W, C] and "preprocessing" (in newer runs)."""
         if not self.facts.is_file():
             raise FileNotFoundError(f"{self.path} has no {self.facts.name}: its training has not begun")
         return json.loads(self.facts.read_text())
@@ -66,11 +67,11 @@ class RunFolder:
         """The result of a finished run, or None."""
         return json.loads(self.result.read_text()) if self.result.is_file() else None
 
-    def write_facts(self, source: Prepared) -> None:
+    def write_facts(self, source: Prepared, preprocessing: Preprocessing) -> None:
         """Writes what `read_facts` reads."""
         palette = [[int(v) for v in colour] for colour in source.palette]
         facts = {"classes": list(source.classes), "palette": palette, "image_shape": list(source.shape)}
-        write_json(self.facts, facts | {"value_range": source.value_range})
+        write_json(self.facts, facts | {"preprocessing": preprocessing.to_json()})
 
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether a run of `config` is finished here; refuses a run of another configuration."""

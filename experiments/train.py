@@ -104,7 +104,7 @@ def train(config, folder) -> None:
     first_process = jax.process_index() == 0
     if first_process:
         folder.claim(config)
-        folder.write_facts(experiment.train)
+        folder.write_facts(experiment.train, experiment.preprocessing)
         print(experiment.describe(state))
 
     batches = TrainLoader(

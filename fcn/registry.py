@@ -14,7 +14,7 @@ from flax.core import FrozenDict
 from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
-from fcn.encoders.entry import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from fcn.encoders.entry import Encoder
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
@@ -53,6 +53,7 @@ from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
 from fcn.models.unetplusplus import UNetPlusPlus
 from fcn.models.upernet import UPerNet
+from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
 class Entry(NamedTuple):
@@ -70,6 +71,11 @@ class Entry(NamedTuple):
     """Published weights expect the channels as blue, green, red; mean and std are then in this order, too."""
     with_encoder: Callable[..., nn.Module] | None = None
     """Built instead where an encoder is asked for."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What published weights expect of images, as a record."""
+        return Preprocessing(self.mean, self.std, self.bgr)
 
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"

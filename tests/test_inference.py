@@ -7,6 +7,7 @@ import pytest
 import fcn
 from fcn.inference import make_predictor
 from fcn.models.unet2015 import output_size
+from fcn.preprocessing import Preprocessing
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 33), (90, 41)])
@@ -20,6 +21,6 @@ def test_the_classes_of_valid_convolutions_lie_where_their_pixels_are(size):
     around = [(margin, side - margin - length) for length in size]
     padded = np.pad(image, ((0, 0), *around, (0, 0)), mode="symmetric")
     expected = np.argmax(model.apply(variables, (padded / 255 - 0.5) / 0.25), axis=-1)[:, : size[0], : size[1]]
-    given = make_predictor(model, (0.5,) * 3, (0.25,) * 3)(variables, image)
+    given = make_predictor(model, Preprocessing((0.5,) * 3, (0.25,) * 3))(variables, image)
     assert given.shape == (1, *size)
     assert np.mean(given == expected) > 0.999  # rounding may decide between two classes

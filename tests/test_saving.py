@@ -9,6 +9,7 @@ import pytest
 from safetensors import SafetensorError
 
 import fcn
+from fcn.preprocessing import Preprocessing
 from tests.variables import random_variables
 
 MODELS = {
@@ -43,9 +44,7 @@ def test_there_and_back(tmp_path, name):
     facts = {
         "classes": ("sky", "road", "car"),
         "palette": ((0, 0, 255), (90, 90, 90), (255, 0, 0)),
-        "mean": (0.5, 0.4, 0.3),
-        "std": (0.2, 0.2, 0.25),
-        "bgr": name == "unet",
+        "preprocessing": Preprocessing((0.5, 0.4, 0.3), (0.2, 0.2, 0.25), name == "unet", (0, 4095), (30, 40)),
         "licence": "CC0",
     }
     fcn.save(tmp_path / "deep" / "saved", model, variables, **facts)
@@ -122,8 +121,6 @@ def test_variables_that_are_not_the_models(tmp_path):
         ({"classes": ["sky", "road"]}, "classes has 2 entries, but the model has 3 classes"),
         ({"palette": [(0, 0, 0)]}, "palette has 1 entries, but the model has 3 classes"),
         ({"palette": [(0, 0, 0), (1, 1, 300), (2, 2, 2)]}, r"palette has the colour \[1, 1, 300\]; give red, green and blue"),
-        ({"mean": [0, 0], "std": [1]}, "mean has 2 channels, std has 1"),
-        ({"std": [1, 0, 1]}, r"std is \[1, 0, 1\]; all must be above 0"),
     ],
 )
 def test_facts_that_do_not_fit(tmp_path, facts, message):
@@ -138,6 +135,11 @@ def test_facts_that_do_not_fit(tmp_path, facts, message):
     [
         (lambda d: d.update(format=2), "has format 2; this version of fcn reads format 1"),
         (lambda d: d.update(colour="red"), "model.json says colour, which this version of fcn does not know"),
+        (lambda d: d.update(preprocessing={"std": [1, 0, 1]}), r"model.json: std is \(1, 0, 1\); it must be above 0"),
+        (
+            lambda d: d.update(preprocessing={"stdd": [1]}),
+            "unknown field of preprocessing 'stdd'; did you mean 'std'",
+        ),
         (lambda d: d["model"].update(type="UNett"), "unknown module 'UNett'; did you mean 'UNet'"),
         (lambda d: d["model"]["fields"].update(base_feature=3), "unknown field of UNet 'base_feature'; did you mean"),
     ],

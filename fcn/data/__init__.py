@@ -1,11 +1,12 @@
 """Data: sources of labelled images, checks, batches, and augmentation on the device."""
 
-from fcn.data.augment import AugmentConfig, augment, augment_batch, normalise
+from fcn.data.augment import AugmentConfig, augment, augment_batch
 from fcn.data.check import check_source
 from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
 from fcn.data.loader import Prepared, TrainLoader, eval_batches
 from fcn.data.source import IGNORE, Sample, Source, open_source
+from fcn.preprocessing import normalise
 
 __all__ = [
     "IGNORE",

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num
 
+from fcn.preprocessing import Preprocessing
+
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -38,16 +40,6 @@ class AugmentConfig:
                 raise ValueError(f"{name} {getattr(self, name)}: between 0 (off) and 1")
         if self.crop is not None and not all(isinstance(n, int) and 1 <= n <= 32768 for n in self.crop):
             raise ValueError(f"crop {self.crop}: height and width as whole numbers from 1 to 32768")
-
-
-def normalise(
-    image: Num[Array | np.ndarray, "*b h w c"],
-    mean: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
-    std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
-) -> Float[Array, "*b h w c"]:
-    """(image / 255 - mean) / std in float32, for values 0..255 of any dtype; mean and std per channel, on the scale 0..1."""
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (mean, std))
-    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std
 
 
 def augment(
@@ -90,8 +82,7 @@ def augment_batch(
     key: Key[Array, ""],
     batch: dict[str, Array | np.ndarray],
     config: AugmentConfig,
-    mean: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
-    std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+    preprocessing: Preprocessing,
     *,
     ignore_index: int = 255,
 ) -> dict[str, Array]:
@@ -103,7 +94,7 @@ def augment_batch(
         key: the key of the run.
         batch: "image" [B, H, W, C] with values 0..255, "label" [B, H, W], "index" and "epoch" [B].
         config: which changes.
-        mean, std: per channel, on the scale 0..1; pixels from outside the image take the mean, hence the value 0.
+        preprocessing: what the network expects; pixels from outside the image take the mean, hence the value 0.
 
     Returns:
         The batch with "image" float32 [B, H2, W2, C], normalised, and "label" int [B, H2, W2].
@@ -111,10 +102,10 @@ def augment_batch(
 
     def change(image, label, index, epoch):
         own = jax.random.fold_in(jax.random.fold_in(key, epoch), index)
-        return augment(own, image, label, config, ignore_index=ignore_index, fill=255 * jnp.asarray(mean, jnp.float32))
+        return augment(own, image, label, config, ignore_index=ignore_index, fill=jnp.asarray(preprocessing.fill, jnp.float32))
 
     images, labels = jax.vmap(change)(*(jnp.asarray(batch[name]) for name in ("image", "label", "index", "epoch")))
-    return {**batch, "image": normalise(images, mean, std), "label": labels}
+    return {**batch, "image": preprocessing.apply(images), "label": labels}
 
 
 def _resample(chance, image, label, config, ignore_index):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
 class Encoder(NamedTuple):
@@ -26,6 +26,11 @@ class Encoder(NamedTuple):
     """What published weights expect: images of values 0..1 in RGB, minus this mean, ..."""
     std: tuple[float, ...] = IMAGENET_STD
     """... divided by this."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What published weights expect of images, as a record."""
+        return Preprocessing(self.mean, self.std)
 
     def map_strides(self, depth: int = 5, output_stride: int = 32) -> tuple[int, ...]:
         """Strides of the maps that an encoder with these options gives, finest first."""

@@ -1,7 +1,7 @@
 """Whole-image prediction: one forward pass over the image, at its own size or at the size of training."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from fcn.data import normalise, resize_image
+from fcn.data import resize_image
 from fcn.layers import resize_bilinear
 from fcn.parallel import compiler_options
+from fcn.preprocessing import Preprocessing
 
 
-def make_predictor(
-    model: nn.Module, mean: Sequence[float], std: Sequence[float], *, bgr: bool = False
-) -> Callable[..., Int[np.ndarray, "b h w"]]:
+def make_predictor(model: nn.Module, preprocessing: Preprocessing) -> Callable[..., Int[np.ndarray, "b h w"]]:
     """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> predicted classes, int32 [B, *size].
 
     Logits are resized bilinearly to `size` (default: the size of the images) before the largest is taken. Every new image
@@ -25,17 +24,14 @@ def make_predictor(
 
     Args:
       model: images -> logits.
-      mean: mean of each channel, of values 0..1.
-      std: standard deviation of each channel.
-      bgr: the network takes blue, green, red; images are given as red, green, blue, mean and std as the network takes them.
+      preprocessing: what the network expects of images; these are given as red, green, blue.
     """
 
     def logits_to_classes(variables, images, size):
-        images = images[..., ::-1] if bgr else images
         _, height, width, _ = images.shape
         if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
             images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
-        logits = model.apply(variables, normalise(images, mean, std))[:, :height, :width]
+        logits = model.apply(variables, preprocessing.apply(images))[:, :height, :width]
         if size is not None and size != logits.shape[1:3]:
             logits = resize_bilinear(logits, size)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)

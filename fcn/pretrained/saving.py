@@ -22,10 +22,12 @@ import fcn.encoders
 import fcn.models
 from fcn.errors import unknown
 from fcn.models.unet2015 import UNet2015, valid_sizes
+from fcn.preprocessing import Preprocessing, from_json
 
 FORMAT = 1
 _DESCRIPTION, _VARIABLES = "model.json", "variables.safetensors"
-_FACTS = ("classes", "palette", "mean", "std", "bgr", "licence")
+_FACTS = ("classes", "palette", "preprocessing", "licence")
+_OLD_FACTS = ("mean", "std", "bgr")  # of folders written before there was a record
 
 
 class Saved(NamedTuple):
@@ -35,9 +37,7 @@ class Saved(NamedTuple):
     variables: dict[str, Any]
     classes: tuple[str, ...] | None
     palette: tuple[tuple[int, int, int], ...] | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    bgr: bool
+    preprocessing: Preprocessing | None
     licence: str | None
 
 
@@ -48,9 +48,7 @@ def save(
     *,
     classes: Sequence[str] | None = None,
     palette: Sequence[Sequence[int]] | np.ndarray | None = None,
-    mean: Sequence[int | float] | None = None,
-    std: Sequence[int | float] | None = None,
-    bgr: bool = False,
+    preprocessing: Preprocessing | None = None,
     licence: str | None = None,
 ) -> None:
     """Writes a model of this library and its variables into a new folder, whole or not at all.
@@ -61,15 +59,13 @@ def save(
         variables: its variables.
         classes: names of the classes, in the order of the logits.
         palette: a colour (R, G, B), 0..255, for each class.
-        mean: what is taken off images of values 0..1, for each channel.
-        std: what they are then divided by.
-        bgr: the network takes blue, green, red; mean and std are in this order, too.
+        preprocessing: what the network expects of images.
         licence: under which the variables may be used.
 
     Raises:
         FileExistsError: there is something at `path` already.
         ValueError: the model is not one of this library, or has a field that JSON cannot hold; the variables are not the
-            model's; classes, palette, mean or std do not fit.
+            model's; classes or palette do not fit.
     """
     from safetensors.numpy import save_file
 
@@ -77,7 +73,7 @@ def save(
     if path.exists():
         raise FileExistsError(f"{path} exists already; nothing was written")
     description = {"format": FORMAT, "model": _describe(model)}
-    values = (classes, palette, mean, std, bgr or None, licence)
+    values = (classes, palette, preprocessing, licence)
     facts = {name: _plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
     check_variables(model, variables)
     _check_facts(facts, getattr(model, "num_classes", None))
@@ -110,12 +106,24 @@ def load(path: str | Path) -> Saved:
     description = json.loads((path / _DESCRIPTION).read_text())
     if description.get("format") != FORMAT:
         raise ValueError(f"{path} has format {description.get('format')}; this version of fcn reads format {FORMAT}")
-    if extra := sorted(set(description) - {"format", "model", *_FACTS}):
+    if extra := sorted(set(description) - {"format", "model", *_FACTS, *_OLD_FACTS}):
         raise ValueError(f"{path / _DESCRIPTION} says {', '.join(extra)}, which this version of fcn does not know")
     model = _rebuild(description["model"])
     leaves = {tuple(name.split("/")): jnp.asarray(value) for name, value in load_file(path / _VARIABLES).items()}
-    facts = {"bgr": False} | {name: _tuples(description[name]) for name in _FACTS if name in description}
+    facts = {name: _tuples(description[name]) for name in _FACTS if name in description}
+    try:
+        facts["preprocessing"] = _read_preprocessing(description)
+    except ValueError as error:
+        raise ValueError(f"{path / _DESCRIPTION}: {error}") from None
     return Saved(model, unflatten_dict(leaves), *(facts.get(name) for name in _FACTS))
+
+
+def _read_preprocessing(description: Mapping[str, Any]) -> Preprocessing | None:
+    """The record of a description, or what older ones say in its place."""
+    old = {name: description[name] for name in _OLD_FACTS if name in description}
+    if "preprocessing" not in description and not old:
+        return None
+    return from_json(description.get("preprocessing", old))
 
 
 def check_variables(model: nn.Module, variables: Mapping[str, Any]) -> None:
@@ -147,17 +155,13 @@ def _shapes(model: nn.Module, channels: int) -> dict[tuple[str, ...], tuple[int,
 
 
 def _check_facts(facts: Mapping[str, Any], num_classes: int | None) -> None:
-    names, palette, mean, std = (facts.get(name) for name in ("classes", "palette", "mean", "std"))
+    names, palette = facts.get("classes"), facts.get("palette")
     for kind, values in (("classes", names), ("palette", palette)):
         if values is not None and num_classes is not None and len(values) != num_classes:
             raise ValueError(f"{kind} has {len(values)} entries, but the model has {num_classes} classes")
     for colour in palette or ():
         if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
             raise ValueError(f"palette has the colour {colour}; give red, green and blue from 0 to 255")
-    if mean is not None and std is not None and len(mean) != len(std):
-        raise ValueError(f"mean has {len(mean)} channels, std has {len(std)}")
-    if std is not None and not all(value > 0 for value in std):
-        raise ValueError(f"std is {std}; all must be above 0")
 
 
 def _modules() -> dict[str, type[nn.Module]]:
@@ -188,6 +192,8 @@ def _plain(value: Any) -> Any:
     """A field as JSON: plain values, lists, modules and types of numbers."""
     if isinstance(value, nn.Module):
         return _describe(value)
+    if isinstance(value, Preprocessing):
+        return value.to_json()
     if isinstance(value, str | bool | int | float | None):
         return value
     if isinstance(value, np.ndarray | np.generic | jax.Array):

@@ -1,5 +1,10 @@
 """Networks from files and into files, and predictions with them."""
 
+import json
+import shutil
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +13,8 @@ import fcn
 from experiments import convert, predict
 from experiments.config import ModelConfig
 from experiments.networks import from_folder, from_weights
+from fcn.inference import make_predictor, predict_image
+from fcn.preprocessing import Preprocessing
 from fcn.registry import MODELS
 from tests.variables import random_variables
 
@@ -78,8 +85,8 @@ def test_a_network_that_takes_blue_first_stays_one(tmp_path):
         tmp_path / "classes.txt",
     )
     saved = from_folder(tmp_path / "saved", "last")
-    assert direct.bgr is saved.bgr is True
-    assert (saved.mean, saved.std) == (direct.mean, direct.std) == (MODELS["espnet"].mean, MODELS["espnet"].std)
+    assert direct.preprocessing == saved.preprocessing == MODELS["espnet"].preprocessing
+    assert saved.preprocessing.bgr is True
 
 
 def test_errors(checkpoint, tmp_path):
@@ -95,3 +102,34 @@ def test_errors(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="--model and --weights belong together"):
         predict.main([str(file), "--model", "fcn8s", "--out", str(tmp_path / "m")])
     assert not (tmp_path / "m").exists()
+
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
+
+def test_what_was_written_before_there_was_a_record():
+    """A run gets the size of its configuration, a saved model the statistics that it has."""
+    run, saved = (from_folder(FIXTURES / name, "last") for name in ("old_run", "old_saved"))
+    assert run.preprocessing == Preprocessing(size=(4, 6))
+    assert saved.preprocessing == Preprocessing()
+    for ours, theirs in zip(*map(jax.tree.leaves, (run.variables, saved.variables)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_saved_model_predicts_as_its_run_does(finished_run, tmp_path):
+    """Run, saved model, and that model in Python: the same labels, although the run resized its images."""
+    facts = json.loads((finished_run / "data.json").read_text())
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    record = Preprocessing((0.2, 0.3, 0.4), (0.3, 0.2, 0.1), True, None, (12, 16))
+    (run / "data.json").write_text(json.dumps(facts | {"preprocessing": record.to_json()}))
+    convert.main([str(run), "--out", str(tmp_path / "saved")])
+    image = np.random.default_rng(0).integers(0, 256, (30, 45, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    for name in ("run", "saved"):
+        predict.main([str(tmp_path / name), str(tmp_path / "photo.png"), "--out", str(tmp_path / f"of_{name}")])
+    saved = fcn.load(tmp_path / "saved")
+    assert saved.preprocessing == record
+    given = predict_image(make_predictor(saved.model, saved.preprocessing), saved.variables, image, long_side=16)
+    for name in ("run", "saved"):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"of_{name}" / "photo_mask.png")), given)
+    assert len(np.unique(given)) == 2

@@ -1,5 +1,8 @@
 """Runs that start from weights: all that fits is taken, the rest is new, and what cannot be read is told."""
 
+import dataclasses
+import json
+
 import jax
 import numpy as np
 import optax
@@ -7,7 +10,11 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import fcn
-from experiments.initialise import read_weights, start_from
+from experiments.build import Experiment, load_data
+from experiments.config import DataConfig, ModelConfig, TrainConfig
+from experiments.initialise import preprocessing_of, read_weights, start_from
+from fcn.preprocessing import Preprocessing
+from fcn.registry import MODELS
 from fcn.training import create_state
 from tests.variables import random_variables, shapes_of
 
@@ -73,3 +80,45 @@ def test_a_file_of_an_encoder(tmp_path, name, place):
     for path, value in flatten_dict(variables).items():
         np.testing.assert_array_equal(given[path[0], place, *path[1:]], value)
     assert given.keys() <= flatten_dict(shapes_of(model, 1, 64, 64, 3)).keys()
+
+
+ESPNET = MODELS["espnet"].preprocessing
+HALF = Preprocessing((0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "weights", "source", "channels", "expected"),
+    [
+        ("espnet", {"p": 1, "q": 1}, "espnet.camvid", None, 3, ESPNET),
+        ("espnet", {"p": 1, "q": 1}, "file.pth", "espnet", 3, ESPNET),
+        ("espnet", {"p": 1, "q": 1}, "file.pth", "espnet", 1, ESPNET.with_channels(1)),
+        ("dpt", {}, "vit_base_patch16.augreg_in21k", None, 3, HALF),
+        ("dpt", {}, "file.pth", "smp", 3, HALF),
+        ("dpt", {}, "file.pth", "timm", 3, HALF),
+        ("unet", {"encoder": "resnet18"}, "resnet18.imagenet1k_v1", None, 3, Preprocessing()),
+        ("fcn", {"encoder": "resnet18"}, "file.pth", "timm", 3, Preprocessing()),
+    ],
+)
+def test_images_are_given_as_the_weights_expect_them(model, options, weights, source, channels, expected):
+    assert preprocessing_of(fcn.create_model(model, num_classes=2, **options), weights, source, channels) == expected
+
+
+def test_images_are_given_as_a_saved_model_or_a_run_expects_them(tmp_path):
+    model = unet(2)
+    fcn.save(tmp_path / "saved", model, random_variables(model, 1, *SHAPE), preprocessing=ESPNET)
+    assert preprocessing_of(model, str(tmp_path / "saved"), None, 3) == ESPNET
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    facts = {"classes": [], "palette": [], "image_shape": [4, 6, 3], "preprocessing": HALF.to_json()}
+    (tmp_path / "run" / "data.json").write_text(json.dumps(facts))
+    assert preprocessing_of(model, str(tmp_path / "run"), None, 3) == HALF
+
+
+def test_a_training_from_espnets_weights_sees_blue_first(folder_data, tmp_path):
+    """The experiment's objects are given what the weights expect, and the size."""
+    fcn.save(tmp_path / "saved", unet(2), random_variables(unet(2), 1, *SHAPE), preprocessing=ESPNET)
+    data = DataConfig("folder", str(folder_data), size=(12, 16))
+    options = ModelConfig("unet", None, ("base_features=4", "depth=2"))
+    config = TrainConfig(init=str(tmp_path / "saved"), batch_size=8, data=data, model=options)
+    source = load_data(data, "val")
+    assert Experiment(config, source, source).preprocessing == dataclasses.replace(ESPNET, size=(12, 16))

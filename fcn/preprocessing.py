@@ -1,0 +1,117 @@
+"""What a network expects of its images: statistics, order of the channels, range of the stored values, size. One record."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num
+
+from fcn.errors import unknown
+from fcn.ranges import LARGEST, Range, check_fields
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+GRAY_MEAN, GRAY_STD = (0.449,), (0.226,)
+Numbers = tuple[int | float, ...]
+_ANY = Range(-LARGEST[float])
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How images become what a network takes. Training writes it, prediction and evaluation obey it.
+
+    Raises:
+        ValueError: a number that is not finite or outside its range, or fields that do not fit each other.
+    """
+
+    mean: Annotated[Numbers, _ANY] = IMAGENET_MEAN
+    """For each channel what is taken off values of 0..1, in the network's order of the channels."""
+    std: Annotated[Numbers, Range(0, above=True)] = IMAGENET_STD
+    """What they are then divided by; above 0."""
+    bgr: bool = False
+    """The network takes blue, green, red, and so do mean and std; images are always given as red, green, blue."""
+    value_range: Annotated[Numbers | None, _ANY] = None
+    """The stored values that become 0 and 1; None: the whole range of the stored type."""
+    size: Annotated[tuple[int, ...] | None, Range(1)] = None
+    """Height and width that training resized images to; None: they were taken as they are."""
+
+    def __post_init__(self):
+        check_fields(self)
+        for name, kind in (("mean", float), ("std", float), ("value_range", float), ("size", int)):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(map(kind, values)))
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std has {len(self.std)}; give one of each a channel")
+        if self.bgr and self.channels != 3:
+            raise ValueError(f"bgr is true for {self.channels} channels; only three have such an order")
+        if self.value_range is not None and not (len(self.value_range) == 2 and self.value_range[0] < self.value_range[1]):
+            raise ValueError(f"value_range is {list(self.value_range)}; give the lower value, then the higher one")
+        if self.size is not None and len(self.size) != 2:
+            raise ValueError(f"size is {list(self.size)}; give height and width")
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of the images."""
+        return len(self.mean)
+
+    @property
+    def fill(self) -> tuple[float, ...]:
+        """The values 0..255 of an image, red first, that normalisation makes 0."""
+        return tuple(255 * value for value in (self.mean[::-1] if self.bgr else self.mean))
+
+    def apply(self, images: Num[Array | np.ndarray, "*b h w c"]) -> Float[Array, "*b h w c"]:
+        """Images of values 0..255 (any type; red, green, blue) as the network takes them, float32. Runs on the device.
+
+        Raises:
+            ValueError: images of another number of channels.
+        """
+        if images.shape[-1] != self.channels:
+            raise ValueError(f"images have {images.shape[-1]} channels; the network takes {self.channels}")
+        return normalise(images[..., ::-1] if self.bgr else images, self.mean, self.std)
+
+    def with_channels(self, channels: int) -> "Preprocessing":
+        """The record for another number of channels: each then has the average of the statistics."""
+        if channels == self.channels:
+            return self
+        mean, std = ((sum(values) / len(values),) * channels for values in (self.mean, self.std))
+        return dataclasses.replace(self, mean=mean, std=std, bgr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+def from_json(values: Any) -> Preprocessing:
+    """What `Preprocessing.to_json` gave; fields that are missing have their defaults.
+
+    Raises:
+        ValueError: a field is not known, or has a value that it cannot have.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"preprocessing is {values!r}; it is an object with mean, std, bgr, value_range and size")
+    known = [field.name for field in dataclasses.fields(Preprocessing)]
+    for name in values:
+        if name not in known:
+            raise unknown("field of preprocessing", name, known)
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in fields.items():
+        optional = name in ("value_range", "size") and value is None
+        if not (optional or isinstance(value, bool if name == "bgr" else tuple)):
+            raise ValueError(f"{name} is {value!r}; it is {'true or false' if name == 'bgr' else 'a list of numbers'}")
+    return Preprocessing(**fields)
+
+
+def default_preprocessing(channels: int) -> Preprocessing:
+    """The statistics of ImageNet: of its colours for three channels, of its gray values for each of another number."""
+    return Preprocessing() if channels == 3 else Preprocessing(GRAY_MEAN * channels, GRAY_STD * channels)
+
+
+def normalise(
+    image: Num[Array | np.ndarray, "*b h w c"],
+    mean: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+    std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
+) -> Float[Array, "*b h w c"]:
+    """(image / 255 - mean) / std in float32, for values 0..255 of any dtype; mean and std per channel, on the scale 0..1."""
+    mean, std = (jnp.asarray(values, jnp.float32) for values in (mean, std))
+    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std

@@ -1,0 +1,67 @@
+"""The record of what a network expects of images: its numbers, its JSON, and what it makes of images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing, from_json
+from fcn.registry import ENCODERS, MODELS
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_apply(bgr):
+    record = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 2), bgr)
+    seen = IMAGE[..., ::-1] if bgr else IMAGE
+    np.testing.assert_allclose(record.apply(IMAGE), (seen / 255 - record.mean) / record.std, atol=1e-6)
+    filled = np.broadcast_to(np.float32(record.fill), IMAGE.shape)
+    np.testing.assert_allclose(record.apply(filled), 0, atol=1e-6)
+    with pytest.raises(ValueError, match="images have 1 channels; the network takes 3"):
+        record.apply(IMAGE[..., :1])
+
+
+def test_there_and_back():
+    record = Preprocessing((0.5, 0.5, 0.5), (1, 1, 1), True, (0, 4095), (30, 40))
+    assert from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert from_json({}) == Preprocessing() == default_preprocessing(3) == Preprocessing(IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_other_channels():
+    assert default_preprocessing(2) == Preprocessing((0.449, 0.449), (0.226, 0.226))
+    gray = MODELS["espnet"].preprocessing.with_channels(1)
+    assert gray == Preprocessing((np.mean(MODELS["espnet"].mean),), (np.mean(MODELS["espnet"].std),))
+    assert Preprocessing().with_channels(3) == Preprocessing()
+
+
+def test_what_published_weights_expect():
+    half = Preprocessing((0.5,) * 3, (0.5,) * 3)
+    assert MODELS["dpt"].preprocessing == ENCODERS["vit_base_patch16"].preprocessing == half
+    assert MODELS["espnet"].preprocessing.bgr and MODELS["deeplabv3_mobilenet_v2_tf"].preprocessing.mean == (128 / 255,) * 3
+    assert ENCODERS["resnet18"].preprocessing == Preprocessing()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mean": [0, 0]}, "mean has 2 channels, std has 3"),
+        ({"mean": [], "std": []}, "mean has 0 channels"),
+        ({"mean": [0, float("nan"), 0]}, "mean is .*it must be a finite number"),
+        ({"mean": "abc"}, "mean is 'abc'; it is a list of numbers"),
+        ({"std": [1, 0, 1]}, r"std is \(1, 0, 1\); it must be above 0"),
+        ({"std": None}, "std is None; it is a list of numbers"),
+        ({"bgr": 1}, "bgr is 1; it is true or false"),
+        ({"mean": [0], "std": [1], "bgr": True}, "bgr is true for 1 channels"),
+        ({"value_range": [5, 5]}, r"value_range is \[5.0, 5.0\]; give the lower value, then the higher"),
+        ({"value_range": [5]}, "value_range is"),
+        ({"size": [0, 5]}, r"size is \(0, 5\); it must be at least 1"),
+        ({"size": [5]}, r"size is \[5\]; give height and width"),
+        ({"size": 5}, "size is 5; it is a list of numbers"),
+        ({"colour": 5}, "unknown field of preprocessing 'colour'"),
+        ([1], r"preprocessing is \[1\]; it is an object"),
+    ],
+)
+def test_what_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(fields)
