@@ -57,6 +57,16 @@ def test_there_and_back(tmp_path, name):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_statistics_may_be_given_without_the_record(saved, tmp_path):
+    model, variables, *_ = fcn.load(saved)
+    fcn.save(tmp_path / "again", model, variables, mean=[0, 0.5, 1], std=[1, 2, 3], bgr=True)
+    again = fcn.load(tmp_path / "again")
+    assert again.preprocessing == Preprocessing((0.0, 0.5, 1.0), (1.0, 2.0, 3.0), bgr=True)
+    assert (again.mean, again.std, again.bgr) == ((0.0, 0.5, 1.0), (1.0, 2.0, 3.0), True)
+    with pytest.raises(ValueError, match="give either the record or these"):
+        fcn.save(tmp_path / "both", model, variables, mean=[0, 0, 0], preprocessing=Preprocessing())
+
+
 def test_every_model_can_be_saved():
     """All that `create_model` gives by default is described and rebuilt, without its variables."""
     from fcn.pretrained.saving import _describe, _rebuild

@@ -40,6 +40,21 @@ class Saved(NamedTuple):
     preprocessing: Preprocessing | None
     licence: str | None
 
+    @property
+    def mean(self) -> tuple[float, ...] | None:
+        """The record's, if there is one."""
+        return self.preprocessing and self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...] | None:
+        """The record's, if there is one."""
+        return self.preprocessing and self.preprocessing.std
+
+    @property
+    def bgr(self) -> bool:
+        """The record's; false if there is none."""
+        return self.preprocessing is not None and self.preprocessing.bgr
+
 
 def save(
     path: str | Path,
@@ -49,6 +64,9 @@ def save(
     classes: Sequence[str] | None = None,
     palette: Sequence[Sequence[int]] | np.ndarray | None = None,
     preprocessing: Preprocessing | None = None,
+    mean: Sequence[int | float] | None = None,
+    std: Sequence[int | float] | None = None,
+    bgr: bool = False,
     licence: str | None = None,
 ) -> None:
     """Writes a model of this library and its variables into a new folder, whole or not at all.
@@ -60,6 +78,7 @@ def save(
         classes: names of the classes, in the order of the logits.
         palette: a colour (R, G, B), 0..255, for each class.
         preprocessing: what the network expects of images.
+        mean, std, bgr: these of its fields, in place of the record.
         licence: under which the variables may be used.
 
     Raises:
@@ -73,6 +92,11 @@ def save(
     if path.exists():
         raise FileExistsError(f"{path} exists already; nothing was written")
     description = {"format": FORMAT, "model": _describe(model)}
+    if mean is not None or std is not None or bgr:
+        if preprocessing is not None:
+            raise ValueError("preprocessing says mean, std and bgr already; give either the record or these")
+        given = {name: tuple(map(float, value)) for name, value in (("mean", mean), ("std", std)) if value is not None}
+        preprocessing = Preprocessing(**given, bgr=bgr)
     values = (classes, palette, preprocessing, licence)
     facts = {name: _plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
     check_variables(model, variables)
