@@ -44,15 +44,12 @@ def without_options_of(preset, model, given):
     """
     if (model.name, model.encoder) == (preset.name, preset.encoder):
         return model
-    dropped = {}
-    if "--model.options" not in given and model.options:
-        dropped["options"] = ()
-    if "--model.encoder" not in given and model.name != preset.name and model.encoder is not None:
-        dropped["encoder"] = None
-    if dropped:
-        left_out = [model.encoder] * ("encoder" in dropped) + [*model.options] * ("options" in dropped)
+    options = model.options if "--model.options" in given else ()
+    encoder = model.encoder if "--model.encoder" in given or model.name == preset.name else None
+    left_out = [part for part in (model.encoder, *model.options) if part not in (None, encoder, *options)]
+    if left_out:
         print(f"another network than the preset's; left out of it: {' '.join(left_out)}")
-    return dataclasses.replace(model, **dropped)
+    return dataclasses.replace(model, encoder=encoder, options=options)
 
 
 def main(args: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
-from fcn.losses.inputs import Labels, Logits, Mode, chosen, divide, prepare, probabilities, sum_over
+from fcn.losses.inputs import Labels, Logits, Mode, chosen, prepare, probabilities, weighted_mean
 
 
 def boundary_loss(
@@ -42,7 +42,7 @@ def boundary_loss(
     inputs = prepare(logits, labels, mode, ignore_index)
     _check_distances("distances", distances, logits)
     values = probabilities(inputs.x, mode) * jnp.asarray(distances, jnp.float32)
-    return _mean(values, inputs.valid * chosen(classes, None, logits.shape[-1]), axis_name)
+    return weighted_mean(values, inputs.valid * chosen(classes, None, logits.shape[-1]), axis_name)
 
 
 def hausdorff_loss(
@@ -89,7 +89,7 @@ def hausdorff_loss(
         _check_distances("predicted_distances", predicted_distances, logits)
         far = far + jnp.asarray(predicted_distances, jnp.float32) ** alpha
     values = (probabilities(inputs.x, mode) - inputs.target) ** 2 * far
-    return _mean(values, inputs.valid * chosen(classes, None, logits.shape[-1]), axis_name)
+    return weighted_mean(values, inputs.valid * chosen(classes, None, logits.shape[-1]), axis_name)
 
 
 def signed_distances(
@@ -192,11 +192,6 @@ def _masks(labels, num_classes: int) -> list[np.ndarray]:
 def _box(mask, margin: int) -> tuple[slice, ...]:
     where = [np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis))) for axis in range(mask.ndim)]
     return tuple(slice(max(w[0] - margin, 0), w[-1] + margin + 1) for w in where)
-
-
-def _mean(values, weights, axis_name) -> Array:
-    weights = jnp.broadcast_to(weights, values.shape)
-    return divide(sum_over(jnp.sum(values * weights), axis_name), sum_over(jnp.sum(weights), axis_name))
 
 
 def _check_distances(name: str, distances: Real[Array | np.ndarray, "..."], logits) -> None:

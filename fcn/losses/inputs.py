@@ -129,6 +129,12 @@ def divide(numerator: Array, denominator: Array) -> Array:
     return numerator / jnp.where(denominator == 0, 1.0, denominator)
 
 
+def weighted_mean(values: Array, weights: Array, axis_name: str | None) -> Array:
+    """The mean of values over all devices by weights that broadcast to them; 0 where all weights are 0."""
+    weights = jnp.broadcast_to(weights, values.shape)
+    return divide(sum_over(jnp.sum(values * weights), axis_name), sum_over(jnp.sum(weights), axis_name))
+
+
 def power(base: Array, exponent: float, eps: float = 1e-7) -> Array:
     """base ** exponent for base >= 0, straight below `eps`, so that the slope at 0 is finite for exponents below 1."""
     return jnp.where(base > eps, jnp.maximum(base, eps) ** exponent, base * eps ** (exponent - 1))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from fcn.losses.inputs import PixelWeights, divide, sum_over
+from fcn.losses.inputs import PixelWeights, weighted_mean
 
 Values = Float[Array | np.ndarray, "*pixels k"]
 Targets = Real[Array | np.ndarray, "*pixels k"]
@@ -28,7 +28,7 @@ def l1_loss(
         ValueError: for shapes that do not match.
     """
     error, weight = _errors(predictions, targets, pixel_weights)
-    return _mean(jnp.abs(error), weight, axis_name)
+    return weighted_mean(jnp.abs(error), weight, axis_name)
 
 
 def huber_loss(
@@ -59,7 +59,7 @@ def huber_loss(
     error, weight = _errors(predictions, targets, pixel_weights)
     size = jnp.abs(error)
     near = jnp.minimum(size, delta)
-    return _mean(near * (size - near / 2), weight, axis_name)
+    return weighted_mean(near * (size - near / 2), weight, axis_name)
 
 
 def _errors(predictions, targets, pixel_weights):
@@ -71,7 +71,3 @@ def _errors(predictions, targets, pixel_weights):
     valid = jnp.isfinite(targets)
     weight = valid * (1.0 if pixel_weights is None else jnp.asarray(pixel_weights, jnp.float32)[..., None])
     return jnp.where(valid, predictions - jnp.where(valid, targets, 0.0), 0.0), weight
-
-
-def _mean(values, weight, axis_name):
-    return divide(sum_over(jnp.sum(values * weight), axis_name), sum_over(jnp.sum(weight), axis_name))

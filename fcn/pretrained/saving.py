@@ -84,7 +84,7 @@ def save(
     Raises:
         FileExistsError: there is something at `path` already.
         ValueError: the model is not one of this library, or has a field that JSON cannot hold; the variables are not the
-            model's; classes or palette do not fit.
+            model's; classes, palette or what is said of images do not fit.
     """
     from safetensors.numpy import save_file
 
