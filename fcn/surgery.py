@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from fcn.models.classifier import ConvolutionalClassifier, FlattenClassifier
+from fcn.pretrained.names import image_channels
 
 Variables = Mapping[str, Any]
 
@@ -62,7 +63,9 @@ def dense_to_convolution(
     return kernel.reshape(*window, -1, kernel.shape[1])
 
 
-def transfer(variables: Variables, model: nn.Module, *, rng: Array | None = None, in_channels: int = 3) -> dict[str, Any]:
+def transfer(
+    variables: Variables, model: nn.Module, *, rng: Array | None = None, in_channels: int | None = None
+) -> dict[str, Any]:
     """Variables for `model` that start from those of another network: all that both have is copied, the rest is initialised.
 
     The stages of the paper, each trained before the next begins:
@@ -75,7 +78,7 @@ def transfer(variables: Variables, model: nn.Module, *, rng: Array | None = None
         variables: what the other network has learned.
         model: the network to be trained next.
         rng: key for what is initialised at random; `jax.random.key(0)` by default (in the stages above nothing is random).
-        in_channels: channels of the model's images.
+        in_channels: channels of the model's images; None: as many as the variables are for.
 
     Returns:
         Variables as `model.init` gives them.
@@ -84,9 +87,11 @@ def transfer(variables: Variables, model: nn.Module, *, rng: Array | None = None
         ValueError: where both have a parameter of the same name in different shapes (all are listed), or none of the same name.
     """
     rng = jax.random.key(0) if rng is None else rng
+    given = flatten_dict(dict(variables))
+    if in_channels is None:
+        in_channels = image_channels(model, lambda path: np.shape(given[path]) if path in given else None)
     images = jnp.zeros((1, 64, 64, in_channels))
     wanted = flatten_dict(jax.eval_shape(model.init, rng, images))
-    given = flatten_dict(dict(variables))
     shared = [path for path in wanted if path in given]
     faults = [
         f"{'/'.join(path)}: {list(given[path].shape)} given, {list(wanted[path].shape)} wanted"

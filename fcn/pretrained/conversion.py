@@ -16,20 +16,20 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fcn.layers import ConvTranspose, LearnedBilinearUpsample
 from fcn.models.classifier import FlattenClassifier
 from fcn.pretrained.misfit import describe_misfit, shorten
-from fcn.pretrained.names import TENSORFLOW, kept_parts, parts, reference_names
-from fcn.pretrained.reading import read_tensors
+from fcn.pretrained.names import TENSORFLOW, image_channels, kept_parts, parts, reference_names
+from fcn.pretrained.reading import import_torch, read_tensors
 
 _TRANSPOSED = (ConvTranspose, LearnedBilinearUpsample)
 
 
 def from_torch(
-    model: nn.Module, state_dict: Mapping[str, Any] | str | Path, *, source: str, in_channels: int = 3
+    model: nn.Module, state_dict: Mapping[str, Any] | str | Path, *, source: str, in_channels: int | None = None
 ) -> dict[str, Any]:
     """Flax variables for `model` from a checkpoint of another implementation.
 
-    Where the model's images have other channels than the checkpoint's three, the first kernels are adapted as in smp: summed
-    over the channels for one, else repeated in turn and scaled by 3 / channels. Where only the number of classes differs, the
-    head keeps the values that `model.init` gives it, and a warning says so.
+    The images have as many channels as the checkpoint's. Where other `in_channels` are asked for, the first kernels are adapted
+    as in smp: summed over the channels for one, else repeated in turn and scaled by old / new channels; a warning says so.
+    Where only the number of classes differs, the head keeps the values that `model.init` gives it, and a warning says so.
 
     Args:
         model: the module that will use the variables.
@@ -38,35 +38,39 @@ def from_torch(
             such as `module.` or Lightning's `model.`, is taken off; of a whole model's tensors, an encoder takes its own.
         source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe" or
             "tf_deeplab".
-        in_channels: channels of the model's images.
+        in_channels: channels of the model's images; None: as many as the checkpoint has.
 
     Returns:
         `{"params": ..., "batch_stats": ...}` as `model.init` would give (without "batch_stats" where the model has none).
 
     Raises:
         ValueError: for an unknown source, a model that the source does not have, a file that cannot be read, upsampling tensors
-            that are not bilinear where the model's upsampling is fixed, or tensors that do not fit: one message says how many
-            are missing, left over or misshapen, and lists the first of them.
+            that are not bilinear where the model's upsampling is fixed, tensors that are no finite real numbers, or tensors
+            that do not fit: one message says how many are missing, left over or misshapen, and lists the first of them.
         ImportError: where a file takes a package that is not installed.
         FileNotFoundError: where there is no such file.
     """
-    wanted, modules = parts(model, in_channels)
+    wanted, modules = parts(model, in_channels or 3)
     names = reference_names(model, wanted, modules, source)
+    tensors = _without_prefix(_renamed(read_tensors(state_dict), modules), set(names.values()))
+    if in_channels is None:
+        in_channels = image_channels(model, lambda path: _flax_shape(tensors.get(names.get(path)), path, modules, source))
+        wanted = wanted if in_channels == 3 else parts(model, in_channels).variables
     kept = kept_parts(modules, source, in_channels)
     beyond = reference_names(model, kept.variables, {**kept.modules, **modules}, source).values()
-    tensors = _without_prefix(_renamed(read_tensors(state_dict), modules), set(names.values()))
     for name, value in getattr(model, "constant_tensors", dict)().items():
         _check_constant(name, tensors.pop(name, value), value)
 
-    found, heads, missing, misshapen = {}, [], {}, {}
+    found, adapted, heads, missing, misshapen = {}, [], [], {}, {}
     for path, shape in wanted.items():
         name = names[path]
         if name not in tensors:
             missing[name] = f"{name} for {'/'.join(path)} {list(shape.shape)}"
             continue
-        array = _to_flax(_array(tensors.pop(name)), path, modules, source)
-        if array.shape != shape.shape and path[-1] == "kernel" and _differ_in(array.shape, shape.shape, axis=-2):
-            array = _adapt(array, shape.shape[-2]) if shape.shape[-2] == in_channels else array
+        array = _to_flax(_numbers(name, tensors.pop(name)), path, modules, source)
+        if _other_channels(array.shape, shape.shape, path, in_channels):
+            adapted.append(f"{'/'.join(path)} from {array.shape[-2]}")
+            array = _adapt(array, in_channels)
         if array.shape != shape.shape and _in_head(path, model) and _other_classes(array.shape, shape.shape, model):
             heads.append(path)
         elif array.shape != shape.shape:
@@ -78,6 +82,8 @@ def from_torch(
         left_over = {name: f"{name} {list(tensors[name].shape)}" for name in left}
         misfit = describe_misfit(len(found) + len(heads), missing, misshapen, left_over)
         raise ValueError(f"the {source} checkpoint does not fit {type(model).__name__}: {misfit}")
+    if adapted:
+        warnings.warn(f"adapted to images of {in_channels} channels: {', '.join(adapted)}", stacklevel=2)
     if heads:
         warnings.warn(f"another number of classes: {', '.join('/'.join(p) for p in heads)} keep initial values", stacklevel=2)
         images = jnp.zeros((1, 64, 64, in_channels))
@@ -86,7 +92,7 @@ def from_torch(
     return unflatten_dict({path: jnp.asarray(found[path], shape.dtype) for path, shape in wanted.items()})
 
 
-def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_channels: int = 3) -> dict[str, Any]:
+def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_channels: int | None = None) -> dict[str, Any]:
     """A PyTorch state dict of a model's variables, which the reference implementation loads with `strict=True`.
 
     The inverse of `from_torch`. Takes PyTorch. Where encoders of the reference have layers that are not used, those after the
@@ -96,7 +102,7 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         model: the module that the variables belong to.
         variables: as `model.init` gives them.
         source: whose names the tensors get, as in `from_torch`.
-        in_channels: channels of the model's images.
+        in_channels: channels of the model's images; None: as many as the variables are for.
 
     Returns:
         PyTorch tensors, float32, by name; BatchNorm's `num_batches_tracked` is 0.
@@ -105,8 +111,10 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         ValueError: for an unknown source, a model that the source does not have, or variables that are not the model's.
         ImportError: PyTorch is not installed.
     """
-    import torch
-
+    torch = import_torch("to_torch")
+    given = flatten_dict(dict(variables))
+    if in_channels is None:
+        in_channels = image_channels(model, lambda path: np.shape(given[path]) if path in given else None)
     wanted, modules = parts(model, in_channels)
     kept = kept_parts(modules, source, in_channels)
     modules = {**kept.modules, **modules}
@@ -114,7 +122,6 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     if absent := {path[0] for path in wanted} - set(variables):
         whole = ", ".join(f"'{name}': ..." for name in dict.fromkeys(path[0] for path in wanted))
         raise ValueError(f"pass the variables, {{{whole}}}; {' and '.join(sorted(absent))} is not among {', '.join(variables)}")
-    given = flatten_dict(dict(variables))
     if faults := ["/".join(path) for path in wanted if np.shape(given.get(path)) != wanted[path].shape]:
         raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(shorten(faults))}")
     given = {path: np.full(shape.shape, path[-1] in ("scale", "var")) for path, shape in kept.variables.items()} | given
@@ -124,6 +131,26 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         if path[-1] == "mean":
             tensors[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
     return {name: torch.from_numpy(np.array(tensor, order="C")) for name, tensor in tensors.items()}
+
+
+def _numbers(name: str, tensor: Any) -> np.ndarray:
+    """The array of a tensor that holds parameters.
+
+    Raises:
+        ValueError: it holds whole, complex or truth values, or numbers that are not finite.
+    """
+    given = str(tensor.dtype).removeprefix("torch.")
+    array = _array(tensor) if "float" in given else None
+    if array is None:
+        raise ValueError(f"{name} holds {given}; the parameters of a network are floating-point numbers")
+    if not np.isfinite(array.astype(np.float32, copy=False)).all():
+        raise ValueError(f"{name} holds numbers that are not finite (NaN or infinity in float32); the checkpoint is damaged")
+    return array
+
+
+def _flax_shape(tensor: Any, path, modules: Mapping, source: str) -> tuple[int, ...] | None:
+    """The shape that a tensor has in Flax's order of axes, if there is one."""
+    return None if tensor is None else _to_flax(np.broadcast_to(np.float32(0), tensor.shape), path, modules, source).shape
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -211,6 +238,11 @@ def _other_classes(given: tuple[int, ...], wanted: tuple[int, ...], model: nn.Mo
     if getattr(model, "heads_take_classes", False):
         return len(given) == len(wanted) and given[:-2] == wanted[:-2]
     return _differ_in(given, wanted, axis=-1)
+
+
+def _other_channels(given: tuple[int, ...], wanted: tuple[int, ...], path, in_channels: int) -> bool:
+    """Whether another number of image channels explains the shape of a variable."""
+    return path[-1] == "kernel" and wanted[-2] == in_channels and _differ_in(given, wanted, axis=-2)
 
 
 def _differ_in(a: tuple[int, ...], b: tuple[int, ...], *, axis: int) -> bool:

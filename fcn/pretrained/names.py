@@ -10,7 +10,7 @@ value) with which the encoder here has these layers, too; `kept_variables` gives
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -58,6 +58,22 @@ def parts(model: Any, in_channels: int) -> Parts:
         images = jax.ShapeDtypeStruct((1, 64, 64, in_channels), jnp.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
     return Parts(flatten_dict(shapes), modules)
+
+
+def image_channels(model: Any, given: Callable[[Path], tuple[int, ...] | None]) -> int:
+    """The channels of the images of a model whose variables have the shapes that `given` knows (None where it knows none).
+
+    The kernels that take three channels of an image of three tell it; where other kernels are among these, the number counts
+    with which most shapes agree.
+    """
+    wanted = parts(model, 3).variables
+    stems = {path: given(path) for path, leaf in wanted.items() if path[-1] == "kernel" and leaf.shape[-2:-1] == (3,)}
+    counts = {shape[-2] for path, shape in stems.items() if shape and len(shape) == len(wanted[path].shape)} - {0}
+
+    def agreeing(count: int) -> int:
+        return sum(given(path) == leaf.shape for path, leaf in parts(model, count).variables.items())
+
+    return max(sorted(counts), key=agreeing) if len(counts | {3}) > 1 else 3
 
 
 def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int) -> Parts:

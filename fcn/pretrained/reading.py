@@ -1,11 +1,15 @@
 """Tensors by name, from a mapping or a file."""
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_UNPACKED = 2**30
+"""Bytes to which an archive may unpack in any case; beyond, it must not be `_PACKED` times as large as its file."""
+_PACKED = 20
 _TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
 
 
@@ -37,16 +41,38 @@ def read_tensors(state_dict: Any) -> dict[str, Any]:
     return {name: tensor for name, tensor in state_dict.items() if not name.endswith("num_batches_tracked")}
 
 
+def import_torch(what: str, instead: str = "") -> Any:
+    """PyTorch, which only other implementations' files and names take.
+
+    Raises:
+        ImportError: it is not installed; one sentence says what takes it and what may be done instead.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(f"{what} takes PyTorch: pip install torch{instead and f', or {instead}'}") from error
+    return torch
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuses an archive that unpacks to far more than weights do, before it is unpacked; its directory says to how much."""
+    packed = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return  # no archive, or a damaged one, which its reader refuses
+    if unpacked > max(_UNPACKED, _PACKED * packed):
+        raise ValueError(f"{path} has {packed:,} bytes and would unpack to {unpacked:,}; weights do not, so it was not read")
+
+
 def _read_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
     if path.suffix not in (".safetensors", ".npz", *_TORCH):
         raise ValueError(f"{path} is no checkpoint that can be read; known are .safetensors, .npz, .pth, .pt, .th and .ckpt")
-    if path.suffix in _TORCH:
-        try:
-            import torch
-        except ImportError as error:
-            raise ImportError(f"reading {path} takes PyTorch; install it, or pass a mapping of NumPy arrays") from error
+    torch = import_torch(f"reading {path}", "have the tensors as .safetensors or .npz") if path.suffix in _TORCH else None
+    _refuse_bomb(path)
     from safetensors.numpy import load_file
 
     try:
@@ -57,6 +83,8 @@ def _read_file(path: Path) -> Any:
                 return dict(arrays)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader raises its own, and for a damaged file nearly anything
+        if str(error).startswith("Object arrays cannot be loaded"):  # NumPy's word for arrays of objects
+            raise ValueError(f"{path} holds pickled Python objects, which are not read; save plain arrays") from error
         if "GLOBAL" in str(error):  # PyTorch's word for what only running code would bring back
             raise ValueError(f"{path} holds a pickled Python object, not a state dict: save net.state_dict()") from error
         kind = type(error).__name__

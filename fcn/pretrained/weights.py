@@ -99,7 +99,7 @@ WEIGHTS: dict[str, Weights] = {
 
 
 def load_weights(
-    name: str, *, model: nn.Module | None = None, in_channels: int = 3, folder: str | Path | None = None
+    name: str, *, model: nn.Module | None = None, in_channels: int | None = None, folder: str | Path | None = None
 ) -> dict[str, Any]:
     """Published weights as Flax variables, downloaded once.
 
@@ -107,7 +107,7 @@ def load_weights(
         name: such as "resnet50.imagenet1k_v2"; see `fcn.pretrained.WEIGHTS`.
         model: the module that will use them; by default the encoder (or segmentation model) of the first part of the name.
             A classifier takes all of a backbone's file.
-        in_channels: channels of the model's images (see `from_torch`).
+        in_channels: channels of the model's images; None: as many as the weights are for (see `from_torch`).
         folder: where files are kept (default: FCN_WEIGHTS_DIR, else `fcn/weights` in the user's cache folder).
 
     Returns:

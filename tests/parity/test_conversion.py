@@ -1,13 +1,18 @@
 """`fcn.from_torch` on made-up checkpoints: strictness, files, types. PyTorch is needed for files only."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from jaxtyping import TypeCheckError
 from safetensors.numpy import save_file
 
 import fcn
+from fcn.pretrained import reading
+from fcn.pretrained.names import image_channels
 from tests.variables import random_variables
 
 ENCODER = {"width_multiplier": 1 / 32}
@@ -119,7 +124,7 @@ def test_arguments_of_another_kind():
     with pytest.raises(ValueError, match=r"pass the variables, \{'params': ...\}; params is not among conv1_1, conv2_1"):
         fcn.to_torch(encoder, variables["params"], source="torchvision")
     with pytest.raises(ValueError, match="these variables are not those of VGG: params/conv1_1/kernel"):
-        fcn.to_torch(encoder, random_variables(encoder, 1, 32, 32, 1), source="torchvision")
+        fcn.to_torch(encoder, random_variables(encoder, 1, 32, 32, 1), source="torchvision", in_channels=3)
 
 
 def test_unused_layers_of_the_reference_are_there():
@@ -170,10 +175,75 @@ def test_other_numbers_of_input_channels():
     def first(state, channels):
         return fcn.from_torch(encoder, state, source="torchvision", in_channels=channels)["params"]["conv1_1"]["kernel"]
 
-    np.testing.assert_array_equal(first(state, 1), rgb.sum(2, keepdims=True))
-    np.testing.assert_allclose(first(state, 4), 0.75 * rgb[:, :, [0, 1, 2, 0]], rtol=1e-6)
-    state["features.0.weight"] = state["features.0.weight"][:, :1]
-    np.testing.assert_array_equal(first(state, 1), rgb[:, :, :1])
+    with pytest.warns(UserWarning, match="adapted to images of 1 channels: params/conv1_1/kernel from 3"):
+        np.testing.assert_array_equal(first(state, 1), rgb.sum(2, keepdims=True))
+    with pytest.warns(UserWarning, match="adapted to images of 4 channels: params/conv1_1/kernel from 3"):
+        np.testing.assert_allclose(first(state, 4), 0.75 * rgb[:, :, [0, 1, 2, 0]], rtol=1e-6)
+
+
+def test_as_many_channels_as_the_checkpoint_has(recwarn):
+    """Nothing is adapted unless it is asked for; the way back finds the channels, too."""
+    encoder, state = fcn.create_encoder("vgg11", **ENCODER), checkpoint()
+    for channels in (1, 3, 4):
+        state["features.0.weight"] = np.random.default_rng(channels).normal(size=(2, channels, 3, 3)).astype(np.float32)
+        variables = fcn.from_torch(encoder, state, source="torchvision")
+        np.testing.assert_array_equal(
+            variables["params"]["conv1_1"]["kernel"], state["features.0.weight"].transpose(2, 3, 1, 0)
+        )
+    assert not recwarn.list
+    pytest.importorskip("torch", reason="to_torch gives PyTorch's tensors: install '.[parity]'")
+    again = fcn.to_torch(encoder, variables, source="torchvision")
+    assert again.keys() == state.keys()
+    np.testing.assert_array_equal(again["features.0.weight"], state["features.0.weight"])
+
+
+def test_channels_are_told_from_other_kernels_of_three():
+    """Three classes give kernels of three channels, too, which stay as they are; with other classes they do not count."""
+    options = {"encoder": "vgg11", "learned_upsampling": True, "width_multiplier": 1 / 32, "fc_features": 2}
+    model, other = (fcn.create_model("fcn32s", num_classes=classes, **options) for classes in (3, 5))
+    given = flatten_dict(random_variables(other, 1, 32, 32, 4))
+    assert image_channels(model, lambda path: np.shape(given.get(path))) == 4
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.int32, bool])
+def test_tensors_that_hold_no_floating_point_numbers(kind):
+    state = checkpoint()
+    state["features.3.bias"] = state["features.3.bias"].astype(kind)
+    with pytest.raises(
+        ValueError, match=rf"features.3.bias holds {np.dtype(kind).name}; the parameters of a network are float"
+    ):
+        fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
+
+
+def test_tensors_that_are_not_finite():
+    state = checkpoint()
+    state["features.3.bias"][1] = np.nan
+    with pytest.raises(ValueError, match=r"features.3.bias holds numbers that are not finite"):
+        fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
+
+
+def test_archives_that_unpack_to_more_than_weights_do(tmp_path, monkeypatch):
+    """They are refused before they are unpacked, and pickled arrays are never read."""
+    np.savez_compressed(tmp_path / "bomb.npz", zeros=np.zeros(300_000, np.float32))
+    monkeypatch.setattr(reading, "_UNPACKED", 10**6)
+    monkeypatch.setattr(reading.np, "load", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(ValueError, match=r"bomb.npz has [\d,]+ bytes and would unpack to 1,200,\d+; weights do not"):
+        reading.read_tensors(tmp_path / "bomb.npz")
+    monkeypatch.undo()
+    np.savez(tmp_path / "objects.npz", objects=np.array([{}], object))
+    with pytest.raises(ValueError, match=r"objects.npz holds pickled Python objects, which are not read; save plain arrays"):
+        reading.read_tensors(tmp_path / "objects.npz")
+
+
+def test_without_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "net.pth").touch()
+    encoder = fcn.create_encoder("vgg11", **ENCODER)
+    message = r"reading .*net.pth takes PyTorch: pip install torch, or have the tensors as .safetensors or .npz$"
+    with pytest.raises(ImportError, match=message):
+        fcn.from_torch(encoder, tmp_path / "net.pth", source="torchvision")
+    with pytest.raises(ImportError, match=r"to_torch takes PyTorch: pip install torch$"):
+        fcn.to_torch(encoder, {}, source="torchvision")
 
 
 def test_another_number_of_classes():

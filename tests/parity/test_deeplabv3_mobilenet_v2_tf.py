@@ -85,7 +85,8 @@ def test_back(folder, labels):
 
 def test_grey_images(folder, labels):
     model = fcn.create_model(NAME, num_classes=len(labels))
-    variables = fcn.from_torch(model, folder / "deeplabv3_mnv2_dm05_voc.npz", source="tf_deeplab", in_channels=1)
+    with pytest.warns(UserWarning, match="adapted to images of 1 channels"):
+        variables = fcn.from_torch(model, folder / "deeplabv3_mnv2_dm05_voc.npz", source="tf_deeplab", in_channels=1)
     with np.load(folder / "deeplabv3_mnv2_dm05_voc.npz") as arrays:
         expected = arrays["MobilenetV2/Conv/kernel"].sum(axis=2, keepdims=True)
     np.testing.assert_array_equal(variables["params"]["MobilenetV2"]["Conv"]["kernel"], expected)
