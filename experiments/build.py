@@ -188,21 +188,29 @@ def read_preprocessing(folder: RunFolder) -> Preprocessing:
     return from_json(default_preprocessing(facts["image_shape"][2]).to_json() | known)
 
 
+def warn_of_damage(damaged: list[str], step: int | None) -> None:
+    """Says which checkpoints are damaged, and that of which step is used instead."""
+    for problem in damaged:
+        print(f"warning: {problem}; that of step {step} is used", file=sys.stderr)
+
+
 def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     """Reads a run's configuration and the variables of its last or best checkpoint, onto the first device.
 
     Raises:
       FileNotFoundError: there is no run, or it has no checkpoint yet.
+      ValueError: its files, or all its checkpoints, are damaged.
     """
-    from fcn.training.checkpoint import Checkpoints
+    from fcn.training import checkpoint
 
     config, facts = folder.read_config(), folder.read_facts()
     facts = {"classes": facts["classes"], "palette": facts["palette"], "image_shape": tuple(facts["image_shape"])}
     facts["preprocessing"] = read_preprocessing(folder)
-    if not folder.checkpoints.is_dir():
-        raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
-    checkpoints = Checkpoints(folder.checkpoints, read_only=True)
-    step = checkpoints.best() if which == "best" else checkpoints.latest()
+    if which == "best":
+        step = checkpoint.best(folder.checkpoints)
+    else:
+        step, damaged = checkpoint.newest_sound(folder.checkpoints)
+        warn_of_damage(damaged, step)
     if step is None:
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     model = make_model(config, len(facts["classes"]))
@@ -210,6 +218,5 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     template = abstract_state(model, tx, facts["image_shape"], ema=config.ema > 0)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
-    state, _ = checkpoints.restore(step, template)
-    checkpoints.close()
+    state, _ = checkpoint.restore(folder.checkpoints, step, template)
     return TrainedRun(config, step, model, state.eval_variables, **facts)

@@ -87,12 +87,12 @@ def train(config, folder) -> None:
     """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures."""
     import jax
 
-    from experiments.build import Experiment, load_splits
+    from experiments.build import Experiment, load_splits, warn_of_damage
     from experiments.report import write_report
     from fcn.data import TrainLoader
     from fcn.metrics import segmentation_metrics
-    from fcn.training import Schedule, fit, make_schedule
-    from fcn.training.checkpoint import Checkpoints
+    from fcn.parallel import synchronize
+    from fcn.training import Schedule, checkpoint, fit, make_schedule
     from fcn.training.records import Records, Silent
 
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
@@ -111,10 +111,17 @@ def train(config, folder) -> None:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    checkpoints = Checkpoints(folder.checkpoints)
-    step, seconds = checkpoints.latest() or 0, 0.0
+    synchronize("run folder claimed")
+    sound, damaged = checkpoint.newest_sound(folder.checkpoints)
+    step, seconds = sound or 0, 0.0
+    synchronize("checkpoints verified")
+    if first_process:
+        warn_of_damage(damaged, step)
+        checkpoint.set_aside(folder.checkpoints, above=step)
+    synchronize("damaged checkpoints set aside")
+    checkpoints = checkpoint.Checkpoints(folder.checkpoints)
     if step:
-        state, progress = checkpoints.restore(step, experiment.parallel.restorable(state))
+        state, progress = checkpoint.restore(folder.checkpoints, step, experiment.parallel.restorable(state))
         batches.set_state(progress["batches"])
         seconds = progress["seconds"]
         print(f"continuing {folder.path} from step {step}")

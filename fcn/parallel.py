@@ -164,3 +164,11 @@ def start_processes(coordinator: str | None, process_count: int | None, process_
         return
     address = None if coordinator == "auto" else coordinator
     jax.distributed.initialize(address, process_count, process_id)
+
+
+def synchronize(name: str) -> None:
+    """Waits until every process of a run on several hosts has come to the place called `name`; at once where there is one."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)

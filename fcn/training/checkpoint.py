@@ -1,33 +1,54 @@
-"""Checkpoints of a run: the state and the data iterator together, written atomically in the background by Orbax."""
+"""Checkpoints of a run: the state and the data iterator together, written atomically in the background by Orbax.
 
+`Checkpoints` writes; `newest_sound`, `best` and `restore` read, and leave the folder as it is: they may be called beside a
+training. Each checkpoint has the SHA-256 of its files, by which damage is found.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-STATE, PROGRESS = "state", "progress"
+STATE, PROGRESS, METRICS = "state", "progress", "metrics"
+DIGESTS = "sha256.json"
+MARK = "_CHECKPOINT_METADATA"
+"""A file that Orbax puts in every checkpoint, and writes last; nothing is read from it."""
+BEST = "val/miou"
+ASIDE = ".damaged"
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint is not what was written, or cannot be read."""
 
 
 class Checkpoints:
-    """The checkpoints in one folder: the newest `keep`, and the best by a metric.
+    """Writes the checkpoints in one folder: the newest `keep`, and the best by a metric.
 
     A checkpoint appears under its final name only when it is complete; what a killed process left half-written is
-    removed on the next start of its training.
+    removed on the next start.
 
     Args:
       folder: where they lie, one subfolder a step.
       keep: how many of the newest to keep.
       best_metric: name of the metric whose highest value marks the best checkpoint.
-      read_only: only read, and change nothing in the folder: a training may be writing there at the same time.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2, best_metric: str = "val/miou", read_only: bool = False):
+    def __init__(self, folder: str | Path, *, keep: int = 2, best_metric: str = BEST):
         def value(metrics):
             value = metrics.get(best_metric)
             return float("-inf") if value is None else value
+
+        def complete():  # all is written; the folder gets its final name next
+            if jax.process_index() == 0:
+                _write_digests(self._folder)
 
         policy = preservation_policy.AnyPreservationPolicy(
             [
@@ -39,42 +60,164 @@ class Checkpoints:
             best_fn=value,
             best_mode="max",
             preservation_policy=policy,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
+            cleanup_tmp_directories=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=complete),
         )
-        self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+        self._folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def latest(self) -> int | None:
         """The newest complete step, or None."""
         return self._manager.latest_step()
 
-    def best(self) -> int | None:
-        """The step with the best metric, or None."""
-        return self._manager.best_step()
-
     def save(self, step: int, state: PyTree, progress: dict, metrics: dict[str, float | None]) -> None:
-        """Starts to write `state` and the JSON-able `progress` (data iterator, clock); returns once they are copied."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), PROGRESS: ocp.args.JsonSave(progress)}),
-            metrics=metrics,
-        )
+        """Starts to write `state` and the JSON-able `progress` (data iterator, clock); returns once they are copied.
 
-    def restore(self, step: int, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        """State (as in `template`: shapes, dtypes and shardings) and progress of `step`."""
-        abstract = jax.tree.map(_abstract, template)
-        args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract), PROGRESS: ocp.args.JsonRestore()})
-        restored = self._manager.restore(step, args=args)
-        return restored[STATE], restored[PROGRESS]
+        Raises:
+          OSError: this one or the one before could not be written.
+        """
+        items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), PROGRESS: ocp.args.JsonSave(progress)})
+        self._writing(lambda: self._manager.save(step, args=items, metrics=metrics))
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when what was saved is on disk; raises as `save` does."""
+        self._writing(self._manager.wait_until_finished)
 
     def close(self) -> None:
         """Waits, then lets go of the folder."""
-        self._manager.close()
+        self._writing(self._manager.close)
+
+    def _writing(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:
+            message = f"a checkpoint could not be written to {self._folder} ({_first_line(error)}); earlier ones are kept"
+            raise OSError(message) from error
 
 
-def _abstract(x) -> jax.ShapeDtypeStruct:
+def steps(folder: Path) -> list[int]:
+    """The steps of the complete checkpoints in `folder`, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and (path / MARK).is_file())
+
+
+def newest_sound(folder: Path) -> tuple[int | None, list[str]]:
+    """The newest step whose checkpoint is what was written, and a sentence for each newer one that is not.
+
+    Raises:
+      DamagedCheckpoint: there are checkpoints, and all are damaged.
+    """
+    damaged: list[str] = []
+    known = steps(folder)
+    for step in reversed(known):
+        problem = damage(folder / str(step))
+        if problem is None:
+            return step, damaged
+        if problem and (folder / str(step)).is_dir():  # a training that runs may have removed an old one meanwhile
+            damaged.append(problem)
+    if damaged:
+        raise DamagedCheckpoint(f"{damaged[0]}; no other checkpoint is left: start afresh with --overwrite")
+    return None, damaged
+
+
+def best(folder: Path, metric: str = BEST) -> int | None:
+    """The step of the checkpoint with the highest `metric`, or None where no checkpoint has it; the newest of equals."""
+    values = {}
+    for step in steps(folder):
+        try:
+            value = json.loads((folder / str(step) / METRICS / METRICS).read_text()).get(metric)
+        except (OSError, ValueError, AttributeError):  # none, or it has just been removed
+            continue
+        if value is not None:
+            values[step] = value
+    return max(values, key=lambda step: (values[step], step), default=None)
+
+
+def restore(folder: Path, step: int, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """State and progress of `step`.
+
+    Args:
+      folder: the folder of the checkpoints.
+      step: one of `steps(folder)`.
+      template: the state in shapes, dtypes and shardings; what is NumPy there is NumPy in the result.
+
+    Raises:
+      DamagedCheckpoint: the files are not what was written, or do not fit `template`.
+    """
+    path = folder.absolute() / str(step)
+    if problem := damage(path):
+        raise DamagedCheckpoint(problem)
+    handlers = {STATE: ocp.StandardCheckpointHandler(), PROGRESS: ocp.JsonCheckpointHandler()}
+    abstract = ocp.args.StandardRestore(jax.tree.map(_abstract, template))
+    items = ocp.args.Composite(**{STATE: abstract, PROGRESS: ocp.args.JsonRestore()})
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as reader:
+            restored = reader.restore(path, args=items)
+    except Exception as error:
+        cure = "move it away to go on from the one before"
+        raise DamagedCheckpoint(f"{path} cannot be read or is of another network ({_first_line(error)}); {cure}") from error
+    return restored[STATE], restored[PROGRESS]
+
+
+def set_aside(folder: Path, above: int) -> None:
+    """Renames the checkpoints of later steps than `above`, which are damaged, so that their steps can be written again."""
+    for step in steps(folder):
+        if step > above:
+            number = next(n for n in range(10**6) if not (folder / f"{step}{ASIDE}{n}").exists())
+            (folder / str(step)).rename(folder / f"{step}{ASIDE}{number}")
+
+
+NAME = re.compile(rf"\d+(\.orbax-checkpoint-tmp.*|\{ASIDE}\d+)?")
+"""What checkpoints of a step are called: finished, being written, set aside."""
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder is one that `Checkpoints` made, finished or not."""
+    return NAME.fullmatch(path.name) is not None and (not path.name.isdecimal() or (path / MARK).is_file())
+
+
+def _write_digests(folder: Path) -> None:
+    """Gives the checkpoint that is about to get its final name the SHA-256 of its files."""
+    for path in folder.glob("*.orbax-checkpoint-tmp*"):
+        digests = _digests(path)
+        (path / DIGESTS).write_text(json.dumps(digests))
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, in a sentence; None if nothing is, or if it is of a time without digests."""
+    try:
+        expected = json.loads((path / DIGESTS).read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return f"checkpoint {path} is damaged: {DIGESTS} cannot be read"
+    try:
+        found = _digests(path)
+    except OSError as error:
+        return f"checkpoint {path} is damaged: {error}"
+    if not isinstance(expected, dict) or not expected:
+        return f"checkpoint {path} is damaged: {DIGESTS} holds no digests"
+    wrong = sorted(name for name in expected if found.get(name) != expected[name])
+    return f"checkpoint {path} is damaged: {wrong[0]} is not what was written" if wrong else None
+
+
+def _digests(path: Path) -> dict[str, str]:
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in (DIGESTS, MARK))
+    return {file.relative_to(path).as_posix(): _sha256(file) for file in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200].rstrip(".:; ")
+
+
+def _abstract(x):
+    if isinstance(x, np.ndarray | np.generic):
+        return np.asarray(x)
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None))

@@ -73,6 +73,19 @@ def test_killed_at_three_random_moments_a_run_ends_the_same(finished_run, option
     assert digests[0] == digests[1]
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(finished_run, options, type_command, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "result.json").unlink()
+    (run / "checkpoints" / "24" / "state" / "_METADATA").write_text("{}")
+    told = type_command("experiments.train", *options, "--workdir", run)
+    assert "24 is damaged: state/_METADATA is not what was written; that of step 20 is used" in told.stderr
+    assert f"continuing {run} from step 20" in told.stdout
+    digests = [json.loads((r / "result.json").read_text())["params_sha256"] for r in (run, finished_run)]
+    assert _lasting(run) == _lasting(finished_run)
+    assert len(set(digests)) == 1
+
+
 def test_a_finished_run_prints_its_result(finished_run, options, capsys):
     before = (finished_run / "result.json").read_bytes()
     train.main([*options, "--workdir", str(finished_run)])

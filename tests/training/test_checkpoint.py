@@ -1,52 +1,144 @@
-"""Checkpoints are read beside a training that writes them."""
+"""Checkpoints: what is damaged is found, readers change nothing, and a reader does not disturb a writer."""
 
+import json
+import shutil
 import threading
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from fcn.training.checkpoint import Checkpoints
-
-
-def test_readers_leave_what_is_being_written(tmp_path):
-    writer = Checkpoints(tmp_path)
-    writer.save(1, {"a": jnp.ones(3)}, {"seconds": 0.0}, {})
-    writer.wait()
-    half = tmp_path / "2.orbax-checkpoint-tmp-7"
-    half.mkdir()
-    reader = Checkpoints(tmp_path, read_only=True)
-    state, _ = reader.restore(reader.latest(), {"a": jnp.zeros(3)})
-    reader.close()
-    np.testing.assert_array_equal(state["a"], np.ones(3))
-    assert half.is_dir()
-    Checkpoints(tmp_path).close()  # the next start of the training
-    assert not half.exists()
-    writer.close()
+from fcn.training import checkpoint
+from fcn.training.checkpoint import Checkpoints, DamagedCheckpoint, best, newest_sound, restore, set_aside, steps
 
 
-def test_a_training_is_not_disturbed_by_readers(tmp_path):
-    writer = Checkpoints(tmp_path, keep=20)
-    done = threading.Event()
-    reads = []
+def state_of(value: float) -> dict:
+    return {"kernel": jnp.full((16, 16), value), "count": np.arange(4) + int(value)}
 
-    def read():
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Checkpoints of the steps 1, 2 and 3; the first is the best."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    checkpoints = Checkpoints(folder)
+    for step, score in ((1, 0.9), (2, 0.2), (3, 0.3)):
+        checkpoints.save(step, state_of(step), {"seconds": step}, {"val/miou": score})
+    checkpoints.close()
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "checkpoints")
+
+
+def content(folder):
+    return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in folder.rglob("*")}
+
+
+def test_reading_gives_what_was_written_and_changes_nothing(folder):
+    (folder / "4.orbax-checkpoint-tmp").mkdir()  # as while a training writes
+    before = content(folder)
+    assert steps(folder) == [1, 2, 3] and best(folder) == 1
+    step, damaged = newest_sound(folder)
+    assert (step, damaged) == (3, [])
+    state, progress = restore(folder, step, state_of(0))
+    np.testing.assert_array_equal(state["kernel"], np.full((16, 16), 3.0))
+    np.testing.assert_array_equal(state["count"], [3, 4, 5, 6])
+    assert progress == {"seconds": 3}
+    assert content(folder) == before
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+
+
+def test_every_damaged_file_of_the_newest_is_named_and_the_one_before_is_used(folder):
+    digests = json.loads((folder / "3" / checkpoint.DIGESTS).read_text())
+    files = [path for path in (folder / "3").rglob("*") if path.relative_to(folder / "3").as_posix() in digests]
+    assert len(files) == len(digests) > 5
+    for path in files:
+        whole = path.read_bytes()
+        for harm in (flip, lambda path: path.unlink()):
+            harm(path)
+            step, (problem,) = newest_sound(folder)
+            assert step == 2
+            assert str(folder / "3") in problem and path.relative_to(folder / "3").as_posix() in problem
+            with pytest.raises(DamagedCheckpoint, match="is not what was written"):
+                restore(folder, 3, state_of(0))
+            path.write_bytes(whole)
+    assert newest_sound(folder) == (3, [])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_damaged_digests_are_named(folder, content):
+    (folder / "3" / checkpoint.DIGESTS).write_text(content)
+    step, (problem,) = newest_sound(folder)
+    assert step == 2 and checkpoint.DIGESTS in problem
+
+
+def test_if_all_are_damaged_it_is_said(folder):
+    for step in steps(folder):
+        flip(folder / str(step) / "state" / "_METADATA")
+    with pytest.raises(DamagedCheckpoint, match=r"no other checkpoint is left: start afresh with --overwrite"):
+        newest_sound(folder)
+
+
+def test_a_damaged_step_is_written_again(folder):
+    flip(folder / "3" / "state" / "_METADATA")
+    set_aside(folder, newest_sound(folder)[0])
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(3, state_of(7), {}, {})
+    checkpoints.close()
+    assert newest_sound(folder) == (3, [])
+    np.testing.assert_array_equal(restore(folder, 3, state_of(0))[0]["count"], [7, 8, 9, 10])
+    assert (folder / "3.damaged0").is_dir()
+
+
+def test_checkpoints_without_digests_are_read_and_their_damage_is_one_sentence(folder):
+    (folder / "3" / checkpoint.DIGESTS).unlink()
+    assert newest_sound(folder) == (3, [])
+    assert restore(folder, 3, state_of(0))[1] == {"seconds": 3}
+    (folder / "3" / "state" / "_METADATA").write_text("{")
+    with pytest.raises(DamagedCheckpoint, match=r"3 cannot be read or is of another network \(.*\); move it away") as caught:
+        restore(folder, 3, state_of(0))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_reader_beside_a_writer_disturbs_nothing(tmp_path):
+    folder, done, read = tmp_path / "checkpoints", threading.Event(), []
+
+    def reading():
         while not done.is_set():
-            reader = Checkpoints(tmp_path, read_only=True)
-            if (step := reader.latest()) is not None:
-                state, progress = reader.restore(step, {"a": jnp.zeros(3)})
-                reads.append((step, float(state["a"][0]), progress["seconds"]))
-            reader.close()
+            step, damaged = newest_sound(folder)
+            assert not damaged
+            read.append(step if step is None else restore(folder, step, state_of(0))[1]["seconds"] - step)
 
-    thread = threading.Thread(target=read)
+    def guarded():
+        try:
+            reading()
+        except BaseException as error:
+            read.append(error)
+
+    thread = threading.Thread(target=guarded)
     thread.start()
-    try:
-        for step in range(1, 9):
-            writer.save(step, {"a": jnp.full(3, step)}, {"seconds": step}, {})
-        writer.wait()
-    finally:
-        done.set()
-        thread.join()
-    assert writer.latest() == 8
-    writer.close()
-    assert reads
-    assert all(step == value == seconds for step, value, seconds in reads)
+    checkpoints = Checkpoints(folder)
+    for step in range(1, 11):
+        checkpoints.save(step, state_of(step), {"seconds": step}, {"val/miou": float(step)})
+    checkpoints.close()
+    done.set()
+    thread.join()
+    assert set(read) <= {None, 0} and 0 in read
+    assert steps(folder) == [9, 10]
+    assert json.loads((folder / "10" / "metrics" / "metrics").read_text()) == {"val/miou": 10.0}
+
+
+def test_the_next_start_of_a_training_removes_what_a_kill_left(folder):
+    half = folder / "4.orbax-checkpoint-tmp-7"
+    half.mkdir()
+    newest_sound(folder)
+    assert half.is_dir()
+    Checkpoints(folder).close()
+    assert not half.exists()
