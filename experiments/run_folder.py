@@ -138,8 +138,8 @@ class RunFolder:
             yield from self.tensorboard.glob("events.out.tfevents.*")
 
 
-_CHECKPOINT = re.compile(r"\d+(\.orbax-checkpoint-tmp.*)?")
-"""What Orbax calls the checkpoint of a step, finished or not."""
+_CHECKPOINT = re.compile(r"\d+(\.orbax-checkpoint-tmp.*|\.damaged\d+)?")
+"""What the checkpoint of a step is called: finished, being written, or damaged and set aside."""
 PANELS, CURVES, CONFUSION = "validation.png", "curves.png", "confusion.png"
 PICTURES = (PANELS, CURVES, CONFUSION)
 

@@ -6,7 +6,6 @@ training. Each checkpoint has the SHA-256 of its files, by which damage is found
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ STATE, PROGRESS, METRICS = "state", "progress", "metrics"
 DIGESTS = "sha256.json"
 MARK = "_CHECKPOINT_METADATA"
 """A file that Orbax puts in every checkpoint, and writes last; nothing is read from it."""
+MARKS = (MARK, DIGESTS)
+"""Either tells a checkpoint from a folder of someone else whose name is a number."""
 BEST = "val/miou"
 ASIDE = ".damaged"
 
@@ -74,10 +75,11 @@ class Checkpoints:
         """Starts to write `state` and the JSON-able `progress` (data iterator, clock); returns once they are copied.
 
         Raises:
-          OSError: this one or the one before could not be written.
+          OSError: this one or the one before could not be written, or one of this step or a later one is there.
         """
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), PROGRESS: ocp.args.JsonSave(progress)})
-        self._writing(lambda: self._manager.save(step, args=items, metrics=metrics))
+        if not self._writing(lambda: self._manager.save(step, args=items, metrics=metrics)):
+            raise OSError(f"step {step} was not written to {self._folder}: step {self.latest()} is there")
 
     def wait(self) -> None:
         """Returns when what was saved is on disk; raises as `save` does."""
@@ -87,9 +89,9 @@ class Checkpoints:
         """Waits, then lets go of the folder."""
         self._writing(self._manager.close)
 
-    def _writing(self, action: Callable[[], Any]) -> None:
+    def _writing(self, action: Callable[[], Any]) -> Any:
         try:
-            action()
+            return action()
         except Exception as error:
             message = f"a checkpoint could not be written to {self._folder} ({_first_line(error)}); earlier ones are kept"
             raise OSError(message) from error
@@ -99,7 +101,8 @@ def steps(folder: Path) -> list[int]:
     """The steps of the complete checkpoints in `folder`, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and (path / MARK).is_file())
+    complete = (path for path in folder.iterdir() if path.name.isdecimal() and any((path / name).is_file() for name in MARKS))
+    return sorted(int(path.name) for path in complete)
 
 
 def newest_sound(folder: Path) -> tuple[int | None, list[str]]:
@@ -168,15 +171,6 @@ def set_aside(folder: Path, above: int) -> None:
             (folder / str(step)).rename(folder / f"{step}{ASIDE}{number}")
 
 
-NAME = re.compile(rf"\d+(\.orbax-checkpoint-tmp.*|\{ASIDE}\d+)?")
-"""What checkpoints of a step are called: finished, being written, set aside."""
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a folder is one that `Checkpoints` made, finished or not."""
-    return NAME.fullmatch(path.name) is not None and (not path.name.isdecimal() or (path / MARK).is_file())
-
-
 def _write_digests(folder: Path) -> None:
     """Gives the checkpoint that is about to get its final name the SHA-256 of its files."""
     for path in folder.glob("*.orbax-checkpoint-tmp*"):
@@ -199,6 +193,8 @@ def damage(path: Path) -> str | None:
     if not isinstance(expected, dict) or not expected:
         return f"checkpoint {path} is damaged: {DIGESTS} holds no digests"
     wrong = sorted(name for name in expected if found.get(name) != expected[name])
+    if not (path / MARK).is_file():
+        wrong.append(MARK)
     return f"checkpoint {path} is damaged: {wrong[0]} is not what was written" if wrong else None
 
 

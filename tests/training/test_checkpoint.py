@@ -70,6 +70,9 @@ def test_every_damaged_file_of_the_newest_is_named_and_the_one_before_is_used(fo
                 restore(folder, 3, state_of(0))
             path.write_bytes(whole)
     assert newest_sound(folder) == (3, [])
+    (folder / "3" / checkpoint.MARK).unlink()
+    step, (problem,) = newest_sound(folder)
+    assert step == 2 and checkpoint.MARK in problem
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
@@ -95,6 +98,13 @@ def test_a_damaged_step_is_written_again(folder):
     assert newest_sound(folder) == (3, [])
     np.testing.assert_array_equal(restore(folder, 3, state_of(0))[0]["count"], [7, 8, 9, 10])
     assert (folder / "3.damaged0").is_dir()
+
+
+def test_a_step_that_is_not_written_is_an_error(folder):
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(OSError, match=r"step 3 was not written to .*: step 3 is there"):
+        checkpoints.save(3, state_of(7), {}, {})
+    checkpoints.close()
 
 
 def test_checkpoints_without_digests_are_read_and_their_damage_is_one_sentence(folder):
