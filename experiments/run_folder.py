@@ -15,6 +15,7 @@ from PIL import Image
 from experiments.config import TrainConfig, differences, from_json, to_json
 from fcn.data import Prepared
 from fcn.preprocessing import Preprocessing
+from fcn.text import columns, pad, short_name
 from fcn.training.records import write_json
 
 
@@ -83,9 +84,9 @@ class RunFolder:
     def describe_result(self) -> str:
         """The result in a few lines."""
         result = self.read_result() or {}
-        classes = {name.removeprefix("val/iou/"): value for name, value in result.items() if "/iou/" in name}
-        width = max(map(len, classes), default=0)
-        lines = [f"  {name:<{width}}  {'absent' if value is None else f'{value:.4f}'}" for name, value in classes.items()]
+        classes = [(short_name(key.removeprefix("val/iou/")), value) for key, value in result.items() if "/iou/" in key]
+        width = max((columns(name) for name, _ in classes), default=0)
+        lines = [f"  {pad(name, width)}  {'absent' if value is None else f'{value:.4f}'}" for name, value in classes]
         miou, accuracy = ("undefined" if v is None else f"{v:.4f}" for v in (result["val/miou"], result["val/pixel_accuracy"]))
         head = f"validation mIoU {miou}, pixel accuracy {accuracy}"
         head += f" after {result['steps']} steps, {result['seconds']:.0f} s of training"

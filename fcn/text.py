@@ -55,6 +55,6 @@ def pad(text: str, room: int) -> str:
     return text + " " * (room - columns(text))
 
 
-def name(text: str, room: int = 40) -> str:
+def short_name(text: str, room: int = 40) -> str:
     """A name in a line or a table of a terminal: printable, and cut to `room` columns."""
     return cut(printable(text[: 4 * room]), room)

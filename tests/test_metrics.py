@@ -191,3 +191,11 @@ def test_table():
         "pixel accuracy 75.0   frequency-weighted IoU 75.0",
         "absent from labels and predictions, in no mean: cow",
     ]
+
+
+def test_table_of_odd_names():
+    names = ["道路", "x" * 60, "\x1b[31mred\n"]
+    table = format_table(segmentation_metrics(np.diag([1, 1, 0])), names).splitlines()
+    assert table[2] == "道路" + " " * 36 + "     100.0     100.0     100.0"
+    assert table[3] == "x" * 39 + "…     100.0     100.0     100.0"
+    assert table[4].startswith(r"\x1b[31mred\n ") and table[-1].endswith(r"in no mean: \x1b[31mred\n")

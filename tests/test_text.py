@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcn.text import columns, cut, name, pad, printable
+from fcn.text import columns, cut, pad, printable, short_name
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_cut_by_another_measure_asks_few_times():
 
 
 def test_names_are_printable_and_short():
-    assert name("\x1b]0;title\x07" + "x" * 10**6, 20) == r"\x1b]0;title\x07xxx…"
-    assert name("car") == "car"
+    assert short_name("\x1b]0;title\x07" + "x" * 10**6, 20) == r"\x1b]0;title\x07xxx…"
+    assert short_name("car") == "car"

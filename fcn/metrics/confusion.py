@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, Integer
 
+from fcn.text import columns, pad, short_name
+
 
 def confusion_matrix(
     predictions: Integer[Array | np.ndarray, "*pixels"],
@@ -112,15 +114,19 @@ def segmentation_metrics(matrix: Integer[np.ndarray, "k k"]) -> SegmentationMetr
 
 
 def format_table(metrics: SegmentationMetrics, classes: Sequence[str]) -> str:
-    """A table for the terminal, in per cent: a line per class, the means, and which classes were left out of them."""
+    """A table for the terminal, in per cent: a line per class, the means, and which classes were left out of them.
+
+    Long names are cut, control characters in them are escaped.
+    """
     _check_names(classes, len(metrics.iou))
-    width = max(5, *map(len, classes))
+    classes = [short_name(name) for name in classes]
+    width = max(5, *map(columns, classes))
 
     def percent(value):
         return "-" if np.isnan(value) else f"{100 * value:.1f}"
 
-    def line(name, *values):
-        return f"{name:<{width}}" + "".join(f"{percent(v):>10}" for v in values)
+    def line(title, *values):
+        return pad(title, width) + "".join(f"{percent(v):>10}" for v in values)
 
     rule = "-" * (width + 30)
     pixel_accuracy, weighted = percent(metrics.pixel_accuracy), percent(metrics.frequency_weighted_iou)

@@ -7,10 +7,14 @@ import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from fcn.text import cut
+from fcn.visualize.fonts import drawable
 from fcn.visualize.palette import IGNORED, colourise
 
 _TEXT, _FAINT = "#26282f", "#8a8d96"
 _TILE, _GAP, _MARGIN, _FONT = 288, 10, 24, 17
+_LONGEST = 320
+"""Pixels of a name in a legend; longer ones are cut."""
 
 
 def overlay(
@@ -45,7 +49,7 @@ def legend(
     """A swatch and a name per class, in aligned columns on white.
 
     Args:
-        classes: the K names.
+        classes: the K names, in any script (escapes where no font has it).
         palette: [K, 3].
         width: of the picture in pixels; a name that does not fit is cut with an ellipsis. None: as wide as four columns need.
         ignored: adds a hatched swatch named "ignored".
@@ -57,16 +61,17 @@ def legend(
         raise ValueError(f"{len(classes)} class names for {len(palette)} colours")
     names = [*classes, "ignored"] if ignored else list(classes)
     swatches = [np.broadcast_to(np.asarray(c, np.uint8), (18, 26, 3)) for c in palette] + [_hatch(18, 26)]
-    column = 34 + max(int(_font().getlength(name)) for name in names) + 22
+    labels = [_fitting(name, _LONGEST) for name in names]
+    column = 34 + max(int(font.getlength(text)) for text, font in labels) + 22
     columns = min(len(names), 4 if width is None else max(1, width // column))
     rows = -(-len(names) // columns)
     canvas = Image.new("RGB", (width or columns * column, rows * 28), "white")
     draw = ImageDraw.Draw(canvas)
-    for i, (name, swatch) in enumerate(zip(names, swatches)):
+    for i, ((text, font), swatch) in enumerate(zip(labels, swatches)):
         left, top = i // rows * column, i % rows * 28 + 5
         canvas.paste(Image.fromarray(np.ascontiguousarray(swatch)), (left, top))
         draw.rectangle((left, top, left + 25, top + 17), outline=_FAINT)
-        draw.text((left + 34, top + 9), _fit(name, canvas.width - left - 34), _TEXT, _font(), anchor="lm")
+        draw.text((left + 34, top + 9), cut(text, canvas.width - left - 34, font.getlength), _TEXT, font, anchor="lm")
     return np.asarray(canvas).copy()
 
 
@@ -116,7 +121,8 @@ def panel(
     canvas = Image.new("RGB", (total + 2 * _MARGIN, height + key.shape[0] + 2 * _MARGIN + 38), "white")
     draw, top = ImageDraw.Draw(canvas), _MARGIN + 26
     for i, title in enumerate(titles[: len(columns)]):
-        draw.text((_MARGIN + i * (width + _GAP) + width / 2, _MARGIN + 16), title, _TEXT, _font(), anchor="ms")
+        text, font = _fitting(title, width)
+        draw.text((_MARGIN + i * (width + _GAP) + width / 2, _MARGIN + 16), text, _TEXT, font, anchor="ms")
     for row in rows:
         for i, tile in enumerate(row):
             left = _MARGIN + i * (width + _GAP) + (width - tile.shape[1]) // 2
@@ -168,12 +174,13 @@ def _hatch(height: int, width: int) -> np.ndarray:
     return np.where(stripes[..., None], 170, IGNORED).astype(np.uint8)
 
 
+def _fitting(name: str, width: int) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """As much of a name as so many pixels hold, and the font for it."""
+    text, path = drawable(name)
+    font = _font(path)
+    return cut(text, width, font.getlength), font
+
+
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_FONT)
-
-
-def _fit(text: str, width: int) -> str:
-    while _font().getlength(text) > width and len(text) > 1:
-        text = text.rstrip("…")[:-1] + "…"
-    return text
+def _font(path: str | None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_FONT) if path is None else ImageFont.truetype(path, _FONT)

@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
+from fcn.text import cut
+from fcn.visualize.fonts import drawable
+
+_LONGEST = 32
+"""Characters of a class name beside a confusion matrix; longer ones are cut."""
 _TEXT, _FAINT, _SERIES = "#26282f", "#8a8d96", ("#3f83d6", "#f08c32")
 
 
@@ -35,7 +40,7 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
 
     Args:
         matrix: counts [K, K], row = label, column = prediction.
-        classes: K names.
+        classes: K names, in any script (escapes where no font has it); long ones are cut.
         path: the PNG to write.
     """
     matrix = np.asarray(matrix, np.float64)
@@ -46,11 +51,8 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
     side = 0.42 * min(max(k, 5), 40)
     figure, axes = _figure(side + 2.4, side + 1.8)
     pixels = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    size = 9 if k <= 40 else 360 / k
     axes.tick_params(length=0)
-    plain = {"fontsize": size, "parse_math": False, "usetex": False}  # "$" in a name is a dollar sign
-    axes.set_xticks(range(k), classes, rotation=45, ha="right", rotation_mode="anchor", **plain)
-    axes.set_yticks(range(k), classes, **plain)
+    _name_ticks(axes, classes, 9 if k <= 40 else 360 / k)
     axes.set(xlabel="prediction", ylabel="label")
     axes.set_title("Confusion, % of each label's pixels", loc="left")
     axes.spines[:].set_visible(False)
@@ -64,6 +66,17 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
         colour = "white" if share > 55 else _TEXT
         axes.text(column, row, _percent(share), ha="center", va="center", fontsize=8, color=colour)
     _save(figure, path)
+
+
+def _name_ticks(axes, classes: Sequence[str], size: int | float) -> None:
+    """The names along both axes, each in a font that has its characters; "$" is a dollar sign."""
+    names = [drawable(name) for name in classes]
+    texts, places = [cut(text, _LONGEST) for text, _ in names], range(len(names))
+    axes.set_xticks(places, texts, rotation=45, ha="right", rotation_mode="anchor", parse_math=False, usetex=False)
+    axes.set_yticks(places, texts, parse_math=False, usetex=False)
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for label, (_, font) in zip(labels, names):
+            label.set(font=font and Path(font), fontsize=size)
 
 
 def _figure(width: float, height: float, columns: int = 1):
