@@ -72,7 +72,7 @@ def check_fields(config: Any, prefix: str = "") -> None:
             continue
         for number in value if tuple in kinds and isinstance(value, tuple | list) else (value,):
             if wanted := allowed.objection(number, float if float in kinds else int):
-                raise ValueError(f"{prefix}{name} is {_short(value)}; it must be {wanted}")
+                raise ValueError(f"{prefix}{name} is {abbreviate(value)}; it must be {wanted}")
 
 
 @functools.cache
@@ -102,6 +102,7 @@ def _pieces(hint: Any) -> Iterator[Any]:
         yield from _pieces(part)
 
 
-def _short(value: Any) -> str:
+def abbreviate(value: Any) -> str:
+    """A value as an error shows it: its beginning, where it is long."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:30]}... ({len(text)} characters)"

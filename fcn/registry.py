@@ -1,20 +1,16 @@
 """Every model, encoder and classifier by name: literal tables, and the functions that build from them."""
 
 import fnmatch
-import inspect
-import numbers
 import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
-from flax.core import FrozenDict
 
 from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
-from fcn.encoders.entry import Encoder
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
@@ -23,7 +19,7 @@ from fcn.encoders.resnet_cifar import RESNETS_CIFAR
 from fcn.encoders.senet import SENETS
 from fcn.encoders.squeezenet import SQUEEZENETS
 from fcn.encoders.swin import SWINS
-from fcn.encoders.table import ENCODERS
+from fcn.encoders.table import ENCODERS, find_encoder
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
@@ -53,6 +49,7 @@ from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
 from fcn.models.unetplusplus import UNetPlusPlus
 from fcn.models.upernet import UPerNet
+from fcn.options import build, known_options
 from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
@@ -179,30 +176,32 @@ def list_encoders(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(ENCODERS, pattern))
 
 
-def create_model(name: str, *, num_classes: SupportsIndex, encoder: str | None = None, **options) -> nn.Module:
+def create_model(name: str, *, num_classes: SupportsIndex | None = None, encoder: str | None = None, **options) -> nn.Module:
     """Builds a segmentation model: images [B, H, W, C] -> logits [B, H, W, num_classes], float32.
 
     Args:
         name: one of `list_models()`.
-        num_classes: channels of the logits, at least 1.
+        num_classes: channels of the logits, at least 1; must be given.
         encoder: one of `list_encoders()`, for models that have one; None takes the model's default.
         **options: fields of the model, such as `base_features` or `dtype`.
 
     Raises:
-        ValueError: for an unknown name, encoder or option (the message names the nearest one), an encoder that the model
-            cannot take, or a number of classes below 1.
+        ValueError: for an unknown name, encoder or option (the message names the nearest one), a value that an option cannot
+            have, an encoder that the model cannot take, or a number of classes that is below 1 or missing.
     """
     if name in ENCODERS and name not in MODELS:
         raise ValueError(f"{name!r} is an encoder, not a model; give it to one: create_model('unet', encoder={name!r}, ...)")
     entry = _lookup("model", MODELS, name)
+    if num_classes is None:
+        raise ValueError(f"give the number of classes: create_model({name!r}, num_classes={options.get('classes', '...')})")
     constructor = entry.constructor
     if encoder is not None:
-        _lookup("encoder", ENCODERS, encoder)
+        find_encoder(encoder)
         constructor = entry.with_encoder or constructor
-        if "encoder" not in _options(constructor):
+        if "encoder" not in known_options(constructor):
             raise ValueError(f"model {name!r} takes no encoder, but encoder={encoder!r} was given; leave it out")
         options["encoder"] = encoder
-    return _build("model", name, constructor, num_classes=_count(num_classes), **options)
+    return build("model", name, constructor, num_classes=_count(num_classes), **options)
 
 
 def create_encoder(name: str, **options) -> nn.Module:
@@ -213,9 +212,9 @@ def create_encoder(name: str, **options) -> nn.Module:
         **options: fields of the encoder.
 
     Raises:
-        ValueError: for an unknown name or option.
+        ValueError: for an unknown name or option, or a value that an option cannot have.
     """
-    return _build("encoder", name, _lookup("encoder", ENCODERS, name).constructor, **options)
+    return build("encoder", name, find_encoder(name).constructor, **options)
 
 
 def create_classifier(name: str, *, num_classes: SupportsIndex = 1000, **options) -> nn.Module:
@@ -227,59 +226,16 @@ def create_classifier(name: str, *, num_classes: SupportsIndex = 1000, **options
         **options: fields of the classifier.
 
     Raises:
-        ValueError: for an unknown name or option, or a number of classes below 1.
+        ValueError: for an unknown name or option, a value that an option cannot have, or a number of classes below 1.
     """
     constructor = _lookup("classifier", CLASSIFIERS, name).constructor
-    return _build("classifier", name, constructor, num_classes=_count(num_classes), **options)
+    return build("classifier", name, constructor, num_classes=_count(num_classes), **options)
 
 
-def _lookup(kind: str, table: dict, name: str) -> Entry | Encoder:
+def _lookup(kind: str, table: dict[str, Entry], name: str) -> Entry:
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]
-
-
-def _build(kind: str, name: str, constructor: Callable, **options) -> nn.Module:
-    known = _options(constructor)
-    for option, value in options.items():
-        if option not in known and option in _ELSEWHERE:
-            raise ValueError(f"{kind} {name!r} has no option {option!r}; {_ELSEWHERE[option]}")
-        if option not in known:
-            raise unknown(f"option of {kind} {name!r}:", option, known)
-        wanted = known[option].annotation
-        if wanted in _CHECKED and not isinstance(value, _CHECKED[wanted]):
-            raise ValueError(f"option {option} of {kind} {name!r} is {value!r}; it must be {wanted.__name__}")
-    return constructor(**{option: _frozen(value) for option, value in options.items()})
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples and mappings that cannot change, so that a model can be compared and hashed."""
-    if type(value) in (list, tuple):
-        return tuple(map(_frozen, value))
-    return FrozenDict(value) if isinstance(value, dict) else value
-
-
-# What other libraries call options, and where it is here.
-_ELSEWHERE = {
-    "classes": "the number of classes is num_classes",
-    "encoder_name": "the encoder is encoder",
-    "encoder_weights": "weights are variables here: fcn.load_weights(NAME) gives those of an encoder",
-    "weights": "weights are variables here: fcn.load_weights(NAME) gives them",
-    "pretrained": "weights are variables here: fcn.load_weights(NAME) gives them",
-    "in_channels": "it takes the channels of the images that init is given",
-    "in_chans": "it takes the channels of the images that init is given",
-}
-
-
-# Types of options that are checked, and what counts as one.
-_CHECKED = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}
-
-
-def _options(constructor: Callable) -> dict[str, inspect.Parameter]:
-    """The arguments that may be set: all but Flax's own and those that a partial fixes."""
-    fixed = getattr(constructor, "keywords", {})
-    known = inspect.signature(constructor).parameters
-    return {option: known[option] for option in known if option not in {"parent", "name", *fixed}}
 
 
 def _count(num_classes: Any) -> int:

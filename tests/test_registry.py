@@ -1,9 +1,11 @@
 """Models by name: lists, errors, and what `import fcn` loads."""
 
+import re
 import subprocess
 import sys
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -83,6 +85,16 @@ def test_options_reach_the_model():
             lambda: fcn.create_encoder("vgg16", convolution=1),
             "unknown option of encoder 'vgg16': 'convolution'; choose one of",
         ),
+        (
+            lambda: fcn.create_encoder("timm-efficientnet-b0"),
+            "unknown encoder 'timm-efficientnet-b0'; timm's EfficientNets pad and name their layers otherwise",
+        ),
+        (
+            lambda: fcn.create_model("fpn", num_classes=2, encoder="tu-efficientnet_b0"),
+            "unknown encoder 'tu-efficientnet_b0'; timm",
+        ),
+        (lambda: fcn.create_model("unet"), "give the number of classes: create_model('unet', num_classes=...)"),
+        (lambda: fcn.create_model("unet", classes=3), "give the number of classes: create_model('unet', num_classes=3)"),
         (lambda: fcn.create_model("unet", num_classes=0), "num_classes must be an integer of at least 1, not 0"),
         (lambda: _count(2.0), "num_classes must be an integer of at least 1, not 2.0"),
         (lambda: fcn.create_classifier("vgg16", num_classes=True), "num_classes must be an integer of at least 1, not True"),
@@ -92,6 +104,49 @@ def test_errors_name_the_nearest_choice(create, message):
     with pytest.raises(ValueError) as error:
         create()
     assert str(error.value).startswith(message)
+
+
+RATE = "it must be at least 0 and below 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("unet", {"stem_stride": -2}, "option stem_stride of model 'unet' is -2; it must be at least 1 and at most 64"),
+        ("unet", {"dropout_rate": 2}, f"option dropout_rate of model 'unet' is 2; {RATE}"),
+        ("unet", {"dropout_rate": float("nan")}, "option dropout_rate of model 'unet' is nan; it must be a finite number"),
+        ("unet", {"depth": 0}, "option depth of model 'unet' is 0; it must be at least 1 and at most 10"),
+        ("unet", {"depth": 10**6}, "option depth of model 'unet' is 1000000; it must be at least 1 and at most 10"),
+        ("unet", {"depth": True}, "option depth of model 'unet' is True; it must be int"),
+        ("unet", {"base_features": 0}, "option base_features of model 'unet' is 0; it must be above 0 and at most 65536"),
+        ("unet", {"max_features": "many"}, "option max_features of model 'unet' is 'many'; it must be int | None"),
+        ("unet", {"dtype": jnp.int32}, "it must be a floating-point type, such as jnp.float32 or jnp.bfloat16"),
+        ("unet", {"dtype": "float33"}, "option dtype of model 'unet' is 'float33'; it must be a floating-point type"),
+        ("unet", {"dtype": jnp.float64}, "for float64 call jax.config.update('jax_enable_x64', True) first"),
+        ("unet", {"param_dtype": None}, "option param_dtype of model 'unet' is None; it must be a floating-point type"),
+        ("unet", {"encoder": "resnet18", "decoder_channels": [8, 8, 0]}, "is (8, 8, 0); it must be above 0 and at most 65536"),
+        ("unet", {"encoder": "resnet18", "decoder_channels": [8] * 65}, "it must be a list of at most 64"),
+        ("unet", {"encoder": "resnet18", "decoder_channels": [8, 4.5]}, "is (8, 4.5); it must be tuple[int, ...]"),
+        ("fpn", {"aux_params": {"classes": 3, "dropout": 1}}, "it must be at least 0 and below 1 in dropout"),
+        ("fc_densenet56", {"layers": [10**9] * 11}, "option layers of model 'fc_densenet56' is (1000000000"),
+        ("deeplabv3_resnet50", {"aux_dropout": -0.1}, f"option aux_dropout of model 'deeplabv3_resnet50' is -0.1; {RATE}"),
+        ("fcn8s", {"width_multiplier": 0.0}, "option width_multiplier of model 'fcn8s' is 0.0; it must be above 0"),
+    ],
+)
+def test_options_that_are_out_of_range(name, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fcn.create_model(name, num_classes=2, **options)
+
+
+def test_options_of_other_types():
+    """NumPy's numbers, names of types, the values of JSON, and float64 where JAX computes in it."""
+    model = fcn.create_model("unet", num_classes=2, depth=np.int32(2), dropout_rate=np.float32(0.5), dtype="bfloat16")
+    assert (model.depth, model.dropout_rate, model.dtype) == (2, 0.5, "bfloat16")
+    assert type(model.depth) is int and type(model.dropout_rate) is float
+    fcn.create_model("fcn8s", num_classes=2, input_padding=0)
+    fcn.create_encoder("vgg11", input_padding=((0, 1), (2, 3)))
+    with jax.enable_x64(True):
+        assert fcn.create_encoder("resnet18", dtype=jnp.float64).dtype == jnp.float64
 
 
 def test_import_is_light():

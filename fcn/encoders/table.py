@@ -41,6 +41,9 @@ def find_encoder(name: str) -> Encoder:
     Raises:
         ValueError: for an unknown name; the message names the nearest one.
     """
+    if name.startswith(("timm-efficientnet", "tu-efficientnet")):
+        reason = "timm's EfficientNets pad and name their layers otherwise, so that their weights do not fit those here"
+        raise ValueError(f"unknown encoder {name!r}; {reason}: efficientnet-b0 to efficientnet-b7, as smp has them")
     if name not in ENCODERS:
         raise unknown("encoder", name, ENCODERS)
     return ENCODERS[name]
