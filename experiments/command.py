@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from fcn.text import printable
+
 T = TypeVar("T")
 
 # glibc returns large buffers to the system and faults their pages in again, step after step; keeping them, in huge pages, makes
@@ -86,16 +88,57 @@ def nearest(kind: str, given: str, allowed: Sequence[str]) -> str:
 
 
 def run(main: Callable[[], T]) -> T:
-    """Calls `main`; what the user can mend is told in one sentence on stderr, with exit status 1, without a traceback."""
-    from fcn.training import NonFiniteLossError
+    """Calls `main`; what the user can mend is told in one sentence on stderr, with exit status 1, without a traceback.
 
+    Where whoever reads the output has gone (`| head`), it ends without a word and with the shell's status for that, 141.
+    """
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding does not have
     try:
-        return main()
-    except (ValueError, OSError, NonFiniteLossError) as error:
-        if os.environ.get("FCN_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        try:
+            return main()
+        finally:
+            for stream in streams:
+                stream.flush()
+    except BrokenPipeError:
+        for stream in streams:  # so that nothing is written when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        told = None if os.environ.get("FCN_TRACEBACK") else explain(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        sys.exit(1)
+
+
+def explain(error: Exception) -> str | None:
+    """What a user can do something about, as a sentence that a terminal can show; None for a defect of ours."""
+    from fcn.training import NonFiniteLossError
+
+    if is_out_of_memory(error):
+        what = str(error).partition("\n")[0] or "no more is to be had"
+        told = f"out of memory ({what}); a smaller batch, smaller images or a smaller network needs less"
+    elif isinstance(error, ImportError):
+        told = _explain_import(error)
+    else:
+        told = str(error) if isinstance(error, ValueError | OSError | NonFiniteLossError) else None
+    return told and "\n".join(map(printable, told.split("\n")))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, or JAX on a device, could not have the memory that it asked for."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error))
+
+
+def _explain_import(error: ImportError) -> str | None:
+    """Our own sentences say what to install; for a package that is missing this one does; what is ours is not missing."""
+    if error.name is None:
+        return str(error)
+    if not isinstance(error, ModuleNotFoundError) or error.name.partition(".")[0] in ("fcn", "experiments"):
+        return None
+    return f"{error}; install the package that has it, such as pip install {error.name.partition('.')[0].replace('_', '-')}"

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from fcn.data import AugmentConfig
-from fcn.ranges import Range, check_fields
+from fcn.ranges import LARGEST, Range, check_fields
+from fcn.text import short_name
 from fcn.training import OptimizerConfig
 
 
@@ -52,22 +54,51 @@ class ModelConfig:
         """`options` as keyword arguments.
 
         Raises:
-          ValueError: one is not of the form name=value, or is set elsewhere.
+          ValueError: one is not of the form name=value, is given twice or elsewhere, or holds what is no finite number.
         """
-        keywords = dict(map(_parse_option, self.options))
+        try:
+            keywords = _once([_parse_option(text) for text in self.options])
+        except ValueError as error:
+            raise ValueError(f"model option {error}") from None
         if taken := sorted({"num_classes", "encoder", "axis_name", "name", "parent"} & set(keywords)):
             raise ValueError(f"model option {taken[0]!r} is no option: --model.encoder sets the encoder, the run sets the rest")
         return keywords
 
 
 def _parse_option(text: str) -> tuple[str, Any]:
+    """ "depth=4" -> ("depth", 4); what is not JSON is a word."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
-        raise ValueError(f"model option {text!r} is not of the form name=value, such as base_features=32")
+        raise ValueError(f"'{short_name(text)}' is not of the form name=value, such as base_features=32")
     try:
-        return name, json.loads(value)
+        number = _number(float)
+        return name, json.loads(
+            value, parse_int=_number(int), parse_float=number, parse_constant=number, object_pairs_hook=_once
+        )
     except json.JSONDecodeError:
         return name, value
+    except (ValueError, RecursionError) as error:
+        why = "lists are nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"'{short_name(text)}': {why}") from None
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    """A function that reads a number of a kind which networks can compute with."""
+
+    def read(text: str) -> int | float:
+        if not abs(float(text)) <= LARGEST[kind]:
+            raise ValueError(f"{short_name(text)} is no number from {-LARGEST[kind]:g} to {LARGEST[kind]:g}")
+        return kind(text)
+
+    return read
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs as a mapping; none may be given twice."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{short_name(twice[0])} is given more than once")
+    return dict(pairs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import convert, evaluate, predict, train
 from experiments.benchmark.__main__ import BenchmarkConfig
-from experiments.config import TrainConfig
+from experiments.config import ModelConfig, TrainConfig
 from experiments.pointwise import Options
 from fcn.ranges import Range, _pieces
 
@@ -66,3 +66,32 @@ def _told(capsys) -> str:
     """What stands on stderr, without the box around it."""
     printed = capsys.readouterr()
     return " ".join((printed.out + printed.err).replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("depth=NaN", "model option 'depth=NaN': NaN is no number from -3.4e+38 to 3.4e+38"),
+        ("dropout_rate=-Infinity", "model option 'dropout_rate=-Infinity': -Infinity is no number from -3.4e+38 to 3.4e+38"),
+        ("dropout_rate=1e400", "model option 'dropout_rate=1e400': 1e400 is no number from -3.4e+38 to 3.4e+38"),
+        ("depth=4294967296", "model option 'depth=4294967296': 4294967296 is no number from -2.14748e+09 to 2.14748e+09"),
+        (f"depth={'9' * 5000}", f"model option 'depth={'9' * 33}…': {'9' * 39}… is no number from -2.14748e+09 to 2.14748e+09"),
+        ("depth=2 depth=3", "model option depth is given more than once"),
+        ('aux={"a":1,"a":2}', 'model option \'aux={"a":1,"a":2}\': a is given more than once'),
+        (f"depth={'[' * 10**5}", f"model option 'depth={'[' * 33}…': lists are nested too deeply"),
+        ("depth", "model option 'depth' is not of the form name=value, such as base_features=32"),
+        ("=3", "model option '=3' is not of the form name=value, such as base_features=32"),
+        ("\x1b[2J=3", r"model option '\x1b[2J=3' is not of the form name=value, such as base_features=32"),
+        ("parent=3", "model option 'parent' is no option: --model.encoder sets the encoder, the run sets the rest"),
+    ],
+)
+def test_odd_options_of_a_model_are_refused(options, message):
+    with pytest.raises(ValueError) as caught:
+        ModelConfig(options=tuple(options.split())).keywords()
+    assert str(caught.value) == message
+
+
+def test_options_of_a_model_are_json_or_words():
+    config = ModelConfig(options=("depth=2", "rate=0.5", "a=null", "b=true", "c=[1,[2]]", 'd={"e":-1}', "f=bfloat16", "g=[1,"))
+    expected = {"depth": 2, "rate": 0.5, "a": None, "b": True, "c": [1, [2]], "d": {"e": -1}, "f": "bfloat16", "g": "[1,"}
+    assert config.keywords() == expected

@@ -1,8 +1,17 @@
 """What commands say on a terminal."""
 
+import importlib
 import json
+import os
+import subprocess
+import sys
 
+import pytest
+
+from experiments import command
 from experiments.run_folder import RunFolder
+from fcn.training import NonFiniteLossError
+from tests.conftest import ROOT
 
 
 def test_the_result_is_a_table_whatever_the_classes_are_called(tmp_path):
@@ -13,3 +22,78 @@ def test_the_result_is_a_table_whatever_the_classes_are_called(tmp_path):
     assert road == "  道路" + 36 * " " + "  0.5000"
     assert clear == r"  \x1b[2J" + 33 * " " + "  absent"
     assert long == "  " + 39 * "x" + "…  1.0000"
+
+
+class Refused(Exception):
+    """What is neither a mistake of the user's nor a want of the machine's."""
+
+
+def _missing(name: str) -> Exception:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return error
+
+
+LESS = "a smaller batch, smaller images or a smaller network needs less"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("steps is 0"), "steps is 0"),
+        (FileNotFoundError("no image \x1b[2J.png"), r"no image \x1b[2J.png"),
+        (ValueError("one\ntwo\r"), "one\ntwo\\r"),
+        (NonFiniteLossError("step 3: loss = nan"), "step 3: loss = nan"),
+        (
+            MemoryError(),
+            f"out of memory (no more is to be had); {LESS}",
+        ),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nAllocations:\n..."),
+            f"out of memory (RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.); {LESS}",
+        ),
+        (ImportError("distance maps need scipy: pip install 'fcn-zoo[metrics]'"),) * 2,
+        (
+            _missing("no_such.package"),
+            "No module named 'no_such'; install the package that has it, such as pip install no-such",
+        ),
+        (_missing("fcn.no_such"), None),
+        (ImportError("cannot import name 'jit' from 'jax'", name="jax"), None),
+        (RuntimeError("INTERNAL: something else"), None),
+        (TypeError("f() takes no arguments"), None),
+        (Refused(), None),
+    ],
+)
+def test_which_errors_are_told_in_a_sentence(error, told):
+    assert command.explain(error) == (None if told is None else str(told))
+
+
+RUN = "from experiments import command\ndef main():\n    {}\ncommand.run(main)"
+
+
+def _run(statement: str, **kwargs) -> subprocess.Popen:
+    code = RUN.format(statement)
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+
+def test_who_stops_reading_ends_a_command_without_a_word():
+    with _run("while True: print('line')") as process:
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_names_that_the_terminal_cannot_write_are_escaped():
+    with _run(r"print('道路 \udcff')", env={**os.environ, "PYTHONIOENCODING": "ascii"}) as process:
+        assert process.communicate() == (b"\\u9053\\u8def \\udcff\n", b"")
+
+
+def test_a_defect_of_ours_gives_its_traceback(capsys):
+    with pytest.raises(ZeroDivisionError):
+        command.run(lambda: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        command.run(lambda: int("three"))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: invalid literal for int() with base 10: 'three'\n"
