@@ -29,6 +29,7 @@ from fcn.layers.native import native_convolution
 from fcn.layers.onednn import convolve_onednn, may_convolve, usable
 from fcn.layers.padding import NO_PADS, pad_images
 from fcn.layers.pairs import convolve_pairs, pays_in_pairs
+from fcn.layers.sharding import type_like, varying_alike
 from fcn.layers.shifts import convolve_shifts, fewer_than_windows, pays_in_cached_blocks, shifts_gradient
 from fcn.layers.strips import convolve_strips, pays_in_strips
 from fcn.layers.taps import convolve_taps
@@ -39,16 +40,20 @@ from fcn.layers.winograd import winograd_convolution, winograd_gradient
 AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart", "folded"]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve_dense(x, kernel, strides, pads, dilation):
     """A convolution without groups; reverse-mode gradients only."""
+    return _convolve(*varying_alike(x, kernel), strides, pads, dilation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve(x, kernel, strides, pads, dilation):
     form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
     on_gpu = form_on_gpu(x.shape, kernel, strides, pads, dilation)
     return _by_platform(form, on_gpu, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
 
 
 def _forward(x, kernel, strides, pads, dilation):
-    return convolve_dense(x, kernel, strides, pads, dilation), (x, kernel)
+    return _convolve(x, kernel, strides, pads, dilation), (x, kernel)
 
 
 def _backward(strides, pads, dilation, residuals, dy):
@@ -62,7 +67,7 @@ def _backward(strides, pads, dilation, residuals, dy):
     return dx, _by_platform(form, on_gpu, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
 
 
-convolve_dense.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 
 def _by_platform(on_cpu, on_gpu, function, *arguments):
@@ -126,7 +131,7 @@ def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     convolution = convolution_in_form(form, strides, pads, dilation)
 
     def transposed(dy, kernel):
-        return jax.linear_transpose(lambda x: convolution(x, kernel), jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]
+        return jax.linear_transpose(lambda x: convolution(x, kernel), type_like(dy, shape))(dy)[0]
 
     return transposed
 
@@ -150,7 +155,7 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
         if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
             x, around = lax.optimization_barrier(pad_images(x, pads)), NO_PADS
         convolution = convolution_in_form(form, strides, around, dilation)
-        return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
+        return jax.linear_transpose(lambda kernel: convolution(x, kernel), type_like(x, shape))(dy)[0]
 
     return transposed
 

@@ -19,13 +19,13 @@ from jaxtyping import Array, Float
 
 from fcn.layers.native import native_convolution
 from fcn.layers.onednn import convolve_onednn, may_convolve
+from fcn.layers.sharding import type_like, varying_alike
 from fcn.layers.windows import output_size, seen_by_taps
 
 MANY_TAPS = 25
 """For which oneDNN is faster in a network; with fewer XLA computes what comes before and after together with the shifts."""
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve_depthwise(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 o"], strides: tuple, pads: tuple, dilation: tuple
 ) -> Float[Array, "b h2 w2 o"]:
@@ -33,6 +33,11 @@ def convolve_depthwise(
 
     Reverse-mode gradients only.
     """
+    return _convolve(*varying_alike(x, kernel), strides, pads, dilation)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolve(x, kernel, strides, pads, dilation):
     if math.prod(kernel.shape[:2]) >= MANY_TAPS and dilation == (1, 1) and may_convolve(x.shape, pads):
         return convolve_onednn(x, kernel, strides, pads, dilation, x.shape[-1], otherwise=_convolve_otherwise)
     return _convolve_otherwise(x, kernel, strides, pads, dilation)
@@ -44,7 +49,7 @@ def _convolve_otherwise(x, kernel, strides, pads, dilation, groups=None):
 
 
 def _forward(x, kernel, strides, pads, dilation):
-    return convolve_depthwise(x, kernel, strides, pads, dilation), (x, kernel)
+    return _convolve(x, kernel, strides, pads, dilation), (x, kernel)
 
 
 def _backward(strides, pads, dilation, residuals, dy):
@@ -57,7 +62,7 @@ def _backward(strides, pads, dilation, residuals, dy):
     return _by_platform(shifted, native, dilation)(*residuals, dy)
 
 
-convolve_depthwise.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 
 def _by_platform(shifted, native, dilation):
@@ -89,7 +94,7 @@ def _gradients_of_shifted(x, kernel, dy, strides, pads, dilation):
         return jax.vjp(convolve, x, kernel)[1](dy)
     # As a convolution it is one loop; as the derivative of a sum of shifted images, every one of them would be kept.
     dx = convolve_depthwise(dy, kernel[::-1, ::-1], strides, mirrored, dilation)
-    return dx, jax.linear_transpose(partial(convolve, x), kernel)(dy)[0]
+    return dx, jax.linear_transpose(partial(convolve, x), type_like(kernel, kernel.shape))(dy)[0]
 
 
 def _native(x, kernel, strides, pads, dilation):

@@ -31,17 +31,22 @@ from fcn.layers.dense_convolution import FEW, convolve_dense
 from fcn.layers.native import native_convolution
 from fcn.layers.onednn import convolve_onednn, may_convolve
 from fcn.layers.padding import Pads, place
+from fcn.layers.sharding import varying_alike
 from fcn.layers.windows import is_known, output_size, seen_by_taps
 
 BLOCK = 16
 """Channels that a block has at least; in products, where all blocks are of one size, at most, or one group."""
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def convolve_grouped(
     x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "kh kw i o"], strides: tuple, pads: Pads, dilation: tuple, groups: int
 ) -> Float[Array, "n h w o"]:
     """A convolution whose output channels see the input channels of their own group; reverse-mode gradients only."""
+    return _convolve(*varying_alike(x, kernel), strides, pads, dilation, groups)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _convolve(x, kernel, strides, pads, dilation, groups):
     settings = (strides, pads, dilation, groups)
     if may_convolve(x.shape, pads):
         return convolve_onednn(x, kernel, *settings, otherwise=_by_platform)
@@ -57,7 +62,7 @@ def _by_platform(x, kernel, *settings):
 
 
 def _forward(x, kernel, *settings):
-    return convolve_grouped(x, kernel, *settings), (x, kernel)
+    return _convolve(x, kernel, *settings), (x, kernel)
 
 
 def _backward(strides, pads, dilation, groups, residuals, dy):
@@ -77,7 +82,7 @@ def _backward(strides, pads, dilation, groups, residuals, dy):
     return dx, lax.platform_dependent(x, kernel, dy, cpu=products_by_kernel, default=native_by_kernel)
 
 
-convolve_grouped.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 
 def _form_on_cpu(shape, kernel_shape, strides, pads, dilation):

@@ -13,6 +13,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array
 
 from fcn.layers.initialisers import Note, draw, noting
+from fcn.layers.sharding import with_auto_axes
 
 
 class Network(nn.Module):
@@ -29,6 +30,11 @@ class Network(nn.Module):
         key = rngs.get("params") if isinstance(rngs, Mapping) else rngs
         init = partial(super().init, rngs, *args, **kwargs)
         return init() if key is None else initialise(init, key)
+
+    @nn.nowrap
+    def apply(self, variables: Mapping[str, Any], *args, **kwargs) -> Any:
+        """What `flax.linen.Module.apply` gives, also for arrays on a mesh with Explicit axes."""
+        return with_auto_axes(super().apply, variables, args, kwargs)
 
 
 def initialise(init: Callable[[], Any], key: Array) -> Any:

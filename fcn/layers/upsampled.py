@@ -39,6 +39,7 @@ from fcn.layers.dense_convolution import FEW, convolve_dense
 from fcn.layers.im2col import im2col_convolution
 from fcn.layers.native import native_convolution
 from fcn.layers.padding import Pads
+from fcn.layers.sharding import varying_alike
 from fcn.layers.upsampling import resize_nearest
 from fcn.layers.windows import is_known
 
@@ -96,7 +97,8 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
     n, h, w, _ = maps[0].shape
     same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel.shape))
     pays = same and factor > 1 and is_known((n, h, w)) and n * h * w * factor**2 > FEW
-    return (_by_platform if pays else _enlarged)(maps, kernel, factor, pads)
+    *maps, kernel = varying_alike(*maps, kernel)
+    return (_by_platform if pays else _enlarged)(tuple(maps), kernel, factor, pads)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.layers.padding import Pads, pad_images
+from fcn.layers.sharding import type_like
 from fcn.layers.windows import output_size, stack_windows
 
 
@@ -29,12 +30,12 @@ def wide_gradient_by_input(
 ) -> Float[Array, "n h2 w2 c"]:
     """The gradient by an input of this shape; what the windows share is summed in float32 at least."""
     sums = jnp.promote_types(dy.dtype, jnp.float32)
-    by_windows = dy.reshape(-1, dy.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1]).T
+    by_windows = (dy.reshape(-1, dy.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1]).T).astype(sums)
 
     def stack(x):
         return stack_windows(pad_images(x, pads), dy.shape[1:3], kernel.shape[:2], strides, dilation)
 
-    return jax.linear_transpose(stack, jax.ShapeDtypeStruct(shape, sums))(by_windows.astype(sums))[0].astype(dy.dtype)
+    return jax.linear_transpose(stack, type_like(by_windows, shape))(by_windows)[0].astype(dy.dtype)
 
 
 def wide_gradient_by_kernel(

@@ -1,0 +1,101 @@
+"""Networks on meshes as `jax.make_mesh` makes them, whose axes are Explicit, and in `jax.shard_map` with its default checks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import fcn
+from fcn.layers import Conv, UpsampledConv
+from tests.layers.references import assert_close, normal
+from tests.variables import random_variables
+
+pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devices: --xla_force_host_platform_device_count=8")
+
+FAMILIES = {
+    "unet": {"base_features": 4, "depth": 1},
+    "fcn8s": {"encoder": "vgg11_bn", "width_multiplier": 1 / 32, "fc_features": 8},
+    "fc_densenet56": {"layers": (1, 1, 1), "growth_rate": 4, "stem_features": 6},
+}
+
+
+class Subject:
+    """A small network, and the mean of a loss and its gradients by the parameters as functions of these and the images."""
+
+    def __init__(self, name):
+        self.model = fcn.create_model(name, num_classes=2, **FAMILIES[name])
+        self.images = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype(np.float32)
+        self.variables = random_variables(self.model, 1, 16, 16, 3)
+        self.expected = jax.jit(jax.value_and_grad(self.loss))(self.variables["params"], self.images)
+
+    def loss(self, params, images):
+        return jnp.mean(jnp.sin(self.model.apply({**self.variables, "params": params}, images)))
+
+    def assert_as_expected(self, given):
+        for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(self.expected), strict=True):
+            assert_close(a, b, 5e-5)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def subject(request):
+    return Subject(request.param)
+
+
+def on_a_mesh(subject):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    params = jax.device_put(subject.variables["params"], NamedSharding(mesh, P()))
+    return params, jax.device_put(subject.images, NamedSharding(mesh, P("data")))
+
+
+def test_explicit_axes(subject):
+    """Logits are split as the images are; values and gradients are those of one device."""
+    params, images = on_a_mesh(subject)
+    with jax.set_mesh(images.sharding.mesh):
+        logits = jax.eval_shape(lambda p, x: subject.model.apply({**subject.variables, "params": p}, x), params, images)
+        given = jax.jit(jax.value_and_grad(subject.loss))(params, images)
+    assert logits.sharding.spec[0] == "data"
+    subject.assert_as_expected(given)
+
+
+def test_training_with_explicit_axes():
+    """Statistics of the whole batch come back as the old ones lay, or whole on every device."""
+    subject = Subject("unet")
+    params, images = on_a_mesh(subject)
+
+    def train(params, images):
+        variables = {**subject.variables, "params": params}
+        return subject.model.apply(variables, images, train=True, mutable=["batch_stats"])
+
+    expected = jax.jit(train)(subject.variables["params"], subject.images)
+    with jax.set_mesh(images.sharding.mesh):
+        given = jax.jit(train)(params, images)
+    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(expected), strict=True):
+        assert_close(a, b, 2e-5)
+
+
+def test_gradients_in_shard_map(subject):
+    """The gradient by parameters that all devices share is summed over them."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    def step(params, images):
+        return jax.value_and_grad(lambda p: jax.lax.pmean(subject.loss(p, images), "data"))(params)
+
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
+    subject.assert_as_expected(jax.jit(mapped)(subject.variables["params"], subject.images))
+
+
+@pytest.mark.parametrize("layer", [Conv(4, groups=4), Conv(8, groups=2), UpsampledConv(4), Conv(4, 3, 2)], ids=str)
+def test_layers_in_shard_map(layer):
+    """Depthwise, in groups, enlarged and with strides."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    x, variables = normal(8, 16, 16, 4), random_variables(layer, 1, 16, 16, 4)
+
+    def gradients(variables, x):
+        return jax.grad(lambda v, x: jnp.sum(jnp.sin(layer.apply(v, x))), argnums=(0, 1))(variables, x)
+
+    mapped = jax.shard_map(gradients, mesh=mesh, in_specs=(P(), P("data")), out_specs=(P(), P("data")))
+    given, expected = jax.jit(lambda *arguments: (mapped(*arguments), gradients(*arguments)))(variables, x)
+    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(expected), strict=True):
+        assert_close(a, b, 2e-5)
