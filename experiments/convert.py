@@ -47,6 +47,8 @@ def main(args: Sequence[str]) -> None:
     options = tyro.cli(ConvertConfig, prog="python -m experiments.convert", description=__doc__, args=list(args))
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists already; give another --out")
+    if options.out.suffix not in (".safetensors", ".pth"):
+        command.refuse_file_name(options.out, "a saved model, a folder (or a .safetensors or .pth file, with --source),")
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     from experiments.config import ModelConfig

@@ -1,10 +1,17 @@
-"""Predict: `python -m experiments.predict RUN IMAGE ... --out DIR`.
+"""Predict: `python -m experiments.predict RUN IMAGES ... --out DIR`.
 
-For each image, of any size, writes NAME_mask.png (class ids, shown in the classes' colours, of the image's size),
-NAME_overlay.png (the classes in colour over the image) and NAME_legend.png (what the colours mean).
+For each image, of any size, writes NAME_mask.png (class ids, shown in the classes' colours, of the image's size) and
+NAME_overlay.png (the classes in colour over the image); for all, legend.png (what the colours mean). IMAGES are files, folders
+(with their subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told, and the
+others are done; the exit status is then 1.
 
 RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
-implementation take its place: `predict IMAGE ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.
+implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.
+
+A network that was trained on resized images sees each image at that size, too: its longer side gets as many pixels as in
+training. That suits photos of the same kind from any camera. For scans, microscopes and satellites, whose things have the same
+size in pixels in large images and small ones, give the scale to which training brought them: --scale 0.25, or --scale 1 for
+images as they are. The scale is said for each image.
 """
 
 import dataclasses
@@ -16,6 +23,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments import command
+from fcn.ranges import LARGEST, Range, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +31,7 @@ class PredictConfig:
     """Class maps of images by a trained network."""
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The run folder (or a saved model) and image files; with --model, image files only."""
+    """The run folder (or a saved model) and images: files, folders, patterns; with --model, images only."""
     out: Path
     """The folder to write to; made if it is missing."""
     checkpoint: Literal["last", "best"] = "last"
@@ -40,8 +48,25 @@ class PredictConfig:
     """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file, one on each line."""
+    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
+    """Height and width at which the network sees each image (default: the longer side as in training)."""
+    scale: Annotated[float | None, Range(0, 64, above=True)] = None
+    """The network sees each image so many times as large: 1 as it is, 0.5 at half its size."""
+    value_range: Annotated[tuple[float, float] | None, Range(-LARGEST[float])] = None
+    """The values of 16-bit images that are black and white, such as 0 4095 (default: as in training, or 0 65535)."""
+    overlay: bool = True
+    """Write overlays as well."""
+    skip_existing: bool = False
+    """Leave out images whose mask exists already: goes on where it was interrupted."""
     overwrite: bool = False
-    """Replace files of the same names."""
+    """Replace files of the same names; never one of the images."""
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.size is not None and self.scale is not None:
+            raise ValueError("--size and --scale are two ways to say the same; give one of them")
+        if self.skip_existing and self.overwrite:
+            raise ValueError("--skip-existing keeps what --overwrite replaces; give one of them")
 
     @property
     def run(self) -> Path | None:
@@ -50,7 +75,7 @@ class PredictConfig:
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """The image files."""
+        """The image files, folders and patterns."""
         return self.inputs if self.model is not None else self.inputs[1:]
 
 
@@ -61,62 +86,55 @@ def main(args: Sequence[str]) -> None:
     if options.run is not None and options.run.is_file():
         raise ValueError(f"{options.run} is a file; name the run folder (or --model and --weights) before the images")
     if not options.images:
-        raise ValueError("no image was given; name at least one image file")
-    outputs = plan(options)
+        raise ValueError("no image was given; name image files, or a folder of them")
+    command.refuse_file_name(options.out, "a folder of pictures")
+    from experiments.outputs import plan
+
+    plans = plan(options.images, options.out, overlay=options.overlay, done=done_before(options))
+    if not plans:
+        print(f"the masks of all images are in {options.out}")
+        return
     command.cache_compilations()
-    import numpy as np
+    from experiments.stages import Stages, predict_all
 
-    from experiments.config import ModelConfig
-    from experiments.networks import from_folder, from_weights
-    from experiments.run_folder import save_picture
-    from fcn import visualize
-    from fcn.data import read_image
-    from fcn.inference import make_predictor, predict_image
-
-    if options.run is None:
-        network = ModelConfig(options.model, options.encoder, options.options)
-        network = from_weights(network, options.weights, options.source, options.classes)
-    else:
-        network = from_folder(options.run, options.checkpoint)
-    channels, value_range = network.preprocessing.channels, network.preprocessing.value_range
-    if channels not in (1, 3):
-        raise ValueError(f"{options.run} takes images of {channels} channels; this command reads gray and RGB images")
-    images = {path: read_image(path, channels=channels, value_range=value_range) for path in options.images}
-    palette = np.array(network.palette, np.uint8)
-    predict = make_predictor(network.model, network.preprocessing)
-    size = network.preprocessing.size
+    stages = Stages(read_network(options), options.size, options.scale)
     options.out.mkdir(parents=True, exist_ok=True)
-    for path, image in images.items():
-        mask = predict_image(predict, network.variables, image, long_side=None if size is None else max(size))
-        mask_path, overlay_path, legend_path = outputs[path]
-        save_picture(mask_path, mask.astype(np.uint8), palette)
-        save_picture(overlay_path, visualize.overlay(image, mask, palette))
-        save_picture(legend_path, visualize.legend(network.classes, palette))
-        shares = np.bincount(mask.ravel(), minlength=len(network.classes)) / mask.size
-        found = ", ".join(f"{network.classes[c]} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005)
-        print(f"{path} -> {mask_path}: {found}")
+    stages.write_legend(options.out, overwrite=options.overwrite)
+    refused = predict_all(stages, plans)
+    if refused:
+        shown = ", ".join(map(str, refused[:5])) + (f" and {len(refused) - 5} more" if refused[5:] else "")
+        raise ValueError(f"{len(refused)} of {len(plans)} images were not predicted: {shown}")
 
 
-def plan(options: PredictConfig) -> dict[Path, tuple[Path, Path, Path]]:
-    """The files to write for each image.
+def done_before(options: PredictConfig) -> Literal["refused", "left out", "replaced"]:
+    """What becomes of an image whose files exist."""
+    return "left out" if options.skip_existing else "replaced" if options.overwrite else "refused"
+
+
+def read_network(options: PredictConfig):
+    """The network to predict with, and the range of values of 16-bit images, which is said.
 
     Raises:
-      FileExistsError: a file exists already, or two images would write the same.
-      FileNotFoundError: an image is missing.
+      ValueError: it takes neither gray nor RGB images, or something of it is wrong.
+      FileNotFoundError: there is none.
     """
-    outputs = {}
-    for path in options.images:
-        if not path.is_file():
-            raise FileNotFoundError(f"no image {path}")
-        outputs[path] = tuple(options.out / f"{path.stem}_{kind}.png" for kind in ("mask", "overlay", "legend"))
-    files = [file for files in outputs.values() for file in files]
-    twice = sorted({file.name for file in files if files.count(file) > 1})
-    if twice:
-        raise FileExistsError(f"two images would write {twice[0]}; predict them into different folders")
-    taken = [] if options.overwrite else [file for file in files if file.exists()]
-    if taken:
-        raise FileExistsError(f"{taken[0]} exists already; give another --out, or --overwrite")
-    return outputs
+    from experiments.config import ModelConfig
+    from experiments.networks import from_folder, from_weights
+
+    if options.run is None:
+        model = ModelConfig(options.model, options.encoder, options.options)
+        network = from_weights(model, options.weights, options.source, options.classes)
+    else:
+        network = from_folder(options.run, options.checkpoint)
+    expected = network.preprocessing
+    if expected.channels not in (1, 3):
+        raise ValueError(f"{options.run} takes images of {expected.channels} channels; this command reads gray and RGB images")
+    if options.value_range is not None:
+        expected = dataclasses.replace(expected, value_range=options.value_range)
+    if expected.value_range is not None:
+        origin = "as in training" if options.value_range is None else "as asked for"
+        print("16-bit values {:g}..{:g} are seen as black..white, {}".format(*expected.value_range, origin))
+    return network._replace(preprocessing=expected)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from experiments.build import Experiment
-from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder, save_picture
+from experiments.pictures import save_pictures
+from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
 from fcn.inference import make_predictor
 from fcn.metrics import segmentation_metrics
 from fcn.training import parameter_digest
@@ -35,7 +37,7 @@ def write_report(folder: RunFolder, experiment: Experiment, state: Any, matrix: 
     predict = make_predictor(experiment.model.clone(axis_name=None), experiment.preprocessing)
     variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
     panel = visualize.panel(images, [s["label"] for s in samples], predict(variables, images), val.classes, val.palette)
-    save_picture(folder.pictures / PANELS, panel)
+    save_pictures({folder.pictures / PANELS: Image.fromarray(panel)})
     visualize.plot_curves(read_records(folder.metrics), folder.pictures / CURVES)
     visualize.plot_confusion(matrix, val.classes, folder.pictures / CONFUSION)
     result = {

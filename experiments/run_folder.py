@@ -2,15 +2,11 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from experiments.config import TrainConfig, differences, from_json, to_json
 from fcn.data import Prepared
@@ -143,16 +139,3 @@ _CHECKPOINT = re.compile(r"\d+(\.orbax-checkpoint-tmp.*|\.damaged\d+)?")
 """What the checkpoint of a step is called: finished, being written, or damaged and set aside."""
 PANELS, CURVES, CONFUSION = "validation.png", "curves.png", "confusion.png"
 PICTURES = (PANELS, CURVES, CONFUSION)
-
-
-def save_picture(path: Path, pixels: np.ndarray, palette: np.ndarray | None = None) -> None:
-    """Writes uint8 pixels [H, W] or [H, W, 3] as PNG in one piece: a kill leaves the old file or the new one.
-
-    With a uint8 `palette` [K, 3] pixels [H, W] are its indices, shown in its colours.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    picture = Image.fromarray(pixels)
-    if palette is not None:
-        picture.putpalette(palette.tobytes())
-    picture.save(temporary, format="PNG", optimize=True)
-    os.replace(temporary, path)

@@ -70,6 +70,17 @@ class Preprocessing:
             raise ValueError(f"images have {images.shape[-1]} channels; the network takes {self.channels}")
         return normalise(images[..., ::-1] if self.bgr else images, self.mean, self.std)
 
+    def seen_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which the network sees an image, unless its user wants another size.
+
+        Where training resized images, the longer side gets as many pixels as it had there, and the shape stays: a photo of the
+        same kind shows things as large as in training, whatever the camera. Else the image is seen as it is.
+        """
+        if self.size is None:
+            return height, width
+        scale = max(self.size) / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
     def with_channels(self, channels: int) -> "Preprocessing":
         """The record for another number of channels: each then has the average of the statistics."""
         if channels == self.channels:

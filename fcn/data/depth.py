@@ -106,6 +106,14 @@ def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
     return _range_of(total) if total.any() else None
 
 
+def exposure(file: str | Path | bytes) -> ValueRange | None:
+    """The range that one image makes use of, 0..65535 included; None for an image of 8 bits."""
+    with opened(file) as image:
+        if not is_deep(image):
+            return None
+    return find_range([file]) or WHOLE_RANGE
+
+
 class SetRange:
     """The range of a set of images: the one that is given, or that found (once, when it is first asked for) in some files."""
 

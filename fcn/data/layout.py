@@ -54,7 +54,7 @@ def find_layout(root: Path) -> Layout:
     if stores:
         remark = f"labels are those in {stores[0].name}/" if stores[0].name != _LABEL_FOLDERS[0] else ""
         return Layout(root, folder, stores[0], images, _index(stores[0], LABEL_SUFFIXES), remark)
-    labels = {key: path for key, path in images.items() if key.removesuffix(_COMPANION) in images.keys() - {key}}
+    labels = _companions(images)
     if not labels:
         found = f"{len(images)} images lie in {folder}, without labels" if images else f"no images lie in {folder}"
         raise FileNotFoundError(f"no folder {root / _LABEL_FOLDERS[0]}: {found}; a data folder holds {_TREE}")
@@ -62,6 +62,21 @@ def find_layout(root: Path) -> Layout:
     return Layout(
         root, folder, folder, images, labels, f"labels are the {len(labels)} files NAME{_COMPANION}.* beside the images"
     )
+
+
+def find_images(root: Path) -> tuple[Path, list[Path]]:
+    """The images below a folder (below its images/, if it has one), without the label NAME_mask.* of an image NAME.*.
+
+    Returns:
+        the folder below which they lie, and their paths, in order of name.
+
+    Raises:
+        ValueError: two files have the same name.
+    """
+    folder = root / "images" if (root / "images").is_dir() else root
+    images = _index(folder, IMAGE_SUFFIXES)
+    labels = _companions(images)
+    return folder, [path for key, path in images.items() if key not in labels]
 
 
 def existing_folder(root: str | Path | None) -> Path:
@@ -74,6 +89,11 @@ def existing_folder(root: str | Path | None) -> Path:
     near = difflib.get_close_matches(root.name, [p.name for p in parent.iterdir() if p.is_dir()], n=1)
     hint = f"did you mean {parent / near[0]}?" if near else f"{parent} exists, but holds no folder of that name"
     raise FileNotFoundError(f"no folder {root}; {hint}")
+
+
+def _companions(images: dict[str, Path]) -> dict[str, Path]:
+    """The labels NAME_mask.* among files NAME.*."""
+    return {key: path for key, path in images.items() if key.removesuffix(_COMPANION) in images.keys() - {key}}
 
 
 def _index(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Using a trained network: class maps of whole images of any size."""
 
+from fcn.inference.stream import ahead
 from fcn.inference.whole import make_predictor, predict_image
 
-__all__ = ["make_predictor", "predict_image"]
+__all__ = ["ahead", "make_predictor", "predict_image"]

@@ -47,7 +47,7 @@ def make_predictor(model: nn.Module, preprocessing: Preprocessing) -> Callable[.
 
 
 def predict_image(
-    predict: Callable, variables: dict, image: UInt8[np.ndarray, "h w c"], *, long_side: int | None = None
+    predict: Callable, variables: dict, image: UInt8[np.ndarray, "h w c"], *, size: tuple[int, int] | None = None
 ) -> Int[np.ndarray, "h w"]:
     """Predicted classes of one image, at the image's own size.
 
@@ -55,11 +55,8 @@ def predict_image(
       predict: what `make_predictor` gave.
       variables: the model's variables.
       image: uint8 [H, W, C], any size.
-      long_side: the network sees the image scaled so that its longer side has so many pixels, as it did in training; None
-        shows it as it is.
+      size: height and width at which the network sees the image, such as `Preprocessing.seen_size` gives; None shows it as it
+        is.
     """
-    height, width = image.shape[:2]
-    scale = 1.0 if long_side is None else long_side / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    shown = image if size == (height, width) else resize_image(image, size)
-    return predict(variables, shown[None], (height, width))[0]
+    shown = image if size is None else resize_image(image, size)
+    return predict(variables, shown[None], image.shape[:2])[0]

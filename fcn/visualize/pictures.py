@@ -38,9 +38,11 @@ def overlay(
     """
     image, label = _rgb(image), np.asarray(label)
     _check_size("label", label, image)
-    share = np.where(label == ignore_index, 0.0, alpha)[..., None]
-    mixed = (1 - share) * image + share * colourise(label, palette, ignore_index)
-    return np.rint(mixed).astype(np.uint8)
+    mixed = colourise(label, palette, ignore_index).astype(np.float32)
+    mixed -= image
+    mixed *= np.where(label == ignore_index, np.float32(0), np.float32(alpha))[..., None]
+    mixed += image
+    return np.rint(mixed, out=mixed).astype(np.uint8)
 
 
 def legend(

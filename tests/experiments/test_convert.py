@@ -129,7 +129,9 @@ def test_a_saved_model_predicts_as_its_run_does(finished_run, tmp_path):
         predict.main([str(tmp_path / name), str(tmp_path / "photo.png"), "--out", str(tmp_path / f"of_{name}")])
     saved = fcn.load(tmp_path / "saved")
     assert saved.preprocessing == record
-    given = predict_image(make_predictor(saved.model, saved.preprocessing), saved.variables, image, long_side=16)
+    seen = saved.preprocessing.seen_size(*image.shape[:2])
+    assert seen == (11, 16)
+    given = predict_image(make_predictor(saved.model, saved.preprocessing), saved.variables, image, size=seen)
     for name in ("run", "saved"):
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"of_{name}" / "photo_mask.png")), given)
     assert len(np.unique(given)) == 2

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.kernels import attention
-from fcn.layers import attend
+from fcn.layers import attend, attention
 from tests.layers.references import normal
 
 

@@ -5,8 +5,7 @@ import json
 import jax
 import pytest
 
-from fcn.kernels import forms, tuning
-from fcn.layers import tune
+from fcn.layers import forms, tune, tuning
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fcn.kernels import upsampled
-from fcn.layers import Conv, UpsampledConv, resize_nearest
+from fcn.layers import Conv, UpsampledConv, resize_nearest, upsampled
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
 

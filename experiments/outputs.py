@@ -1,0 +1,104 @@
+"""Which images a command line names, and the files that are written for each."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fcn.data.layout import IMAGE_SUFFIXES, find_images
+
+LEGEND = "legend.png"
+
+
+class Outputs(NamedTuple):
+    """An image and what is written for it."""
+
+    image: Path
+    mask: Path
+    overlay: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, the mask last: where it is, all are."""
+        return tuple(file for file in (self.overlay, self.mask) if file is not None)
+
+
+def plan(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    overlay: bool = True,
+    done: Literal["refused", "left out", "replaced"] = "refused",
+) -> list[Outputs]:
+    """The files to write for each image: NAME_mask.png and NAME_overlay.png in `out`; of a folder, in its subfolders as there.
+
+    Args:
+      inputs: image files, folders of them, and patterns such as "photos/*.jpg".
+      out: the folder to write to.
+      overlay: whether overlays are written as well.
+      done: what becomes of images whose files exist; "left out" are those whose mask does.
+
+    Raises:
+      FileExistsError: a file exists, two images would write the same, or an image would be replaced.
+      FileNotFoundError: a file is missing, a folder has no images, or nothing matches a pattern.
+      ValueError: `out` is a folder of images that are to be predicted.
+    """
+    plans = []
+    for path, name in _named(inputs, out):
+        stem = out / name.with_suffix("")
+        mask, picture = (stem.with_name(f"{stem.name}_{kind}.png") for kind in ("mask", "overlay"))
+        plans.append(Outputs(path, mask, picture if overlay else None))
+    _refuse_collisions(plans, out)
+    if done == "left out":
+        plans = [each for each in plans if not each.mask.exists()]
+    taken = [file for each in plans for file in each.files if file.exists()]
+    if taken and done != "replaced":
+        raise FileExistsError(f"{taken[0]} exists already; give another --out, or --skip-existing, or --overwrite")
+    return plans
+
+
+def _named(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image once, with its name below `out`."""
+    seen = set()
+    for given in inputs:
+        for path, name in _expanded(given, out):
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path, name
+
+
+def _expanded(given: Path, out: Path) -> list[tuple[Path, Path]]:
+    if given.is_dir():
+        return _in_folder(given, out)
+    if given.exists():
+        return [(given, Path(given.name))]
+    if not glob.has_magic(str(given)):
+        raise FileNotFoundError(f"no image {given}")
+    found = [Path(path) for path in sorted(glob.glob(str(given.expanduser()), recursive=True))]
+    found = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    if not found:
+        raise FileNotFoundError(f"no image matches {given} ({', '.join(IMAGE_SUFFIXES)})")
+    return [(path, Path(path.name)) for path in found]
+
+
+def _in_folder(folder: Path, out: Path) -> list[tuple[Path, Path]]:
+    place, images = find_images(folder)
+    if out.resolve() in (folder.resolve(), place.resolve()):
+        raise ValueError(f"--out {out} is the folder of the images; give another, such as {out / 'predicted'}")
+    images = [path for path in images if not path.resolve().is_relative_to(out.resolve())]
+    if not images:
+        raise FileNotFoundError(f"no images in {folder} ({', '.join(IMAGE_SUFFIXES)})")
+    return [(path, path.relative_to(place)) for path in images]
+
+
+def _refuse_collisions(plans: Sequence[Outputs], out: Path) -> None:
+    images = {each.image.resolve(): each.image for each in plans}
+    writers: dict[Path, Path] = {}
+    for each in plans:
+        for file in (*each.files, out / LEGEND):
+            if file.resolve() in images:
+                raise FileExistsError(f"{file} is one of the images and would be replaced; give another --out")
+        for file in each.files:
+            if file in writers:
+                raise FileExistsError(f"{writers[file]} and {each.image} would both write {file}; use two folders")
+            writers[file] = each.image

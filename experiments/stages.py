@@ -1,0 +1,159 @@
+"""Images through a network: each is read, predicted and written, side by side with its neighbours."""
+
+import dataclasses
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from experiments import command
+from experiments.networks import Network
+from experiments.outputs import LEGEND, Outputs
+from experiments.pictures import indexed, save_pictures
+from fcn import visualize
+from fcn.data import read_image
+from fcn.data.depth import ValueRange, exposure
+from fcn.inference import ahead, make_predictor, predict_image
+from fcn.text import printable, short_name
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class Work(NamedTuple):
+    """An image on its way: what has been made of it, or why nothing was."""
+
+    files: Outputs
+    made: Any = None
+    refusal: str = ""
+
+
+@dataclasses.dataclass
+class Stages:
+    """What is done to each image, with what the stage before has made.
+
+    Args:
+      network: which predicts.
+      size: height and width at which it sees the images, or
+      scale: how many times as large; by default it decides.
+    """
+
+    network: Network
+    size: tuple[int, int] | None = None
+    scale: float | None = None
+
+    def __post_init__(self):
+        self._palette = np.array(self.network.palette, np.uint8)
+        self._predict = make_predictor(self.network.model, self.network.preprocessing)
+        self._far_is_told = False
+
+    def write_legend(self, out: Path, *, overwrite: bool) -> None:
+        """Writes what the colours mean; refuses to replace another legend unasked."""
+        legend, path = visualize.legend(self.network.classes, self._palette), out / LEGEND
+        if path.exists() and not overwrite:
+            if not np.array_equal(read_image(path, channels=3), legend):
+                raise FileExistsError(f"{path} is the legend of other classes; give another --out, or --overwrite")
+            return
+        save_pictures({path: Image.fromarray(legend)})
+
+    def read(self, files: Outputs, _) -> np.ndarray:
+        """The image, uint8 [H, W, C]."""
+        expected = self.network.preprocessing
+        image = read_image(files.image, channels=expected.channels, value_range=expected.value_range)
+        tell_of_exposure(files.image, image, expected.value_range)
+        return image
+
+    def predict(self, files: Outputs, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+        """The image, its class map, and how it was seen."""
+        seen = self._seen_size(*image.shape[:2])
+        scale = max(seen) / max(image.shape[:2])
+        self._tell_of_scale(files.image, scale)
+        mask = predict_image(self._predict, self.network.variables, image, size=seen)
+        how = "" if seen == image.shape[:2] else f" (seen at {seen[0]}x{seen[1]} pixels, scale {scale:.3g})"
+        return image, mask.astype(np.uint8), how
+
+    def write(self, files: Outputs, made: tuple[np.ndarray, np.ndarray, str]) -> str:
+        """Writes the pictures; says what was found in the image."""
+        image, mask, how = made
+        pictures = {files.mask: indexed(mask, self._palette)}
+        if files.overlay is not None:
+            pictures = {files.overlay: Image.fromarray(visualize.overlay(image, mask, self._palette)), **pictures}
+        files.mask.parent.mkdir(parents=True, exist_ok=True)
+        save_pictures(pictures, level=1)
+        shares = np.bincount(mask.ravel(), minlength=len(self._palette)) / mask.size
+        found = [f"{short_name(self.network.classes[c])} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005]
+        return f"{printable(f'{files.image} -> {files.mask}')}: {', '.join(found)}{how}"
+
+    def _seen_size(self, height: int, width: int) -> tuple[int, int]:
+        if self.scale is not None:
+            return max(1, round(height * self.scale)), max(1, round(width * self.scale))
+        return self.size or self.network.preprocessing.seen_size(height, width)
+
+    def _tell_of_scale(self, path: Path, scale: float) -> None:
+        """Warns, once, where nobody has asked for a scale that is far from 1."""
+        if self._far_is_told or self.size or self.scale or 0.5 <= scale <= 2:
+            return
+        self._far_is_told = True
+        height, width = self.network.preprocessing.size
+        warn(
+            f"{path} is seen at {scale:.3g} of its size, because training resized its images to {height}x{width}; "
+            "--scale 1 shows images as they are, --size HEIGHT WIDTH at another size"
+        )
+
+
+def predict_all(stages: Stages, plans: Sequence[Outputs]) -> list[Path]:
+    """Predicts each image while the next is read and the one before is written; tells of each. Gives those that were refused.
+
+    Raises:
+      OSError: the disk is full, or cannot be written to.
+    """
+    read = ahead(attempt(stages.read), map(Work, plans))
+    refused = []
+    for work in ahead(attempt(stages.write), map(attempt(stages.predict), read)):
+        if work.refusal:
+            refused.append(work.files.image)
+            print(f"error: {work.refusal}", file=sys.stderr)
+        else:
+            print(work.made)
+    return refused
+
+
+def attempt(stage: Callable[[Outputs, Any], Any]) -> Callable[[Work], Work]:
+    """`stage` for images whose stages before went well; what is wrong with an image becomes its refusal."""
+
+    def attempted(work: Work) -> Work:
+        if work.refusal:
+            return work
+        try:
+            return Work(work.files, stage(work.files, work.made))
+        except Exception as error:
+            return Work(work.files, None, refusal_of(error, work.files.image))
+
+    return attempted
+
+
+def refusal_of(error: Exception, image: Path) -> str:
+    """The sentence that tells why an image was not predicted; raises what is not its fault (a full disk, a defect)."""
+    told = None if getattr(error, "errno", None) in _FULL_DISK else command.explain(error)
+    if told is None:
+        raise error
+    if command.is_out_of_memory(error):
+        told = "there is not enough memory to predict it at this size; make it smaller: --scale 0.5"
+    path = printable(str(image))
+    return told if path in told else f"{path}: {told}"
+
+
+def tell_of_exposure(path: Path, image: np.ndarray, value_range: ValueRange | None) -> None:
+    """Warns where the values of a 16-bit image lie so that the network sees next to nothing."""
+    looks = "black" if image.max() < 32 else "white" if np.mean(image == 255) > 0.5 else None
+    if looks and (found := exposure(path)) is not None:
+        low, high = value_range or (0, 65535)
+        hint = f"--value-range {found[0]:g} {found[1]:g}"
+        warn(f"{path} is nearly {looks} to the network, which sees 16-bit values {low:g}..{high:g}; try {hint}")
+
+
+def warn(text: str) -> None:
+    print(f"warning: {printable(text)}", file=sys.stderr)

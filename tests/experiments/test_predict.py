@@ -1,0 +1,225 @@
+"""`predict`: which images, at which scale, what is written, and what is told."""
+
+import errno
+import functools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fcn
+from experiments import convert, predict, stages
+from experiments.stages import refusal_of
+from fcn.data import resize_image
+from fcn.inference import ahead, make_predictor
+from fcn.preprocessing import Preprocessing
+from tests.variables import random_variables
+
+CLASSES = ("sk\x1by", "road", "car")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A network with random weights that was trained on images resized to 12x16."""
+    model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1)
+    path = tmp_path_factory.mktemp("net") / "saved"
+    fcn.save(path, model, random_variables(model, 1, 16, 16, 3), classes=CLASSES, preprocessing=Preprocessing(size=(12, 16)))
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_compilations():
+    """One program for each size, for all calls of the command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "make_predictor", functools.cache(make_predictor))
+        yield
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two images of 24x32 in a folder, one of them in a folder below."""
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "deep/b.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((32, 24), Image.NEAREST).save(path)
+    return tmp_path / "photos"
+
+
+def run(*args):
+    predict.main([str(arg) for arg in args])
+
+
+def written(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_scale_is_said_chosen_and_obeyed(saved, photos, tmp_path, capsys):
+    """Each way of saying it; the mask is that of the image resized in this way, enlarged again."""
+    network, image = fcn.load(saved), np.asarray(Image.open(photos / "a.png"))
+    predictor, masks = stages.make_predictor(network.model, network.preprocessing), []
+    for options, size, said in (
+        ([], (12, 16), "(seen at 12x16 pixels, scale 0.5)\n"),
+        (["--scale", "1"], (24, 32), "%\n"),
+        (["--size", "12", "12"], (12, 12), "(seen at 12x12 pixels, scale 0.375)\n"),
+    ):
+        run(saved, photos / "a.png", "--out", tmp_path / "out", "--overwrite", *options)
+        told = capsys.readouterr()
+        assert told.out.endswith(said) and told.err == ""
+        expected = predictor(network.variables, resize_image(image, size)[None], (24, 32))[0]
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a_mask.png")), expected)
+        masks.append(expected)
+    assert all(len(np.unique(mask)) > 1 for mask in masks) and np.mean(masks[0] != masks[1]) > 0.05
+
+
+def test_a_scale_far_from_one_is_warned_of_once_unless_it_was_asked_for(saved, photos, tmp_path, capsys):
+    for name in ("large", "larger"):
+        Image.open(photos / "a.png").resize((128, 96)).save(tmp_path / f"{name}.png")
+    images = [tmp_path / "large.png", tmp_path / "larger.png"]
+    run(saved, *images, "--out", tmp_path / "out")
+    assert capsys.readouterr().err == (
+        f"warning: {images[0]} is seen at 0.125 of its size, because training resized its images to 12x16; "
+        "--scale 1 shows images as they are, --size HEIGHT WIDTH at another size\n"
+    )
+    run(saved, *images, "--out", tmp_path / "out", "--scale", "0.125", "--overwrite")
+    assert capsys.readouterr().err == ""
+
+
+def test_folders_patterns_and_files(saved, photos, tmp_path):
+    """A folder's images keep their places; labels beside images, what was written before and double names are left out."""
+    Image.open(photos / "a.png").convert("L").save(photos / "a_mask.png")
+    (photos / "notes.txt").write_text("no image")
+    tree = ["a_mask.png", "a_overlay.png", "deep/b_mask.png", "deep/b_overlay.png", "legend.png"]
+    for _ in range(2):  # the second time the folder holds the pictures of the first
+        run(saved, photos, photos / "a.png", "--out", photos / "out", "--overwrite")
+        assert written(photos / "out") == tree
+    run(saved, photos / "deep/*", "--no-overlay", "--out", tmp_path / "globbed")
+    assert written(tmp_path / "globbed") == ["b_mask.png", "legend.png"]
+
+
+def test_skip_existing_goes_on(saved, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(saved, photos, "--out", out)
+    before = (out / "deep/b_mask.png").stat().st_mtime_ns
+    (out / "a_mask.png").unlink()
+    (out / "a_overlay.png").unlink()
+    run(saved, photos, "--out", out, "--skip-existing")
+    assert (out / "a_mask.png").exists() and (out / "deep/b_mask.png").stat().st_mtime_ns == before
+    capsys.readouterr()
+    run(saved, photos, "--out", out, "--skip-existing")
+    assert capsys.readouterr().out == f"the masks of all images are in {out}\n"
+
+
+def test_one_bad_image_does_not_end_it(saved, photos, tmp_path, capsys):
+    whole = (photos / "a.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[:200])
+    (photos / "empty.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 of 4 images were not predicted: .*cut\.png, .*empty\.jpg$"):
+        run(saved, photos, "--out", tmp_path / "out")
+    told = capsys.readouterr()
+    assert [line.split(":")[1].strip() for line in told.err.splitlines()] == [f"{photos}/cut.png", f"{photos}/empty.jpg"]
+    assert "sk\\x1by" in told.out and "\x1b" not in told.out
+    assert written(tmp_path / "out") == ["a_mask.png", "a_overlay.png", "deep/b_mask.png", "deep/b_overlay.png", "legend.png"]
+
+
+def test_what_is_wrong_with_an_image_and_what_is_not(tmp_path):
+    image = tmp_path / "x.png"
+    for error in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")):
+        assert refusal_of(error, image) == f"{image}: there is not enough memory to predict it at this size; " + (
+            "make it smaller: --scale 0.5"
+        )
+    assert refusal_of(ValueError("strange"), image) == f"{image}: strange"
+    with pytest.raises(RuntimeError, match="a defect"):
+        refusal_of(RuntimeError("a defect"), image)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(saved, photos, tmp_path, monkeypatch):
+    def full(self, file, *args, **kwargs):
+        file.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(saved, photos, "--out", tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match=r"^/.*new/legend\.png cannot be written: No space left on device$"):
+        run(saved, photos, "--out", tmp_path / "new", "--no-overlay")
+    assert written(tmp_path / "new") == []
+    monkeypatch.setattr(stages.Stages, "write_legend", lambda *args, **kwargs: None)
+    with pytest.raises(OSError, match=r"^/.*out/a_overlay\.png cannot be written: No space left on device$"):
+        run(saved, photos, "--out", tmp_path / "out", "--overwrite")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_nothing_is_replaced_unasked_and_no_image_ever(saved, photos, tmp_path):
+    image = photos / "a.png"
+    Image.open(image).save(tmp_path / "a_mask.png")
+    mine = (tmp_path / "a_mask.png").read_bytes()
+    (tmp_path / "a").mkdir()
+    Image.open(image).save(tmp_path / "a/a.jpg")
+    for error, words, args in (
+        (FileExistsError, r"a_mask\.png exists already", [image, "--out", tmp_path]),
+        (
+            FileExistsError,
+            r"a_mask\.png is one of the images",
+            [image, tmp_path / "a_mask.png", "--out", tmp_path, "--overwrite"],
+        ),
+        (FileExistsError, r"a\.png and .*a\.jpg would both write", [image, tmp_path / "a/a.jpg", "--out", tmp_path / "o"]),
+        (ValueError, r"photos is the folder of the images", [photos, "--out", photos, "--overwrite"]),
+        (ValueError, r"o\.png is the name of a file, but a folder of pictures", [image, "--out", tmp_path / "o.png"]),
+        (FileNotFoundError, "no image .*none", [tmp_path / "none.png", "--out", tmp_path / "o"]),
+        (FileNotFoundError, "no image matches", [tmp_path / "none*.png", "--out", tmp_path / "o"]),
+        (FileNotFoundError, "no images in", [saved, "--out", tmp_path / "o"]),
+    ):
+        with pytest.raises(error, match=words):
+            run(saved, *args)
+    with pytest.raises(ValueError, match=r"a\.png is a file; name the run folder"):
+        run(image, "--out", tmp_path / "o")
+    with pytest.raises(ValueError, match=r"m\.onnx is the name of a file, but a saved model"):
+        convert.main([str(saved), "--out", str(tmp_path / "m.onnx")])
+    assert (tmp_path / "a_mask.png").read_bytes() == mine and not (tmp_path / "o").exists()
+
+
+def test_a_legend_of_other_classes_stays(saved, photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "out/legend.png")
+    with pytest.raises(FileExistsError, match=r"legend\.png is the legend of other classes"):
+        run(saved, photos, "--out", tmp_path / "out")
+    assert written(tmp_path / "out") == ["legend.png"]
+
+
+@pytest.mark.parametrize("options", [{"size": (8, 8), "scale": 1.0}, {"overwrite": True, "skip_existing": True}])
+def test_options_that_exclude_each_other(tmp_path, options):
+    with pytest.raises(ValueError, match="give one of them"):
+        predict.PredictConfig((), tmp_path, **options)
+
+
+def test_images_of_12_bits_in_files_of_16(saved, photos, tmp_path, capsys):
+    """Nearly black without a range, which is said; with it as the same image of 8 bits."""
+    gray = np.asarray(Image.open(photos / "a.png").convert("L"))
+    Image.fromarray(gray).save(tmp_path / "eight.png")
+    Image.fromarray((gray.astype(int) * 4095 // 255).astype(np.uint16)).save(tmp_path / "twelve.png")
+    run(saved, tmp_path / "twelve.png", "--out", tmp_path / "dark")
+    assert "twelve.png is nearly black to the network, which sees 16-bit values 0..65535; try --value-range 0 4095\n" in (
+        capsys.readouterr().err
+    )
+    run(saved, tmp_path / "twelve.png", tmp_path / "eight.png", "--out", tmp_path / "o", "--value-range", "0", "4095")
+    told = capsys.readouterr()
+    assert told.out.startswith("16-bit values 0..4095 are seen as black..white, as asked for\n") and told.err == ""
+    eight, twelve = (np.asarray(Image.open(tmp_path / f"o/{name}_mask.png")) for name in ("eight", "twelve"))
+    np.testing.assert_array_equal(eight, twelve)
+
+
+def test_one_is_fetched_ahead_and_no_more():
+    """Of a stream without end: results in order, at most two items more than were asked for, errors where they belong."""
+    taken = []
+
+    def items():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = ahead(lambda number: 1 / (3 - number), items())
+    assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+    assert len(taken) <= 5
+    with pytest.raises(ZeroDivisionError):
+        next(results)
