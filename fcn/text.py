@@ -1,7 +1,7 @@
 """Text of others (names of classes, of files) where people read it: no control characters, cut to a width, aligned."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _JOINERS = "\u200c\u200d"
 """Between letters and emoji: they belong to words, and move nothing."""
@@ -48,6 +48,15 @@ def cut(text: str, room: int | float, measure: Callable[[str], int | float] = co
         else:
             too_long = middle
     return text[:fits].rstrip() + "…"
+
+
+def join(items: Sequence[str], room: int) -> str:
+    """The items with commas between them; where they are wider than `room` columns, an ellipsis stands for the last ones."""
+    whole = ", ".join(items)
+    if columns(whole) <= room:
+        return whole
+    shorter = (", ".join([*items[:count], "…"]) for count in reversed(range(1, len(items))))
+    return next((line for line in shorter if columns(line) <= room), cut(whole, room))
 
 
 def pad(text: str, room: int) -> str:

@@ -199,3 +199,8 @@ def test_table_of_odd_names():
     assert table[2] == "道路" + " " * 36 + "     100.0     100.0     100.0"
     assert table[3] == "x" * 39 + "…     100.0     100.0     100.0"
     assert table[4].startswith(r"\x1b[31mred\n ") and table[-1].endswith(r"in no mean: \x1b[31mred\n")
+
+
+def test_a_list_of_many_absent_classes_is_broken_into_lines():
+    table = format_table(segmentation_metrics(np.diag([1] + 50 * [0])), [f"class {i}" for i in range(51)])
+    assert max(map(len, table.splitlines())) <= 80 and table.endswith("class 50")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcn.text import columns, cut, pad, printable, short_name
+from fcn.text import columns, cut, join, pad, printable, short_name
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,17 @@ def test_cut_by_another_measure_asks_few_times():
 def test_names_are_printable_and_short():
     assert short_name("\x1b]0;title\x07" + "x" * 10**6, 20) == r"\x1b]0;title\x07xxx…"
     assert short_name("car") == "car"
+
+
+@pytest.mark.parametrize(
+    ("items", "room", "line"),
+    [
+        (["a 1", "b 2"], 8, "a 1, b 2"),
+        (["a 1", "b 2"], 7, "a 1, …"),
+        (["道路 1", "b", "c"], 10, "道路 1, …"),
+        (["a 1", "b 2"], 2, "a…"),
+        ([], 4, ""),
+    ],
+)
+def test_items_that_do_not_fit_are_left_out_with_an_ellipsis(items, room, line):
+    assert join(items, room) == line

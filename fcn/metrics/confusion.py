@@ -9,6 +9,7 @@ Definitions: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semanti
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -140,7 +141,7 @@ def format_table(metrics: SegmentationMetrics, classes: Sequence[str]) -> str:
     ]
     if metrics.absent:
         names = ", ".join(classes[c] for c in metrics.absent)
-        table.append(f"absent from labels and predictions, in no mean: {names}")
+        table.append(textwrap.fill(f"absent from labels and predictions, in no mean: {names}", 80, subsequent_indent="  "))
     return "\n".join(table)
 
 

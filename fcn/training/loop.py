@@ -11,9 +11,13 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 from fcn.ranges import Range, check_fields
+from fcn.text import join, short_name
 
 MOST_UNREAD = 8
 """Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most."""
+
+_WIDTH = 80
+"""Columns of a line of the display."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -194,9 +198,13 @@ class _Display:
             self._bar.set_postfix_str(text)
 
     def evaluation(self, step: int, values: dict[str, float | None]) -> None:
-        shown = [f"{name} {value:.4f}" for name, value in values.items() if value is not None and "/iou/" not in name]
-        self._line(step, ", ".join(shown))
+        named = [(short_name(name), value) for name, value in values.items() if "/iou/" not in name]
+        shown = [f"{name} {value:.4f}" for name, value in named if value is not None]
+        self._line(step, join(shown, _WIDTH - len(self._head(step))))
 
     def _line(self, step: int, text: str) -> None:
         if self._show:
-            tqdm.write(f"step {step:>{len(str(self._steps))}}/{self._steps}  {text}")
+            tqdm.write(self._head(step) + text)
+
+    def _head(self, step: int) -> str:
+        return f"step {step:>{len(str(self._steps))}}/{self._steps}  "

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from fcn.training import NonFiniteLossError, Schedule, fit
-from fcn.training.loop import MOST_UNREAD
+from fcn.training.loop import MOST_UNREAD, _Display
 
 
 class Events:
@@ -70,3 +70,22 @@ def test_a_bad_loss_is_found_soon_and_named(bad):
     assert events.error.startswith(f"step {bad}: loss = nan")
     assert [step for step, *_ in events.saved] == [20] * (bad > 20)
     assert bad <= events.taken <= bad + MOST_UNREAD
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"val/miou": 0.5, "val/iou/road": 0.5, "val/mean_accuracy": None}, "step  30/300  val/miou 0.5000\n"),
+        (
+            dict.fromkeys(["val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/frequency_weighted_iou"], 0.25),
+            "step  30/300  val/miou 0.2500, val/pixel_accuracy 0.2500, …\n",
+        ),
+        (
+            {f"val/{'道路' * 20}": 1.0, "val/\x1b[2J": 1.0},
+            f"step  30/300  val/{'道' + '路道' * 8}… 1.0000, val/\\x1b[2J 1.0000\n",
+        ),
+    ],
+)
+def test_a_line_of_an_evaluation_has_80_columns(values, line, capsys):
+    _Display(300, 0, show=True).evaluation(30, values)
+    assert capsys.readouterr().out == line
