@@ -41,7 +41,8 @@ class Range(NamedTuple):
 
     def objection(self, value: Any, kind: type) -> str | None:
         """What `value` must be instead, if it is no number of this range and kind (int or float)."""
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
+        finite = isinstance(value, numbers.Integral) or (isinstance(value, numbers.Real) and math.isfinite(value))
+        if not finite or isinstance(value, bool):
             return f"a finite number, {self}"
         if kind is int and not isinstance(value, numbers.Integral):
             return f"an integer, {self}"

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from fcn.models.classifier import ConvolutionalClassifier, FlattenClassifier
-from fcn.pretrained.names import image_channels
+from fcn.pretrained.names import image_channels, parts
 
 Variables = Mapping[str, Any]
 
@@ -89,7 +89,8 @@ def transfer(
     rng = jax.random.key(0) if rng is None else rng
     given = flatten_dict(dict(variables))
     if in_channels is None:
-        in_channels = image_channels(model, lambda path: np.shape(given[path]) if path in given else None)
+        wanted = parts(model, 3).variables
+        in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None)
     images = jnp.zeros((1, 64, 64, in_channels))
     wanted = flatten_dict(jax.eval_shape(model.init, rng, images))
     shared = [path for path in wanted if path in given]

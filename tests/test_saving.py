@@ -1,12 +1,15 @@
 """`fcn.save` and `fcn.load`: the same network again, nothing overwritten, nothing half-written, nothing misunderstood."""
 
 import json
+import os
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors import SafetensorError
+import safetensors.numpy
+from flax.traverse_util import unflatten_dict
 
 import fcn
 from fcn.preprocessing import Preprocessing
@@ -29,12 +32,18 @@ MODELS = {
 }
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
     model = MODELS["unet"]()
-    variables = random_variables(model, 1, 16, 16, 3)
-    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
-    return tmp_path / "saved"
+    folder = tmp_path_factory.mktemp("original") / "saved"
+    fcn.save(folder, model, random_variables(model, 1, 16, 16, 3), classes=["sky", "road", "car"])
+    return folder
+
+
+@pytest.fixture
+def saved(original, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(original, tmp_path / "saved")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,14 +78,14 @@ def test_statistics_may_be_given_without_the_record(saved, tmp_path):
 
 def test_every_model_can_be_saved():
     """All that `create_model` gives by default is described and rebuilt, without its variables."""
-    from fcn.pretrained.saving import _describe, _rebuild
+    from fcn.pretrained.description import describe, rebuild
 
     for name in fcn.list_models():
         model = fcn.create_model(name, num_classes=2)
-        assert _rebuild(json.loads(json.dumps(_describe(model)))) == model, name
+        assert rebuild(json.loads(json.dumps(describe(model)))) == model, name
     for name in fcn.list_encoders():
         model = fcn.create_encoder(name)
-        assert _rebuild(json.loads(json.dumps(_describe(model)))) == model, name
+        assert rebuild(json.loads(json.dumps(describe(model)))) == model, name
 
 
 def test_nothing_is_overwritten(saved):
@@ -87,7 +96,7 @@ def test_nothing_is_overwritten(saved):
     assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
 
 
-def test_nothing_is_half_written(tmp_path):
+def test_nothing_is_half_written(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"Foreign is not a module of fcn.models or fcn.encoders"):
         import flax.linen as nn
 
@@ -97,8 +106,8 @@ def test_nothing_is_half_written(tmp_path):
         fcn.save(tmp_path / "saved", Foreign(), {})
     model = MODELS["unet"]()
     variables = random_variables(model, 1, 16, 16, 3)
-    variables["params"]["head"]["bias"] = np.array([object()] * 3)
-    with pytest.raises(SafetensorError):
+    monkeypatch.setattr(safetensors.numpy, "save_file", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space left"):
         fcn.save(tmp_path / "saved", model, variables)
     assert list(tmp_path.iterdir()) == []
 
@@ -131,6 +140,8 @@ def test_variables_that_are_not_the_models(tmp_path):
         ({"classes": ["sky", "road"]}, "classes has 2 entries, but the model has 3 classes"),
         ({"palette": [(0, 0, 0)]}, "palette has 1 entries, but the model has 3 classes"),
         ({"palette": [(0, 0, 0), (1, 1, 300), (2, 2, 2)]}, r"palette has the colour \[1, 1, 300\]; give red, green and blue"),
+        ({"palette": np.full((3, 3), 0.5)}, r"palette has the colour \[0.5, 0.5, 0.5\]; give red, green and blue"),
+        ({"preprocessing": Preprocessing((0.5,), (1.0,))}, "preprocessing is for images of 1 channels, the variables for 3"),
     ],
 )
 def test_facts_that_do_not_fit(tmp_path, facts, message):
@@ -152,6 +163,34 @@ def test_facts_that_do_not_fit(tmp_path, facts, message):
         ),
         (lambda d: d["model"].update(type="UNett"), "unknown module 'UNett'; did you mean 'UNet'"),
         (lambda d: d["model"]["fields"].update(base_feature=3), "unknown field of UNet 'base_feature'; did you mean"),
+        (
+            lambda d: d["model"]["fields"].update(depth=10**6),
+            "field depth of UNet is 1000000; it must be at least 1",
+        ),
+        (
+            lambda d: d["model"]["fields"].update(depth=10**400),
+            "field depth of UNet is 1000.* it must be at least 1",
+        ),
+        (lambda d: d["model"]["fields"].update(depth="deep"), "field depth of UNet is 'deep'; it must be int"),
+        (lambda d: d["model"]["fields"].update(depth=[2] * 10**4), r"field depth of UNet is \(2, 2, .* it must be int"),
+        (lambda d: d["model"]["fields"].update(dropout_rate=float("inf")), "dropout_rate of UNet is inf; it must be a finite"),
+        (lambda d: d["model"]["fields"].update(dtype={"dtype": "int8"}), "it must be a floating-point type"),
+        (lambda d: d["model"]["fields"].update(dtype={"dtype": "object"}), "model.json does not describe a network"),
+        (lambda d: d["model"].update(fields=None), "model.json does not describe a network"),
+        (lambda d: d["model"]["fields"].pop("num_classes"), "model.json does not describe a network .TypeError: .*num_classes"),
+        (lambda d: d.update(model=["UNet"]), "model.json does not describe a network"),
+        (lambda d: d.pop("model"), "model.json does not describe a network .KeyError: 'model'"),
+        (lambda d: d.update(model={"type": ["UNet"], "fields": {}}), "model.json does not describe a network"),
+        (
+            lambda d: d.update(preprocessing={"mean": [0.5], "std": [1]}),
+            "preprocessing is for images of 1 channels, the va",
+        ),
+        (lambda d: d.update(classes=["sky"]), "model.json: classes has 1 entries, but the model has 3 classes"),
+        (lambda d: d.update(classes={"sky": 1}), "model.json: classes is {'sky': 1}; it must be a list"),
+        (lambda d: d.update(classes=["sky", 2, "car"]), "model.json: 2 is no text; names of classes and the licence are"),
+        (lambda d: d.update(palette=[[0, 0, 300]] * 3), r"palette has the colour \(0, 0, 300\); give red, green and blue"),
+        (lambda d: d.update(palette=[[0, 0.5, 0]] * 3), r"palette has the colour \(0, 0.5, 0\); give red, green and blue"),
+        (lambda d: d.update(licence=["MIT"]), r"model.json: \('MIT',\) is no text"),
     ],
 )
 def test_what_is_not_understood_is_refused(saved, change, message):
@@ -160,6 +199,79 @@ def test_what_is_not_understood_is_refused(saved, change, message):
     (saved / "model.json").write_text(json.dumps(description))
     with pytest.raises(ValueError, match=message):
         fcn.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "model.json is damaged: RecursionError"),
+        ('{"format": ' + "9" * 5000 + "}", "model.json is damaged: ValueError: Exceeds the limit"),
+        ('{"format": 1, "mod', "model.json is damaged: JSONDecodeError"),
+        ("\udc80", "model.json is damaged: UnicodeDecodeError"),
+        ("[1]", "model.json holds a list, not the description of a network"),
+        (" " * (2**24 + 1), "model.json has 16,777,217 bytes; descriptions have at most 16,777,216"),
+    ],
+    ids=["nested", "huge number", "cut", "no text", "list", "large"],
+)
+def test_descriptions_that_are_damaged_or_hostile(saved, text, message):
+    (saved / "model.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=message):
+        fcn.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.update({"params/head/bias": np.full(3, np.nan, np.float32)}),
+            "params/head/bias holds numbers that are",
+        ),
+        (lambda t: t.update({"params/head/bias": np.zeros(3, np.int32)}), "params/head/bias holds int32; the parameters of a"),
+        (
+            lambda t: t.update({"params/head/bias": np.zeros(3)}),
+            "params/head/bias holds float64, in which JAX does not",
+        ),
+        (lambda t: t.update({"params/head/bias": np.zeros(4, np.float32)}), "not those of UNet: params/head/bias$"),
+        (lambda t: t.update({"params/head": np.zeros(4, np.float32)}), "not those of UNet: params/head$"),
+        (lambda t: t.update({"more": np.zeros(1, np.float32)}), "not those of UNet: more$"),
+        (lambda t: t.pop("params/head/bias"), "not those of UNet: params/head/bias$"),
+    ],
+    ids=["nan", "int32", "float64", "misshapen", "a leaf for a layer", "left over", "missing"],
+)
+def test_tensors_are_checked_when_they_are_read_and_written(saved, tmp_path, change, message):
+    tensors = safetensors.numpy.load_file(saved / "variables.safetensors")
+    change(tensors)
+    safetensors.numpy.save_file(tensors, saved / "variables.safetensors")
+    with pytest.raises(ValueError, match=message):
+        fcn.load(saved)
+    if "params/head" not in tensors:
+        variables = unflatten_dict(tensors, sep="/")
+        with pytest.raises(ValueError, match=message):
+            fcn.save(tmp_path / "again", MODELS["unet"](), variables)
+
+
+def test_tensors_that_are_cut_off(saved):
+    (saved / "variables.safetensors").write_bytes((saved / "variables.safetensors").read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"variables.safetensors cannot be read as .safetensors; it is damaged or of another"):
+        fcn.load(saved)
+
+
+def test_fields_that_do_not_go_together(tmp_path):
+    """Each may have its value, the network cannot be built."""
+    model = fcn.create_model("fpn", num_classes=2, encoder="resnet18", encoder_depth=2)
+    with pytest.raises(ValueError, match="FPN with these fields is no network: depth is 2; an encoder has a depth of"):
+        fcn.save(tmp_path / "saved", model, {"params": {}})
+
+
+def test_permissions_are_those_that_the_user_asks_for(saved):
+    mask = os.umask(0o027)
+    try:
+        model, variables, *_ = fcn.load(saved)
+        fcn.save(saved.parent / "shared", model, variables)
+    finally:
+        os.umask(mask)
+    shared = saved.parent / "shared"
+    assert [oct(path.stat().st_mode & 0o777) for path in (shared, *sorted(shared.iterdir()))] == ["0o750", "0o640", "0o640"]
 
 
 def test_missing_files(saved, tmp_path):

@@ -17,7 +17,7 @@ from fcn.layers import ConvTranspose, LearnedBilinearUpsample
 from fcn.models.classifier import FlattenClassifier
 from fcn.pretrained.misfit import describe_misfit, shorten
 from fcn.pretrained.names import TENSORFLOW, image_channels, kept_parts, parts, reference_names
-from fcn.pretrained.reading import import_torch, read_tensors
+from fcn.pretrained.reading import import_torch, number_array, read_tensors
 
 _TRANSPOSED = (ConvTranspose, LearnedBilinearUpsample)
 
@@ -54,7 +54,9 @@ def from_torch(
     names = reference_names(model, wanted, modules, source)
     tensors = _without_prefix(_renamed(read_tensors(state_dict), modules), set(names.values()))
     if in_channels is None:
-        in_channels = image_channels(model, lambda path: _flax_shape(tensors.get(names.get(path)), path, modules, source))
+        in_channels = image_channels(
+            model, wanted, lambda path: _flax_shape(tensors.get(names.get(path)), path, modules, source)
+        )
         wanted = wanted if in_channels == 3 else parts(model, in_channels).variables
     kept = kept_parts(modules, source, in_channels)
     beyond = reference_names(model, kept.variables, {**kept.modules, **modules}, source).values()
@@ -67,7 +69,7 @@ def from_torch(
         if name not in tensors:
             missing[name] = f"{name} for {'/'.join(path)} {list(shape.shape)}"
             continue
-        array = _to_flax(_numbers(name, tensors.pop(name)), path, modules, source)
+        array = _to_flax(number_array(name, tensors.pop(name)), path, modules, source)
         if _other_channels(array.shape, shape.shape, path, in_channels):
             adapted.append(f"{'/'.join(path)} from {array.shape[-2]}")
             array = _adapt(array, in_channels)
@@ -113,9 +115,10 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     """
     torch = import_torch("to_torch")
     given = flatten_dict(dict(variables))
+    wanted, modules = parts(model, in_channels or 3)
     if in_channels is None:
-        in_channels = image_channels(model, lambda path: np.shape(given[path]) if path in given else None)
-    wanted, modules = parts(model, in_channels)
+        in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None)
+        wanted = wanted if in_channels == 3 else parts(model, in_channels).variables
     kept = kept_parts(modules, source, in_channels)
     modules = {**kept.modules, **modules}
     names = reference_names(model, {**kept.variables, **wanted}, modules, source)
@@ -133,29 +136,9 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     return {name: torch.from_numpy(np.array(tensor, order="C")) for name, tensor in tensors.items()}
 
 
-def _numbers(name: str, tensor: Any) -> np.ndarray:
-    """The array of a tensor that holds parameters.
-
-    Raises:
-        ValueError: it holds whole, complex or truth values, or numbers that are not finite.
-    """
-    given = str(tensor.dtype).removeprefix("torch.")
-    array = _array(tensor) if "float" in given else None
-    if array is None:
-        raise ValueError(f"{name} holds {given}; the parameters of a network are floating-point numbers")
-    if not np.isfinite(array.astype(np.float32, copy=False)).all():
-        raise ValueError(f"{name} holds numbers that are not finite (NaN or infinity in float32); the checkpoint is damaged")
-    return array
-
-
 def _flax_shape(tensor: Any, path, modules: Mapping, source: str) -> tuple[int, ...] | None:
     """The shape that a tensor has in Flax's order of axes, if there is one."""
     return None if tensor is None else _to_flax(np.broadcast_to(np.float32(0), tensor.shape), path, modules, source).shape
-
-
-def _array(tensor: Any) -> np.ndarray:
-    """A NumPy array of a PyTorch tensor (also on an accelerator, also bfloat16) or an array."""
-    return tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
 
 
 def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
@@ -260,7 +243,7 @@ def _adapt(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _check_constant(name: str, given: Any, value: np.ndarray) -> None:
-    given = _array(given)
+    given = number_array(name, given)
     if given.shape != value.shape or not np.allclose(given, value, rtol=0, atol=1e-6):
         raise ValueError(
             f"{name} is not bilinear interpolation, but the model's upsampling is fixed to that; "

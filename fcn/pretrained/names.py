@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from fcn.errors import unknown
+from fcn.models.unet2015 import UNet2015, valid_sizes
 
 SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab")
 LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
@@ -55,18 +56,18 @@ def parts(model: Any, in_channels: int) -> Parts:
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        images = jax.ShapeDtypeStruct((1, 64, 64, in_channels), jnp.float32)
+        side = valid_sizes(1, 2**20, model.depth)[0] if isinstance(model, UNet2015) else 64
+        images = jax.ShapeDtypeStruct((1, side, side, in_channels), jnp.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
     return Parts(flatten_dict(shapes), modules)
 
 
-def image_channels(model: Any, given: Callable[[Path], tuple[int, ...] | None]) -> int:
+def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path], tuple[int, ...] | None]) -> int:
     """The channels of the images of a model whose variables have the shapes that `given` knows (None where it knows none).
 
     The kernels that take three channels of an image of three tell it; where other kernels are among these, the number counts
-    with which most shapes agree.
+    with which most shapes agree. `wanted` are the variables for images of three channels.
     """
-    wanted = parts(model, 3).variables
     stems = {path: given(path) for path, leaf in wanted.items() if path[-1] == "kernel" and leaf.shape[-2:-1] == (3,)}
     counts = {shape[-2] for path, shape in stems.items() if shape and len(shape) == len(wanted[path].shape)} - {0}
 

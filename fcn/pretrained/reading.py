@@ -26,7 +26,7 @@ def read_tensors(state_dict: Any) -> dict[str, Any]:
     """
     given = "the state dict"
     if isinstance(state_dict, str | Path):
-        given, state_dict = str(state_dict), _read_file(Path(state_dict))
+        given, state_dict = str(state_dict), read_file(Path(state_dict))
     if not isinstance(state_dict, Mapping):
         advice = (
             "net.state_dict()" if hasattr(state_dict, "state_dict") else "a mapping of tensors by name, or the path of a file"
@@ -66,7 +66,31 @@ def _refuse_bomb(path: Path) -> None:
         raise ValueError(f"{path} has {packed:,} bytes and would unpack to {unpacked:,}; weights do not, so it was not read")
 
 
-def _read_file(path: Path) -> Any:
+def number_array(name: str, tensor: Any) -> np.ndarray:
+    """The array of a tensor (PyTorch's, also on an accelerator or bfloat16, or NumPy's) that holds parameters.
+
+    Raises:
+        ValueError: it holds whole, complex or truth values, or numbers that are not finite.
+    """
+    given = str(tensor.dtype).removeprefix("torch.")
+    if "float" not in given:
+        raise ValueError(f"{name} holds {given}; the parameters of a network are floating-point numbers")
+    array = tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32, copy=False)).all()
+    if not finite:
+        raise ValueError(f"{name} holds numbers that are not finite (NaN or infinity in float32); it is damaged")
+    return array
+
+
+def read_file(path: Path) -> Any:
+    """What a file holds, by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is of another kind, damaged, or holds more than tensors.
+        ImportError: it takes PyTorch, which is not installed.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
     if path.suffix not in (".safetensors", ".npz", *_TORCH):
