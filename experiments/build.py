@@ -140,6 +140,17 @@ class Experiment:
         )
         return self.parallel.train_step(step)
 
+    def check(self, train_step: Callable, state: TrainState) -> None:
+        """Traces the training step, on what fills no batch: whatever does not fit together is told here.
+
+        Args:
+          train_step: that of `train_step`, which need not be traced again for such a state and batch.
+          state: that of `initial_state`.
+        """
+        nothing = np.full(self.config.batch_size // jax.process_count(), -1)
+        batch = self.parallel.put_batch(self.train.batch(nothing, np.zeros_like(nothing)))
+        jax.eval_shape(train_step, self.parallel.put_state(state), batch)
+
     def evaluator(self) -> Callable[[Any], np.ndarray]:
         """variables on the devices -> confusion matrix of the validation split."""
         return make_evaluator(self.model, self.preprocessing, self.val, self.config.batch_size, self.parallel)

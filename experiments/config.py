@@ -147,7 +147,7 @@ class TrainConfig:
     workdir: str | None = None
     """The run folder (default: runs/PRESET). A run that was interrupted goes on where its last checkpoint is."""
     overwrite: bool = False
-    """Start afresh if the run folder holds a run already; only what that run made is removed."""
+    """Start afresh if the run folder holds a run already, which is removed when the new one has its first checkpoint."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of initialisation, order of samples, augmentation and dropout."""
     steps: Annotated[int, Range(1)] = 1000

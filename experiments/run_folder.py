@@ -1,10 +1,7 @@
 """A run folder: what a run leaves behind, and what may be removed from it."""
 
-import contextlib
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +68,9 @@ class RunFolder:
         write_json(self.facts, facts | {"preprocessing": preprocessing.to_json()})
 
     def is_finished(self, config: TrainConfig) -> bool:
-        """Whether a run of `config` is finished here; refuses a run of another configuration."""
-        if config.overwrite or not self.config.is_file():
-            return False
-        self._refuse_other(config)
-        return self.result.is_file()
+        """Whether a run of `config` is finished here; refuses as `refuse_other` does."""
+        self.refuse_other(config)
+        return self.result.is_file() and not config.overwrite
 
     def describe_result(self) -> str:
         """The result in a few lines."""
@@ -88,24 +83,24 @@ class RunFolder:
         head += f" after {result['steps']} steps, {result['seconds']:.0f} s of training"
         return "\n".join([head, *lines, f"  {self.path}"])
 
-    def claim(self, config: TrainConfig) -> None:
-        """Makes this the folder of a run of `config`, new or to be continued.
+    def refuse_other(self, config: TrainConfig) -> None:
+        """Refuses what is not a run's and, unless it is to be overwritten, a run of another configuration that left something.
 
         Raises:
-          FileExistsError: it holds a run of another configuration, or files that are not a run's.
+          FileExistsError: naming what is here.
         """
-        if config.overwrite:
-            self._remove_run()
-        if self.config.is_file():
-            self._refuse_other(config)
-            return
-        taken = [path for path in (self.facts, self.metrics, self.result, *self._made_by_run()) if path.exists()]
-        if taken:
+        made = self.files()
+        if not self.config.is_file() and (taken := [path for path in made if not _TEMPORARY.fullmatch(path.name)]):
             raise FileExistsError(f"{taken[0]} is there, but no config.json of a run; choose another --workdir")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, to_json(config))
+        if self.config.is_file() and not _MARK.issubset(self._stored()):
+            raise FileExistsError(f"{self.config} is not that of a run; choose another --workdir")
+        for path in _contents(self.checkpoints):
+            if path.name.isdecimal() and path not in made:
+                raise FileExistsError(f"{path} is no checkpoint of a run; choose another --workdir")
+        if not config.overwrite and self.is_kept():
+            self._refuse_changes(config)
 
-    def _refuse_other(self, config: TrainConfig) -> None:
+    def _refuse_changes(self, config: TrainConfig) -> None:
         changed = differences(to_json(self.read_config()), to_json(config))
         if changed:
             raise FileExistsError(
@@ -113,29 +108,38 @@ class RunFolder:
                 "choose another --workdir, or --overwrite to start afresh"
             )
 
-    def _remove_run(self) -> None:
-        """Removes what a run made, by name; whatever else lies here stays. config.json goes last: a kill leaves a run."""
-        if not self.config.is_file():
-            return
-        for path in (self.result, self.metrics, self.facts):
-            path.unlink(missing_ok=True)
-        for path in self._made_by_run():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for folder in (self.checkpoints, self.pictures, self.tensorboard):
-            with contextlib.suppress(OSError):  # kept if something else lies in it
-                folder.rmdir()
-        self.config.unlink()
+    def is_kept(self) -> bool:
+        """Whether a run left something here that can be used: a result or a checkpoint."""
+        return self.result.is_file() or self.has_checkpoint()
 
-    def _made_by_run(self) -> Iterator[Path]:
-        if self.checkpoints.is_dir():
-            yield from (p for p in self.checkpoints.iterdir() if _CHECKPOINT.fullmatch(p.name))
-        if self.pictures.is_dir():
-            yield from (p for p in self.pictures.iterdir() if p.name in PICTURES)
-        if self.tensorboard.is_dir():
-            yield from self.tensorboard.glob("events.out.tfevents.*")
+    def has_checkpoint(self) -> bool:
+        """Whether there is a complete checkpoint."""
+        from fcn.training.checkpoint import steps
+
+        return bool(steps(self.checkpoints))
+
+    def files(self) -> list[Path]:
+        """What a run made, files and folders, config.json last; whatever else lies here is not a run's."""
+        from fcn.training.checkpoint import steps
+
+        made = [path for path in (self.result, self.metrics, self.facts) if path.is_file()]
+        made += (path for path in _contents(self.path) if _TEMPORARY.fullmatch(path.name))
+        made += (self.checkpoints / str(step) for step in steps(self.checkpoints))
+        made += (path for path in _contents(self.checkpoints) if _UNFINISHED.fullmatch(path.name))
+        made += (path for path in _contents(self.pictures) if path.name in PICTURES)
+        made += (path for path in _contents(self.tensorboard) if path.name.startswith("events.out.tfevents."))
+        return made + [path for path in (self.config,) if path.is_file()]
 
 
-_CHECKPOINT = re.compile(r"\d+(\.orbax-checkpoint-tmp.*|\.damaged\d+)?")
-"""What the checkpoint of a step is called: finished, being written, or damaged and set aside."""
+def _contents(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+_MARK = {"preset", "seed", "steps", "data", "model", "optim"}
+"""What every config.json of a run says, and hardly that of another program."""
+_TEMPORARY = re.compile(r"\.(config\.json|data\.json|metrics\.jsonl|result\.json)\.\d+")
+"""What a kill may leave of a file that was being written."""
+_UNFINISHED = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|damaged\d+)")
+"""What checkpoints are called that were being written, or were put aside."""
 PANELS, CURVES, CONFUSION = "validation.png", "curves.png", "confusion.png"
 PICTURES = (PANELS, CURVES, CONFUSION)

@@ -4,11 +4,12 @@ A run lives in a folder of its own (runs/PRESET) and can be killed at any moment
 checkpoint and ends with the same parameters, bit for bit on the same machine with the same settings.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from experiments import command
 
@@ -53,42 +54,61 @@ def without_options_of(preset, model, given):
 
 
 def main(args: Sequence[str]) -> None:
-    from experiments.run_folder import RunFolder
-
     config = parse(args)
-    folder = RunFolder(config.folder)
     command.cache_compilations()
-    from fcn.parallel import start_processes
-    from fcn.training import NonFiniteLossError
-
-    start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
-    # Everything that can be wrong is found here, before the run folder is touched.
-    if folder.is_finished(config):
-        print(f"{folder.path} is finished; --overwrite starts afresh")
-    else:
-        try:
-            train(config, folder)
-        except KeyboardInterrupt:
-            print("the same command, without --overwrite, goes on from the last checkpoint, if there is one", file=sys.stderr)
-            raise
-        except NonFiniteLossError as error:
-            if error.last_good is None:
-                raise
-            # Other options make another run: this one keeps its last good checkpoint.
-            advice = f"Go on from it in a new folder: --workdir NEW --init {folder.path}"
-            raise NonFiniteLossError(f"{error} {advice}", error.last_good) from None
     import jax
 
-    if jax.process_index() == 0:  # which writes the result
+    from experiments.run_folder import RunFolder
+    from experiments.succession import Succession
+    from fcn.parallel import start_processes, synchronize
+
+    folder = RunFolder(config.folder)
+    start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
+    first_process = jax.process_index() == 0
+    with Succession(folder) if first_process else contextlib.nullcontext() as succession:
+        synchronize("run folder found")
+        if folder.is_finished(config):
+            print(f"{folder.path} is finished; --overwrite starts afresh")
+        else:
+            with with_advice(folder):
+                train(config, folder, succession)
+    if first_process:  # which writes the result
         print(folder.describe_result())
 
 
-def train(config, folder) -> None:
-    """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures."""
+@contextlib.contextmanager
+def with_advice(folder) -> Iterator[None]:
+    """Says how a training that ends early may go on."""
+    from fcn.training import NonFiniteLossError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("the same command, without --overwrite, goes on from the last checkpoint, if there is one", file=sys.stderr)
+        raise
+    except NonFiniteLossError as error:
+        if error.last_good is None:
+            raise
+        # Other options make another run: this one keeps its last good checkpoint.
+        advice = f"Go on from it in a new folder: --workdir NEW --init {folder.path}"
+        raise NonFiniteLossError(f"{error} {advice}", error.last_good) from None
+
+
+def train(config, folder, succession) -> None:
+    """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures.
+
+    Whatever can be wrong is found before the folder is touched.
+
+    Args:
+      config: the configuration.
+      folder: the run folder.
+      succession: that of the folder, on the first process.
+    """
     import jax
 
     from experiments.build import Experiment, load_splits, warn_of_damage
     from experiments.report import write_report
+    from experiments.succession import SucceedingCheckpoints
     from fcn.data import TrainLoader
     from fcn.metrics import segmentation_metrics
     from fcn.parallel import synchronize
@@ -97,10 +117,11 @@ def train(config, folder) -> None:
 
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
     experiment = Experiment(config, *load_splits(config.data))
-    state = experiment.initial_state()
+    state, train_step = experiment.initial_state(), experiment.train_step()
+    experiment.check(train_step, state)
     first_process = jax.process_index() == 0
     if first_process:
-        folder.claim(config)
+        succession.begin(config)
         folder.write_facts(experiment.train, experiment.preprocessing)
         print(experiment.describe(state))
 
@@ -119,7 +140,7 @@ def train(config, folder) -> None:
         warn_of_damage(damaged, step)
         checkpoint.set_aside(folder.checkpoints, above=step)
     synchronize("damaged checkpoints set aside")
-    checkpoints = checkpoint.Checkpoints(folder.checkpoints)
+    checkpoints = SucceedingCheckpoints(folder) if first_process else checkpoint.Checkpoints(folder.checkpoints)
     if step:
         state, progress = checkpoint.restore(folder.checkpoints, step, experiment.parallel.restorable(state))
         batches.set_state(progress["batches"])
@@ -133,23 +154,22 @@ def train(config, folder) -> None:
 
     records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
     started = time.perf_counter()
-    state = fit(
-        experiment.parallel.put_state(state),
-        batches,
-        train_step=giving_memory_back(experiment.train_step()),
-        evaluate=evaluate,
-        learning_rate=make_schedule(config.optim, config.steps),
-        parallel=experiment.parallel,
-        checkpoints=checkpoints,
-        records=records,
-        schedule=schedule,
-        batch_size=config.batch_size,
-        elapsed=seconds,
-        show_progress=first_process,
-    )
+    with contextlib.closing(checkpoints), contextlib.closing(records):
+        state = fit(
+            experiment.parallel.put_state(state),
+            batches,
+            train_step=giving_memory_back(train_step),
+            evaluate=evaluate,
+            learning_rate=make_schedule(config.optim, config.steps),
+            parallel=experiment.parallel,
+            checkpoints=checkpoints,
+            records=records,
+            schedule=schedule,
+            batch_size=config.batch_size,
+            elapsed=seconds,
+            show_progress=first_process,
+        )
     seconds += time.perf_counter() - started
-    checkpoints.close()
-    records.close()
     matrix = confusion(state.eval_variables)
     if first_process:
         write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds)

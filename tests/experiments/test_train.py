@@ -16,7 +16,7 @@ from PIL import Image
 from experiments import predict, train
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig, differences, from_json, to_json
 from experiments.presets import PRESETS
-from fcn.training import OptimizerConfig
+from fcn.training import NonFiniteLossError, OptimizerConfig
 from fcn.training.records import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +132,9 @@ def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_
         train.main(["--workdir", str(run), "--data.root", str(folder_data)])
     with pytest.raises(ValueError, match=r"did you mean .base_features.\? \(--model.options base_feature=4\)"):
         train.main([*options, "--workdir", str(run), "--model.options", "base_feature=4"])
+    valid = ["--model.name", "unet2015", "--model.options", "base_features=2", "depth=1", "--augment.crop", "5", "5"]
+    with pytest.raises(ValueError, match="unet2015"):  # found when the step is traced
+        train.main([*options, "--workdir", str(run), *valid])
     broken = tmp_path / "broken"
     shutil.copytree(folder_data, broken)
     Image.fromarray(np.full((24, 32), 5, np.uint8)).save(broken / "labels" / "train" / "03.png")
@@ -140,15 +143,18 @@ def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_
     assert not run.exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options, tmp_path):
-    from fcn.training import NonFiniteLossError
+def test_a_loss_that_is_not_finite_stops_the_run_names_the_step_and_leaves_the_run_of_before(finished_run, options, tmp_path):
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".fcn-lock"}
 
-    wild = [*options, "--workdir", str(tmp_path / "run"), "--optim.name", "sgd", "--optim.learning-rate", "1e30"]
+    shutil.copytree(finished_run, tmp_path / "run")
+    before = files()
+    wild = [*options, "--workdir", str(tmp_path / "run"), "--optim.name", "sgd", "--optim.learning-rate", "1e30", "--overwrite"]
     with pytest.raises(NonFiniteLossError, match=r"step \d+: .*(nan|inf).*no checkpoint was written") as caught:
         train.main(wild)
     assert "Go on from it" not in str(caught.value)  # there is nothing to go on from
-    assert not (tmp_path / "run" / "result.json").exists()
-    (tmp_path / "run" / "checkpoints" / "7.notes").mkdir(parents=True)
+    assert files() == before
+    (tmp_path / "run" / "checkpoints" / "7.notes").mkdir()
     train.main([*options, "--workdir", str(tmp_path / "run"), "--steps", "2", "--overwrite"])
     assert (tmp_path / "run" / "checkpoints" / "7.notes").is_dir()
 
