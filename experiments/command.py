@@ -2,9 +2,11 @@
 
 import ctypes
 import difflib
+import functools
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -110,6 +112,7 @@ def run(main: Callable[[], T]) -> T:
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
     for stream in streams:
         stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding does not have
+    warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
     try:
         try:
             return main()
@@ -129,6 +132,11 @@ def run(main: Callable[[], T]) -> T:
             raise
         print(f"error: {told}", file=sys.stderr)
         sys.exit(1)
+
+
+def _format_warning(usual: Callable[..., str], message: Warning | str, category: type[Warning], *place) -> str:
+    """What is meant for users is a sentence, without the line of code that gives it."""
+    return f"warning: {printable(str(message))}\n" if category is UserWarning else usual(message, category, *place)
 
 
 def explain(error: Exception) -> str | None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _RUN_PROGRAMS = ("EPS", "WMF")  # Pillow starts other programs for these
-_ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS = 0x0112, 262, 339, 258
+_ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS, _SAMPLES = 0x0112, 262, 339, 258, 277
 
 
 class Refused(ValueError):
@@ -87,6 +87,12 @@ def _orientation(image: Image.Image) -> int:
 def white_is_zero(image: Image.Image) -> bool:
     """Whether a TIFF file says that 0 is white; Pillow inverts such pixels of up to 8 bits, and leaves others."""
     return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
+
+
+def channels_in_file(image: Image.Image) -> int:
+    """How many channels a file holds; of TIFF files Pillow may read fewer (near infrared beside red, green and blue)."""
+    samples = image.tag_v2.get(_SAMPLES, 1) if image.format == "TIFF" else 1
+    return max(samples, len(image.getbands()))
 
 
 def signed(image: Image.Image) -> bool:

@@ -7,7 +7,16 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES, Refused, opened, upright, upright_size, white_is_zero
+from fcn.data.decode import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    Refused,
+    channels_in_file,
+    opened,
+    upright,
+    upright_size,
+    white_is_zero,
+)
 from fcn.data.depth import MODES as DEEP_MODES
 from fcn.data.depth import WHOLE_RANGE, ValueRange, checked_range, is_deep, raw_mode, read_deep, refuse_unclear_depth, to_bytes
 
@@ -34,7 +43,7 @@ def read_image(
     Args:
         file: a path, or the bytes of an image file.
         channels: 1 for gray (the luma of colours), 3 for RGB; None keeps gray images gray and gives RGB for all others.
-            Transparency is left out; the first time that there is any, a warning names the file.
+            Transparency and further channels are left out; the first time that there are any, a warning names the file.
         value_range: of images of 16 bits, the stored values that become 0 and 255 (what lies outside is clipped); by default
             0 and 65535. Images of 8 bits stay as they are.
         name: what errors call the file; the path by default.
@@ -47,24 +56,27 @@ def read_image(
     value_range = checked_range(value_range or WHOLE_RANGE)
     with opened(file, name) as image:
         refuse_unclear_depth(image)
+        stored = channels_in_file(image)
         if is_deep(image):
             values = to_bytes(read_deep(image, file), value_range)
             image = Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
         else:
             image = upright(image)
-        _tell_of_transparency(image, name or ("image bytes" if isinstance(file, bytes) else str(file)))
+        _tell_of_lost_channels(image, stored, name or ("image bytes" if isinstance(file, bytes) else str(file)))
         gray = image.mode in _GRAY_MODES if channels is None else channels == 1
         values = np.array(image.convert("L" if gray else "RGB"))
     return values[..., None] if gray else values
 
 
-def _tell_of_transparency(image: Image.Image, name: str) -> None:
-    """Warn, once a process, of a channel that is left out and is not the same everywhere."""
-    band = image.getbands()[-1]
-    if band in "Aa" and not _told and image.getchannel(band).getextrema()[0] < 255:
-        _told.add(name)
-        channels = len(image.getbands())
-        warnings.warn(f"{name}: channel {channels} of {channels} is left out, here and in other images", stacklevel=3)
+def _tell_of_lost_channels(image: Image.Image, stored: int, name: str) -> None:
+    """Warn, once a process, of channels left out: transparency that is not the same everywhere, further channels of TIFF."""
+    bands = image.getbands()
+    kept = len(bands) - (bands[-1] in "Aa")
+    if _told or stored == kept or (stored == len(bands) and image.getchannel(bands[-1]).getextrema()[0] == 255):
+        return
+    _told.add(name)
+    lost = f"channel {stored} of {stored} is" if stored == kept + 1 else f"channels {kept + 1} to {stored} of {stored} are"
+    warnings.warn(f"{name}: {lost} left out, here and in other images", stacklevel=3)
 
 
 def read_label(file: str | Path | bytes, *, name: str | None = None) -> Int[np.ndarray, "h w"]:

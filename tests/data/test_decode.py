@@ -142,3 +142,12 @@ def test_the_first_lost_channel_is_told(tmp_path, monkeypatch):
         for name in ("opaque", "partly", "partly"):
             np.testing.assert_array_equal(read_image(tmp_path / f"{name}.png"), COLOUR)
     assert len(told) == 1
+
+
+def test_a_channel_that_is_not_transparency_is_told_too(tmp_path, monkeypatch):
+    """Near infrared as the fourth channel of a TIFF file, which Pillow passes over."""
+    monkeypatch.setattr("fcn.data.images._told", set())
+    infrared = np.dstack([COLOUR, np.full((5, 7), 255, np.uint8)])
+    Image.frombytes("RGBX", (7, 5), infrared.tobytes()).save(tmp_path / "nir.tif")
+    with pytest.warns(UserWarning, match=r"nir\.tif: channel 4 of 4 is left out"):
+        np.testing.assert_array_equal(read_image(tmp_path / "nir.tif"), COLOUR)

@@ -2,13 +2,14 @@
 
 import errno
 import functools
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import fcn
-from experiments import convert, predict, stages
+from experiments import command, convert, predict, stages
 from experiments.stages import refusal_of
 from fcn.data import resize_image
 from fcn.inference import ahead, make_predictor
@@ -207,6 +208,22 @@ def test_images_of_12_bits_in_files_of_16(saved, photos, tmp_path, capsys):
     assert told.out.startswith("16-bit values 0..4095 are seen as black..white, as asked for\n") and told.err == ""
     eight, twelve = (np.asarray(Image.open(tmp_path / f"o/{name}_mask.png")) for name in ("eight", "twelve"))
     np.testing.assert_array_equal(eight, twelve)
+
+
+def test_a_fourth_channel_is_told(saved, photos, tmp_path, monkeypatch):
+    """Once, as a sentence without a line of code; what is predicted is the picture without it."""
+    monkeypatch.setattr("fcn.data.images._told", set())
+    image = Image.open(photos / "a.png")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(tmp_path / "rgba.png")
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the commands replace
+    command.run(lambda: None)
+    with pytest.warns(UserWarning, match=r"rgba\.png: channel 4 of 4 is left out") as told:
+        run(saved, tmp_path / "rgba.png", photos / "a.png", "--out", tmp_path / "out")
+    assert len(told) == 1
+    assert warnings.formatwarning(told[0].message, UserWarning, "x.py", 3) == f"warning: {told[0].message}\n"
+    assert "x.py:3: DeprecationWarning" in warnings.formatwarning("old", DeprecationWarning, "x.py", 3)
+    np.testing.assert_array_equal(*(np.asarray(Image.open(tmp_path / f"out/{name}_mask.png")) for name in ("rgba", "a")))
 
 
 def test_one_is_fetched_ahead_and_no_more():
