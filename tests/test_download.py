@@ -1,10 +1,13 @@
 """Downloads from a server on this machine: progress to a whole, checked file, or one clear error and nothing left."""
 
+import contextlib
 import hashlib
 import http.server
 import multiprocessing
+import os
 import socket
 import threading
+import time
 
 import jax
 import numpy as np
@@ -29,12 +32,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
         elif self.path.startswith("/failing"):
             self.send_error(503)
+        elif self.path.startswith(("/silent", "/slow", "/endless", "/huge")):
+            self.drag(self.path)
         else:
             self.send_response(200)
             self.send_header("Content-Length", str(len(self.server.content)))
             self.end_headers()
             whole = not self.path.startswith("/cut")
             self.wfile.write(self.server.content if whole else self.server.content[:1_500_000])
+
+    def drag(self, path):
+        """Answers that never end: headers, or the content, byte by byte or at once; one is announced as huge."""
+        with contextlib.suppress(OSError):  # until the other side has had enough
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nLast-Modified: ")
+            if not path.startswith("/silent"):
+                length = b"Content-Length: 99999999\r\n" if path.startswith("/huge") else b""
+                self.wfile.write(b"today\r\n" + length + b"\r\n")
+            while True:
+                self.wfile.write(bytes(10**5 if path.startswith("/endless") else 1))
+                time.sleep(0 if path.startswith("/endless") else 0.02)
 
     def log_message(self, *_):
         pass
@@ -64,7 +80,7 @@ def test_download_once(server, tmp_path):
     [
         ("missing.pth", ConnectionError, "answered 404 Not Found; download it by other means and put it at .*missing.pth"),
         ("failing.pth", ConnectionError, "answered 503 Service Unavailable"),
-        ("cut.pth", ConnectionError, "broke off after 1500000 of 3000000 bytes|cannot be reached"),
+        ("cut.pth", ConnectionError, "broke off after 1500000 of 3000000 bytes|cannot be had"),
         ("wrong.pth", ValueError, f"has the SHA-256 {DIGEST}, not 00000000...; it was changed or damaged on its way"),
     ],
 )
@@ -74,11 +90,42 @@ def test_failures_leave_nothing(server, tmp_path, file, error, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("file", "limits", "message"),
+    [
+        (
+            "silent",
+            {"_PATIENCE": 0.3},
+            r"cannot be had \(no answer in 0.3 s\); download it by other means and put it at .*silent",
+        ),
+        ("slow", {"_PATIENCE": 0.3, "_LEAST": 1000}, r"cannot be had \(only \d\d? bytes came in 0 s\); download it"),
+        ("slow", {"_LONGEST": 0.3}, r"cannot be had \(\d\d? bytes came in 0.3 s\); download it"),
+        ("endless", {"_LARGEST": 10**6}, r"cannot be had \(it has more than 1,000,000 bytes\); download it"),
+        ("huge", {"_LARGEST": 10**6}, r"cannot be had \(it has more than 1,000,000 bytes\); download it"),
+    ],
+)
+def test_servers_that_never_end(server, tmp_path, monkeypatch, file, limits, message):
+    for name, value in limits.items():
+        monkeypatch.setattr(f"fcn.pretrained.download.{name}", value)
+    with pytest.raises(ConnectionError, match=message):
+        download(f"{server.url}/{file}", DIGEST, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_are_those_that_the_user_asks_for(server, tmp_path):
+    mask = os.umask(0o027)
+    try:
+        path = download(f"{server.url}/net.pth", DIGEST, tmp_path / "new")
+    finally:
+        os.umask(mask)
+    assert [oct(file.stat().st_mode & 0o777) for file in (path.parent, path)] == ["0o750", "0o640"]
+
+
 def test_no_network(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    with pytest.raises(ConnectionError, match=r"cannot be reached \(.*refused\); download it by other means and put it at"):
+    with pytest.raises(ConnectionError, match=r"cannot be had \(.*refused\); download it by other means and put it at"):
         download(f"http://127.0.0.1:{port}/net.pth", DIGEST, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -3,14 +3,26 @@
 import hashlib
 import http.client
 import os
-import tempfile
+import queue
+import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
+from fcn.pretrained.draft import draft_of
+
 _CHUNK = 2**20
+_LARGEST = 2**33
+"""Bytes of a file; more are not taken."""
+_PATIENCE = 60.0
+"""Seconds for the beginning of an answer, and in which `_LEAST` bytes must come."""
+_LEAST = 2**19
+_LONGEST = 6 * 3600.0
+"""Seconds for all of it."""
 
 
 def weights_folder() -> Path:
@@ -36,7 +48,8 @@ def download(url: str, sha256: str, folder: str | Path | None = None, *, progres
       The path of the file.
 
     Raises:
-      ConnectionError: the file cannot be had; the message says why and where it may be put by hand.
+      ConnectionError: the file cannot be had, comes too slowly or is too large; the message says why and where it may be put by
+        hand.
       ValueError: what came, or what was in the folder, has another checksum.
     """
     folder = weights_folder() if folder is None else Path(folder)
@@ -48,15 +61,15 @@ def download(url: str, sha256: str, folder: str | Path | None = None, *, progres
             raise ValueError(f"{target} is not the published file: its SHA-256 is {digest}, not {sha256}...; remove it")
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{target.name}-", dir=folder)
+    draft = draft_of(target)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with draft.open("xb") as file:
             digest = _fetch(url, file, target, progress)
         if not digest.startswith(sha256):
             raise ValueError(f"{url} has the SHA-256 {digest}, not {sha256}...; it was changed or damaged on its way")
         os.replace(draft, target)
     finally:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     return target
 
 
@@ -65,11 +78,11 @@ def _fetch(url, file, target, progress) -> str:
     digest, done = hashlib.sha256(), 0
     by_hand = f"; download it by other means and put it at {target}"
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            size = answer.headers.get("Content-Length")
-            total = int(size) if size else None
+        with _answer(url) as answer:
+            size = answer.headers.get("Content-Length", "")
+            total = int(size) if size.isdecimal() else None
             with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=None if progress else True) as bar:
-                while chunk := answer.read(_CHUNK):
+                for chunk in _chunks(answer, total or 0):
                     file.write(chunk)
                     digest.update(chunk)
                     done += len(chunk)
@@ -77,7 +90,52 @@ def _fetch(url, file, target, progress) -> str:
     except urllib.error.HTTPError as error:
         raise ConnectionError(f"{url} answered {error.code} {error.reason}{by_hand}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise ConnectionError(f"{url} cannot be reached ({getattr(error, 'reason', error)}){by_hand}") from error
+        raise ConnectionError(f"{url} cannot be had ({getattr(error, 'reason', error)}){by_hand}") from error
     if total is not None and done != total:
         raise ConnectionError(f"{url} broke off after {done} of {total} bytes; try again")
     return digest.hexdigest()
+
+
+def _answer(url: str) -> http.client.HTTPResponse:
+    """What the server answers, begun in time. The time-out of a socket starts anew with every byte: a thread waits instead.
+
+    Raises:
+      OSError, http.client.HTTPException: there is no answer, no proper one, or none in time.
+    """
+    found: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask():
+        try:
+            found.put(urllib.request.urlopen(url, timeout=_PATIENCE))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            found.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = found.get(timeout=_PATIENCE)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {_PATIENCE:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _chunks(answer: http.client.HTTPResponse, announced: int) -> Iterator[bytes]:
+    """The content as it comes.
+
+    Raises:
+      OSError: it comes too slowly, or more comes or is announced than is taken.
+    """
+    begin = since = time.monotonic()
+    done = lately = 0
+    while chunk := answer.read1(_CHUNK):
+        done, lately, now = done + len(chunk), lately + len(chunk), time.monotonic()
+        if max(done, announced) > _LARGEST:
+            raise OSError(f"it has more than {_LARGEST:,} bytes")
+        if now - begin > _LONGEST:
+            raise TimeoutError(f"{done:,} bytes came in {_LONGEST:g} s")
+        if now - since > _PATIENCE:
+            if lately < _LEAST:
+                raise TimeoutError(f"only {lately:,} bytes came in {now - since:.0f} s")
+            since, lately = now, 0
+        yield chunk
