@@ -1,6 +1,8 @@
-"""Evaluate a run: `python -m experiments.evaluate RUN [--split val]`.
+"""Evaluate: `python -m experiments.evaluate RUN [--split val]`, or `... SAVED --root DATA`.
 
-Prints a table of the metrics of one split, from one confusion matrix over all its pixels.
+Prints a table of the metrics of one split, from one confusion matrix over all its pixels. RUN is the folder of a run, whose
+data are known; for a saved model (SAVED) say where the data lie. Images and labels are resized as in training, and compared at
+that size.
 """
 
 import dataclasses
@@ -16,22 +18,29 @@ from experiments import command
 from fcn.ranges import Range, check_fields
 
 
+def _also(name: str):
+    """Another name of an option: the one that it has in training."""
+    return tyro.conf.arg(aliases=[name])
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Metrics of a trained network on one split of its data."""
+    """Metrics of a trained network on one split of its data, or of others."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
-    split: str | None = None
-    """The split (default: the run's validation split)."""
-    root: str | None = None
+    """The run folder, or a saved model."""
+    split: Annotated[str | None, _also("--data.val")] = None
+    """The split (default: the run's validation split, or val)."""
+    root: Annotated[str | None, _also("--data.root")] = None
     """Where the data lie now (default: where they lay in training)."""
+    data: Annotated[str | None, _also("--data.name")] = None
+    """shapes, folder or tfds:NAME (default: the run's, or folder)."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint: the last, or the one with the best validation mIoU."""
-    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
+    """Which checkpoint of a run: the last, or the one with the best validation mIoU."""
+    size: Annotated[tuple[int, int] | None, Range(1, 2**16), _also("--data.size")] = None
     """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: Annotated[int | None, Range(1, 2**20)] = None
-    """Images at a time (default: the run's)."""
+    """Images at a time (default: the run's, or 8)."""
     json: bool = False
     """Print one JSON object instead of the table."""
 
@@ -42,30 +51,49 @@ class EvaluateConfig:
 def main(args: Sequence[str]) -> None:
     options = tyro.cli(EvaluateConfig, prog="python -m experiments.evaluate", description=__doc__, args=list(args))
     command.cache_compilations()
-    from experiments.build import load_data, make_evaluator, restore
-    from experiments.run_folder import RunFolder
-    from fcn.data import WHOLE_RANGE
+    from experiments.build import make_evaluator
+    from experiments.networks import from_folder
     from fcn.metrics import format_table, segmentation_metrics
     from fcn.parallel import Sharded, sharing_devices
+    from fcn.text import printable
 
-    run = restore(RunFolder(options.run), options.checkpoint)
-    data = run.config.data
-    root, size, channels = options.root or data.root, options.size or data.size, run.image_shape[2]
-    data = dataclasses.replace(data, root=root, size=size, channels=channels)
-    source = load_data(data, options.split or data.val, run.preprocessing.value_range or WHOLE_RANGE)
-    if list(source.classes) != run.classes:
-        raise ValueError(f"the run knows the classes {run.classes}, the data have {list(source.classes)}")
-    batch_size = run.config.batch_size if options.batch_size is None else options.batch_size
+    network = from_folder(options.run, options.checkpoint)
+    source = open_data(options, network)
+    batch_size = options.batch_size or network.batch_size
     parallel = Sharded(sharing_devices(batch_size))
-    confusion = make_evaluator(run.model, run.preprocessing, source, batch_size, parallel)
-    matrix = confusion(parallel.put_state(run.variables))
-    metrics = segmentation_metrics(matrix)
+    confusion = make_evaluator(network.model, network.preprocessing, source, batch_size, parallel)
+    metrics = segmentation_metrics(confusion(parallel.put_state(network.variables)))
     if options.json:
-        print(json.dumps({"step": run.step, **metrics.scalars(source.classes, "val/")}))
+        print(json.dumps({"step": network.step, **metrics.scalars(source.classes, "val/")}))
     else:
-        print(
-            f"{options.run}, step {run.step}, {len(source)} images of {source.name}\n\n{format_table(metrics, source.classes)}"
+        step = "" if network.step is None else f", step {network.step}"
+        height, width, _ = source.shape
+        head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {height}x{width}"
+        print(f"{printable(head)}\n\n{format_table(metrics, source.classes)}")
+
+
+def open_data(options: EvaluateConfig, network):
+    """The images and labels to evaluate on, as the network takes them.
+
+    Raises:
+      ValueError: they have other classes than the network, or something of them is wrong.
+      FileNotFoundError: they are not there.
+    """
+    from experiments.build import load_data
+    from fcn.data import WHOLE_RANGE
+
+    expected, data = network.preprocessing, network.data
+    name, root = options.data or data.name, options.root or data.root
+    if (name, root) == ("folder", None):
+        raise ValueError(
+            f"{options.run} does not say on which data to evaluate it; give --root, the folder of images and labels"
         )
+    size = options.size or expected.size
+    data = dataclasses.replace(data, name=name, root=root, size=size, channels=expected.channels)
+    source = load_data(data, options.split or data.val, expected.value_range or WHOLE_RANGE)
+    if list(source.classes) != list(network.classes):
+        raise ValueError(f"the network knows the classes {list(network.classes)}, the data have {list(source.classes)}")
+    return source
 
 
 if __name__ == "__main__":

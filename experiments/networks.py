@@ -9,7 +9,7 @@ import flax.linen as nn
 
 import fcn
 from experiments.build import restore
-from experiments.config import ModelConfig
+from experiments.config import DataConfig, ModelConfig
 from experiments.initialise import read_weights
 from experiments.run_folder import RunFolder
 from fcn.errors import unknown
@@ -27,6 +27,11 @@ class Network(NamedTuple):
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
     preprocessing: Preprocessing
+    data: DataConfig = DataConfig("folder")
+    """What it was trained on, if it is known."""
+    batch_size: int = 8
+    step: int | None = None
+    """That of a run's checkpoint."""
 
 
 def from_folder(path: Path, which: str) -> Network:
@@ -38,7 +43,8 @@ def from_folder(path: Path, which: str) -> Network:
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
         return Network(saved.model, saved.variables, saved.classes, palette, saved.preprocessing or default_preprocessing(3))
     run = restore(RunFolder(path), which)
-    return Network(run.model, run.variables, run.classes, run.palette, run.preprocessing)
+    known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
+    return Network(run.model, run.variables, run.classes, run.palette, run.preprocessing, **known)
 
 
 def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import evaluate
+from experiments import convert, evaluate
 
 
 def test_evaluate_reproduces_the_result_of_training(finished_run, type_command):
@@ -24,6 +24,22 @@ def test_evaluate_prints_a_table_of_any_split(finished_run, capsys):
     assert "disc" in printed
     with pytest.raises(FileNotFoundError, match="no run in"):
         evaluate.main([str(finished_run / "nothing")])
+
+
+def test_a_saved_model_is_evaluated_as_its_run_is(finished_run, folder_data, tmp_path, capsys):
+    """On the same data, wherever they lie; without them one sentence says what is missing."""
+    convert.main([str(finished_run), "--out", str(tmp_path / "saved")])
+    capsys.readouterr()
+    moved = tmp_path / "moved"
+    moved.symlink_to(folder_data)
+    evaluate.main([str(tmp_path / "saved"), "--data.root", str(moved), "--json"])
+    result = json.loads((finished_run / "result.json").read_text())
+    values = json.loads(capsys.readouterr().out)
+    assert values == {"step": None} | {name: pytest.approx(value) for name, value in result.items() if name.startswith("val/")}
+    evaluate.main([str(tmp_path / "saved"), "--root", str(moved), "--data.val", "train[:3]", "--size", "12", "16"])
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'saved'}, 3 images of discs, seen at 12x16\n\nclass ")
+    with pytest.raises(ValueError, match="does not say on which data to evaluate it; give --root"):
+        evaluate.main([str(tmp_path / "saved")])
 
 
 def test_predict_writes_masks_overlays_and_a_legend_of_the_images_size(finished_run, folder_data, type_command, tmp_path):
