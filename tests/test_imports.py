@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "fcn.ranges": set(),
     "fcn.text": set(),
     "fcn.options": set(),
-    "fcn.layers": set(),
+    "fcn.kernels": set(),
+    "fcn.layers": {"fcn.kernels"},
     "fcn.preprocessing": set(),
     "fcn.encoders": {"fcn.layers", "fcn.preprocessing"},
     "fcn.models": {"fcn.encoders", "fcn.layers"},
@@ -33,6 +34,7 @@ MAY_NOT_IMPORT = {
     "fcn.inference": {"fcn.models", "fcn.encoders", "fcn.registry", "fcn.training"},
 }
 NUMERIC = {"jax", "numpy", "jaxtyping", "optax"}
+PUBLIC_KERNELS = {"use", "explain", "tune"}
 HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
 
 
@@ -91,6 +93,13 @@ def test_directions(path):
     assert not imported & MAY_NOT_IMPORT.get(mine, set())
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[1] not in ("layers", "kernels")], ids=str)
+def test_only_layers_import_the_depth_of_kernels(path):
+    """What `fcn.kernels` itself names is for everybody."""
+    deep = {name for name in imports(path) if name.startswith("fcn.kernels.") and name.split(".")[2] not in PUBLIC_KERNELS}
+    assert not deep or path == Path("experiments/benchmark/plain.py")
+
+
 @pytest.mark.parametrize("name", ["losses", "metrics"])
 def test_losses_and_metrics_know_jax_only(name):
     files = [path for path in FILES if path.parts[:2] == ("fcn", name)]
@@ -101,11 +110,11 @@ def test_losses_and_metrics_know_jax_only(name):
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "fcn"], ids=str)
 def test_only_one_place_names(path):
-    """Convolution and pooling primitives: fcn/layers. Meshes and pmap: fcn/parallel.py. Orbax: fcn/training/checkpoint.py."""
+    """Convolution and pooling primitives: layers and kernels. Meshes, pmap: parallel.py. Orbax: training/checkpoint.py."""
     mentioned, modules = names(path), {name.split(".")[0] for name in imports(path)}
-    if path.parts[1] != "layers":
+    if path.parts[1] not in ("layers", "kernels"):
         strange = {name for name in mentioned if name.startswith(("conv_general", "conv_transpose", "reduce_window"))}
-        assert not strange, f"primitives outside fcn/layers: {strange}"
+        assert not strange, f"primitives outside fcn/layers and fcn/kernels: {strange}"
         flax = {"Conv", "ConvTranspose", "ConvLocal", "BatchNorm", "max_pool", "avg_pool"} & used_from_flax(path)
         assert not flax, f"Flax's own layers instead of those of fcn.layers: {flax}"
     if path != Path("fcn/parallel.py"):

@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fcn.kernels.attention import attend
+from fcn.kernels.convolution import convolve
+from fcn.kernels.native import native_convolution
+from fcn.kernels.padding import pair
+from fcn.kernels.pointwise import convolve_pointwise
+from fcn.kernels.transposed import convolve_transposed
+from fcn.kernels.upsampled import convolve_upsampled
 from fcn.layers.activations import gelu
-from fcn.layers.attention import attend
-from fcn.layers.convolution import convolve
-from fcn.layers.native import native_convolution
-from fcn.layers.padding import pair
-from fcn.layers.pointwise import convolve_pointwise
 from fcn.layers.pooling import average_pool, max_pool
-from fcn.layers.transposed import convolve_transposed
-from fcn.layers.upsampled import convolve_upsampled
 from fcn.layers.upsampling import bilinear_kernel, resize_bilinear, resize_nearest, upsample_bilinear_fcn
 
 

@@ -1,10 +1,12 @@
-"""Building blocks. The only package of `fcn` that names `lax` or convolution primitives."""
+"""Building blocks. `fcn.kernels` computes them."""
 
+from fcn.kernels.attention import attend
+from fcn.kernels.fusion import computed_once
+from fcn.kernels.pointwise import convolve_pointwise
+from fcn.kernels.tuning import tune
 from fcn.layers.activations import gelu
-from fcn.layers.attention import attend
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
-from fcn.layers.fusion import computed_once
 from fcn.layers.initialisers import (
     constant_deviation,
     fan_in_scaling,
@@ -19,7 +21,6 @@ from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
 from fcn.layers.resizing import resize
 from fcn.layers.transposed import ConvTranspose
-from fcn.layers.tuning import tune
 from fcn.layers.unpooling import max_pool_with_places, max_unpool
 from fcn.layers.upsampled import UpsampledConv
 from fcn.layers.upsampling import (
@@ -45,6 +46,7 @@ __all__ = [
     "bilinear_kernel",
     "computed_once",
     "constant_deviation",
+    "convolve_pointwise",
     "fan_in_scaling",
     "gelu",
     "he_normal",

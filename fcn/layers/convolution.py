@@ -1,9 +1,4 @@
-"""Convolutions.
-
-Kernels of size 1 are matrix products (`fcn.layers.pointwise`), one-channel groups are shifted multiplications
-(`fcn.layers.depthwise`), other groups are taken in blocks (`fcn.layers.grouped`), and what has no groups takes the form that
-suits its shape (`fcn.layers.dense_convolution`).
-"""
+"""The convolution layer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,14 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers.dense_convolution import convolve_dense
-from fcn.layers.depthwise import convolve_depthwise
-from fcn.layers.fusion import unfused_on_gpus
-from fcn.layers.grouped import convolve_grouped
+from fcn.kernels.convolution import convolve
+from fcn.kernels.native import native_convolution
+from fcn.kernels.padding import explicit_padding, pair
 from fcn.layers.initialisers import he_normal
-from fcn.layers.native import native_convolution
-from fcn.layers.padding import NO_PADS, Pads, explicit_padding, pad_images, pair
-from fcn.layers.pointwise import convolve_pointwise
 
 
 class Conv(nn.Module):
@@ -91,28 +82,6 @@ class Conv(nn.Module):
         """The convolution itself. Initialising asks for shapes alone, and XLA's own form is traced in no time."""
         (x,) = maps
         return (native_convolution if self.is_initializing() else convolve)(x, kernel, strides, pads, dilation, groups)
-
-
-def convolve(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "kh kw i o"],
-    strides: tuple[int, int],
-    pads: Pads,
-    dilation: tuple[int, int],
-    groups: int,
-) -> Float[Array, "b h2 w2 o"]:
-    """A convolution with explicit padding, in the form that suits its shape."""
-    if kernel.shape[:2] == (1, 1) and groups == 1:
-        if pads != NO_PADS:
-            x = pad_images(x, pads)
-        if strides != (1, 1):
-            x = unfused_on_gpus(x[:, :: strides[0], :: strides[1]])
-        return convolve_pointwise(x, kernel)
-    if groups == x.shape[-1] > 1:
-        return convolve_depthwise(x, kernel, strides, pads, dilation)
-    if groups > 1:
-        return convolve_grouped(x, kernel, strides, pads, dilation, groups)
-    return convolve_dense(x, kernel, strides, pads, dilation)
 
 
 def check_channels(x: Array | np.ndarray, features: int, groups: int) -> int:

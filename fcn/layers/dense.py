@@ -4,8 +4,8 @@ from functools import partial
 
 import flax.linen as nn
 
+from fcn.kernels.pointwise import convolve_pointwise
 from fcn.layers.initialisers import lecun_normal
-from fcn.layers.pointwise import convolve_pointwise
 
 
 def _product(x, kernel, dimension_numbers, precision=None):

@@ -12,8 +12,8 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array
 
+from fcn.kernels.sharding import with_auto_axes
 from fcn.layers.initialisers import Note, draw, noting
-from fcn.layers.sharding import with_auto_axes
 
 
 class Network(nn.Module):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from fcn.layers.padding import pair
+from fcn.kernels.padding import pair
 
 
 def max_pool(

@@ -24,7 +24,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
-from fcn.layers.transposed import convolve_transposed
+from fcn.kernels.transposed import convolve_transposed
+from fcn.kernels.upsampled import repeat_pixels
 
 MOST_PHASES = 8
 """The largest factor by phases: compilation takes longer with each."""
@@ -39,9 +40,7 @@ def resize_nearest(x: Num[Array | np.ndarray, "b h w c"], factor: int) -> Num[Ar
       ValueError: a factor under 1.
     """
     _check_factor(factor)
-    n, h, w, c = x.shape
-    x = jnp.asarray(x)[:, :, None, :, None]
-    return jnp.broadcast_to(x, (n, h, factor, w, factor, c)).reshape(n, h * factor, w * factor, c)
+    return repeat_pixels(jnp.asarray(x), factor)
 
 
 def resize_bilinear(

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Dense, he_uniform, resize_bilinear, xavier_uniform
-from fcn.layers.pointwise import convolve_pointwise
+from fcn.layers import BatchNorm, Dense, convolve_pointwise, he_uniform, resize_bilinear, xavier_uniform
 from fcn.models.blocks import Conv2dReLU
 from fcn.models.encoder_decoder import EncoderDecoder
 from fcn.models.heads import SegmentationHead

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from fcn.layers import blocks, forms
+from fcn.kernels import blocks, forms
 
 
 @pytest.fixture

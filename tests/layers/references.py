@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from fcn.layers import onednn
+from fcn.kernels import onednn
 
 needs_onednn = pytest.mark.skipif(not onednn.is_inside(), reason="this XLA has no oneDNN inside, or computes on an accelerator")
 

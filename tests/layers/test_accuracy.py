@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import (
+from fcn.kernels import (
     dense_convolution,
     depthwise,
     folded,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import attend, attention
+from fcn.kernels import attention
+from fcn.layers import attend
 from tests.layers.references import normal
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.layers import Conv, dense_convolution, forms, fours, grouped, pairs
+from fcn.kernels import dense_convolution, forms, fours, grouped, pairs
+from fcn.layers import Conv
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
 

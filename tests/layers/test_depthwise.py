@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from fcn.kernels.depthwise import convolve_depthwise
 from fcn.layers import Conv
-from fcn.layers.depthwise import convolve_depthwise
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
 

@@ -5,7 +5,8 @@ import json
 import jax
 import pytest
 
-from fcn.layers import forms, tune, tuning
+from fcn.kernels import forms, tuning
+from fcn.layers import tune
 
 
 @pytest.mark.parametrize(

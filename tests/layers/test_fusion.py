@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fcn.kernels.fusion import sum_in_turn
 from fcn.layers import computed_once
-from fcn.layers.fusion import sum_in_turn
 
 KERNELS = jax.random.normal(jax.random.key(0), (8, 16, 16)) / 4
 

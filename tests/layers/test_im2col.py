@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import im2col
+from fcn.kernels import im2col
 from tests.layers.references import assert_close, assert_rounded_once, kernel_gradient, normal, pad
 
 

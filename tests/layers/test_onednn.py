@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from jax import export
 
-from fcn.layers import Conv, UpsampledConv, attend, dense_convolution, forms, onednn
-from fcn.layers.native import native_convolution
-from fcn.layers.onednn import convolve_onednn, multiply_onednn
-from fcn.layers.products import matmul, multiply, sum_over_positions
+from fcn.kernels import dense_convolution, forms, onednn
+from fcn.kernels.native import native_convolution
+from fcn.kernels.onednn import convolve_onednn, multiply_onednn
+from fcn.kernels.products import matmul, multiply, sum_over_positions
+from fcn.layers import Conv, UpsampledConv, attend
 from tests.layers.references import assert_close, exact_convolution, needs_onednn, pad
 from tests.layers.references import normal as normal_numbers
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from fcn.layers.products import multiply, sum_over_positions
+from fcn.kernels.products import multiply, sum_over_positions
 from tests.layers.references import assert_close, normal
 
 CASES = [(70, 9, 4), (70, 4, 9), (63, 9, 4)]

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from fcn.kernels import dense_convolution as module
+from fcn.kernels import im2col
 from fcn.layers import (
     Conv,
     ConvTranspose,
     LearnedBilinearUpsample,
     UpsampledConv,
-    im2col,
     max_pool,
     resize_bilinear,
     upsample_bilinear_fcn,
 )
-from fcn.layers import dense_convolution as module
 from tests.layers.references import assert_close, normal
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devices: --xla_force_host_platform_device_count=8")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers.shifts import shifts_gradient
+from fcn.kernels.shifts import shifts_gradient
 from tests.layers.references import assert_close, assert_rounded_once, kernel_gradient, normal, pad
 
 pytestmark = pytest.mark.usefixtures("blocks_of_rows")

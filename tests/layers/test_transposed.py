@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from fcn.kernels.padding import pair
 from fcn.layers import ConvTranspose
-from fcn.layers.padding import pair
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
 

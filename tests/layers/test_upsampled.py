@@ -2,7 +2,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fcn.layers import Conv, UpsampledConv, resize_nearest, upsampled
+from fcn.kernels import upsampled
+from fcn.layers import Conv, UpsampledConv, resize_nearest
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import blocks, winograd
+from fcn.kernels import blocks, winograd
 from fcn.parallel import compiler_options
 from tests.layers.references import assert_close, assert_rounded_once, exact_convolution, kernel_gradient, normal, pad
 

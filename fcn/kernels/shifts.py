@@ -41,11 +41,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.blocks import number_of_blocks
-from fcn.layers.fusion import computed_once, sum_in_turn
-from fcn.layers.padding import Pads, pad_images, place
-from fcn.layers.products import sum_over_positions
-from fcn.layers.windows import output_size
+from fcn.kernels.blocks import number_of_blocks
+from fcn.kernels.fusion import computed_once, sum_in_turn
+from fcn.kernels.padding import Pads, pad_images, place
+from fcn.kernels.products import sum_over_positions
+from fcn.kernels.windows import output_size
 
 FEW_CHANNELS = 32
 """Of images whose gradient is computed in blocks that stay in the cache; those of more channels are slower in so many."""

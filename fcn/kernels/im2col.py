@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import NO_PADS, Pads, pad_images, place
-from fcn.layers.products import matmul, sum_over_positions
-from fcn.layers.windows import output_size, stack_windows
+from fcn.kernels.padding import NO_PADS, Pads, pad_images, place
+from fcn.kernels.products import matmul, sum_over_positions
+from fcn.kernels.windows import output_size, stack_windows
 
 BLOCK_BYTES = 2**21
 """About the size of a core's second-level cache."""

@@ -10,7 +10,7 @@ which is the same work. Milliseconds (float32, jax 0.10.2 | 0.12.0, two processo
       1568,    512, 128      1.1 | 1.1      0.7 | 0.6
        392,   1024, 256      0.9 | 0.9      0.6 | 0.6
 
-Where oneDNN may be used, large ones are its own (`fcn.layers.onednn`), in either order. Else gradients by kernels of more
+Where oneDNN may be used, large ones are its own (`fcn.kernels.onednn`), in either order. Else gradients by kernels of more
 channels than features are computed as [O, C] where there are positions enough: others lose in a network what they gain here, as
 their results are large beside the work and have to be transposed. XLA would exchange the two again to save that, were there no
 barrier between. A conditional (`computed_once`) keeps XLA from transposing in the midst of an optimiser's step, which would
@@ -24,9 +24,9 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from fcn.layers.fusion import computed_once
-from fcn.layers.onednn import may_multiply, multiply_by_xla, multiply_onednn
-from fcn.layers.windows import is_known
+from fcn.kernels.fusion import computed_once
+from fcn.kernels.onednn import may_multiply, multiply_by_xla, multiply_onednn
+from fcn.kernels.windows import is_known
 
 FEWEST_POSITIONS = 16
 """For each feature."""

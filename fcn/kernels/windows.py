@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads
+from fcn.kernels.padding import Pads
 
 
 def is_known(shape: Sequence[Any]) -> bool:

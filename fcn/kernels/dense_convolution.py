@@ -1,14 +1,14 @@
 """Convolutions without groups, in the form that suits their shape.
 
-On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.layers.winograd`), forward and backward, and dilated
-ones tap by tap (`fcn.layers.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
-matrix product (`fcn.layers.im2col`), and so are kernels from many channels to few, their gradients and those of few channels
-(`fcn.layers.shifts`): where that is faster than XLA's own (`fcn.layers.forms`), to which some shapes go in disguise
-(`fcn.layers.folded`, `fcn.layers.fours`, `fcn.layers.pairs`, `fcn.layers.strips`). Where oneDNN may be used
-(`fcn.layers.onednn`), it takes all but Winograd's and those of few positions, and multiplies for these.
+On a CPU, 3x3 kernels with many channels go by Winograd's algorithm (`fcn.kernels.winograd`), forward and backward, and dilated
+ones tap by tap (`fcn.kernels.taps`); few positions, dilated kernels of few channels, and many gradients by kernels are one
+matrix product (`fcn.kernels.im2col`), and so are kernels from many channels to few, their gradients and those of few channels
+(`fcn.kernels.shifts`): where that is faster than XLA's own (`fcn.kernels.forms`), to which some shapes go in disguise
+(`fcn.kernels.folded`, `fcn.kernels.fours`, `fcn.kernels.pairs`, `fcn.kernels.strips`). Where oneDNN may be used
+(`fcn.kernels.onednn`), it takes all but Winograd's and those of few positions, and multiplies for these.
 
-On an NVIDIA GPU, large kernels are one matrix product where positions are few (`fcn.layers.wide`), strided stems fold pixels
-into channels, and gradients by dilated kernels are those of plain ones (`fcn.layers.dilated`). All else there, and on other
+On an NVIDIA GPU, large kernels are one matrix product where positions are few (`fcn.kernels.wide`), strided stems fold pixels
+into channels, and gradients by dilated kernels are those of plain ones (`fcn.kernels.dilated`). All else there, and on other
 accelerators, is XLA's.
 """
 
@@ -20,22 +20,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fcn.layers.dilated import apart
-from fcn.layers.folded import convolve_folded, pays_folded
-from fcn.layers.forms import FEWEST, Form, form_3x3
-from fcn.layers.fours import convolve_fours, pays_in_fours
-from fcn.layers.im2col import im2col_convolution, im2col_gradient
-from fcn.layers.native import native_convolution
-from fcn.layers.onednn import convolve_onednn, may_convolve, usable
-from fcn.layers.padding import NO_PADS, pad_images
-from fcn.layers.pairs import convolve_pairs, pays_in_pairs
-from fcn.layers.sharding import type_like, varying_alike
-from fcn.layers.shifts import convolve_shifts, fewer_than_windows, pays_in_cached_blocks, shifts_gradient
-from fcn.layers.strips import convolve_strips, pays_in_strips
-from fcn.layers.taps import convolve_taps
-from fcn.layers.wide import convolve_wide, wide_gradient_by_input, wide_gradient_by_kernel
-from fcn.layers.windows import is_known, output_size
-from fcn.layers.winograd import winograd_convolution, winograd_gradient
+from fcn.kernels.dilated import apart
+from fcn.kernels.folded import convolve_folded, pays_folded
+from fcn.kernels.forms import FEWEST, Form, form_3x3
+from fcn.kernels.fours import convolve_fours, pays_in_fours
+from fcn.kernels.im2col import im2col_convolution, im2col_gradient
+from fcn.kernels.native import native_convolution
+from fcn.kernels.onednn import convolve_onednn, may_convolve, usable
+from fcn.kernels.padding import NO_PADS, pad_images
+from fcn.kernels.pairs import convolve_pairs, pays_in_pairs
+from fcn.kernels.sharding import type_like, varying_alike
+from fcn.kernels.shifts import convolve_shifts, fewer_than_windows, pays_in_cached_blocks, shifts_gradient
+from fcn.kernels.strips import convolve_strips, pays_in_strips
+from fcn.kernels.taps import convolve_taps
+from fcn.kernels.wide import convolve_wide, wide_gradient_by_input, wide_gradient_by_kernel
+from fcn.kernels.windows import is_known, output_size
+from fcn.kernels.winograd import winograd_convolution, winograd_gradient
 
 AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart", "folded"]
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads
-from fcn.layers.windows import output_size
+from fcn.kernels.padding import Pads
+from fcn.kernels.windows import output_size
 
 
 def convolve_taps(

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads, place
+from fcn.kernels.padding import Pads, place
 
 
 def apart(

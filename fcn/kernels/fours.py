@@ -5,7 +5,7 @@ of 64. Before JAX 0.12 it was for numbers of channels that four does not divide,
 depending on how many vectors of 16 features there are. Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch,
 height x width, channels -> features), with JAX 0.10.2; with 0.12 the first takes 1.1, and zeros gain nothing but in the last
 four (0.21 and 0.15, 0.72 and 0.48, 1.4 and 1.0, 0.28 and 0.24). Up to 24 channels and features, the first and the sixth of many
-pixels go in pairs (`fcn.layers.pairs`):
+pixels go in pairs (`fcn.kernels.pairs`):
 
     kernel          shape                    as it is    in fours
     3x3             2, 224x224,  3 -> 24     16          2.3
@@ -29,9 +29,9 @@ bfloat16.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.forms import BEFORE_0_12
-from fcn.layers.native import native_convolution
-from fcn.layers.padding import Pads
+from fcn.kernels.forms import BEFORE_0_12
+from fcn.kernels.native import native_convolution
+from fcn.kernels.padding import Pads
 
 FROM = {1: 17, 2: 3, 3: 7, 5: 3}
 """The number of channels from which channels of zeros pay, for each number of vectors; for others XLA's own are as fast."""

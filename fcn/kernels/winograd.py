@@ -38,10 +38,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.blocks import number_of_blocks
-from fcn.layers.dilated import apart, together
-from fcn.layers.padding import NO_PADS, Pads, place
-from fcn.layers.products import matmul, sum_over_positions
+from fcn.kernels.blocks import number_of_blocks
+from fcn.kernels.dilated import apart, together
+from fcn.kernels.padding import NO_PADS, Pads, place
+from fcn.kernels.products import matmul, sum_over_positions
 
 MANY_BLOCKS = 4
 """With so many the gradient transforms its images anew: a training step of a U-Net at 512x512 takes 2 to 7 percent longer and

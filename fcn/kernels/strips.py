@@ -17,7 +17,7 @@ height x width, channels -> features), with JAX 0.10.2; with 0.12 the second tak
     3x3             2, 224x224, 16 -> 48     7.2      5.5
     3x3             2, 224x224, 32 -> 16     5.2      4.6
     3x3             2, 224x224, 64 -> 16     8.0      10
-    where both columns are in fours (`fcn.layers.fours`):
+    where both columns are in fours (`fcn.kernels.fours`):
     7x7 stride 2    2, 224x224,  3 -> 80     4.3      3.0
     3x3             2, 224x224, 25 -> 25     8.9      6.5
     3x3             2, 224x224, 21 -> 48     12       8.4
@@ -31,11 +31,11 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.forms import leaves_processors_idle
-from fcn.layers.fours import convolve_fours, pays_in_fours
-from fcn.layers.native import native_convolution
-from fcn.layers.padding import Pads, place
-from fcn.layers.windows import output_size
+from fcn.kernels.forms import leaves_processors_idle
+from fcn.kernels.fours import convolve_fours, pays_in_fours
+from fcn.kernels.native import native_convolution
+from fcn.kernels.padding import Pads, place
+from fcn.kernels.windows import output_size
 
 COLUMNS = 4096
 """Of the wide image's output: with four times those 1024 it was as fast or faster."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from fcn.layers.dense_convolution import convolution_in_form, kernel_gradient_in_form
-from fcn.layers.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep, usual_form
-from fcn.layers.onednn import usable
+from fcn.kernels.dense_convolution import convolution_in_form, kernel_gradient_in_form
+from fcn.kernels.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep, usual_form
+from fcn.kernels.onednn import usable
 
 
 def tune(rounds: int = 5) -> Path:

@@ -27,10 +27,10 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.forms import BEFORE_0_12, leaves_processors_idle
-from fcn.layers.native import native_convolution
-from fcn.layers.padding import Pads
-from fcn.layers.windows import output_size
+from fcn.kernels.forms import BEFORE_0_12, leaves_processors_idle
+from fcn.kernels.native import native_convolution
+from fcn.kernels.padding import Pads
+from fcn.kernels.windows import output_size
 
 FEWEST_PIXELS = 2**12
 """Of the output, in all images of a batch."""
@@ -41,7 +41,7 @@ FEW_BEFORE_0_12, FEW = 24, 16
 def pays_in_pairs(output: Sequence[int], kernel_shape: Sequence[int]) -> bool:
     """Whether a convolution with stride 1 is faster in pairs, for the shapes of its output [n, h, w, o] and kernel.
 
-    To a third of the channels, and fewer, products and shifts (`fcn.layers.shifts`) are faster for smaller images.
+    To a third of the channels, and fewer, products and shifts (`fcn.kernels.shifts`) are faster for smaller images.
     """
     channels, features = kernel_shape[2:]
     fewest = FEWEST_PIXELS if 3 * features > channels else 2**16

@@ -1,7 +1,7 @@
-"""Which form of a 3x3 convolution is fast on a processor: a small table, measured for each machine by `fcn.layers.tune`.
+"""Which form of a 3x3 convolution is fast on a processor: a small table, measured for each machine by `fcn.kernels.tune`.
 
-The forms are XLA's own ("native"), one product of stacked windows ("im2col", `fcn.layers.im2col`), Winograd's algorithm over
-"rows" or "tiles" (`fcn.layers.winograd`), and, where it may be used, oneDNN's ("onednn", `fcn.layers.onednn`; the products in
+The forms are XLA's own ("native"), one product of stacked windows ("im2col", `fcn.kernels.im2col`), Winograd's algorithm over
+"rows" or "tiles" (`fcn.kernels.winograd`), and, where it may be used, oneDNN's ("onednn", `fcn.kernels.onednn`; the products in
 the others are oneDNN's there, too).
 """
 
@@ -63,7 +63,7 @@ def form_3x3(product: Product, channels: int, features: int, pixels: int, *, one
     not, one of many pixels is XLA's own from more channels to 16 (64 to 16 at 2 x 224x224: 15 ms, by tiles 35, by rows 54), and
     goes by rows from 16 to more and from 8 to many (12 to 180 at 2 x 224x224: 12 ms, XLA's 20), whatever the table says, which
     is measured with as many channels on both sides; since JAX 0.12 these are XLA's own. Few channels on both sides go in pairs
-    and do not come here (`fcn.layers.pairs`). The gradient by the input is a convolution from the features to the channels.
+    and do not come here (`fcn.kernels.pairs`). The gradient by the input is a convolution from the features to the channels.
 
     Args:
       product: what is computed.

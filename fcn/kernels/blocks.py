@@ -15,7 +15,7 @@ def number_of_blocks(rows: int, total_bytes: int, *, cached: bool = False) -> in
     Args:
       rows: of the images.
       total_bytes: of what is made of all of them.
-      cached: whether they are small enough for the cache, to be computed one after the other (`fcn.layers.fusion.sum_in_turn`).
+      cached: whether they are small enough for the cache, to be computed in turn (`fcn.kernels.fusion.sum_in_turn`).
     """
     if jax.device_count() > 1:
         return 1

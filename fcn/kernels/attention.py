@@ -34,8 +34,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.products import matmul
-from fcn.layers.windows import is_known
+from fcn.kernels.products import matmul
+from fcn.kernels.windows import is_known
 
 LARGEST_HEAD = 128
 """Features of a head that cuDNN takes on all those GPUs, where they are also a multiple of 8."""

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers.padding import Pads, pad_images
-from fcn.layers.sharding import type_like
-from fcn.layers.windows import output_size, stack_windows
+from fcn.kernels.padding import Pads, pad_images
+from fcn.kernels.sharding import type_like
+from fcn.kernels.windows import output_size, stack_windows
 
 
 def convolve_wide(

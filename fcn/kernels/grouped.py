@@ -4,7 +4,7 @@ Largest error against float64, relative to the largest result (32 groups; 128 ch
 products): 0.3e-6 | 0.2e-6 in float32, 2.0e-3 | 3.1e-3 in bfloat16.
 
 On a CPU, groups are put together to blocks of 16 channels, with zeros between them. Each block is a convolution of its own in
-the form that suits its shape (`fcn.layers.dense_convolution`): XLA runs small ones side by side. Where positions are few, that
+the form that suits its shape (`fcn.kernels.dense_convolution`): XLA runs small ones side by side. Where positions are few, that
 saves little and takes a second more to compile, and all blocks go through one stack of matrix products for each tap of the
 kernel. So does the gradient by the kernel: XLA's own takes seconds, and one for each block saves nothing that shows in a
 ResNeXt-50, for half a minute more of compilation. Accelerators keep XLA's. Milliseconds (float32, two processors of an AMD EPYC
@@ -27,12 +27,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.layers.dense_convolution import FEW, convolve_dense
-from fcn.layers.native import native_convolution
-from fcn.layers.onednn import convolve_onednn, may_convolve
-from fcn.layers.padding import Pads, place
-from fcn.layers.sharding import varying_alike
-from fcn.layers.windows import is_known, output_size, seen_by_taps
+from fcn.kernels.dense_convolution import FEW, convolve_dense
+from fcn.kernels.native import native_convolution
+from fcn.kernels.onednn import convolve_onednn, may_convolve
+from fcn.kernels.padding import Pads, place
+from fcn.kernels.sharding import varying_alike
+from fcn.kernels.windows import is_known, output_size, seen_by_taps
 
 BLOCK = 16
 """Channels that a block has at least; in products, where all blocks are of one size, at most, or one group."""

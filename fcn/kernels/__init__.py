@@ -1,0 +1,5 @@
+"""What computes the layers: algorithms, and the choice among them. Deeper than these names only `fcn.layers` imports."""
+
+from fcn.kernels.tuning import tune
+
+__all__ = ["tune"]

