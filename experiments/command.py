@@ -5,9 +5,11 @@ import difflib
 import functools
 import os
 import platform
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,6 +83,38 @@ def cache_compilations() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "fcn" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def parse(
+    config: type[T], args: Sequence[str], name: str, about: str, *, default: T | None = None, hints: Mapping[str, str] = {}
+) -> T:
+    """Reads a command line; ends the process where it asks for help or is wrong.
+
+    Args:
+      config: the dataclass to make.
+      args: the command line.
+      name: of the command, with what comes before its options: "train [PRESET]".
+      about: what it does, in paragraphs; for `--help`.
+      default: holds what the command line does not say.
+      hints: options that others have -> what they are here.
+
+    Raises:
+      ValueError: an option of `hints` was given.
+    """
+    import tyro
+
+    for option in (arg.partition("=")[0] for arg in args):
+        if option in hints:
+            raise ValueError(f"unknown option {option}; {hints[option]}")
+    defaults = {} if default is None else {"default": default}
+    return tyro.cli(config, prog=f"python -m experiments.{name}", description=_wrapped(about), args=list(args), **defaults)
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs as lines that fit the terminal; tyro joins lines, but for those that begin with a space."""
+    width = min(shutil.get_terminal_size().columns, 128) - 1
+    paragraphs = (textwrap.fill(part.strip(), width, initial_indent=" ", subsequent_indent=" ") for part in text.split("\n\n"))
+    return "\n".join(paragraphs)
 
 
 def nearest(kind: str, given: str, allowed: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The tables of models and encoders in README.md and docs/models.md: `python -m experiments.model_table [--check]`.
+"""The tables of models, presets and encoders in README.md and docs/models.md: `python -m experiments.model_table [--check]`.
 
 Names, papers and references come from the registry, parameters and operations from the models themselves (traced, not run).
 """
@@ -8,12 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments import command
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = {"models": ROOT / "README.md", "encoders": ROOT / "docs" / "models.md"}
+FILES = {"models": ROOT / "README.md", "presets": ROOT / "README.md", "encoders": ROOT / "docs" / "models.md"}
 CLASSES, SIZE = 21, 512
 
 
@@ -26,8 +24,8 @@ class TableConfig:
 
 
 def main(args: Sequence[str]) -> None:
-    options = tyro.cli(TableConfig, prog="python -m experiments.model_table", description=__doc__, args=list(args))
-    for name, rows in (("models", model_rows()), ("encoders", encoder_rows())):
+    options = command.parse(TableConfig, args, "model_table", __doc__)
+    for name, rows in (("models", model_rows()), ("presets", preset_rows()), ("encoders", encoder_rows())):
         text = FILES[name].read_text()
         new = replace(text, name, table(*rows))
         if options.check and new != text:
@@ -61,6 +59,17 @@ def encoder_rows(names: Iterable[str] | None = None) -> list[list[str]]:
         maps = [" ".join(map(str, values)) for values in (row.strides, row.channels)]
         rows.append([f"`{name}`", row.paper, row.reference, *costs(fcn.create_encoder(name)), *maps, weights(name)])
     return [header, *rows]
+
+
+def preset_rows() -> list[list[str]]:
+    """Header and rows of the table of presets."""
+    from experiments.presets import PRESETS
+
+    rows = [["preset", "data", "needs", "training on two CPU cores", "validation mIoU"]]
+    for name, preset in PRESETS.items():
+        seconds = "" if preset.seconds is None else f"{preset.seconds} s"
+        rows.append([f"`{name}`", preset.data, preset.needs, seconds, "" if preset.miou is None else f"{preset.miou:.3f}"])
+    return rows
 
 
 def costs(model, size: int = SIZE) -> list[str]:

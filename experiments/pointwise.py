@@ -148,4 +148,4 @@ def _check(options: Options) -> None:
 
 if __name__ == "__main__":
     command.cache_compilations()
-    sys.exit(command.run(lambda: main(tyro.cli(Options, description=__doc__))))
+    sys.exit(command.run(lambda: main(command.parse(Options, sys.argv[1:], "pointwise", __doc__))))

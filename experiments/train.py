@@ -13,26 +13,30 @@ from collections.abc import Callable, Iterator, Sequence
 
 from experiments import command
 
+# What others call options, and where it is here.
+HINTS = {
+    "--lr": "the learning rate is --optim.learning-rate",
+    "--wd": "the weight decay is --optim.weight-decay",
+    "--bs": "images in a step are --batch-size",
+    "--batch": "images in a step are --batch-size",
+    "--epochs": "the length of a run is --steps; an epoch has as many as --batch-size goes into the number of images",
+    "--model": "the network is --model.name, its encoder --model.encoder, the rest of it --model.options",
+}
+
 
 def parse(args: Sequence[str]):
     """The configuration that a command line asks for."""
-    import tyro
-
     from experiments.presets import DEFAULT, PRESETS
 
     name, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (DEFAULT, args)
     if name not in PRESETS:
         raise ValueError(command.nearest("preset", name, sorted(PRESETS)))
-    description = f"{__doc__}\n\nPresets: {', '.join(PRESETS)} (default {DEFAULT}). Shown below are the options of {name}."
-    config = tyro.cli(
-        type(PRESETS[name]),
-        prog="python -m experiments.train [PRESET]",
-        description=description,
-        default=PRESETS[name],
-        args=list(rest),
-    )
+    preset = PRESETS[name].config
+    about = f"{__doc__}\n\nPresets: {', '.join(PRESETS)} (default {DEFAULT}); `python -m experiments` says what they need and"
+    about += f" cost. Shown below are the options of {name}."
+    config = command.parse(type(preset), rest, "train [PRESET]", about, default=preset, hints=HINTS)
     given = {arg.partition("=")[0].replace("_", "-") for arg in rest}
-    return dataclasses.replace(config, model=without_options_of(PRESETS[name].model, config.model, given))
+    return dataclasses.replace(config, model=without_options_of(preset.model, config.model, given))
 
 
 def without_options_of(preset, model, given):

@@ -8,6 +8,7 @@ import dataclasses
 import fnmatch
 import itertools
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,4 +126,4 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
 
 if __name__ == "__main__":
     command.keep_memory(largest=2**34)  # contestants set small things apart, and keep all
-    command.run(lambda: main(tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark", description=__doc__)))
+    command.run(lambda: main(command.parse(BenchmarkConfig, sys.argv[1:], "benchmark", __doc__)))

@@ -85,7 +85,7 @@ def loop_efficiency(preset: str = "shapes_unet", rounds: int = 3) -> float:
     from fcn.training.checkpoint import Checkpoints
     from fcn.training.records import Records
 
-    config = PRESETS[preset]
+    config = PRESETS[preset].config
     steps = config.checkpoint_every
     train = load_data(config.data, config.data.train)
     experiment = Experiment(config, train, train)

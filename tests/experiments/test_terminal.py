@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from experiments import command
+from experiments import COMMANDS, command, refusal, train
+from experiments.__main__ import overview
+from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
 from fcn.training import NonFiniteLossError
 from tests.conftest import ROOT
@@ -97,3 +99,63 @@ def test_a_defect_of_ours_gives_its_traceback(capsys):
         command.run(lambda: int("three"))
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: invalid literal for int() with base 10: 'three'\n"
+
+
+def test_the_overview_names_every_command_and_preset_in_80_columns():
+    lines = overview().splitlines()
+    first = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert first == [*COMMANDS, "preset", *PRESETS]
+    assert max(map(len, lines)) <= 80
+    assert lines[-7 - 1].split()[-3:] == ["3", "min", "0.917"]
+
+
+def test_what_runs_is_a_command():
+    folder = ROOT / "experiments"
+    files = [*folder.glob("*.py"), *folder.glob("*/__main__.py")]
+    runs = {path.parent.name if path.stem == "__main__" else path.stem for path in files if "__main__" in path.read_text()}
+    assert runs - {"experiments"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("python -m experiments.train --lr 3", None),
+        ("python -W error -m experiments.benchmark", None),
+        ("python -m experiments", None),
+        ("python -m pytest -m slow", None),
+        ("python -mexperiments.benchmark.contestant fcn", None),
+        ("python -m experiments.report", "experiments.report is no command; python -m experiments lists the commands"),
+        ("python -mexperiments.trian", "experiments.trian is no command; did you mean experiments.train?"),
+        (
+            "python -m experiments.benchmark.race",
+            "experiments.benchmark.race is no command; did you mean experiments.benchmark?",
+        ),
+    ],
+)
+def test_what_is_no_command_is_told(words, said):
+    assert refusal(words.split()) == (said and f"error: {said}")
+
+
+def test_a_module_that_is_no_command_is_not_silent(type_command):
+    done = type_command("experiments.report")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: experiments.report is no command")
+
+
+@pytest.mark.parametrize("option", train.HINTS)
+def test_options_of_others_are_answered_with_ours(option, capsys):
+    with pytest.raises(ValueError, match=f"unknown option {option}; .* --[a-z]"):
+        train.parse([f"{option}=3"])
+    with pytest.raises(SystemExit):
+        train.parse(["--help"])
+    ours = [word.strip(",;") for word in train.HINTS[option].split() if word.startswith("--")]
+    assert ours and set(ours) <= set(capsys.readouterr().out.split())
+
+
+def test_help_fits_the_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        train.parse(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " Train a network: `python -m experiments.train [PRESET] [--option value ...]`." in lines

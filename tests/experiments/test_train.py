@@ -185,7 +185,7 @@ def test_a_run_of_valid_convolutions_ends_and_predicts_any_size(options, folder_
 
 
 def test_presets_are_sound_and_survive_json():
-    for name, preset in PRESETS.items():
+    for name, (_, _, preset, *_) in PRESETS.items():
         assert preset.preset == name
         assert from_json(json.loads(json.dumps(to_json(preset)))) == preset
     assert differences(to_json(TrainConfig()), to_json(TrainConfig(seed=1, steps=5))) == ["seed: 0 -> 1", "steps: 1000 -> 5"]
