@@ -1,5 +1,7 @@
 """Comparisons that every segmentation model passes: logits, gradients in training, numbers of parameters, weights back."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,18 @@ def images(size, channels=3, seed=0):
 
 
 def assert_model_equal(
-    model, net, *, source="smp", sizes=SIZES, channels=3, extended=(), logits=lambda result: result, tame=None, settled=False
+    model,
+    net,
+    *,
+    source="smp",
+    sizes=SIZES,
+    channels=3,
+    extended=(),
+    logits=lambda result: result,
+    tame=None,
+    settled=False,
+    exact=False,
+    classes=False,
 ):
     """Logits at several sizes, with random weights and BatchNorm statistics.
 
@@ -38,6 +51,8 @@ def assert_model_equal(
         corner of the reference's logits of the image whose last row and column are repeated up to the larger size.
       logits: the reference's result -> its logits.
       settled: whether BatchNorm gets the statistics of images, see `settle`.
+      exact: whether both compute in float64, and agree within 1e-6: for networks that multiply rounding.
+      classes: whether both have a head for classes of the image, whose logits are the reference's second result.
       tame: tensors with this in their names are divided by 100: a gate or softmax of large values multiplies rounding by them.
 
     Returns:
@@ -49,14 +64,30 @@ def assert_model_equal(
         settle(net)
     net.eval()
     variables = fcn.from_torch(model, net.state_dict(), source=source, in_channels=channels)
-    apply = jax.jit(model.apply)
-    for (height, width), size in [*((size, size) for size in sizes), *extended]:
-        x = images((height, width), channels)
+    sizes = [*((size, size) for size in sizes), *extended]
+    if exact:
+        with jax.enable_x64(True):
+            model = model.copy(dtype=jnp.float64, param_dtype=jnp.float64)
+            wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
+            _compare(model, wide, net.double(), sizes, channels, logits, classes, dtype=np.float64, relative=1e-6)
+        net.float()
+    else:
+        _compare(model, variables, net, sizes, channels, logits, classes)
+    return variables
+
+
+def _compare(model, variables, net, sizes, channels, logits, classes, dtype=np.float32, relative=1e-4):
+    apply = jax.jit(partial(model.apply, mutable=["class_logits"]) if classes else model.apply)
+    for (height, width), size in sizes:
+        x = images((height, width), channels).astype(dtype)
         padded = np.pad(x, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
         with torch.inference_mode():
-            expected = nhwc(logits(net(nchw(padded))))
-        assert_close(apply(variables, x), expected[:, :height, :width])
-    return variables
+            expected = net(nchw(padded))
+        given = apply(variables, x)
+        if classes:
+            (given, new), (expected, of_the_image) = given, expected
+            assert_close(new["class_logits"]["logits"][0], of_the_image.numpy(), relative=relative)
+        assert_close(given, nhwc(logits(expected))[:, :height, :width], relative=relative)
 
 
 def assert_model_gradients_equal(create, net, *, source="smp", size=(64, 64), logits=lambda result: result):
@@ -103,7 +134,7 @@ def assert_model_parameters_equal(model, net, channels=3):
     assert count_parameters(model, 1, 64, 64, channels) == sum(p.numel() for p in net.parameters())
 
 
-def assert_model_round_trip(model, net, *, source="smp", beyond=()):
+def assert_model_round_trip(model, net, *, source="smp", beyond=(), variables=None):
     """The reference loads what `to_torch` gives, strictly, and has its own tensors again.
 
     Args:
@@ -111,10 +142,12 @@ def assert_model_round_trip(model, net, *, source="smp", beyond=()):
       net: the reference.
       source: whose names its state dict has.
       beyond: beginnings of the names of tensors that the reference has and does not use; they become zeros and ones.
+      variables: ours, converted from the reference's; the default draws and converts new ones.
     """
-    state = random_like(net.state_dict())
-    back = fcn.to_torch(model, fcn.from_torch(model, state, source=source), source=source)
-    net.load_state_dict(back, strict=True)
+    if variables is None:
+        net.load_state_dict(random_like(net.state_dict()))
+        variables = fcn.from_torch(model, net.state_dict(), source=source)
+    state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    net.load_state_dict(fcn.to_torch(model, variables, source=source), strict=True)
     for key, tensor in state.items():
-        equal = torch.equal(net.state_dict()[key], tensor)
-        assert equal or (beyond and key.startswith(tuple(beyond))), key
+        assert torch.equal(net.state_dict()[key], tensor) or key.startswith(tuple(beyond)), key
