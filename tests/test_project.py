@@ -1,0 +1,41 @@
+"""What the project says of itself in several places agrees."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCES = [path for folder in ("fcn", "experiments", "tests") for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_environment_variables_stand_in_the_table():
+    text = "".join(path.read_text() for path in [*SOURCES, ROOT / ".ci" / "run"])
+    table = re.findall(r"^\| `(FCN_\w+)`", (ROOT / "docs" / "environment.md").read_text(), flags=re.MULTILINE)
+    assert sorted(table) == sorted(set(re.findall(r"\bFCN_[A-Z_]+\b", text)) - {"FCN_"})
+
+
+def test_python_versions():
+    """Of the metadata, the workflow and the README."""
+    versions = re.findall(r"Python :: (3\.\d+)", str(PROJECT["project"]["classifiers"]))
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == versions
+    assert f"Python {versions[0]} to {versions[-1]}" in (ROOT / "README.md").read_text()
+    assert PROJECT["tool"]["pyright"]["pythonVersion"] == versions[0]
+
+
+def test_types_are_shipped():
+    assert (ROOT / "fcn" / "py.typed").is_file()
+    assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["fcn"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem)
+def test_issue_templates(path):
+    """Every field has a label and an id of its own."""
+    form = yaml.safe_load(path.read_text())
+    assert form["name"] and form["description"]
+    assert len({field["id"] for field in form["body"]}) == len(form["body"])
+    assert all(field["attributes"]["label"] for field in form["body"])
