@@ -63,6 +63,7 @@ def main(args: Sequence[str]) -> None:
         network = from_weights(model, str(options.input), options.source, options.classes)
     if options.out.suffix in (".safetensors", ".pth"):
         write_checkpoint(network, options)
+        print(f"{options.out.name} holds weights only; who uses them must know: {network.preprocessing.describe()}")
     else:
         import fcn
 

@@ -115,7 +115,7 @@ def read_network(options: PredictConfig):
     """The network to predict with, and the range of values of 16-bit images, which is said.
 
     Raises:
-      ValueError: it takes neither gray nor RGB images, or something of it is wrong.
+      ValueError: it takes neither gray nor RGB images, has one class or more than 256, or something of it is wrong.
       FileNotFoundError: there is none.
     """
     from experiments.config import ModelConfig
@@ -128,7 +128,10 @@ def read_network(options: PredictConfig):
         network = from_folder(options.run, options.checkpoint)
     expected = network.preprocessing
     if expected.channels not in (1, 3):
-        raise ValueError(f"{options.run} takes images of {expected.channels} channels; this command reads gray and RGB images")
+        raise ValueError(f"the network takes images of {expected.channels} channels; this command reads gray and RGB images")
+    if not 2 <= len(network.classes) <= 256:
+        count = "1 class" if len(network.classes) == 1 else f"{len(network.classes)} classes"
+        raise ValueError(f"the network has {count}; a mask, which is a PNG of 8 bits, tells 2 to 256 apart")
     if options.value_range is not None:
         expected = dataclasses.replace(expected, value_range=options.value_range)
     if expected.value_range is not None:

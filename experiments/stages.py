@@ -141,7 +141,7 @@ def refusal_of(error: Exception, image: Path) -> str:
     if told is None:
         raise error
     if command.is_out_of_memory(error):
-        told = "there is not enough memory to predict it at this size; make it smaller: --scale 0.5"
+        told = "there is not enough memory to predict it at this size; show it smaller, by --scale or --size"
     path = printable(str(image))
     return told if path in told else f"{path}: {told}"
 

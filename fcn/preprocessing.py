@@ -88,6 +88,16 @@ class Preprocessing:
         mean, std = ((sum(values) / len(values),) * channels for values in (self.mean, self.std))
         return dataclasses.replace(self, mean=mean, std=std, bgr=False)
 
+    def describe(self) -> str:
+        """What who uses the network elsewhere must know, in a line."""
+        mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        text = f"images have mean {mean} and deviation {std} on the scale 0..1" + " (blue, green, red)" * self.bgr
+        if self.value_range is not None:
+            text += "; 16-bit values {:g}..{:g} are black..white".format(*self.value_range)
+        if self.size is not None:
+            text += "; training resized them to {}x{}".format(*self.size)
+        return text
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}

@@ -65,3 +65,21 @@ def test_what_published_weights_expect():
 def test_what_cannot_be(fields, message):
     with pytest.raises(ValueError, match=message):
         from_json(fields)
+
+
+def test_it_says_what_must_be_known():
+    assert Preprocessing().describe() == "images have mean 0.485 0.456 0.406 and deviation 0.229 0.224 0.225 on the scale 0..1"
+    full = Preprocessing((0.1, 0.2, 0.3), (1.0, 1.0, 1.0), True, (0, 4095), (180, 240))
+    assert full.describe() == (
+        "images have mean 0.1 0.2 0.3 and deviation 1 1 1 on the scale 0..1 (blue, green, red); "
+        "16-bit values 0..4095 are black..white; training resized them to 180x240"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "seen"),
+    [(None, (30, 45), (30, 45)), ((12, 16), (30, 45), (11, 16)), ((12, 16), (3, 2), (16, 11)), ((12, 16), (1, 999), (1, 16))],
+)
+def test_an_image_is_seen_as_large_as_those_of_training(size, given, seen):
+    """The longer side has as many pixels as there; the shape stays; nothing becomes empty."""
+    assert Preprocessing(size=size).seen_size(*given) == seen

@@ -35,7 +35,7 @@ def checkpoint(tmp_path):
     return tmp_path / "fcn.safetensors", tmp_path / "classes.txt", model, variables
 
 
-def test_there_and_back(checkpoint, tmp_path):
+def test_there_and_back(checkpoint, tmp_path, capsys):
     """A checkpoint becomes a saved model, and that the checkpoint again, bit for bit."""
     from safetensors.numpy import load_file
 
@@ -45,6 +45,7 @@ def test_there_and_back(checkpoint, tmp_path):
     assert saved.model == model and saved.classes == ("sky", "road", "car") and saved.licence == "CC0"
     np.testing.assert_array_equal(saved.variables["params"]["fc6"]["kernel"], variables["params"]["fc6"]["kernel"])
     convert.main([str(tmp_path / "m"), "--source", "torchfcn", "--out", str(tmp_path / "again.safetensors")])
+    assert "again.safetensors holds weights only; who uses them must know: images have mean" in capsys.readouterr().out
     first, again = load_file(file), load_file(tmp_path / "again.safetensors")
     assert sorted(first) == sorted(again)
     for name in first:

@@ -13,7 +13,7 @@ from experiments import command, convert, predict, stages
 from experiments.stages import refusal_of
 from fcn.data import resize_image
 from fcn.inference import ahead, make_predictor
-from fcn.preprocessing import Preprocessing
+from fcn.preprocessing import Preprocessing, default_preprocessing
 from tests.variables import random_variables
 
 CLASSES = ("sk\x1by", "road", "car")
@@ -127,7 +127,7 @@ def test_what_is_wrong_with_an_image_and_what_is_not(tmp_path):
     image = tmp_path / "x.png"
     for error in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")):
         assert refusal_of(error, image) == f"{image}: there is not enough memory to predict it at this size; " + (
-            "make it smaller: --scale 0.5"
+            "show it smaller, by --scale or --size"
         )
     assert refusal_of(ValueError("strange"), image) == f"{image}: strange"
     with pytest.raises(RuntimeError, match="a defect"):
@@ -178,6 +178,21 @@ def test_nothing_is_replaced_unasked_and_no_image_ever(saved, photos, tmp_path):
     with pytest.raises(ValueError, match=r"m\.onnx is the name of a file, but a saved model"):
         convert.main([str(saved), "--out", str(tmp_path / "m.onnx")])
     assert (tmp_path / "a_mask.png").read_bytes() == mine and not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "words"),
+    [(3, 4, "images of 4 channels"), (1, 3, "has 1 class; .* tells 2 to 256 apart"), (257, 3, "has 257 classes; ")],
+)
+def test_networks_whose_masks_would_be_wrong_are_refused(photos, tmp_path, classes, channels, words):
+    model = fcn.create_model("unet", num_classes=classes, base_features=2, depth=1)
+    variables = random_variables(model, 1, 16, 16, channels)
+    palette, record = [(0, 0, 0)] * classes, default_preprocessing(channels)
+    names = [f"class {number}" for number in range(classes)]
+    fcn.save(tmp_path / "net", model, variables, classes=names, palette=palette, preprocessing=record)
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path / "net", photos, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_legend_of_other_classes_stays(saved, photos, tmp_path):
