@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import shutil
+import signal
 import sys
 import textwrap
 import warnings
@@ -157,9 +158,9 @@ def run(main: Callable[[], T]) -> T:
         for stream in streams:  # so that nothing is written when Python ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:  # its number is that of the signal, if it was another than Ctrl-C's
+        print(str(error) or "interrupted", file=sys.stderr)
+        sys.exit(128 + getattr(error, "signal", signal.SIGINT))
     except Exception as error:
         told = None if os.environ.get("FCN_TRACEBACK") else explain(error)
         if told is None:

@@ -78,15 +78,21 @@ def main(args: Sequence[str]) -> None:
                 train(config, folder, succession)
     if first_process:  # which writes the result
         print(folder.describe_result())
+    synchronize("result written")
 
 
 @contextlib.contextmanager
 def with_advice(folder) -> Iterator[None]:
     """Says how a training that ends early may go on."""
-    from fcn.training import NonFiniteLossError
+    import jax
+
+    from fcn.parallel import leave, lost_process
+    from fcn.training import Interrupted, NonFiniteLossError
 
     try:
         yield
+    except Interrupted:
+        raise
     except KeyboardInterrupt:
         print("the same command, without --overwrite, goes on from the last checkpoint, if there is one", file=sys.stderr)
         raise
@@ -96,6 +102,11 @@ def with_advice(folder) -> Iterator[None]:
         # Other options make another run: this one keeps its last good checkpoint.
         advice = f"Go on from it in a new folder: --workdir NEW --init {folder.path}"
         raise NonFiniteLossError(f"{error} {advice}", error.last_good) from None
+    except jax.errors.JaxRuntimeError as error:
+        if (lost := lost_process(error)) is None:
+            raise
+        leave()
+        raise ConnectionError(f"{lost}; start all again to go on from the last checkpoint") from error
 
 
 def train(config, folder, succession) -> None:
@@ -115,8 +126,8 @@ def train(config, folder, succession) -> None:
     from experiments.succession import SucceedingCheckpoints
     from fcn.data import TrainLoader
     from fcn.metrics import segmentation_metrics
-    from fcn.parallel import synchronize
-    from fcn.training import Schedule, checkpoint, fit, make_schedule
+    from fcn.parallel import stop_together, synchronize
+    from fcn.training import Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
     from fcn.training.records import Records, Silent
 
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
@@ -158,7 +169,8 @@ def train(config, folder, succession) -> None:
 
     records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
     started = time.perf_counter()
-    with contextlib.closing(checkpoints), contextlib.closing(records):
+    stopping = StopSignals(stop_together if jax.process_count() > 1 else None)
+    with contextlib.closing(checkpoints), contextlib.closing(records), stopping:
         state = fit(
             experiment.parallel.put_state(state),
             batches,
@@ -171,8 +183,12 @@ def train(config, folder, succession) -> None:
             schedule=schedule,
             batch_size=config.batch_size,
             elapsed=seconds,
+            stop=stopping,
             show_progress=first_process,
         )
+    if stopping.signal is not None:
+        last = f"stopped by {stopping.signal.name} with a checkpoint of step {checkpoints.latest()}"
+        raise Interrupted(f"{last}; the same command, without --overwrite, goes on from there", stopping.signal)
     seconds += time.perf_counter() - started
     matrix = confusion(state.eval_variables)
     if first_process:

@@ -9,7 +9,11 @@ Both ways take the same step and give the same numbers (dropout aside):
   loss sums its terms over that axis.
 """
 
+import atexit
 import math
+import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,6 +23,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 AXIS = "data"
+SECONDS_TO_BE_MISSED = 60
+"""A process of several that was silent for so long is taken for dead, and so is one that others wait for at their end."""
 
 
 class Sharded:
@@ -158,12 +164,37 @@ def start_processes(coordinator: str | None, process_count: int | None, process_
     """Joins this process to the others of a run on several hosts (`jax.distributed.initialize`).
 
     With all three None nothing happens. On Slurm, Kubernetes and Cloud TPU, JAX finds missing ones by itself: pass
-    `coordinator="auto"`.
+    `coordinator="auto"`. When one of them dies the others end, after `SECONDS_TO_BE_MISSED` if they do not notice it before.
     """
     if coordinator is None and process_count is None and process_id is None:
         return
     address = None if coordinator == "auto" else coordinator
-    jax.distributed.initialize(address, process_count, process_id)
+    seconds = {f"{kind}_timeout_seconds": SECONDS_TO_BE_MISSED for kind in ("heartbeat", "shutdown")}
+    jax.distributed.initialize(address, process_count, process_id, **seconds)
+
+
+def leave() -> None:
+    """Makes this process, when it exits, end with status 1 and not wait for the others of its run, one of which is lost.
+
+    The first, by which the others are told, goes a little later than they do.
+    """
+
+    def end():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(5 if jax.process_index() == 0 else 0)
+        os._exit(1)
+
+    atexit.register(end)
+
+
+def lost_process(error: jax.errors.JaxRuntimeError) -> str | None:
+    """The sentence for an error of JAX that in a run on several hosts comes from another process's end; None for others."""
+    text = str(error)
+    if jax.process_count() == 1 or text.startswith("RESOURCE_EXHAUSTED"):
+        return None
+    reason = text.splitlines()[0][:200].rstrip(".:; ")
+    return f"another of the {jax.process_count()} processes of this run ended or cannot be reached ({reason})"
 
 
 def synchronize(name: str) -> None:
@@ -172,3 +203,10 @@ def synchronize(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def stop_together(step: int) -> bool:
+    """Whether the processes of a run on several hosts stop after `step`, one having got SIGTERM; all ask after each step."""
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)

@@ -2,13 +2,16 @@
 
 from fcn.training.loop import NonFiniteLossError, Schedule, fit
 from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from fcn.training.signals import Interrupted, StopSignals
 from fcn.training.state import TrainState, abstract_state, create_state, parameter_digest
 from fcn.training.step import make_eval_step, make_train_step
 
 __all__ = [
+    "Interrupted",
     "NonFiniteLossError",
     "OptimizerConfig",
     "Schedule",
+    "StopSignals",
     "TrainState",
     "abstract_state",
     "create_state",

@@ -75,6 +75,7 @@ def fit(
     schedule: Schedule,
     batch_size: int,
     elapsed: float = 0.0,
+    stop: Callable[[int], bool] = lambda step: False,
     show_progress: bool = True,
 ) -> PyTree:
     """Runs `train_step` from `state.step` to `schedule.steps`.
@@ -94,10 +95,11 @@ def fit(
       schedule: when things are done.
       batch_size: images in a global batch.
       elapsed: seconds of training before `state`, for the record.
+      stop: asked after each step, which is its argument: whether to end there, with a checkpoint.
       show_progress: whether to show a progress bar (only ever on a terminal) or lines.
 
     Returns:
-      The final state.
+      The final state, or that of the step after which `stop` ended it.
 
     Raises:
       NonFiniteLossError: naming the step; the checkpoints hold the last good state.
@@ -112,7 +114,8 @@ def fit(
             state, metrics = train_step(state, batch)
             unread.append((step, metrics))
             display.advance()
-            if not schedule.is_anything_due(step):
+            stopping = stop(step)
+            if not (stopping or schedule.is_anything_due(step)):
                 if len(unread) > MOST_UNREAD:
                     _read_finite(parallel, unread[:-1], checkpoints)
                     del unread[:-1]
@@ -130,9 +133,11 @@ def fit(
                     evaluation = evaluate(state)
                     records.write(step, evaluation)
                     display.evaluation(step, evaluation)
-                if schedule.is_due(schedule.checkpoint_every, step):
+                if stopping or schedule.is_due(schedule.checkpoint_every, step):
                     progress = {"batches": batches.get_state(), "seconds": elapsed + time.perf_counter() - started}
                     checkpoints.save(step, parallel.get_state(state), progress, evaluation)
+            if stopping:
+                break
     checkpoints.wait()
     return state
 

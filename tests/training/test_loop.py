@@ -38,7 +38,7 @@ class Events:
         self.written.append((step, values.get("train/loss")))
 
 
-def run(schedule: Schedule, bad: int | None = None) -> Events:
+def run(schedule: Schedule, bad: int | None = None, **more) -> Events:
     """Fits with a loss that is the number of the step, and NaN at `bad`."""
     events = Events()
 
@@ -49,9 +49,9 @@ def run(schedule: Schedule, bad: int | None = None) -> Events:
 
     parallel = types.SimpleNamespace(read=lambda x: x, put_batch=lambda x: x, get_state=lambda x: x)
     outside = {"parallel": parallel, "checkpoints": events, "records": events, "evaluate": lambda _: {}}
-    options = {"learning_rate": lambda _: 0.0, "schedule": schedule, "batch_size": 1, "show_progress": False}
+    options = {"learning_rate": lambda _: 0.0, "schedule": schedule, "batch_size": 1, "show_progress": False, **more}
     try:
-        fit(types.SimpleNamespace(step=0), events, train_step=step, **outside, **options)
+        events.state = fit(types.SimpleNamespace(step=0), events, train_step=step, **outside, **options)
     except NonFiniteLossError as error:
         events.error = str(error)
     return events
@@ -61,6 +61,14 @@ def test_records_and_checkpoints_are_those_of_their_step():
     events = run(Schedule(steps=45, log_every=20, eval_every=100, checkpoint_every=30))
     assert [(step, loss) for step, loss in events.written if loss is not None] == [(20, 20), (40, 40), (45, 45)]
     assert events.saved == [(30, 30, 30), (45, 45, 45)]
+
+
+@pytest.mark.parametrize("last", [7, 20, 45])
+def test_it_stops_after_a_step_with_a_checkpoint_of_it(last):
+    events = run(Schedule(steps=45, log_every=20, eval_every=100, checkpoint_every=20), stop=lambda step: step == last)
+    assert events.saved == [(step, step, step) for step in sorted({20, 40, last}) if step <= last]
+    assert [step for step, loss in events.written if loss is not None] == [s for s in (20, 40, 45) if s <= last]
+    assert events.state.step == events.taken == last
 
 
 @pytest.mark.parametrize("bad", [1, 3, 19, 20, 21, 39])
