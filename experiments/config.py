@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcn.data import AugmentConfig
-from fcn.ranges import LARGEST, Range, check_fields
+from fcn.options import frozen, wrong_type
+from fcn.ranges import LARGEST, Range, abbreviate, check_fields
 from fcn.text import short_name
 from fcn.training import OptimizerConfig
 
@@ -198,21 +200,26 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     """The configuration that `to_json` gave.
 
     Raises:
-      ValueError: a field is not known.
+      ValueError: a field is not known, or has a value of another type or outside its range.
     """
     return _build(TrainConfig, values)
 
 
-def _build(cls: type, values: dict[str, Any]):
+def _build(cls: type, values: Any, place: str = ""):
+    if not isinstance(values, dict):
+        raise ValueError(f"{place[:-1]} is {abbreviate(values)}; it must be an object")
+    hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - set(fields)):
         raise ValueError(f"config.json has fields that {cls.__name__} does not: {', '.join(unknown)}")
 
     def convert(name, value):
-        default = fields[name].default
-        if dataclasses.is_dataclass(default):
-            return _build(type(default), value)
-        return tuple(value) if isinstance(value, list) else value
+        if dataclasses.is_dataclass(hints[name]):
+            return _build(hints[name], value, f"{place}{name}.")
+        value = frozen(value)
+        if wanted := wrong_type(value, hints[name]):
+            raise ValueError(f"{place}{name} is {abbreviate(value)}; it must be {wanted}")
+        return value
 
     return cls(**{name: convert(name, value) for name, value in values.items()})
 

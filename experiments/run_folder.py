@@ -1,15 +1,15 @@
 """A run folder: what a run leaves behind, and what may be removed from it."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from experiments.config import TrainConfig, differences, from_json, to_json
+from experiments import stored
+from experiments.config import TrainConfig, differences, to_json
 from fcn.data import Prepared
 from fcn.preprocessing import Preprocessing
 from fcn.text import columns, pad, short_name
-from fcn.training.records import write_json
+from fcn.training.records import read_json, write_json
 
 
 class RunFolder:
@@ -41,25 +41,27 @@ class RunFolder:
           FileNotFoundError: there is no run here.
           ValueError: its configuration cannot be read.
         """
-        return from_json(self._stored())
+        return stored.read_config(self.config, self._stored())
 
     def _stored(self) -> dict[str, Any]:
         if not self.config.is_file():
             raise FileNotFoundError(f"no run in {self.path}: there is no {self.config.name}")
-        try:
-            return json.loads(self.config.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.config} is not JSON: {error}") from None
+        return read_json(self.config, stored.CONFIG_CURE)
 
     def read_facts(self) -> dict[str, Any]:
-        """What the run knows of its data: "classes", "palette", "image_shape" [H, W, C] and "preprocessing" (in newer runs)."""
+        """What the run knows of its data: "classes", "palette", "image_shape" [H, W, C] and "preprocessing" (in newer runs).
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it is damaged.
+        """
         if not self.facts.is_file():
             raise FileNotFoundError(f"{self.path} has no {self.facts.name}: its training has not begun")
-        return json.loads(self.facts.read_text())
+        return stored.read_facts(self.facts)
 
     def read_result(self) -> dict[str, Any] | None:
-        """The result of a finished run, or None."""
-        return json.loads(self.result.read_text()) if self.result.is_file() else None
+        """The result of a finished run, or None; a ValueError if it is damaged."""
+        return stored.read_result(self.result) if self.result.is_file() else None
 
     def write_facts(self, source: Prepared, preprocessing: Preprocessing) -> None:
         """Writes what `read_facts` reads."""

@@ -60,7 +60,7 @@ def build(kind: str, name: str, constructor: Callable[..., nn.Module], **options
         ValueError: an option is not known, or has a value of another type or outside its range.
     """
     known = known_options(constructor)
-    options = {option: _frozen(value) for option, value in options.items()}
+    options = {option: frozen(value) for option, value in options.items()}
     for option, value in options.items():
         if option not in known and option in _ELSEWHERE:
             raise ValueError(f"{kind} {name!r} has no option {option!r}; {_ELSEWHERE[option]}")
@@ -93,10 +93,8 @@ def check_option(what: str, option: str, value: Any, hint: Any) -> None:
         wanted = None if value is None and option == "dtype" else _wrong_dtype(value)
     elif option == "axis_name":
         wanted = None
-    elif not _fits(value, hint):
-        wanted = hint.__name__ if isinstance(hint, type) else re.sub(r"\b(typing|collections\.abc)\.", "", str(hint))
     else:
-        wanted = _out_of_range(option, value)
+        wanted = wrong_type(value, hint) or _out_of_range(option, value)
     if wanted:
         raise ValueError(f"{what} is {abbreviate(value)}; it must be {wanted}")
 
@@ -112,6 +110,13 @@ def _wrong_dtype(value: Any) -> str | None:
     if dtype == np.float64 and not jax.config.jax_enable_x64:
         return "a type that JAX computes in: for float64 call jax.config.update('jax_enable_x64', True) first"
     return None
+
+
+def wrong_type(value: Any, hint: Any) -> str | None:
+    """What a value must be instead, if it has not the type that a field is declared with; lists are given as tuples."""
+    if _fits(value, hint):
+        return None
+    return hint.__name__ if isinstance(hint, type) else re.sub(r"\b(typing|collections\.abc)\.", "", str(hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -156,10 +161,10 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _numbers(inner, item)
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """Lists as tuples, NumPy's numbers as Python's and mappings that cannot change: a model can be compared and hashed."""
     if isinstance(value, np.number | np.bool_):
         return value.item()
     if type(value) in (list, tuple):
-        return tuple(map(_frozen, value))
+        return tuple(map(frozen, value))
     return FrozenDict(value) if isinstance(value, dict) else value

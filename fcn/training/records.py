@@ -5,7 +5,10 @@ import json
 import math
 import os
 from pathlib import Path
+from types import NoneType
 from typing import Any
+
+from fcn.ranges import abbreviate
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -15,11 +18,53 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
+class DamagedFile(ValueError):
+    """A file of a run does not hold what was written there."""
+
+    def __init__(self, path: Path, problem: object, cure: str):
+        super().__init__(f"{path} is damaged: {problem}; {cure}")
+
+
+def read_json(path: Path, cure: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      DamagedFile: it holds something else; the message ends with `cure`.
+    """
+    try:
+        return _object(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(path, error, cure) from None
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a `metrics.jsonl`; a last line that was cut off by a kill is left out."""
+    """The complete lines of a `metrics.jsonl`; a last line that was cut off by a kill is left out.
+
+    Raises:
+      DamagedFile: a line is no record of a step and its numbers.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [_record(path, number, line) for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = _object(line)
+        if type(record.get("step")) is not int:
+            raise ValueError("it has no step")
+        if wrong := [name for name, value in record.items() if type(value) not in (int, float, NoneType)]:
+            raise ValueError(f"{abbreviate(wrong[0])} is no number")
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(path, f"line {number}: {error}", "delete that line") from None
+    return record
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds {abbreviate(value)}, not an object")
+    return value
 
 
 class Records:
