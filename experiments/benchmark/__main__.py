@@ -9,6 +9,7 @@ import fnmatch
 import itertools
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -70,8 +71,10 @@ def main(config: BenchmarkConfig) -> None:
     cases = [case for what in config.what if what in ("forward", "train") for case in find_cases(config, what)]
     config.out.mkdir(parents=True, exist_ok=True)
     records = Records(config.out / "benchmark.json")
+    due = [case for case in cases if not (config.missing and records.has(case, config.sides))]
+    print(plan(due, config), flush=True)
     if cases:
-        measure(cases, config, records)
+        measure(due, config, records)
         results = records.results(cases, config.sides)
         print(table(results, records.ceiling(config.dtype)))
         for law in growth(results):
@@ -107,6 +110,28 @@ def find_cases(config: BenchmarkConfig, what: str) -> list[Case]:
     return [Case(name, what, size, batch, config.dtype) for name, batch in batches.items() for size in config.size]
 
 
+def plan(cases: list[Case], config: BenchmarkConfig) -> str:
+    """What will be done, about how long it takes, and where the results go."""
+    others = [what for what in ("startup", "pipeline") if what in config.what]
+    if not (cases or others):
+        return "nothing is missing"
+    sides, rounds = len(config.sides), config.rounds
+    work = [f"{_plural(len(cases), 'case')} by {_plural(sides, 'side')} in {_plural(rounds, 'round')}"] if cases else []
+    seconds = len(cases) * sum(_START.get(side, 15) + 1.5 * rounds for side in config.sides) + 180 * len(others)
+    return (
+        f"{', '.join([*work, *others])}: roughly {max(1, round(seconds / 60))} min on two processors; results: {config.out}\n"
+        "Ctrl-C ends it, the same command with --missing goes on; --help says how to choose less."
+    )
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+_START = {"torch_compile": 90}
+"""Seconds until a side has its first result, where they are far from 15."""
+
+
 def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
     """Races all cases, one after the other; each result is written at once."""
     from experiments.benchmark.race import race
@@ -116,12 +141,13 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
     sides = [side for side in ("fcn", "torch") if side in config.sides]
     if not records.has(ceiling, sides):
         records.add(ceiling, race(ceiling, sides, config.rounds))
+    started = time.perf_counter()
     for number, case in enumerate(cases, start=1):
-        if config.missing and records.has(case, config.sides):
-            continue
         print(f"[{number}/{len(cases)}] {case}", end="  ", flush=True)
         records.add(case, race(case, config.sides, config.rounds))
         print(line(records.results([case], config.sides)[0]), flush=True)
+        if left := len(cases) - number:
+            print(f"about {(time.perf_counter() - started) / number * left / 60:.0f} min to go", flush=True)
 
 
 if __name__ == "__main__":

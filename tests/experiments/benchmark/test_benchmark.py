@@ -14,7 +14,7 @@ import pytest
 
 from experiments.benchmark import jax_work
 from experiments.benchmark import records as benchmark_records
-from experiments.benchmark.__main__ import BenchmarkConfig, find_cases
+from experiments.benchmark.__main__ import BenchmarkConfig, find_cases, plan
 from experiments.benchmark.case import Case
 from experiments.benchmark.race import Result, Runner, race
 from experiments.benchmark.records import Compared, Records
@@ -166,6 +166,16 @@ def test_names_and_patterns():
             BenchmarkConfig(batch=batch)
 
 
+def test_it_says_what_it_will_do_and_for_how_long():
+    cases = [CASE] * 12
+    said = plan(cases, BenchmarkConfig())
+    assert said.startswith("12 cases by 7 sides in 7 rounds: roughly 51 min on two processors; results: runs/benchmark\n")
+    assert "--missing" in said
+    quick = plan(cases[:1], BenchmarkConfig(sides=("fcn",), rounds=1, what=("forward", "startup")))
+    assert quick.startswith("1 case by 1 side in 1 round, startup: roughly 3 min")
+    assert plan([], BenchmarkConfig(missing=True)) == "nothing is missing"
+
+
 def test_a_side_that_cannot_says_why():
     (given,) = race(Case("resnet19", "forward", 32, 1), ["fcn"], 1)
     assert "unknown model 'resnet19'" in given.error and not given.seconds and given.complete
@@ -230,6 +240,7 @@ def test_command(type_command, tmp_path):
     options = ["--models", "resnet20_cifar", "--batch", "1", "--rounds", "2", "--sides", "fcn", "torch", "--out", out]
     done = type_command("experiments.benchmark", *options, "--size", "32")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 cases by 2 sides in 2 rounds: roughly 1 min") and "min to go" in done.stdout
     assert "| resnet20_cifar forward 1 x 32² |" in done.stdout and "| resnet20_cifar train 1 x 32² |" in done.stdout
     content = json.loads((out / "benchmark.json").read_text())
     assert ("accelerator" in content["machine"]) == (jax.default_backend() != "cpu")
