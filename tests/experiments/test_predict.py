@@ -1,5 +1,6 @@
 """`predict`: which images, at which scale, what is written, and what is told."""
 
+import dataclasses
 import errno
 import functools
 import warnings
@@ -209,20 +210,32 @@ def test_options_that_exclude_each_other(tmp_path, options):
         predict.PredictConfig((), tmp_path, **options)
 
 
-def test_images_of_12_bits_in_files_of_16(saved, photos, tmp_path, capsys):
-    """Nearly black without a range, which is said; with it as the same image of 8 bits."""
+def test_images_of_16_bits_are_seen_as_in_training(saved, photos, tmp_path, capsys):
+    """By the run's range or one asked for, which is said: as the same image of 8 bits; what looks black or white is told."""
     gray = np.asarray(Image.open(photos / "a.png").convert("L"))
-    Image.fromarray(gray).save(tmp_path / "eight.png")
-    Image.fromarray((gray.astype(int) * 4095 // 255).astype(np.uint16)).save(tmp_path / "twelve.png")
-    run(saved, tmp_path / "twelve.png", "--out", tmp_path / "dark")
-    assert "twelve.png is nearly black to the network, which sees 16-bit values 0..65535; try --value-range 0 4095\n" in (
-        capsys.readouterr().err
-    )
-    run(saved, tmp_path / "twelve.png", tmp_path / "eight.png", "--out", tmp_path / "o", "--value-range", "0", "4095")
-    told = capsys.readouterr()
-    assert told.out.startswith("16-bit values 0..4095 are seen as black..white, as asked for\n") and told.err == ""
-    eight, twelve = (np.asarray(Image.open(tmp_path / f"o/{name}_mask.png")) for name in ("eight", "twelve"))
-    np.testing.assert_array_equal(eight, twelve)
+    for name, pixels in (
+        ("8", gray),
+        ("12", (gray.astype(int) * 4095 // 255).astype(np.uint16)),
+        ("16", 257 * gray.astype(np.uint16)),
+    ):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    network = fcn.load(saved)
+    record = dataclasses.replace(network.preprocessing, value_range=(0, 4095))
+    fcn.save(tmp_path / "net", network.model, network.variables, classes=CLASSES, preprocessing=record)
+    for net, options, origin in (
+        (saved, ["--value-range", "0", "4095"], "as asked for"),
+        (tmp_path / "net", [], "as in training"),
+    ):
+        run(net, tmp_path / "12.png", tmp_path / "8.png", "--out", tmp_path / "out", "--overwrite", *options)
+        told = capsys.readouterr()
+        assert told.out.startswith(f"16-bit values 0..4095 are seen as black..white, {origin}\n") and told.err == ""
+        np.testing.assert_array_equal(*(np.asarray(Image.open(tmp_path / f"out/{name}_mask.png")) for name in ("8", "12")))
+    for net, name, words in (
+        (saved, "12", "black to the network, which sees 16-bit values 0..65535; try --value-range 0 4095"),
+        (tmp_path / "net", "16", "white to the network, which sees 16-bit values 0..4095; try --value-range 0 65535"),
+    ):
+        run(net, tmp_path / f"{name}.png", "--out", tmp_path / f"odd{name}")
+        assert capsys.readouterr().err == f"warning: {tmp_path}/{name}.png is nearly {words}\n"
 
 
 def test_a_fourth_channel_is_told(saved, photos, tmp_path, monkeypatch):
