@@ -5,6 +5,7 @@ import difflib
 import functools
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -112,10 +113,10 @@ def parse(
 
 
 def _wrapped(text: str) -> str:
-    """Paragraphs as lines that fit the terminal; tyro joins lines, but for those that begin with a space."""
+    """Paragraphs and points (*) as lines that fit the terminal; tyro joins lines, but for those that begin with a space."""
     width = min(shutil.get_terminal_size().columns, 128) - 1
-    paragraphs = (textwrap.fill(part.strip(), width, initial_indent=" ", subsequent_indent=" ") for part in text.split("\n\n"))
-    return "\n".join(paragraphs)
+    parts = re.split(r"\n\n|\n(?=\* )", text.strip())
+    return "\n".join(textwrap.fill(part, width, initial_indent=" ", subsequent_indent=" ") for part in parts)
 
 
 def nearest(kind: str, given: str, allowed: Sequence[str]) -> str:

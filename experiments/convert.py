@@ -44,7 +44,7 @@ class ConvertConfig:
 
 
 def main(args: Sequence[str]) -> None:
-    options = tyro.cli(ConvertConfig, prog="python -m experiments.convert", description=__doc__, args=list(args))
+    options = command.parse(ConvertConfig, args, "convert", __doc__)
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists already; give another --out")
     if options.out.suffix not in (".safetensors", ".pth"):

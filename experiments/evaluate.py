@@ -49,7 +49,7 @@ class EvaluateConfig:
 
 
 def main(args: Sequence[str]) -> None:
-    options = tyro.cli(EvaluateConfig, prog="python -m experiments.evaluate", description=__doc__, args=list(args))
+    options = command.parse(EvaluateConfig, args, "evaluate", __doc__)
     command.cache_compilations()
     from experiments.build import make_evaluator
     from experiments.networks import from_folder

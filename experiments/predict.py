@@ -80,7 +80,7 @@ class PredictConfig:
 
 
 def main(args: Sequence[str]) -> None:
-    options = tyro.cli(PredictConfig, prog="python -m experiments.predict", description=__doc__, args=list(args))
+    options = command.parse(PredictConfig, args, "predict", __doc__)
     if (options.model is None) != (options.weights is None):
         raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
     if options.run is not None and options.run.is_file():

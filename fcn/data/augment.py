@@ -1,6 +1,7 @@
 """Augmentation and normalisation on the device: pure functions of arrays and a key, one sample at a time under `vmap`."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num
 
 from fcn.preprocessing import Preprocessing
+from fcn.ranges import Range, check_fields
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -20,26 +22,22 @@ class AugmentConfig:
     """Mirror left and right with probability 1/2."""
     vertical_flip: bool = False
     """Mirror top and bottom with probability 1/2."""
-    scale: tuple[float, float] = (1.0, 1.0)
+    scale: Annotated[tuple[float, float], Range(0.01, 100)] = (1.0, 1.0)
     """Enlarge by a factor drawn log-uniformly between these two."""
-    crop: tuple[int, int] | None = None
+    crop: Annotated[tuple[int, int] | None, Range(1, 2**15)] = None
     """Height and width of the random crop; by default that of the sample. Where it reaches outside, labels are ignored."""
-    brightness: float = 0.0
+    brightness: Annotated[float, Range(0, 1)] = 0.0
     """Multiply by a factor from 1 - brightness to 1 + brightness."""
-    contrast: float = 0.0
+    contrast: Annotated[float, Range(0, 1)] = 0.0
     """Multiply the difference from the mean luma by a factor from 1 - contrast to 1 + contrast."""
-    saturation: float = 0.0
+    saturation: Annotated[float, Range(0, 1)] = 0.0
     """Multiply the difference from the pixel's luma by a factor from 1 - saturation to 1 + saturation (RGB only)."""
 
     def __post_init__(self):
+        check_fields(self, "augment.")
         low, high = self.scale
-        if not 0.01 <= low <= high <= 100:
-            raise ValueError(f"scale {self.scale}: two factors, the smaller first, from 0.01 to 100")
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)}: between 0 (off) and 1")
-        if self.crop is not None and not all(isinstance(n, int) and 1 <= n <= 32768 for n in self.crop):
-            raise ValueError(f"crop {self.crop}: height and width as whole numbers from 1 to 32768")
+        if low > high:
+            raise ValueError(f"augment.scale is {self.scale}; the smaller factor comes first, as in {(high, low)}")
 
 
 def augment(

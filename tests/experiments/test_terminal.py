@@ -159,3 +159,10 @@ def test_help_fits_the_terminal(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert " Train a network: `python -m experiments.train [PRESET] [--option value ...]`." in lines
+
+
+def test_points_of_a_command_s_help_have_lines_of_their_own(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    text = "It does\nthis:\n* one thing, which is long enough\n* another.\n\nThat is all."
+    expected = ["It does this:", "* one thing, which is long", "enough", "* another.", "That is all."]
+    assert command._wrapped(text).splitlines() == [f" {line}" for line in expected]
