@@ -1,7 +1,7 @@
 """Convert: `python -m experiments.convert INPUT --out OUTPUT`.
 
 * a checkpoint of another implementation (with --model, --source and --classes) to a saved model, a folder that `fcn.load` and
-  `experiments.predict` read;
+  `experiments.predict` read; a folder that smp's `save_pretrained` wrote says the model itself (--classes names its classes);
 * a run folder to a saved model;
 * a run folder or a saved model to a checkpoint of another implementation (with --source), where OUTPUT is .safetensors or .pth.
 """
@@ -9,7 +9,6 @@
 import dataclasses
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,7 +23,7 @@ class ConvertConfig:
     """A network in another form."""
 
     input: Annotated[Path, tyro.conf.Positional]
-    """A checkpoint file, a run folder or a saved model."""
+    """A checkpoint file, a folder of smp's save_pretrained, a run folder or a saved model."""
     out: Path
     """The folder to make, or the .safetensors or .pth file to write; must not exist."""
     checkpoint: Literal["last", "best"] = "last"
@@ -53,10 +52,13 @@ def main(args: Sequence[str]) -> None:
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     from experiments.config import ModelConfig
     from experiments.networks import from_folder, from_weights
+    from fcn.pretrained.reading import check_file
 
-    if options.input.is_dir():
-        network = from_folder(options.input, options.checkpoint)
-    elif options.model is None or options.source is None:
+    if options.input.is_file():
+        check_file(options.input)
+    if options.input.is_dir() and options.model is None:
+        network = from_folder(options.input, options.checkpoint, options.classes)
+    elif options.model is None or (options.source is None and options.input.is_file()):
         raise ValueError(f"{options.input} is a checkpoint file; say what it is with --model and --source")
     else:
         model = ModelConfig(options.model, options.encoder, options.options)
@@ -77,11 +79,11 @@ def write_checkpoint(network, options: ConvertConfig) -> None:
     if options.source is None:
         raise ValueError(f"{options.out} is to be a checkpoint of another implementation; say which with --source")
     import fcn
+    from fcn.pretrained.draft import draft_folder, open_to_readers
 
     state = fcn.to_torch(network.model, network.variables, source=options.source, in_channels=network.preprocessing.channels)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".convert-") as folder:
-        draft = Path(folder) / options.out.name
+    with draft_folder(options.out) as folder:
+        draft = folder / options.out.name
         if draft.suffix == ".pth":
             import torch
 
@@ -90,6 +92,7 @@ def write_checkpoint(network, options: ConvertConfig) -> None:
             from safetensors.torch import save_file
 
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, draft)
+        open_to_readers(draft)
         os.rename(draft, options.out)
 
 

@@ -1,7 +1,8 @@
 """What a run starts from: published weights, a file, a saved model or another run."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS, load_weights
 from fcn.pretrained.names import SOURCES
+from fcn.pretrained.reading import check_file
+from fcn.pretrained.saving import load_preprocessing
+from fcn.pretrained.smp import is_smp_folder
 from fcn.registry import ENCODERS, MODELS
 from fcn.training import TrainState
 
@@ -22,8 +26,8 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
     Args:
       state: as `create_state` gives it; its step must be 0.
       model: the network.
-      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` wrote, a run folder, or a checkpoint file. Those
-        of a backbone go to the encoder.
+      weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` or smp's `save_pretrained` wrote, a run folder, or a
+        checkpoint file. Those of a backbone go to the encoder.
       source: whose names a checkpoint file has (see `fcn.from_torch`).
       in_channels: channels of the images.
 
@@ -31,7 +35,7 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
       ValueError: an unknown name, no `source` for a file, or weights that have nothing in common with the model.
       FileNotFoundError: there is no such file or folder.
     """
-    given = flatten_dict(read_weights(model, weights, source, in_channels))
+    given = flatten_dict(find_weights(model, weights, source).read(in_channels))
     variables = flatten_dict(state.variables)
     taken = {path: given[path] for path in variables if path in given and given[path].shape == variables[path].shape}
     if not taken:
@@ -44,67 +48,74 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
     return state.replace(params=new["params"], model_state=model_state, ema=average)
 
 
-def preprocessing_of(model: nn.Module, weights: str, source: str | None, in_channels: int) -> Preprocessing:
-    """What `weights` expect of images, for so many channels; see `start_from` for the arguments."""
+class Origin(NamedTuple):
+    """Weights that were found, and not read yet."""
+
+    read: Callable[[int | None], dict[str, Any]]
+    """(Channels of the images, or None: as many as the weights have) -> the variables, with the names of the model."""
+    preprocessing: Callable[[], Preprocessing]
+    """What they expect of images."""
+    whole: bool = True
+    """They are a whole model's, not those of its encoder."""
+
+
+def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
+    """Tells what `weights` is; see `start_from` for the arguments and the errors."""
     path = Path(weights)
     if weights in WEIGHTS:
-        row = WEIGHTS[weights]
-        record = (MODELS if row.classes else ENCODERS)[row.model].preprocessing
-    elif (path / "model.json").is_file():
-        record = fcn.load(path).preprocessing or default_preprocessing(in_channels)
-    elif (path / "config.json").is_file():
-        from experiments.build import read_preprocessing
-        from experiments.run_folder import RunFolder
-
-        record = read_preprocessing(RunFolder(path))
-    else:
-        record = _of_file(model, source)
-    return record.with_channels(in_channels)
-
-
-def _of_file(model: nn.Module, source: str | None) -> Preprocessing:
-    """What a checkpoint file of another implementation expects: as published weights of the model, or of its encoder, do."""
-    encoder = getattr(model, "encoder", None)
-    if encoder is not None and source not in getattr(model, "references", {}):
-        return ENCODERS[encoder].preprocessing
-    rows = [row for row in MODELS.values() if getattr(row.constructor, "func", row.constructor) is type(model)]
-    return rows[0].preprocessing if rows else default_preprocessing(3)
-
-
-def read_weights(model: nn.Module, weights: str, source: str | None, in_channels: int) -> dict[str, Any]:
-    """The variables that `weights` holds, with the names of `model`."""
-    path = Path(weights)
-    if weights in WEIGHTS:
-        if WEIGHTS[weights].classes:
-            return load_weights(weights, model=model, in_channels=in_channels)
-        encoder = _encoder(model, weights)
-        return _as_encoder(load_weights(weights, model=encoder, in_channels=in_channels), model)
+        return _published(model, weights)
     if (path / "model.json").is_file():
-        return fcn.load(path).variables
+        return Origin(lambda _: fcn.load(path).variables, lambda: load_preprocessing(path) or default_preprocessing(3))
+    if is_smp_folder(path):
+        return _file(model, path, source or "smp")
     if (path / "config.json").is_file():
-        from experiments.build import restore
+        from experiments.build import read_preprocessing, restore
         from experiments.run_folder import RunFolder
 
-        return restore(RunFolder(path)).variables
+        return Origin(lambda _: restore(RunFolder(path)).variables, lambda: read_preprocessing(RunFolder(path)))
     if path.is_file():
-        if source is None:
-            options = "--source, or --init-source of a training"
-            raise ValueError(f"{path} is a checkpoint file; say whose names it has ({options}): {', '.join(SOURCES)}")
-        if source in getattr(model, "references", {}) or not getattr(model, "encoder", None):
-            return fcn.from_torch(model, path, source=source, in_channels=in_channels)
-        encoder = fcn.create_encoder(model.encoder)
-        return _as_encoder(fcn.from_torch(encoder, path, source=source, in_channels=in_channels), model)
+        return _file(model, check_file(path), source)
     if path.exists() or len(path.parts) > 1:
         raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder")
     raise unknown("weights", weights, WEIGHTS)
 
 
-def _encoder(model: nn.Module, weights: str) -> nn.Module:
-    """The encoder of `model`, at full depth, if the weights are for it."""
+def preprocessing_of(model: nn.Module, weights: str, source: str | None, in_channels: int) -> Preprocessing:
+    """What `weights` expect of images, for so many channels; see `start_from` for the arguments."""
+    return find_weights(model, weights, source).preprocessing().with_channels(in_channels)
+
+
+def _published(model: nn.Module, weights: str) -> Origin:
+    row = WEIGHTS[weights]
+    if row.classes:
+        return Origin(
+            lambda channels: load_weights(weights, model=model, in_channels=channels), lambda: MODELS[row.model].preprocessing
+        )
     name = getattr(model, "encoder", None)
-    if name != WEIGHTS[weights].model:
-        raise ValueError(f"{weights} is for the encoder {WEIGHTS[weights].model}, but the model's encoder is {name}")
-    return fcn.create_encoder(name)
+    if name != row.model:
+        raise ValueError(f"{weights} is for the encoder {row.model}, but the model's encoder is {name}")
+
+    def read(channels):
+        return _as_encoder(load_weights(weights, model=fcn.create_encoder(name), in_channels=channels), model)
+
+    return Origin(read, lambda: ENCODERS[name].preprocessing, whole=False)
+
+
+def _file(model: nn.Module, path: Path, source: str | None) -> Origin:
+    """Of another implementation: it expects what published weights of the model, or of its encoder, do."""
+    if source is None:
+        options = "--source, or --init-source of a training"
+        raise ValueError(f"{path} is a checkpoint file; say whose names it has ({options}): {', '.join(SOURCES)}")
+    encoder = getattr(model, "encoder", None)
+    if source in getattr(model, "references", {}) or encoder is None:
+        rows = [row for row in MODELS.values() if getattr(row.constructor, "func", row.constructor) is type(model)]
+        record = rows[0].preprocessing if rows else default_preprocessing(3)
+        return Origin(lambda channels: fcn.from_torch(model, path, source=source, in_channels=channels), lambda: record)
+
+    def read(channels):
+        return _as_encoder(fcn.from_torch(fcn.create_encoder(encoder), path, source=source, in_channels=channels), model)
+
+    return Origin(read, lambda: ENCODERS[encoder].preprocessing, whole=False)
 
 
 def _as_encoder(variables: dict[str, Any], model: nn.Module) -> dict[str, Any]:

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import numpy as np
+from flax.traverse_util import flatten_dict
 
 import fcn
 from experiments.build import restore
 from experiments.config import DataConfig, ModelConfig
-from experiments.initialise import read_weights
+from experiments.initialise import find_weights
 from experiments.run_folder import RunFolder
 from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS
+from fcn.pretrained.names import image_channels, parts
+from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS
 from fcn.visualize import default_palette
 
@@ -34,14 +38,21 @@ class Network(NamedTuple):
     """That of a run's checkpoint."""
 
 
-def from_folder(path: Path, which: str) -> Network:
-    """The network of a run folder (its last or best checkpoint) or of a folder that `fcn.save` wrote."""
+def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
+    """The network of a run folder (its last or best checkpoint), or of one that `fcn.save` or smp's `save_pretrained` wrote.
+
+    smp's does not name its classes: a text file may, with a name on each line; else they are numbered.
+    """
     if (path / "model.json").is_file():
         saved = fcn.load(path)
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
         return Network(saved.model, saved.variables, saved.classes, palette, saved.preprocessing or default_preprocessing(3))
+    if is_smp_folder(path):
+        model = smp_model(path)
+        names = [f"class {i}" for i in range(model.num_classes)] if classes is None else _read_names(classes)
+        return _read(model, str(path), "smp", names)
     run = restore(RunFolder(path), which)
     known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
     return Network(run.model, run.variables, run.classes, run.palette, run.preprocessing, **known)
@@ -66,24 +77,45 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
         names = WEIGHTS[weights].classes
     elif weights in WEIGHTS or not Path(weights).exists():
         raise _no_weights(config.name, weights)
+    elif Path(weights).is_dir() and not is_smp_folder(weights):
+        raise ValueError(f"{weights} is a folder; give that of a run or of a saved model without --model, a file otherwise")
     elif classes is None:
         raise ValueError(f"{weights} does not say what its classes are; name them: --classes FILE, one on each line")
-    elif not classes.is_file():
-        raise FileNotFoundError(f"no file {classes}")
     else:
-        names = tuple(line.strip() for line in classes.read_text().splitlines() if line.strip())
+        names = _read_names(classes)
     model = fcn.create_model(config.name, num_classes=len(names), encoder=config.encoder, **config.keywords())
+    return _read(model, weights, source, names)
+
+
+def _read(model: nn.Module, weights: str, source: str | None, names: Sequence[str]) -> Network:
+    """The model with all of its weights, for images of as many channels as these have."""
+    origin = find_weights(model, weights, source)
+    if not origin.whole:
+        raise _no_weights(type(model).__name__, weights)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="another number of classes")
         try:
-            variables = read_weights(model, weights, source, 3)
+            variables = origin.read(None)
         except UserWarning:
-            raise ValueError(f"{weights} has another number of classes than the {len(names)} that {classes} names") from None
-    return Network(model, variables, names, default_palette(len(names)), MODELS[config.name].preprocessing)
+            raise ValueError(f"{weights} has another number of classes than the {len(names)} that are named") from None
+    shapes = {path: np.shape(value) for path, value in flatten_dict(variables).items()}
+    channels = image_channels(model, parts(model, 3).variables, shapes.get)
+    return Network(model, variables, names, default_palette(len(names)), origin.preprocessing().with_channels(channels))
+
+
+def _read_names(file: Path) -> tuple[str, ...]:
+    """The names of classes, one on each line.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
 
 
 def _no_weights(model: str, weights: str) -> Exception:
-    if weights in WEIGHTS:
+    if weights in WEIGHTS or Path(weights).exists():
         return ValueError(f"{weights} has an encoder only, which does not segment; start a training from it: --init {weights}")
     if Path(weights).suffix in (".pth", ".pt", ".th", ".ckpt", ".safetensors", ".npz"):
         return FileNotFoundError(f"no file {weights}")

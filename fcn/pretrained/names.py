@@ -74,7 +74,7 @@ def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path
     def agreeing(count: int) -> int:
         return sum(given(path) == leaf.shape for path, leaf in parts(model, count).variables.items())
 
-    return max(sorted(counts), key=agreeing) if len(counts | {3}) > 1 else 3
+    return max(sorted(counts), key=agreeing) if len(counts) > 1 else next(iter(counts), 3)
 
 
 def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int) -> Parts:

@@ -10,11 +10,12 @@ import numpy as np
 _UNPACKED = 2**30
 """Bytes to which an archive may unpack in any case; beyond, it must not be `_PACKED` times as large as its file."""
 _PACKED = 20
+_IN_FOLDER = "model.safetensors"
 _TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
 
 
 def read_tensors(state_dict: Any) -> dict[str, Any]:
-    """The tensors of a mapping or of a `.safetensors`, `.npz`, `.pth`, `.pt`, `.th` or `.ckpt` file.
+    """The tensors of a mapping, of a `.safetensors`, `.npz`, `.pth`, `.pt`, `.th` or `.ckpt` file, or of a folder with one.
 
     Where the mapping has an entry "state_dict", "model_state_dict" or "model" with tensors, these are meant. BatchNorm's
     `num_batches_tracked` is left out.
@@ -83,6 +84,24 @@ def number_array(name: str, tensor: Any) -> np.ndarray:
     return array
 
 
+def check_file(path: Path) -> Path:
+    """The file with tensors that `path` is, or, as others save them, the one in the folder that it is.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is of another kind.
+    """
+    if path.is_dir():
+        if not (path / _IN_FOLDER).is_file():
+            raise FileNotFoundError(f"{path} is a folder without {_IN_FOLDER}; give a checkpoint file")
+        path = path / _IN_FOLDER
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}")
+    if path.suffix not in (".safetensors", ".npz", *_TORCH):
+        raise ValueError(f"{path} is no checkpoint that can be read; known are .safetensors, .npz, .pth, .pt, .th and .ckpt")
+    return path
+
+
 def read_file(path: Path) -> Any:
     """What a file holds, by name.
 
@@ -91,10 +110,7 @@ def read_file(path: Path) -> Any:
         ValueError: it is of another kind, damaged, or holds more than tensors.
         ImportError: it takes PyTorch, which is not installed.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    if path.suffix not in (".safetensors", ".npz", *_TORCH):
-        raise ValueError(f"{path} is no checkpoint that can be read; known are .safetensors, .npz, .pth, .pt, .th and .ckpt")
+    path = check_file(path)
     torch = import_torch(f"reading {path}", "have the tensors as .safetensors or .npz") if path.suffix in _TORCH else None
     _refuse_bomb(path)
     from safetensors.numpy import load_file

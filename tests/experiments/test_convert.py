@@ -1,7 +1,9 @@
 """Networks from files and into files, and predictions with them."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -18,6 +20,7 @@ from fcn.preprocessing import Preprocessing
 from fcn.registry import MODELS
 from tests.variables import random_variables
 
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 OPTIONS = ["--model", "fcn8s", "--encoder", "vgg11", "--options", "width_multiplier=0.03125", "fc_features=8", "--source"]
 
 
@@ -90,6 +93,87 @@ def test_a_network_that_takes_blue_first_stays_one(tmp_path):
     assert saved.preprocessing.bgr is True
 
 
+SMALL = {"encoder": "resnet18", "encoder_depth": 3, "decoder_channels": (8, 8, 8)}
+
+
+def test_a_folder_of_smp(tmp_path):
+    """It says model, encoder, options, classes and channels; the tensors are taken as they are."""
+    pytest.importorskip("torch", reason="checkpoints of other implementations take PyTorch: install '.[parity]'")
+    from safetensors.torch import save_file
+
+    model = fcn.create_model("unet", num_classes=2, **SMALL)
+    variables = random_variables(model, 1, 32, 32, 4)
+    (tmp_path / "smp").mkdir()
+    state = fcn.to_torch(model, variables, source="smp")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "smp" / "model.safetensors")
+    config = {"encoder_name": "resnet18", "encoder_weights": "imagenet", "classes": 2, "in_channels": 4, "encoder_depth": 3}
+    config |= {"_model_class": "Unet", "decoder_channels": [8, 8, 8], "activation": None, "aux_params": None}
+    (tmp_path / "smp" / "config.json").write_text(json.dumps(config))
+    jax.tree.map(np.testing.assert_array_equal, fcn.from_torch(model, tmp_path / "smp", source="smp"), variables)
+    convert.main([str(tmp_path / "smp"), "--out", str(tmp_path / "saved")])
+    saved = fcn.load(tmp_path / "saved")
+    assert saved.model == model and saved.classes == ("class 0", "class 1")
+    assert saved.preprocessing == Preprocessing().with_channels(4)
+    jax.tree.map(np.testing.assert_array_equal, saved.variables, variables)
+    (tmp_path / "classes.txt").write_text("ground\nnucleus\n")
+    assert from_folder(tmp_path / "smp", "last", tmp_path / "classes.txt").classes == ("ground", "nucleus")
+
+
+def test_weights_of_another_kind(tmp_path):
+    """An image, a folder, an encoder's file where a model's belongs: a sentence each."""
+    torch = pytest.importorskip("torch", reason="checkpoints of other implementations take PyTorch: install '.[parity]'")
+    encoder = fcn.create_encoder("resnet18", depth=5)
+    torch.save(fcn.to_torch(encoder, random_variables(encoder, 1, 32, 32, 3), source="timm"), tmp_path / "resnet18.pth")
+    (tmp_path / "photo.png").touch()
+    (tmp_path / "classes.txt").write_text("ground\nnucleus\n")
+    model = ModelConfig("unet", "resnet18")
+    for file, source, message in (
+        ("photo.png", "smp", "photo.png is no checkpoint that can be read; known are .safetensors"),
+        ("resnet18.pth", "timm", "resnet18.pth has an encoder only, which does not segment; start a training from it: --init"),
+        ("", "smp", "is a folder; give that of a run or of a saved model without --model"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_weights(model, str(tmp_path / file), source, tmp_path / "classes.txt")
+    with pytest.raises(ValueError, match=r"photo.png is no checkpoint that can be read"):
+        convert.main([str(tmp_path / "photo.png"), "--out", str(tmp_path / "m")])
+
+
+def test_without_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"to_torch takes PyTorch: pip install torch$"):
+        convert.main([str(FIXTURES / "old_saved"), "--source", "smp", "--out", str(tmp_path / "net.pth")])
+
+
+def test_checkpoints_obey_the_umask(checkpoint, tmp_path):
+    _, _, model, variables = checkpoint
+    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
+    mask = os.umask(0o027)
+    try:
+        for name in ("net.pth", "net.safetensors"):
+            convert.main([str(tmp_path / "saved"), "--source", "torchfcn", "--out", str(tmp_path / "out" / name)])
+    finally:
+        os.umask(mask)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "out").iterdir()} == {
+        "net.pth": "0o640",
+        "net.safetensors": "0o640",
+    }
+
+
+def test_as_many_channels_as_the_checkpoint_has(tmp_path):
+    from safetensors.numpy import save_file
+
+    pytest.importorskip("torch", reason="to_torch takes PyTorch: install '.[parity]'")
+    model = fcn.create_model("espnet", num_classes=3, p=1, q=1)
+    variables = random_variables(model, 1, 32, 32, 1)
+    state = fcn.to_torch(model, variables, source="espnet")
+    save_file({name: tensor.numpy() for name, tensor in state.items()}, tmp_path / "gray.safetensors")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    config = ModelConfig("espnet", options=("p=1", "q=1"))
+    network = from_weights(config, str(tmp_path / "gray.safetensors"), "espnet", tmp_path / "classes.txt")
+    jax.tree.map(np.testing.assert_array_equal, network.variables, variables)
+    assert network.preprocessing == MODELS["espnet"].preprocessing.with_channels(1)
+
+
 def test_errors(checkpoint, tmp_path):
     file, classes, _, _ = checkpoint
     with pytest.raises(FileExistsError, match=r"classes.txt exists already; give another --out"):
@@ -103,9 +187,6 @@ def test_errors(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="--model and --weights belong together"):
         predict.main([str(file), "--model", "fcn8s", "--out", str(tmp_path / "m")])
     assert not (tmp_path / "m").exists()
-
-
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 
 def test_what_was_written_before_there_was_a_record():

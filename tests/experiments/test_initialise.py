@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from flax.traverse_util import flatten_dict
 import fcn
 from experiments.build import Experiment, load_data
 from experiments.config import DataConfig, ModelConfig, TrainConfig
-from experiments.initialise import preprocessing_of, read_weights, start_from
+from experiments.initialise import find_weights, preprocessing_of, start_from
 from fcn.preprocessing import Preprocessing
 from fcn.registry import MODELS
 from fcn.training import create_state
@@ -61,6 +62,11 @@ def test_errors(tmp_path):
         ValueError, match=r"there.pth is a checkpoint file; say whose names it has \(--source, or --init-source"
     ):
         start_from(state, model, str(tmp_path / "there.pth"), None, 3)
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(ValueError, match=r"photo.png is no checkpoint that can be read; known are .safetensors"):
+        start_from(state, model, str(tmp_path / "photo.png"), None, 3)
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no checkpoint file, saved model or run folder"):
+        start_from(state, model, str(tmp_path), None, 3)
     other = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
     fcn.save(tmp_path / "other", other, random_variables(other, 1, 32, 32, 3))
     with pytest.raises(ValueError, match="other has no variable in common with UNet"):
@@ -75,11 +81,16 @@ def test_a_file_of_an_encoder(tmp_path, name, place):
     variables = random_variables(encoder, 1, 64, 64, 3)
     torch.save(fcn.to_torch(encoder, variables, source="timm"), tmp_path / "resnet18.pth")
     model = fcn.create_model(name, num_classes=2, encoder="resnet18")
-    given = flatten_dict(read_weights(model, str(tmp_path / "resnet18.pth"), "timm", 3))
+    given = flatten_dict(find_weights(model, str(tmp_path / "resnet18.pth"), "timm").read(3))
     assert given.keys() == {(path[0], place, *path[1:]) for path in flatten_dict(variables)}
     for path, value in flatten_dict(variables).items():
         np.testing.assert_array_equal(given[path[0], place, *path[1:]], value)
     assert given.keys() <= flatten_dict(shapes_of(model, 1, 64, 64, 3)).keys()
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 ESPNET = MODELS["espnet"].preprocessing
@@ -99,13 +110,18 @@ HALF = Preprocessing((0.5,) * 3, (0.5,) * 3)
         ("fcn", {"encoder": "resnet18"}, "file.pth", "timm", 3, Preprocessing()),
     ],
 )
-def test_images_are_given_as_the_weights_expect_them(model, options, weights, source, channels, expected):
+def test_images_are_given_as_the_weights_expect_them(
+    model, options, weights, source, channels, expected, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file.pth").touch()
     assert preprocessing_of(fcn.create_model(model, num_classes=2, **options), weights, source, channels) == expected
 
 
 def test_images_are_given_as_a_saved_model_or_a_run_expects_them(tmp_path):
     model = unet(2)
     fcn.save(tmp_path / "saved", model, random_variables(model, 1, *SHAPE), preprocessing=ESPNET)
+    (tmp_path / "saved" / "variables.safetensors").write_bytes(b"")  # it is not read for this
     assert preprocessing_of(model, str(tmp_path / "saved"), None, 3) == ESPNET
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
