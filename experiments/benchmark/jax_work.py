@@ -1,6 +1,5 @@
 """A case for this library, or for plain Flax layers in its place."""
 
-import contextlib
 import time
 
 import jax
@@ -8,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import fcn
+import fcn.kernels
 from experiments.benchmark.case import CLASSES, Case, Side, Work
-from experiments.benchmark.plain import plain_layers
 from experiments.model_table import operations
 from fcn.losses import cross_entropy
 from fcn.parallel import Sharded, compiler_options, sharing_devices
@@ -31,7 +29,7 @@ def jax_work(case: Case, side: Side) -> Work:
         if len(devices) == 1:
             raise ValueError(f"a batch of {case.batch} cannot be divided among the devices, which are {jax.device_count()}")
     prepare = _train if case.what == "train" else _forward
-    with plain_layers() if side == "flax" else contextlib.nullcontext():
+    with fcn.kernels.use("xla" if side == "flax" else "auto"):
         return prepare(case, Sharded(devices))
 
 

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.kernels.mode import is_xla
 from fcn.kernels.products import matmul
 from fcn.kernels.windows import is_known
 
@@ -49,6 +50,8 @@ def attend(
     Where cuDNN may compute it has first derivatives only, in reverse mode, and `jax.export` cannot keep it (one with symbolic
     sizes is XLA's, and can be kept).
     """
+    if is_xla():
+        return jax.nn.dot_product_attention(query, key, value)
     forms = {}
     if _suits_heads_apart(query, key, value):
         forms["cpu"] = _attend_with_heads_apart

@@ -11,8 +11,10 @@ from fcn.kernels.dense_convolution import convolve_dense
 from fcn.kernels.depthwise import convolve_depthwise
 from fcn.kernels.fusion import unfused_on_gpus
 from fcn.kernels.grouped import convolve_grouped
+from fcn.kernels.mode import is_xla
 from fcn.kernels.padding import NO_PADS, Pads, pad_images
 from fcn.kernels.pointwise import convolve_pointwise
+from fcn.kernels.xla import native_convolution
 
 
 def convolve(
@@ -24,6 +26,8 @@ def convolve(
     groups: int,
 ) -> Float[Array, "b h2 w2 o"]:
     """A convolution with explicit padding, in the form that suits its shape."""
+    if is_xla():
+        return native_convolution(x, kernel, strides, pads, dilation, groups)
     if kernel.shape[:2] == (1, 1) and groups == 1:
         if pads != NO_PADS:
             x = pad_images(x, pads)

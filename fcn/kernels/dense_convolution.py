@@ -25,7 +25,6 @@ from fcn.kernels.folded import convolve_folded, pays_folded
 from fcn.kernels.forms import FEWEST, Form, form_3x3
 from fcn.kernels.fours import convolve_fours, pays_in_fours
 from fcn.kernels.im2col import im2col_convolution, im2col_gradient
-from fcn.kernels.native import native_convolution
 from fcn.kernels.onednn import convolve_onednn, may_convolve, usable
 from fcn.kernels.padding import NO_PADS, pad_images
 from fcn.kernels.pairs import convolve_pairs, pays_in_pairs
@@ -36,6 +35,7 @@ from fcn.kernels.taps import convolve_taps
 from fcn.kernels.wide import convolve_wide, wide_gradient_by_input, wide_gradient_by_kernel
 from fcn.kernels.windows import is_known, output_size
 from fcn.kernels.winograd import winograd_convolution, winograd_gradient
+from fcn.kernels.xla import native_convolution
 
 AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "apart", "folded"]
 

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.kernels.native import native_convolution
 from fcn.kernels.onednn import convolve_onednn, may_convolve
 from fcn.kernels.sharding import type_like, varying_alike
 from fcn.kernels.windows import output_size, seen_by_taps
+from fcn.kernels.xla import native_convolution
 
 MANY_TAPS = 25
 """For which oneDNN is faster in a network; with fewer XLA computes what comes before and after together with the shifts."""

@@ -27,9 +27,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.kernels.native import native_convolution
 from fcn.kernels.padding import NO_PADS, Pads, place
 from fcn.kernels.windows import output_size
+from fcn.kernels.xla import native_convolution
 
 MULTIPLE = 16
 """Channels are filled up to a multiple of so many, with zeros."""

@@ -30,8 +30,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.kernels.forms import BEFORE_0_12
-from fcn.kernels.native import native_convolution
 from fcn.kernels.padding import Pads
+from fcn.kernels.xla import native_convolution
 
 FROM = {1: 17, 2: 3, 3: 7, 5: 3}
 """The number of channels from which channels of zeros pay, for each number of vectors; for others XLA's own are as fast."""

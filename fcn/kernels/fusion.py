@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.kernels.mode import is_xla
+
 
 def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, such as the output of a residual block, which a CPU is to compute once and keep; and so its gradient.
@@ -17,7 +19,7 @@ def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     does not fuse across a conditional. Both branches of this one return `x`; the barriers keep XLA from simplifying it away.
     Accelerators fuse as they like.
     """
-    return lax.platform_dependent(x, cpu=_behind_a_conditional, default=lambda x: x)
+    return x if is_xla() else lax.platform_dependent(x, cpu=_behind_a_conditional, default=lambda x: x)
 
 
 def sum_in_turn(function: Callable[..., Array], blocks: Sequence[Any], *arrays: Array) -> Array:
@@ -42,7 +44,7 @@ def unfused_on_gpus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     Where XLA fuses a strided slice with a product, compilation can end the process (jax 0.11.2, a ResNet for images of 512x512:
     "Check failed: subdim_size_accumulator == dim_size" in triton_tiling_propagation.cc).
     """
-    return lax.platform_dependent(x, cuda=lax.optimization_barrier, default=lambda x: x)
+    return x if is_xla() else lax.platform_dependent(x, cuda=lax.optimization_barrier, default=lambda x: x)
 
 
 def _behind_a_conditional(x):

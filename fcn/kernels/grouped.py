@@ -28,11 +28,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.kernels.dense_convolution import FEW, convolve_dense
-from fcn.kernels.native import native_convolution
 from fcn.kernels.onednn import convolve_onednn, may_convolve
 from fcn.kernels.padding import Pads, place
 from fcn.kernels.sharding import varying_alike
 from fcn.kernels.windows import is_known, output_size, seen_by_taps
+from fcn.kernels.xla import native_convolution
 
 BLOCK = 16
 """Channels that a block has at least; in products, where all blocks are of one size, at most, or one group."""

@@ -40,9 +40,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from fcn.kernels.native import native_convolution
 from fcn.kernels.padding import NO_PADS, Pads
 from fcn.kernels.windows import is_known
+from fcn.kernels.xla import native_convolution
 
 VERSIONS = (0, 10), (0, 13)
 """Of JAX: the first that this was tested with, and the first that it was not."""

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.kernels.forms import BEFORE_0_12, leaves_processors_idle
-from fcn.kernels.native import native_convolution
 from fcn.kernels.padding import Pads
 from fcn.kernels.windows import output_size
+from fcn.kernels.xla import native_convolution
 
 FEWEST_PIXELS = 2**12
 """Of the output, in all images of a batch."""

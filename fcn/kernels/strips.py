@@ -33,9 +33,9 @@ from jaxtyping import Array, Float
 
 from fcn.kernels.forms import leaves_processors_idle
 from fcn.kernels.fours import convolve_fours, pays_in_fours
-from fcn.kernels.native import native_convolution
 from fcn.kernels.padding import Pads, place
 from fcn.kernels.windows import output_size
+from fcn.kernels.xla import native_convolution
 
 COLUMNS = 4096
 """Of the wide image's output: with four times those 1024 it was as fast or faster."""

@@ -16,13 +16,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.kernels.convolution import convolve
+from fcn.kernels.mode import is_xla
 from fcn.kernels.products import matmul
+from fcn.kernels.xla import native_transposed
 
 
 def convolve_transposed(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw i o"], strides: tuple[int, int], groups: int = 1
 ) -> Float[Array, "b h2 w2 o"]:
     """The transposed convolution without padding: [B, H, W, C] to [B, (H - 1) * s + kh, (W - 1) * s + kw, O]."""
+    if is_xla():
+        return native_transposed(x, kernel, strides, groups)
     (n, h, w, _), (kh, kw, _, features), (sh, sw) = x.shape, kernel.shape, strides
     if strides == (1, 1):
         return convolve(x, kernel, strides, ((kh - 1, kh - 1), (kw - 1, kw - 1)), (1, 1), groups)

@@ -34,9 +34,11 @@ from jaxtyping import Array, Float, Num
 
 from fcn.kernels.dense_convolution import FEW, convolve_dense
 from fcn.kernels.im2col import im2col_convolution
+from fcn.kernels.mode import is_xla
 from fcn.kernels.padding import Pads
 from fcn.kernels.sharding import varying_alike
 from fcn.kernels.windows import is_known
+from fcn.kernels.xla import native_convolution, native_resize
 
 Maps = tuple[Float[Array, "b _ _ _"], ...]
 """The images to enlarge, and maps of the size that these will have."""
@@ -51,6 +53,8 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
         factor: how often a pixel is repeated, in rows and columns.
         pads: zeros around the enlarged images.
     """
+    if is_xla():
+        return native_convolution(concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
     n, h, w, _ = maps[0].shape
     same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel.shape))
     pays = same and factor > 1 and is_known((n, h, w)) and n * h * w * factor**2 > FEW
@@ -87,6 +91,8 @@ def _enlarged(maps, kernel, factor, pads):
 def repeat_pixels(x: Num[Array, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
     """Every pixel `factor` times in both directions, by broadcast and reshape."""
     n, h, w, c = x.shape
+    if is_xla():
+        return native_resize(x, (h * factor, w * factor), "nearest")
     return jnp.broadcast_to(x[:, :, None, :, None], (n, h, factor, w, factor, c)).reshape(n, h * factor, w * factor, c)
 
 

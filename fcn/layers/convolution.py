@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.kernels.convolution import convolve
-from fcn.kernels.native import native_convolution
 from fcn.kernels.padding import explicit_padding, pair
+from fcn.kernels.xla import native_convolution
 from fcn.layers.initialisers import he_normal
 
 

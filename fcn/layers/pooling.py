@@ -12,7 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from fcn.kernels.mode import is_xla
 from fcn.kernels.padding import pair
+from fcn.kernels.windows import is_known
+from fcn.kernels.xla import native_average_pool, native_max_pool
 
 
 def max_pool(
@@ -47,6 +50,8 @@ def max_pool(
     strides = window if strides is None else pair(strides)
     _check_padding(padding, window)
     x = jnp.asarray(x)
+    if is_xla():
+        return native_max_pool(x, window, strides, _pads(x, window, strides, padding, ceil_mode))
     for axis, (k, s, p) in enumerate(zip(window, strides, padding), start=1):
         x = _pool_axis(x, axis, _count(x.shape[axis], k, s, p, ceil_mode), k, s, p)
     return x
@@ -77,6 +82,8 @@ def average_pool(
     strides = window if strides is None else pair(strides)
     _check_padding(padding, window)
     x = jnp.asarray(x)
+    if is_xla():
+        return native_average_pool(x, window, strides, _pads(x, window, strides, padding, False))
     sums = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     for axis, (k, s, p) in enumerate(zip(window, strides, padding), start=1):
         count = _count(x.shape[axis], k, s, p, False)
@@ -99,6 +106,18 @@ def _count(size: int, window: int, stride: int, padding: int, ceil_mode: bool) -
         hint = "" if ceil_mode else "; pad it, or take ceil_mode=True"
         raise ValueError(f"a side of {size} with padding {padding} has no room for a window of {window}{hint}")
     return count
+
+
+def _pads(x, window, strides, padding, ceil_mode):
+    """Zeros around the maps with which XLA takes as many windows; a size that is a symbol is taken to have room for one."""
+    pads = []
+    for size, k, s, p in zip(x.shape[1:3], window, strides, padding):
+        if is_known((size,)):
+            beyond = max(p, (_count(size, k, s, p, ceil_mode) - 1) * s + k - size - p)
+        else:
+            beyond = p + (-(size + 2 * p - k) % s if ceil_mode else 0)
+        pads.append((p, beyond))
+    return tuple(pads)
 
 
 def _pool_axis(x, axis, count, window, stride, padding):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
+from fcn.kernels.windows import is_known
 from fcn.layers.upsampling import resize_bilinear, resize_nearest
 
 METHODS = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
@@ -26,11 +27,12 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
       [B, H', W', C] in the type of `x`.
 
     Raises:
-      ValueError: a size under 1, or an unknown method.
+      ValueError: a size under 1, an unknown method, or sizes that are symbols (`jax.export`) where it is neither "bilinear" nor
+        a whole factor of "nearest".
     """
     if method not in METHODS:
         raise unknown("method of resizing", method, METHODS)
-    if len(size) != 2 or min(size) < 1:
+    if len(size) != 2 or any(side < 1 for side in size):
         raise ValueError(f"size={tuple(size)} is not (height, width) with sides of at least 1")
     x = jnp.asarray(x)
     if method == "bilinear":
@@ -40,6 +42,8 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
         return resize_nearest(x, factor)[:, : size[0], : size[1]]
     for axis in (2, 1):
         old, new = x.shape[axis], size[axis - 1]
+        if not is_known((old, new)) and old != new:
+            raise ValueError(f"{method!r} from {old} to {new} pixels takes sizes that are numbers: export for one image size")
         if old != new and method.startswith("nearest"):
             x = jnp.take(x, _nearest(old, new, 0.5 if method == "nearest-exact" else 0.0), axis)
         elif old != new:
@@ -49,6 +53,8 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
 
 def _repeats(old: int, new: int, factor: int) -> bool:
     """Whether the nearest pixels are those of an enlargement by a whole factor, cropped at the end."""
+    if not is_known((old, new, factor)):
+        return new == old * factor
     return new <= old * factor and np.array_equal(_nearest(old, new, 0.0), np.arange(new) // factor)
 
 

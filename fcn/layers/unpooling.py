@@ -31,7 +31,7 @@ def max_pool_with_places(
     """
     x = jnp.asarray(x)
     batch, height, width, channels = x.shape
-    if min(height, width) < 2 and not ceil_mode:
+    if (height < 2 or width < 2) and not ceil_mode:
         raise ValueError(f"a map of {height}x{width} has no room for a window of 2x2; pad it, or take ceil_mode=True")
     if ceil_mode:
         pads = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))

@@ -6,8 +6,8 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.kernels.native import native_convolution
 from fcn.kernels.upsampled import concatenated, convolve_upsampled
+from fcn.kernels.xla import native_convolution
 from fcn.layers.convolution import Conv
 
 

@@ -24,8 +24,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
+from fcn.kernels.mode import is_xla
 from fcn.kernels.transposed import convolve_transposed
 from fcn.kernels.upsampled import repeat_pixels
+from fcn.kernels.windows import is_known
+from fcn.kernels.xla import native_resize, native_upsampling
 
 MOST_PHASES = 8
 """The largest factor by phases: compilation takes longer with each."""
@@ -59,9 +62,11 @@ def resize_bilinear(
     Raises:
       ValueError: a size under 1.
     """
-    if len(size) != 2 or min(size) < 1:
+    if len(size) != 2 or any(side < 1 for side in size):
         raise ValueError(f"size={tuple(size)} is not (height, width) with sides of at least 1")
     x, dtype = _widen(x)
+    if is_xla() and not align_corners:
+        return native_resize(x, size, "linear").astype(dtype)
     for axis in (2, 1):
         x = _resize_axis(x, axis, size[axis - 1], align_corners, _precision(dtype))
     return x.astype(dtype)
@@ -92,6 +97,8 @@ def upsample_bilinear_fcn(x: Float[Array | np.ndarray, "b h w c"], factor: int) 
     """
     _check_factor(factor)
     x, dtype = _widen(x)
+    if is_xla():
+        return native_upsampling(x, jnp.asarray(bilinear_kernel(2 * factor)), factor).astype(dtype)
     line = _triangle(2 * factor).reshape(2, factor)
     for axis in (2, 1):
         x = _upsample_axis_fcn(x, axis, line, _precision(dtype))
@@ -193,12 +200,13 @@ def _precision(dtype):
 
 
 def _interpolation(old, new, align_corners):
-    """The matrix [new, old] of linear interpolation, clamped at the border."""
+    """The matrix [new, old] of linear interpolation, clamped at the border; computed by JAX where sizes are symbols."""
+    numpy, sides = (np, (old, new)) if is_known((old, new)) else (jnp, (jnp.array(old), jnp.array(new)))
     if align_corners:
-        places = np.arange(new) * ((old - 1) / max(new - 1, 1))
+        places = numpy.arange(new) * ((sides[0] - 1) / numpy.maximum(sides[1] - 1, 1))
     else:
-        places = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
+        places = numpy.clip((numpy.arange(new) + 0.5) * (sides[0] / sides[1]) - 0.5, 0, sides[0] - 1)
+    return numpy.maximum(0, 1 - numpy.abs(places[:, None] - numpy.arange(old)))
 
 
 def _widen(x):

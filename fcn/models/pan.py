@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend
+from fcn.environment import largest
 from fcn.layers import BatchNorm, Conv, he_uniform, max_pool, resize, resize_bilinear
 from fcn.models.encoder_decoder import EncoderDecoder
 from fcn.models.heads import SegmentationHead
@@ -53,7 +54,7 @@ class PAN(EncoderDecoder):
             raise ValueError(f"encoder_output_stride is {self.encoder_output_stride}; choose 16 or 32")
         _, height, width, _ = x.shape
         stride = min(self.encoder_output_stride, 2**self.encoder_depth)
-        x = extend(x, *(max(side + -side % stride, 8 * stride) for side in (height, width)))
+        x = extend(x, *(largest(side + -side % stride, 8 * stride) for side in (height, width)))
         features = self.encode(x, train, output_stride=self.encoder_output_stride)
         options = {"axis_name": self.axis_name, **self.types}
         x = _Decoder(self.decoder_channels, self.decoder_interpolation, **options, name="decoder")(features[2:], train=train)

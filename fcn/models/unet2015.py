@@ -91,6 +91,8 @@ def output_size(size: int, depth: int = 4) -> int:
         ValueError: where `size` is not a valid size (some max-pool would see an odd side, or nothing would be left).
     """
     first, step, margin = _sizes(depth)
+    if not isinstance(size, int):
+        raise ValueError(f"a side of {size} pixels is not a number, and unet2015 takes but some: export it for one of them")
     below = size - (size - first) % step
     if size < first or below != size:
         nearest = f"{first}" if size < first else f"{below} or {below + step}"

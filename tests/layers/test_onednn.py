@@ -7,9 +7,9 @@ import pytest
 from jax import export
 
 from fcn.kernels import dense_convolution, forms, onednn
-from fcn.kernels.native import native_convolution
 from fcn.kernels.onednn import convolve_onednn, multiply_onednn
 from fcn.kernels.products import matmul, multiply, sum_over_positions
+from fcn.kernels.xla import native_convolution
 from fcn.layers import Conv, UpsampledConv, attend
 from tests.layers.references import assert_close, exact_convolution, needs_onednn, pad
 from tests.layers.references import normal as normal_numbers

@@ -1,0 +1,40 @@
+"""Whether layers take the algorithms of `fcn.kernels` or XLA's own operations."""
+
+from contextlib import AbstractContextManager
+
+from fcn.environment import TraceContext, asked_kernels
+from fcn.errors import unknown
+
+MODES = ("auto", "xla")
+
+_mode = TraceContext(asked_kernels())
+
+
+def use(mode: str) -> AbstractContextManager:
+    """`with fcn.kernels.use("xla"):` makes every layer that is traced inside XLA's own operation, in the jaxpr itself.
+
+    For other compilers and converters, for debugging and for comparison. What was compiled in another mode is traced again.
+    FCN_KERNELS=xla in the environment does so for a whole process.
+
+    Args:
+      mode: "auto", in which the algorithm suits shape and platform, or "xla".
+
+    Raises:
+      ValueError: another mode.
+    """
+    return _mode(_checked(mode))
+
+
+def is_xla() -> bool:
+    """Whether XLA's own operations are asked for.
+
+    Raises:
+      ValueError: FCN_KERNELS is neither of the modes.
+    """
+    return _checked(_mode.value) == "xla"
+
+
+def _checked(mode: str) -> str:
+    if mode not in MODES:
+        raise unknown("mode of kernels", mode, MODES)
+    return mode
