@@ -12,11 +12,12 @@ import numpy as np
 
 import fcn
 from experiments.config import DataConfig, LossConfig, TrainConfig
+from experiments.facts import read_preprocessing
 from experiments.run_folder import RunFolder
 from fcn import losses
 from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
 from fcn.parallel import make_parallel
-from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
+from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.training import TrainState, abstract_state, create_state, make_eval_step, make_optimizer, make_train_step
 
 
@@ -190,15 +191,6 @@ class TrainedRun:
     preprocessing: Preprocessing
 
 
-def read_preprocessing(folder: RunFolder) -> Preprocessing:
-    """What the network of a run expects of images; older runs do not say it, but their configuration tells."""
-    facts = folder.read_facts()
-    if "preprocessing" in facts:
-        return from_json(facts["preprocessing"])
-    known = {"size": folder.read_config().data.size, "value_range": facts.get("value_range")}
-    return from_json(default_preprocessing(facts["image_shape"][2]).to_json() | known)
-
-
 def warn_of_damage(damaged: list[str], step: int | None) -> None:
     """Says which checkpoints are damaged, and that of which step is used instead."""
     for problem in damaged:
@@ -215,8 +207,7 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     from fcn.training import checkpoint
 
     config, facts = folder.read_config(), folder.read_facts()
-    facts = {"classes": facts["classes"], "palette": facts["palette"], "image_shape": tuple(facts["image_shape"])}
-    facts["preprocessing"] = read_preprocessing(folder)
+    shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
     if which == "best":
         step = checkpoint.best(folder.checkpoints)
     else:
@@ -226,8 +217,8 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
         raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     model = make_model(config, len(facts["classes"]))
     tx = make_optimizer(config.optim, config.steps)
-    template = abstract_state(model, tx, facts["image_shape"], ema=config.ema > 0)
+    template = abstract_state(model, tx, shape, ema=config.ema > 0)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
     state, _ = checkpoint.restore(folder.checkpoints, step, template)
-    return TrainedRun(config, step, model, state.eval_variables, **facts)
+    return TrainedRun(config, step, model, state.eval_variables, facts["classes"], facts["palette"], shape, preprocessing)

@@ -150,6 +150,9 @@ class TrainConfig:
     """The run folder (default: runs/PRESET). A run that was interrupted goes on where its last checkpoint is."""
     overwrite: bool = False
     """Start afresh if the run folder holds a run already, which is removed when the new one has its first checkpoint."""
+    extend: bool = False
+    """Go on with a run of fewer steps, to the new --steps. From there the learning rate follows the schedule of the new length:
+    it may jump, and the result is not that of a run which had this length from the start."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of initialisation, order of samples, augmentation and dropout."""
     steps: Annotated[int, Range(1)] = 1000
@@ -186,14 +189,16 @@ class TrainConfig:
         return Path(self.workdir or f"runs/{self.preset}")
 
 
-# How a run is started, not what it computes; two runs that differ in these only are the same run.
-_NOT_COMPARED = ("workdir", "overwrite", "hosts")
+# How a run is started, not what it computes: not kept.
+_NOT_KEPT = ("workdir", "overwrite", "extend", "hosts")
+# Where its data lie, and when it writes what down: kept, and free to change when it goes on.
+_FREE = ("data.root", "log_every", "eval_every", "checkpoint_every")
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """The configuration as JSON values, without what does not change the run."""
     fields = dataclasses.asdict(config)
-    return json.loads(json.dumps({name: value for name, value in fields.items() if name not in _NOT_COMPARED}))
+    return json.loads(json.dumps({name: value for name, value in fields.items() if name not in _NOT_KEPT}))
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
@@ -222,6 +227,12 @@ def _build(cls: type, values: Any, place: str = ""):
         return value
 
     return cls(**{name: convert(name, value) for name, value in values.items()})
+
+
+def changes(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """What makes `new` another run than `old`, as `differences` says it; with `new.extend` more steps do not."""
+    free = (*_FREE, "steps") if new.extend and new.steps >= old.steps else _FREE
+    return [text for text in differences(to_json(old), to_json(new)) if text.partition(":")[0] not in free]
 
 
 def differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

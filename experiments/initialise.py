@@ -69,10 +69,11 @@ def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
     if is_smp_folder(path):
         return _file(model, path, source or "smp")
     if (path / "config.json").is_file():
-        from experiments.build import read_preprocessing, restore
+        from experiments.build import restore
         from experiments.run_folder import RunFolder
 
-        return Origin(lambda _: restore(RunFolder(path)).variables, lambda: read_preprocessing(RunFolder(path)))
+        run = RunFolder(path)
+        return Origin(lambda _: restore(run).variables, run.read_preprocessing)
     if path.is_file():
         return _file(model, check_file(path), source)
     if path.exists() or len(path.parts) > 1:

@@ -1,15 +1,16 @@
 """A run folder: what a run leaves behind, and what may be removed from it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments import stored
-from experiments.config import TrainConfig, differences, to_json
-from fcn.data import Prepared
+from experiments.config import TrainConfig, changes
+from experiments.facts import differences, read_preprocessing
 from fcn.preprocessing import Preprocessing
 from fcn.text import columns, pad, short_name
-from fcn.training.records import read_json, write_json
+from fcn.training.records import read_json
 
 
 class RunFolder:
@@ -59,20 +60,22 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path} has no {self.facts.name}: its training has not begun")
         return stored.read_facts(self.facts)
 
+    def read_preprocessing(self) -> Preprocessing:
+        """What the network of the run expects of images."""
+        return read_preprocessing(self.read_facts(), self.read_config())
+
     def read_result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None; a ValueError if it is damaged."""
         return stored.read_result(self.result) if self.result.is_file() else None
 
-    def write_facts(self, source: Prepared, preprocessing: Preprocessing) -> None:
-        """Writes what `read_facts` reads."""
-        palette = [[int(v) for v in colour] for colour in source.palette]
-        facts = {"classes": list(source.classes), "palette": palette, "image_shape": list(source.shape)}
-        write_json(self.facts, facts | {"preprocessing": preprocessing.to_json()})
-
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether a run of `config` is finished here; refuses as `refuse_other` does."""
         self.refuse_other(config)
-        return self.result.is_file() and not config.overwrite
+        return not config.overwrite and self.result.is_file() and self.read_config().steps == config.steps
+
+    def goes_on(self, config: TrainConfig) -> bool:
+        """Whether a run of `config` begins with a checkpoint that is here."""
+        return not config.overwrite and self.has_checkpoint()
 
     def describe_result(self) -> str:
         """The result in a few lines."""
@@ -103,12 +106,29 @@ class RunFolder:
             self._refuse_changes(config)
 
     def _refuse_changes(self, config: TrainConfig) -> None:
-        changed = differences(to_json(self.read_config()), to_json(config))
-        if changed:
-            raise FileExistsError(
-                f"{self.path} holds a run of another configuration ({'; '.join(changed)}); "
-                "choose another --workdir, or --overwrite to start afresh"
+        old = self.read_config()
+        changed = changes(old, config)
+        if not changed:
+            return
+        longer = "--extend to go on to more steps, " if not changes(old, replace(config, extend=True)) else ""
+        raise FileExistsError(
+            f"{self.path} holds a run of another configuration ({'; '.join(changed)}); choose {longer}{self._or}"
+        )
+
+    def refuse_other_data(self, facts: dict[str, Any]) -> None:
+        """Refuses to go on with data whose `facts` are not those that the run began with.
+
+        Raises:
+          ValueError: naming what differs.
+        """
+        if changed := differences(self.read_facts(), facts):
+            raise ValueError(
+                f"the data are not those of {self.facts} ({'; '.join(changed)}); bring them back, or choose {self._or}"
             )
+
+    @property
+    def _or(self) -> str:
+        return f"another --workdir (with --init {self.path} it starts from these weights), or --overwrite to start afresh"
 
     def is_kept(self) -> bool:
         """Whether a run left something here that can be used: a result or a checkpoint."""

@@ -64,6 +64,12 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError(f"palette has the colour {wrong[0]}; red, green and blue go from 0 to 255")
     if not all(1 <= size <= LARGEST for size in shape):
         raise ValueError(f"image_shape is {shape}; height, width and channels go from 1 to {LARGEST}")
+    for name in ("files", "label_values"):
+        parts = facts.get(name, {})
+        if not (
+            isinstance(parts, dict) and parts.keys() <= {"train", "val"} and all(isinstance(v, dict) for v in parts.values())
+        ):
+            raise ValueError(f"{name} is {abbreviate(parts)}; it must hold numbers by name, those of train and those of val")
     older = preprocessing.default_preprocessing(shape[2]).to_json() | {"value_range": facts.get("value_range")}
     if (channels := preprocessing.from_json(facts.get("preprocessing", older)).channels) != shape[2]:
         raise ValueError(f"preprocessing is for {channels} channels, the images have {shape[2]}")

@@ -51,6 +51,8 @@ class Succession:
             set_aside(self._folder)
         elif not self._folder.is_kept():
             clear(self._folder)
+        else:
+            self._folder.result.unlink(missing_ok=True)  # it is extended
         write_json(self._folder.config, to_json(config))
 
     def _settle(self) -> None:

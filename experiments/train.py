@@ -121,23 +121,23 @@ def train(config, folder, succession) -> None:
     """
     import jax
 
-    from experiments.build import Experiment, load_splits, warn_of_damage
+    from experiments.build import warn_of_damage
     from experiments.report import write_report
     from experiments.succession import SucceedingCheckpoints
     from fcn.data import TrainLoader
     from fcn.metrics import segmentation_metrics
     from fcn.parallel import stop_together, synchronize
     from fcn.training import Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
-    from fcn.training.records import Records, Silent
+    from fcn.training.records import Records, Silent, write_json
 
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
-    experiment = Experiment(config, *load_splits(config.data))
+    experiment, facts = build(config, folder)
     state, train_step = experiment.initial_state(), experiment.train_step()
     experiment.check(train_step, state)
     first_process = jax.process_index() == 0
     if first_process:
         succession.begin(config)
-        folder.write_facts(experiment.train, experiment.preprocessing)
+        write_json(folder.facts, facts)
         print(experiment.describe(state))
 
     batches = TrainLoader(
@@ -193,6 +193,22 @@ def train(config, folder, succession) -> None:
     matrix = confusion(state.eval_variables)
     if first_process:
         write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds)
+
+
+def build(config, folder):
+    """The objects of a run and the facts of its data, which are those that it began with if it goes on from a checkpoint."""
+    from experiments.build import Experiment, load_splits
+    from experiments.facts import describe
+
+    experiment = Experiment(config, *load_splits(config.data))
+    facts = describe(experiment.train, experiment.val, experiment.preprocessing)
+    if folder.goes_on(config) and folder.facts.is_file():
+        folder.refuse_other_data(facts)
+        experiment.preprocessing = folder.read_preprocessing()
+        facts["preprocessing"] = experiment.preprocessing.to_json()
+    elif folder.goes_on(config):
+        print(f"warning: without {folder.facts} nothing tells whether the data are those of before", file=sys.stderr)
+    return experiment, facts
 
 
 def giving_memory_back(step: Callable) -> Callable:

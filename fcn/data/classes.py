@@ -45,6 +45,12 @@ class ClassTable:
             raise UnknownValueError(self._unknown_ids(bad))
         return self.by_id[stored]
 
+    def meanings(self, in_colours: bool) -> dict[str, int]:
+        """The class number (or the ignore index) of each id, "7", or of each colour, "(128, 64, 0)"."""
+        if in_colours:
+            return {str(_rgb(code)): number for code, number in self.by_colour.items()}
+        return {str(i): int(self.by_id[i]) for i in np.flatnonzero(self.by_id >= 0)}
+
     def _of_colours(self, stored: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
         if not self.by_colour:
             raise UnknownValueError(

@@ -66,6 +66,14 @@ class FolderSource:
         """What a user should know of how the folder is read, a sentence each."""
         return tuple(f"{self.root}: {text}" for text in (self._layout_remark, self._range.remark()) if text)
 
+    def file_sizes(self) -> dict[str, int]:
+        """The bytes of each image and label, by name below the root."""
+        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in (*self.images, *self.labels)}
+
+    def label_values(self) -> dict[str, int]:
+        """The class number of each id that labels may store, or of each colour where they store colours."""
+        return self._table.meanings(in_colours=read_mask(self.labels[0], name=str(self.labels[0])).ndim == 3)
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -91,7 +91,7 @@ class TfdsSource:
         if split not in builder.info.splits:
             raise unknown(f"split of {builder.name}", split, builder.info.splits)
         self.split, self._records = split, _records(builder, split)
-        self._first = Path(builder.info.splits[split].filepaths[0])
+        self._files = [Path(path) for path in builder.info.splits[split].filepaths]
         self.layout = layout or LAYOUTS.get(self.name) or _guess_layout(builder)
         self.classes, self.palette = self.layout.classes, default_palette(len(self.layout.classes))
         self.channels = channels or (1 if self._features[self.layout.image].shape[-1] == 1 else 3)
@@ -111,6 +111,10 @@ class TfdsSource:
         """What a user should know of how the set is read, a sentence each."""
         return tuple(f"{self.name}: {text}" for text in (self._range.remark(),) if text)
 
+    def file_sizes(self) -> dict[str, int]:
+        """The bytes of each file of the split, by name."""
+        return {path.name: path.stat().st_size for path in self._files}
+
     def _stored_images(self) -> Iterator[bytes]:
         return (self._record(index)[self.layout.image] for index in range(len(self)))
 
@@ -128,7 +132,7 @@ class TfdsSource:
         try:
             return self._features.deserialize_example_np(self._records[index], decoders=self._decoders)
         except Exception as error:  # whatever a damaged file leads to
-            raise DamagedSetError(self._first, f"sample {index} of {self.split} cannot be read ({error})") from error
+            raise DamagedSetError(self._files[0], f"sample {index} of {self.split} cannot be read ({error})") from error
 
     def _name(self, record: dict, index: int) -> str:
         given = next((record[key] for key in _NAME_FEATURES if isinstance(record.get(key), bytes)), b"")

@@ -1,0 +1,75 @@
+"""data.json: what a run knows of its data, by which others use its network, and by which it goes on with the same data only."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from experiments.config import TrainConfig
+from fcn.data import Prepared, Source
+from fcn.data.source import Subset
+from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
+
+_MADE_HERE = ("shapes",)
+"""Data sets whose files are made on each machine: of the same pixels, but not of the same sizes."""
+_SHOWN = 3
+
+
+def describe(train: Prepared, val: Prepared, preprocessing: Preprocessing) -> dict[str, Any]:
+    """The facts of a run: classes, colours, image shape [H, W, C], preprocessing, and, of each split, "files" (their
+    sizes in bytes by name) and "label_values" (the class number of what labels store).
+    """
+    files, values = {}, {}
+    for name, split in (("train", train), ("val", val)):
+        files[name] = {} if split.name in _MADE_HERE else _told(split.source, "file_sizes")
+        values[name] = _told(split.source, "label_values")
+    facts = {
+        "classes": list(train.classes),
+        "palette": [[int(v) for v in colour] for colour in train.palette],
+        "image_shape": list(train.shape),
+        "preprocessing": preprocessing.to_json(),
+        "label_values": values,
+        "files": files,
+    }
+    return json.loads(json.dumps(facts))  # as it is read again
+
+
+def _told(source: Source, what: str) -> dict[str, int]:
+    """What a source, or the one that it is a part of, tells of itself; sources need not."""
+    while isinstance(source, Subset):
+        source = source.source
+    return getattr(source, what, dict)()
+
+
+def read_preprocessing(facts: dict[str, Any], config: TrainConfig) -> Preprocessing:
+    """What the network of a run expects of images; older runs do not say it, but their configuration tells."""
+    if "preprocessing" in facts:
+        return from_json(facts["preprocessing"])
+    known = {"size": config.data.size, "value_range": facts.get("value_range")}
+    return from_json(default_preprocessing(facts["image_shape"][2]).to_json() | known)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """How data differ from those that a run recorded, in a few words each; older runs do not know all of it."""
+    found = []
+    if old["classes"] != new["classes"]:
+        found.append(f"classes {', '.join(old['classes'])} -> {', '.join(new['classes'])}")
+    if old["image_shape"] != new["image_shape"]:
+        found.append(f"image shape {old['image_shape']} -> {new['image_shape']}")
+    ranges = [facts.get("preprocessing", facts).get("value_range") for facts in (old, new)]
+    if ranges[0] != ranges[1]:
+        found.append(f"value range {ranges[0]} -> {ranges[1]}")
+    for kind, what in (("label_values", "label value "), ("files", "")):
+        for split, known in old.get(kind, {}).items():
+            changes = [f"{split}: {what}{text}" for text in _changes(known, new[kind][split])]
+            found += changes[:_SHOWN] + ([f"{len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else [])
+    return found
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            yield f"{name} is missing"
+        elif name not in old:
+            yield f"{name} is new"
+        elif old[name] != new[name]:
+            yield f"{name} has changed ({old[name]} -> {new[name]})"
