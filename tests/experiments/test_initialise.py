@@ -125,7 +125,7 @@ def test_images_are_given_as_a_saved_model_or_a_run_expects_them(tmp_path):
     assert preprocessing_of(model, str(tmp_path / "saved"), None, 3) == ESPNET
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    facts = {"classes": [], "palette": [], "image_shape": [4, 6, 3], "preprocessing": HALF.to_json()}
+    facts = {"classes": ["a"], "palette": [[0, 0, 0]], "image_shape": [4, 6, 3], "preprocessing": HALF.to_json()}
     (tmp_path / "run" / "data.json").write_text(json.dumps(facts))
     assert preprocessing_of(model, str(tmp_path / "run"), None, 3) == HALF
 
