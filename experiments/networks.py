@@ -1,7 +1,7 @@
 """A network that is ready to be used: from a run, from a saved model, or from published weights."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import image_channels, parts
 from fcn.pretrained.smp import is_smp_folder, smp_model
-from fcn.registry import MODELS
+from fcn.registry import MODELS, segments
 from fcn.visualize import default_palette
 
 
@@ -45,10 +45,13 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     """
     if (path / "model.json").is_file():
         saved = fcn.load(path)
+        if not segments(saved.model):
+            raise ValueError(f"{path} is a {type(saved.model).__name__}, an encoder or a classifier, which does not segment")
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
-        return Network(saved.model, saved.variables, saved.classes, palette, saved.preprocessing or default_preprocessing(3))
+        preprocessing = saved.preprocessing or default_preprocessing(_channels(saved.model, saved.variables))
+        return Network(saved.model, saved.variables, saved.classes, palette, preprocessing)
     if is_smp_folder(path):
         model = smp_model(path)
         names = [f"class {i}" for i in range(model.num_classes)] if classes is None else _read_names(classes)
@@ -98,9 +101,14 @@ def _read(model: nn.Module, weights: str, source: str | None, names: Sequence[st
             variables = origin.read(None)
         except UserWarning:
             raise ValueError(f"{weights} has another number of classes than the {len(names)} that are named") from None
+    preprocessing = origin.preprocessing().with_channels(_channels(model, variables))
+    return Network(model, variables, names, default_palette(len(names)), preprocessing)
+
+
+def _channels(model: nn.Module, variables: Mapping[str, Any]) -> int:
+    """Of the images that the variables are for."""
     shapes = {path: np.shape(value) for path, value in flatten_dict(variables).items()}
-    channels = image_channels(model, parts(model, 3).variables, shapes.get)
-    return Network(model, variables, names, default_palette(len(names)), origin.preprocessing().with_channels(channels))
+    return image_channels(model, parts(model, 3).variables, shapes.get)
 
 
 def _read_names(file: Path) -> tuple[str, ...]:

@@ -204,6 +204,12 @@ def create_model(name: str, *, num_classes: SupportsIndex | None = None, encoder
     return build("model", name, constructor, num_classes=_count(num_classes), **options)
 
 
+def segments(model: nn.Module) -> bool:
+    """Whether it is one of the segmentation models, not an encoder or a classifier."""
+    constructors = [make for row in MODELS.values() for make in (row.constructor, row.with_encoder) if make]
+    return type(model) in {getattr(make, "func", make) for make in constructors}
+
+
 def create_encoder(name: str, **options) -> nn.Module:
     """Builds an encoder: images [B, H, W, C] -> tuple of feature maps, finest first.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fcn
-from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count
+from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count, segments
 
 
 def test_lists():
@@ -25,6 +25,12 @@ def test_lists():
 def test_entries_are_complete(table):
     for entry in table.values():
         assert entry.paper and entry.reference and callable(entry.constructor)
+
+
+def test_what_segments():
+    assert all(segments(fcn.create_model(name, num_classes=3)) for name in fcn.list_models())
+    assert segments(fcn.create_model("unet", num_classes=3, encoder="resnet18"))
+    assert not segments(fcn.create_encoder("vgg11")) and not segments(fcn.create_classifier("vgg11"))
 
 
 def test_every_name_builds():

@@ -143,15 +143,15 @@ def _flax_shape(tensor: Any, path, modules: Mapping, source: str) -> tuple[int, 
 
 
 def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
-    """A tensor in Flax's order of axes."""
-    if path[-1] != "kernel" or source in TENSORFLOW:
+    """A tensor in Flax's order of axes; one of another rank than any kernel's as it is, to be found misshapen."""
+    if path[-1] != "kernel" or source in TENSORFLOW or not 2 <= array.ndim <= 5:
         return array
     if array.ndim == 2:
         window = _flattened_window(path, modules)
         if window and array.shape[1] % np.prod(window) == 0:  # channels first there, channels last here
             return array.reshape(len(array), -1, *window).transpose(2, 3, 1, 0).reshape(-1, len(array))
         return array.T
-    if isinstance(modules.get(path[1:-1]), _TRANSPOSED):
+    if isinstance(modules.get(path[1:-1]), _TRANSPOSED) and array.ndim == 4:
         return array.transpose(2, 3, 0, 1)[::-1, ::-1]
     return array.transpose(*range(2, array.ndim), 1, 0)
 

@@ -36,7 +36,7 @@ def read_tensors(state_dict: Any) -> dict[str, Any]:
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(state_dict.get(name), Mapping):
             state_dict = state_dict[name]
-    others = [name for name, tensor in state_dict.items() if not hasattr(tensor, "shape")]
+    others = [name for name, tensor in state_dict.items() if not (isinstance(name, str) and hasattr(tensor, "shape"))]
     if others:
         raise ValueError(f"a state dict holds tensors only, this one also {', '.join(map(str, others))}; pass the right entry")
     return {name: tensor for name, tensor in state_dict.items() if not name.endswith("num_batches_tracked")}
@@ -76,7 +76,10 @@ def number_array(name: str, tensor: Any) -> np.ndarray:
     given = str(tensor.dtype).removeprefix("torch.")
     if "float" not in given:
         raise ValueError(f"{name} holds {given}; the parameters of a network are floating-point numbers")
-    array = tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+    try:
+        array = tensor.detach().cpu().float().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+    except (NotImplementedError, TypeError) as error:  # PyTorch's, of tensors that are sparse or have no values
+        raise ValueError(f"{name} is no plain array of numbers: {error}") from error
     with np.errstate(over="ignore"):
         finite = np.isfinite(array.astype(np.float32, copy=False)).all()
     if not finite:

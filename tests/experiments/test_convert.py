@@ -16,7 +16,7 @@ from experiments import convert, predict
 from experiments.config import ModelConfig
 from experiments.networks import from_folder, from_weights
 from fcn.inference import make_predictor, predict_image
-from fcn.preprocessing import Preprocessing
+from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.registry import MODELS
 from tests.variables import random_variables
 
@@ -134,6 +134,9 @@ def test_weights_of_another_kind(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             from_weights(model, str(tmp_path / file), source, tmp_path / "classes.txt")
+    fcn.save(tmp_path / "encoder", encoder, random_variables(encoder, 1, 32, 32, 3))
+    with pytest.raises(ValueError, match="encoder is a ResNet, an encoder or a classifier, which does not segment"):
+        from_folder(tmp_path / "encoder", "last")
     with pytest.raises(ValueError, match=r"photo.png is no checkpoint that can be read"):
         convert.main([str(tmp_path / "photo.png"), "--out", str(tmp_path / "m")])
 
@@ -172,6 +175,8 @@ def test_as_many_channels_as_the_checkpoint_has(tmp_path):
     network = from_weights(config, str(tmp_path / "gray.safetensors"), "espnet", tmp_path / "classes.txt")
     jax.tree.map(np.testing.assert_array_equal, network.variables, variables)
     assert network.preprocessing == MODELS["espnet"].preprocessing.with_channels(1)
+    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
+    assert from_folder(tmp_path / "saved", "last").preprocessing == default_preprocessing(1)
 
 
 def test_errors(checkpoint, tmp_path):

@@ -215,6 +215,27 @@ def test_tensors_that_hold_no_floating_point_numbers(kind):
         fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3, 3), (2, 3, 3, 3, 3, 3)])
+def test_tensors_of_another_rank(shape):
+    state = checkpoint() | {"features.0.weight": np.zeros(shape, np.float32)}
+    with pytest.raises(
+        ValueError, match=r"1 misshapen\n.* features.0.weight is \[[\d, ]*\] in Flax's order, params/conv1_1/kernel"
+    ):
+        fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
+
+
+def test_names_that_are_none():
+    with pytest.raises(ValueError, match=r"a state dict holds tensors only, this one also 0; pass the right entry"):
+        reading.read_tensors({0: np.zeros(2, np.float32)})
+
+
+def test_tensors_without_values():
+    torch = pytest.importorskip("torch", reason="install '.[parity]'")
+    state = checkpoint() | {"features.0.bias": torch.zeros(2, device="meta")}
+    with pytest.raises(ValueError, match=r"features.0.bias is no plain array of numbers"):
+        fcn.from_torch(fcn.create_encoder("vgg11", **ENCODER), state, source="torchvision")
+
+
 def test_tensors_that_are_not_finite():
     state = checkpoint()
     state["features.3.bias"][1] = np.nan
