@@ -72,7 +72,8 @@ def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path
     counts = {shape[-2] for path, shape in stems.items() if shape and len(shape) == len(wanted[path].shape)} - {0}
 
     def agreeing(count: int) -> int:
-        return sum(given(path) == leaf.shape for path, leaf in parts(model, count).variables.items())
+        leaves = wanted if count == 3 else parts(model, count).variables
+        return sum(given(path) == leaf.shape for path, leaf in leaves.items())
 
     return max(sorted(counts), key=agreeing) if len(counts) > 1 else next(iter(counts), 3)
 

@@ -166,16 +166,16 @@ def test_as_many_channels_as_the_checkpoint_has(tmp_path):
     from safetensors.numpy import save_file
 
     pytest.importorskip("torch", reason="to_torch takes PyTorch: install '.[parity]'")
-    model = fcn.create_model("espnet", num_classes=3, p=1, q=1)
+    model = fcn.create_model("fcn8s", num_classes=2, encoder="vgg11", width_multiplier=1 / 32, fc_features=8)
     variables = random_variables(model, 1, 32, 32, 1)
-    state = fcn.to_torch(model, variables, source="espnet")
+    state = fcn.to_torch(model, variables, source="torchfcn")
     save_file({name: tensor.numpy() for name, tensor in state.items()}, tmp_path / "gray.safetensors")
-    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
-    config = ModelConfig("espnet", options=("p=1", "q=1"))
-    network = from_weights(config, str(tmp_path / "gray.safetensors"), "espnet", tmp_path / "classes.txt")
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
+    config = ModelConfig("fcn8s", "vgg11", ("width_multiplier=0.03125", "fc_features=8"))
+    network = from_weights(config, str(tmp_path / "gray.safetensors"), "torchfcn", tmp_path / "classes.txt")
     jax.tree.map(np.testing.assert_array_equal, network.variables, variables)
-    assert network.preprocessing == MODELS["espnet"].preprocessing.with_channels(1)
-    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
+    assert network.preprocessing == MODELS["fcn8s"].preprocessing.with_channels(1)
+    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road"])
     assert from_folder(tmp_path / "saved", "last").preprocessing == default_preprocessing(1)
 
 
