@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _RUN_PROGRAMS = ("EPS", "WMF")  # Pillow starts other programs for these
-_ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS, _SAMPLES = 0x0112, 262, 339, 258, 277
+_ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS, _SAMPLES, _PLANAR = 0x0112, 262, 339, 258, 277, 284
 
 
 class Refused(ValueError):
@@ -100,6 +100,11 @@ def signed(image: Image.Image) -> bool:
     return image.format == "TIFF" and 2 in image.tag_v2.get(_SAMPLE_FORMAT, ())
 
 
+def _in_planes(image: Image.Image) -> bool:
+    """Whether a TIFF file holds its channels one after another; of their 16 bits Pillow reads bytes as pixels."""
+    return image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2 and channels_in_file(image) > 1
+
+
 def _refuse_unclear(image: Image.Image) -> None:
     """Raise for what would be read as other values than were meant, by images and labels alike."""
     if image.format in _RUN_PROGRAMS:
@@ -110,3 +115,5 @@ def _refuse_unclear(image: Image.Image) -> None:
         raise Refused("floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
     if signed(image) and max(image.tag_v2.get(_BITS, (1,))) <= 8:
         raise Refused("signed 8-bit integers; save it with unsigned ones")
+    if _in_planes(image) and max(image.tag_v2.get(_BITS, (1,))) > 8:
+        raise Refused("channels of 16 bits in planes (PlanarConfiguration 2); save it with the channels of a pixel together")

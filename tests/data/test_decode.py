@@ -3,6 +3,7 @@
 import io
 import os
 import socket
+import struct
 
 import numpy as np
 import pytest
@@ -58,6 +59,27 @@ def test_tiff_values_whose_meaning_is_not_clear_are_refused(tmp_path, values, ta
         tiff(path, values, **tags)
     for reader in (read_image, verify_image):
         with pytest.raises(ValueError, match=rf"odd\.tif: .*{message}"):
+            reader(path)
+
+
+def planes(path, values):
+    """An uncompressed RGB TIFF file whose channels lie one after another, which Pillow cannot write."""
+    height, width, size = *values.shape[:2], values[..., 0].nbytes
+    bits, offsets, counts, pixels = 134, 140, 152, 164  # where the longer values of the ten tags lie, and the channels
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 3, offsets)]
+    tags += [(277, 3, 1, 3), (278, 3, 1, height), (279, 4, 3, counts), (284, 3, 1, 2)]
+    directory = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    longer = struct.pack("<3H3I3I", *[8 * values.itemsize] * 3, *(pixels + i * size for i in range(3)), *[size] * 3)
+    path.write_bytes(directory + longer + np.ascontiguousarray(values.transpose(2, 0, 1)).tobytes())
+    return path
+
+
+def test_planes_of_sixteen_bits_are_refused(tmp_path):
+    """Pillow takes the two bytes of a value for two pixels; of 8 bits it reads planes right."""
+    np.testing.assert_array_equal(read_image(planes(tmp_path / "eight.tif", COLOUR)), COLOUR)
+    path = planes(tmp_path / "deep.tif", COLOUR.astype(np.uint16) * 257)
+    for reader in (read_image, read_label, verify_image):
+        with pytest.raises(ValueError, match=r"deep\.tif: .*in planes"):
             reader(path)
 
 
