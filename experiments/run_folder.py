@@ -17,12 +17,14 @@ class RunFolder:
     """The folder of one run.
 
     config.json      the resolved configuration
-    data.json        class names, colours and image shape
+    data.json        what is known of the data: classes, image shape, files ...
     metrics.jsonl    one record a line, always with "step"
     result.json      written last: the run is finished
     checkpoints/     state and data iterator
     pictures/        panels and curves
     tensorboard/     the records again
+    .fcn-lock        locked while a training runs here
+    .fcn-previous/   the run of before, until one that follows it with --overwrite has a checkpoint
     """
 
     def __init__(self, path: Path):

@@ -96,6 +96,7 @@ def test_pets_count_from_zero(pets):
         assert sample["name"].endswith(f"(Abyssinian_{index}.jpg)")
     check_source(source)
     assert len(open_source("tfds:oxford_iiit_pet", "test[1:]", root=pets)) == 3
+    assert source.file_sizes() == {path.name: path.stat().st_size for path in pets.rglob("*-train.*")}
     gray = open_source("tfds:oxford_iiit_pet:4.0.0", "train", root=pets, channels=1)
     assert gray[0]["image"].shape == (*SIZE, 1)
 

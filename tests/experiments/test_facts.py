@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,22 @@ def test_damaged_facts_are_named(begun):
     write_json(folder.facts, folder.read_facts() | {"files": {"train": 3}})
     with pytest.raises(ValueError, match=r"data\.json is damaged.*files is {'train': 3}; it must hold numbers by name"):
         folder.read_facts()
+
+
+def test_label_values_are_colours_where_labels_are(begun):
+    _, data = begun
+    for path in data.glob("labels/*/*.png"):
+        Image.open(path).convert("RGB").point([0] * 768).save(path)
+    (data / "classes.csv").write_text("id,name,r,g,b\n0,ground,0,0,0\n1,disc,240,180,40\n7,void,9,9,9\n")
+    values = train.build(_config(data), RunFolder(data / "none"))[1]["label_values"]["val"]
+    assert values == {"(0, 0, 0)": 0, "(240, 180, 40)": 1, "(9, 9, 9)": 255}
+
+
+def test_parts_of_a_split_tell_the_files_of_the_whole(begun):
+    folder, data = begun
+    config = _config(data)
+    part = replace(config, data=replace(config.data, val="val[:2]"))
+    assert train.build(part, RunFolder(data / "none"))[1]["files"] == folder.read_facts()["files"]
 
 
 def test_generated_data_have_no_sizes_to_compare(monkeypatch, begun):
