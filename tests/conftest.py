@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from tests.compilation import QUICK_COMPILATION
@@ -32,3 +33,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: set FCN_SHARED_DATA to the folder of real images and checkpoints")
     return folder
+
+
+@pytest.fixture
+def symbols():
+    """Sizes that are symbols are no integers, as annotations say of the usual ones."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

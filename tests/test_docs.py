@@ -25,7 +25,7 @@ def test_code_of_the_readme():
     assert names["logits"].shape == (2, 97, 130, 3) and names["logits"].dtype == np.float32
 
 
-def test_code_of_using():
+def test_code_of_using(symbols):
     names = run_code(ROOT / "docs" / "using.md", {})
     jax.tree.map(np.testing.assert_array_equal, names["params"]["encoder"], names["variables"]["params"]["encoder"])
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), names["params"]["decoder"], names["variables"]["params"]["decoder"])

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -80,14 +79,6 @@ def test_forward_over_reverse():
 
 
 ANY_SIZE = ["fcn8s", "attention_unet", "manet", "pan", "deeplabv3plus", "segformer", "espnet_c", "segnet", "fc_densenet56"]
-
-
-@pytest.fixture
-def symbols():
-    """Sizes that are symbols are no integers, as annotations say of the usual ones."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def exported(name):
