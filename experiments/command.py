@@ -77,10 +77,26 @@ def use_processors(count: int | None) -> None:
     os.sched_setaffinity(0, allowed[:count])
 
 
-def cache_compilations() -> None:
-    """Keeps compiled programs in `~/.cache/fcn/xla`, or JAX_COMPILATION_CACHE_DIR, so that the next start is faster."""
+OFTEN = 270
+"""Calls from which a function gains more by oneDNN than its next compilation costs (docs/measurements/xeon.md)."""
+
+
+def cache_compilations(calls: int = 1) -> None:
+    """Keeps compiled programs in `~/.cache/fcn/xla`, or JAX_COMPILATION_CACHE_DIR, so that the next start is faster.
+
+    XLA cannot keep what computes with oneDNN, so that layers do so only without a cache. Where they can, and the main function
+    is called often, none is kept, but where JAX_COMPILATION_CACHE_DIR asks for it. Call it before anything is compiled, and on
+    several hosts after `start_processes`.
+
+    Args:
+      calls: how often the function that takes longest to compile will be called.
+    """
     import jax
 
+    from fcn.kernels import onednn
+
+    if calls >= OFTEN and onednn.usable():
+        return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "fcn" / "xla"))

@@ -50,7 +50,6 @@ class EvaluateConfig:
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(EvaluateConfig, args, "evaluate", __doc__)
-    command.cache_compilations()
     from experiments.build import make_evaluator
     from experiments.networks import from_folder
     from fcn.metrics import format_table, segmentation_metrics
@@ -60,6 +59,7 @@ def main(args: Sequence[str]) -> None:
     network = from_folder(options.run, options.checkpoint)
     source = open_data(options, network)
     batch_size = options.batch_size or network.batch_size
+    command.cache_compilations(calls=-(-len(source) // batch_size))
     parallel = Sharded(sharing_devices(batch_size))
     confusion = make_evaluator(network.model, network.preprocessing, source, batch_size, parallel)
     metrics = segmentation_metrics(confusion(parallel.put_state(network.variables)))

@@ -94,7 +94,7 @@ def main(args: Sequence[str]) -> None:
     if not plans:
         print(f"the masks of all images are in {options.out}")
         return
-    command.cache_compilations()
+    command.cache_compilations(calls=len(plans))
     from experiments.stages import Stages, predict_all
 
     stages = Stages(read_network(options), options.size, options.scale)

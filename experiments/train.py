@@ -1,7 +1,8 @@
 """Train a network: `python -m experiments.train [PRESET] [--option value ...]`.
 
 A run lives in a folder of its own (runs/PRESET) and can be killed at any moment: the same command goes on from the last
-checkpoint and ends with the same parameters, bit for bit on the same machine with the same settings.
+checkpoint and ends with the same parameters, bit for bit on the same machine with the same versions and settings, up to
+rounding elsewhere.
 """
 
 import contextlib
@@ -59,7 +60,6 @@ def without_options_of(preset, model, given):
 
 def main(args: Sequence[str]) -> None:
     config = parse(args)
-    command.cache_compilations()
     import jax
 
     from experiments.run_folder import RunFolder
@@ -68,6 +68,7 @@ def main(args: Sequence[str]) -> None:
 
     folder = RunFolder(config.folder)
     start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
+    command.cache_compilations(calls=config.steps)  # not those that are left: a run that goes on computes as before
     first_process = jax.process_index() == 0
     with Succession(folder) if first_process else contextlib.nullcontext() as succession:
         synchronize("run folder found")

@@ -1,6 +1,6 @@
 """Running one pure step on one device, on many, or on several hosts; the only file that names `Mesh` or `pmap`.
 
-Both ways take the same step and give the same numbers (dropout aside):
+Both ways take the same step and give the same numbers up to rounding (dropout aside):
 
 * `Sharded`: `jit` over a mesh with axes `("data", "height")`. The batch is split, everything else is replicated, and XLA
   inserts the communication, so that BatchNorm and losses see the global batch. On CPUs its steps have `compiler_options`, with

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import COMMANDS
+from experiments.presets import PRESETS
 from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -39,3 +41,10 @@ def test_code_of_using(symbols):
 def test_links(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} leads to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_presets_on_the_pages_exist(page):
+    text = page.read_text()
+    assert set(re.findall(r"python -m experiments\.(\w+)", text)) <= set(COMMANDS)
+    assert set(re.findall(r"experiments\.train ([a-z]\w*)", text)) <= set(PRESETS)

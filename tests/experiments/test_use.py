@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import convert, evaluate
+from experiments import command, convert, evaluate
 
 
 def test_evaluate_reproduces_the_result_of_training(finished_run, type_command):
@@ -17,8 +17,12 @@ def test_evaluate_reproduces_the_result_of_training(finished_run, type_command):
     assert values == {"step": 24, **{name: value for name, value in result.items() if name.startswith("val/")}}
 
 
-def test_evaluate_prints_a_table_of_any_split(finished_run, capsys):
+def test_evaluate_prints_a_table_of_any_split(finished_run, capsys, monkeypatch):
+    """It keeps compiled programs, or not, by the number of batches."""
+    batches = []
+    monkeypatch.setattr(command, "cache_compilations", lambda calls: batches.append(calls))
     evaluate.main([str(finished_run), "--split", "train[:3]", "--batch-size", "2"])
+    assert batches == [2]
     printed = capsys.readouterr().out
     assert "3 images" in printed
     assert "disc" in printed
