@@ -18,6 +18,7 @@ from fcn import losses
 from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
+from fcn.text import printable
 from fcn.training import TrainState, abstract_state, create_state, make_eval_step, make_optimizer, make_train_step
 
 
@@ -25,7 +26,7 @@ def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
     """The training and the validation split; 16-bit images of both are scaled by the range of the training images."""
     train = load_data(config, config.train)
     for remark in getattr(train.source, "remarks", ()) if jax.process_index() == 0 else ():
-        print(remark, file=sys.stderr)
+        print(printable(remark), file=sys.stderr)
     return train, load_data(config, config.val, train.value_range or WHOLE_RANGE)
 
 

@@ -131,7 +131,7 @@ def parse(
 def _wrapped(text: str) -> str:
     """Paragraphs and points (*) as lines that fit the terminal; tyro joins lines, but for those that begin with a space."""
     width = min(shutil.get_terminal_size().columns, 128) - 1
-    parts = re.split(r"\n\n|\n(?=\* )", text.strip())
+    parts = re.split(r"\n\n+|\n(?=\* )", text.strip())
     return "\n".join(textwrap.fill(part, width, initial_indent=" ", subsequent_indent=" ") for part in parts)
 
 

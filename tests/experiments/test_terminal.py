@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
-from experiments import COMMANDS, command, refusal, train
+from experiments import COMMANDS, build, command, refusal, train
 from experiments.__main__ import overview
+from experiments.config import DataConfig
 from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
 from fcn.training import NonFiniteLossError
@@ -161,8 +163,16 @@ def test_help_fits_the_terminal(monkeypatch, capsys):
     assert " Train a network: `python -m experiments.train [PRESET] [--option value ...]`." in lines
 
 
+def test_what_is_remarked_of_data_is_printable(monkeypatch, capsys):
+    """It names files, whose names may hold anything."""
+    split = types.SimpleNamespace(source=types.SimpleNamespace(remarks=("no label: \x1b[2J.png",)), value_range=None)
+    monkeypatch.setattr(build, "load_data", lambda *_: split)
+    build.load_splits(DataConfig())
+    assert capsys.readouterr().err == "no label: \\x1b[2J.png\n"
+
+
 def test_points_of_a_command_s_help_have_lines_of_their_own(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
-    text = "It does\nthis:\n* one thing, which is long enough\n* another.\n\nThat is all."
+    text = "It does\nthis:\n* one thing, which is long enough\n* another.\n\n\nThat is all."
     expected = ["It does this:", "* one thing, which is long", "enough", "* another.", "That is all."]
     assert command._wrapped(text).splitlines() == [f" {line}" for line in expected]
