@@ -3,6 +3,7 @@
 import ctypes
 import difflib
 import functools
+import logging
 import os
 import platform
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -133,6 +135,23 @@ def _wrapped(text: str) -> str:
     width = min(shutil.get_terminal_size().columns, 128) - 1
     parts = re.split(r"\n\n+|\n(?=\* )", text.strip())
     return "\n".join(textwrap.fill(part, width, initial_indent=" ", subsequent_indent=" ") for part in parts)
+
+
+def quiet(*loggers: str) -> None:
+    """Keeps from the terminal what these loggers say, and the system's errors in threads and at the end, told before.
+
+    Where FCN_TRACEBACK asks for details nothing is kept back.
+    """
+    if os.environ.get("FCN_TRACEBACK"):
+        return
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    threading.excepthook = _without_system_errors(threading.__excepthook__)
+    sys.unraisablehook = _without_system_errors(sys.__unraisablehook__)
+
+
+def _without_system_errors(hook: Callable) -> Callable:
+    return lambda failure: None if issubclass(failure.exc_type, OSError) else hook(failure)
 
 
 def nearest(kind: str, given: str, allowed: Sequence[str]) -> str:

@@ -216,7 +216,7 @@ def _build(cls: type, values: Any, place: str = ""):
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - set(fields)):
-        raise ValueError(f"config.json has fields that {cls.__name__} does not: {', '.join(unknown)}")
+        raise ValueError(f"it has fields that {cls.__name__} does not: {', '.join(unknown)}")
 
     def convert(name, value):
         if dataclasses.is_dataclass(hints[name]):

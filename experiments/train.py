@@ -233,4 +233,5 @@ def giving_memory_back(step: Callable) -> Callable:
 
 if __name__ == "__main__":
     command.keep_memory()
+    command.quiet("absl", "asyncio")  # what goes wrong with a checkpoint is told once, and not by each of Orbax's threads
     command.run(lambda: main(sys.argv[1:]))

@@ -4,8 +4,11 @@
 training. Each checkpoint has the SHA-256 of its files, by which damage is found.
 """
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ MARK = "_CHECKPOINT_METADATA"
 """A file that Orbax puts in every checkpoint, and writes last; nothing is read from it."""
 MARKS = (MARK, DIGESTS)
 """Either tells a checkpoint from a folder of someone else whose name is a number."""
+FURTHER_BYTES = 2**20
+"""What a checkpoint may take on a disk besides its arrays."""
 BEST = "val/miou"
 ASIDE = ".damaged"
 
@@ -75,8 +80,10 @@ class Checkpoints:
         """Starts to write `state` and the JSON-able `progress` (data iterator, clock); returns once they are copied.
 
         Raises:
-          OSError: this one or the one before could not be written, or one of this step or a later one is there.
+          OSError: this one or the one before could not be written, too little space is left for it, or one of this step or a
+            later one is there.
         """
+        self._refuse_full_disk(state)
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), PROGRESS: ocp.args.JsonSave(progress)})
         if not self._writing(lambda: self._manager.save(step, args=items, metrics=metrics)):
             raise OSError(f"step {step} was not written to {self._folder}: step {self.latest()} is there")
@@ -88,6 +95,13 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, then lets go of the folder."""
         self._writing(self._manager.close)
+
+    def _refuse_full_disk(self, state: PyTree) -> None:
+        needed = sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(state)) + FURTHER_BYTES
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            megabytes = f"a checkpoint takes about {needed / 1e6:.1f} MB, but {free / 1e6:.1f} MB are left"
+            raise OSError(f"{megabytes} where {self._folder} lies; earlier ones are kept")
 
     def _writing(self, action: Callable[[], Any]) -> Any:
         try:
@@ -210,6 +224,8 @@ def _sha256(path: Path) -> str:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
+    if (full := os.strerror(errno.ENOSPC)) in text:  # at the end of a long one
+        return full
     return text.splitlines()[0][:200].rstrip(".:; ")
 
 

@@ -1,9 +1,12 @@
 """What a run writes down as it goes: `metrics.jsonl` always, TensorBoard events beside it."""
 
+import contextlib
 import functools
 import json
 import math
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -13,9 +16,26 @@ from fcn.ranges import abbreviate
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` to `path` in one piece: a reader sees the old file or the new one, never half of it."""
+    _replace(path, json.dumps(value, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    try:
+        with _naming(path):
+            temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of the operating system in it say which file they are about, as that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 class DamagedFile(ValueError):
@@ -79,10 +99,8 @@ class Records:
 
     def __init__(self, path: Path, *, last_step: int, tensorboard: Path | None = None):
         kept = [record for record in read_records(path) if record["step"] <= last_step]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        os.replace(temporary, path)
-        self._file = path.open("a")
+        _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._path, self._file = path, path.open("a")
         self._tensorboard, self._kept = tensorboard, kept
 
     @functools.cached_property
@@ -91,7 +109,8 @@ class Records:
         from tensorboardX import SummaryWriter
 
         # Events of earlier starts, of which a kill may have lost some, are hidden and written again.
-        board = SummaryWriter(str(self._tensorboard), flush_secs=1, purge_step=0 if self._kept else None)
+        starts = {"purge_step": 0 if self._kept else None}
+        board = SummaryWriter(str(self._tensorboard), max_queue=10_000, flush_secs=1, **starts)
         for record in self._kept:
             _add_scalars(board, record["step"], record)
         return board
@@ -99,18 +118,24 @@ class Records:
     def write(self, step: int, values: dict[str, float | None]) -> None:
         """Appends `{"step": step, **values}`; undefined values (None, NaN) are null. It survives a kill."""
         numbers = {name: None if value is None or math.isnan(value) else value for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._file.flush()
+        with _naming(self._path):
+            self._file.write(json.dumps({"step": step, **numbers}) + "\n")
+            self._file.flush()
         if self._tensorboard is not None:
             _add_scalars(self._board, step, numbers)
 
     def close(self) -> None:
-        self._file.close()
+        with _naming(self._path):
+            self._file.close()
         if "_board" in vars(self):
-            self._board.close()
+            with _naming(self._tensorboard):
+                self._board.close()
 
 
 def _add_scalars(board, step: int, values: dict[str, Any]) -> None:
+    """Raises an OSError if the thread that writes has died, as it does when the disk is full: it would be waited for."""
+    if not getattr(board.file_writer.event_writer, "_worker", threading.current_thread()).is_alive():
+        raise OSError(f"TensorBoard's events cannot be written to {board.logdir}; is the disk full?")
     for name, value in values.items():
         if value is not None and name != "step":
             board.add_scalar(name, value, step)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -26,6 +27,18 @@ def test_the_result_is_a_table_whatever_the_classes_are_called(tmp_path):
     assert road == "  道路" + 36 * " " + "  0.5000"
     assert clear == r"  \x1b[2J" + 33 * " " + "  absent"
     assert long == "  " + 39 * "x" + "…  1.0000"
+
+
+def test_errors_of_threads_that_are_told_anyway_are_told_once(monkeypatch, capsys):
+    for module, name in ((threading, "excepthook"), (sys, "unraisablehook")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # to be restored
+    monkeypatch.delenv("FCN_TRACEBACK", raising=False)
+    command.quiet()
+    for error in (OSError("full"), TypeError("ours")):
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, None, threading.current_thread())))
+    said = capsys.readouterr().err
+    assert "full" not in said
+    assert "TypeError: ours" in said
 
 
 class Refused(Exception):

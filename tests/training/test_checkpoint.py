@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -104,6 +105,29 @@ def test_a_step_that_is_not_written_is_an_error(folder):
     checkpoints = Checkpoints(folder)
     with pytest.raises(OSError, match=r"step 3 was not written to .*: step 3 is there"):
         checkpoints.save(3, state_of(7), {}, {})
+    checkpoints.close()
+
+
+def test_a_disk_that_is_too_full_is_told_before_anything_is_written(folder, monkeypatch):
+    before = content(folder)
+    checkpoints = Checkpoints(folder)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=900_000))
+    with pytest.raises(OSError, match=r"a checkpoint takes about 1\.0 MB, but 0\.9 MB are left where .*; earlier ones"):
+        checkpoints.save(4, state_of(4), {}, {})
+    checkpoints.close()
+    assert content(folder) == before
+
+
+def test_a_disk_that_becomes_full_while_it_is_written_is_told_in_a_sentence(folder, monkeypatch):
+    checkpoints = Checkpoints(folder)
+
+    def full(*_, **__):
+        raise ValueError(f"RESOURCE_EXHAUSTED: {'a long path ' * 30}\nNo space left on device [and more]")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(OSError, match=r"could not be written to .* \(No space left on device\); earlier ones are kept$"):
+            checkpoints.save(4, state_of(4), {}, {})
     checkpoints.close()
 
 

@@ -1,7 +1,9 @@
 """What a run writes down survives a kill, and is never doubled."""
 
+import errno
 import json
 import os
+import types
 
 import pytest
 
@@ -59,3 +61,45 @@ def test_json_is_replaced_in_one_piece(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file_and_what_was_there_stays(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+
+    def half(self, text):
+        self.write_bytes(text[:3].encode())
+        full()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(path), "write_text", half)
+        with pytest.raises(OSError, match=r"No space left on device: '.*result\.json'"):
+            write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+    records = Records(tmp_path / "metrics.jsonl", last_step=0)
+    records._file.close()
+    records._file = types.SimpleNamespace(write=full, close=full)
+    for action in (lambda: records.write(1, {"train/loss": 1.0}), records.close):
+        with pytest.raises(OSError, match=r"No space left on device: '.*metrics\.jsonl'"):
+            action()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_of_tensorboard_that_died_is_not_waited_for(tmp_path, monkeypatch):
+    from tensorboardX.event_file_writer import EventsWriter
+
+    records = Records(tmp_path / "metrics.jsonl", last_step=0, tensorboard=tmp_path / "board")
+    records.write(1, {"train/loss": 1.0})
+
+    monkeypatch.setattr(EventsWriter, "write_event", full)
+    records.write(2, {"train/loss": 1.0})
+    records._board.file_writer.event_writer._worker.join(20)
+    with pytest.raises(OSError, match=r"TensorBoard's events cannot be written to .*board; is the disk full\?"):
+        records.write(3, {"train/loss": 1.0})
+    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == [1, 2, 3]
