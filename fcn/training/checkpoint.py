@@ -39,7 +39,7 @@ class Checkpoints:
     """Writes the checkpoints in one folder: the newest `keep`, and the best by a metric.
 
     A checkpoint appears under its final name only when it is complete; what a killed process left half-written is
-    removed on the next start.
+    removed on the next start, before anything is written.
 
     Args:
       folder: where they lie, one subfolder a step.

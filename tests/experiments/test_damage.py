@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import build
 from experiments.run_folder import RunFolder
 from fcn.training.records import DamagedFile, Records, read_records
 
+SPLITS = {"train": {"a": 1}, "val": {"b": 2}}
+TODAY = {"classes": ["dark", "bright"], "image_shape": [4, 6, 3], "files": SPLITS, "label_values": SPLITS}
 OLD_RUN = Path(__file__).resolve().parents[1] / "fixtures" / "old_run"
 
 
@@ -23,8 +24,8 @@ def read_all(folder):
     """All that the commands read of the JSON files of a run."""
     read_records(folder.metrics)
     folder.describe_result()
-    build.read_preprocessing(folder)
-    return folder.read_config(), folder.read_facts()
+    folder.read_preprocessing()
+    folder.refuse_other_data(TODAY)
 
 
 DAMAGES = {
@@ -44,6 +45,9 @@ DAMAGES = {
         ({"image_shape": [4, 6]}, "image_shape is"),
         ({"image_shape": [4, 6, 10**9]}, "channels go from 1 to 65536"),
         ({"preprocessing": []}, "preprocessing is"),
+        ({"files": [1]}, r"files is \[1\]; it must hold numbers by name"),
+        ({"files": {"test": {}}}, "files is .*; it must hold numbers by name"),
+        ({"label_values": {"train": ["a"]}}, r"label_values is .*; it must hold numbers by name"),
         ({"preprocessing": {"std": [0, 0, 0]}}, "std is"),
         ({"preprocessing": {"mean": [0.5], "std": [0.5]}}, "preprocessing is for 1 channels, the images have 3"),
     ],
@@ -104,8 +108,9 @@ def test_whatever_happens_to_a_file_it_is_read_or_named(name, folder):
         harm(folder.path / name, chance)
         try:
             read_all(folder)
-        except DamagedFile as error:
+        except ValueError as error:
             assert str(folder.path / name) in str(error)
+            assert isinstance(error, DamagedFile) or "the data are not those" in str(error)
             refused += 1
     assert refused > 10
 

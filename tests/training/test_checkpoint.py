@@ -169,10 +169,12 @@ def test_a_reader_beside_a_writer_disturbs_nothing(tmp_path):
     assert json.loads((folder / "10" / "metrics" / "metrics").read_text()) == {"val/miou": 10.0}
 
 
-def test_the_next_start_of_a_training_removes_what_a_kill_left(folder):
+def test_the_next_checkpoint_of_a_training_removes_what_a_kill_left(folder):
     half = folder / "4.orbax-checkpoint-tmp-7"
     half.mkdir()
     newest_sound(folder)
     assert half.is_dir()
-    Checkpoints(folder).close()
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(4, state_of(4), {}, {})
+    checkpoints.close()
     assert not half.exists()
