@@ -198,6 +198,23 @@ def warn_of_damage(damaged: list[str], step: int | None) -> None:
         print(f"warning: {problem}; that of step {step} is used", file=sys.stderr)
 
 
+def best_step(folder: RunFolder) -> int | None:
+    """The step of a run's best checkpoint; None where it has no checkpoint.
+
+    Raises:
+      FileNotFoundError: no checkpoint says how good it is.
+      ValueError: the best one is damaged.
+    """
+    from fcn.training import checkpoint
+
+    step = checkpoint.best(folder.checkpoints)
+    if step is None and checkpoint.steps(folder.checkpoints):
+        raise FileNotFoundError(f"no checkpoint of {folder.path} has a validation mIoU; take --checkpoint last")
+    if step is not None and (problem := checkpoint.damage(folder.checkpoints / str(step))):
+        raise checkpoint.DamagedCheckpoint(f"{problem}; it was the best: take --checkpoint last")
+    return step
+
+
 def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     """Reads a run's configuration and the variables of its last or best checkpoint, onto the first device.
 
@@ -210,7 +227,7 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     config, facts = folder.read_config(), folder.read_facts()
     shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
     if which == "best":
-        step = checkpoint.best(folder.checkpoints)
+        step = best_step(folder)
     else:
         step, damaged = checkpoint.newest_sound(folder.checkpoints)
         warn_of_damage(damaged, step)

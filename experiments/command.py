@@ -161,7 +161,8 @@ def nearest(kind: str, given: str, allowed: Sequence[str]) -> str:
 
 
 _FILES = (
-    ".png .jpg .jpeg .tif .tiff .npy .npz .onnx .pt .pth .pb .tflite .h5 .keras .safetensors .ckpt .msgpack .zip .json .csv"
+    ".png .jpg .jpeg .tif .tiff .bmp .webp .npy .npz .onnx .pt .pth .th .bin .pb .tflite .mlmodel .h5 .hdf5 .keras .pkl "
+    ".safetensors .ckpt .msgpack .zip .gz .tar .tgz .json .csv .txt"
 ).split()
 
 

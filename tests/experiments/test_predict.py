@@ -176,8 +176,9 @@ def test_nothing_is_replaced_unasked_and_no_image_ever(saved, photos, tmp_path):
             run(saved, *args)
     with pytest.raises(ValueError, match=r"a\.png is a file; name the run folder"):
         run(image, "--out", tmp_path / "o")
-    with pytest.raises(ValueError, match=r"m\.onnx is the name of a file, but a saved model"):
-        convert.main([str(saved), "--out", str(tmp_path / "m.onnx")])
+    for name in ("m.onnx", "m.tar.gz"):
+        with pytest.raises(ValueError, match=rf"{name} is the name of a file, but a saved model"):
+            convert.main([str(saved), "--out", str(tmp_path / name)])
     assert (tmp_path / "a_mask.png").read_bytes() == mine and not (tmp_path / "o").exists()
 
 

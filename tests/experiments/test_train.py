@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from experiments import predict, train
+from experiments.build import restore
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig, differences, from_json, to_json
 from experiments.presets import PRESETS
-from fcn.training import NonFiniteLossError, OptimizerConfig
+from experiments.run_folder import RunFolder
+from fcn.training import NonFiniteLossError, OptimizerConfig, checkpoint
 from fcn.training.records import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +86,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(finished_run, 
     digests = [json.loads((r / "result.json").read_text())["params_sha256"] for r in (run, finished_run)]
     assert _lasting(run) == _lasting(finished_run)
     assert len(set(digests)) == 1
+
+
+def test_where_the_best_checkpoint_is_damaged_or_none_is_the_best_the_last_is_named(finished_run, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished_run, run.path)
+    (run.checkpoints / str(checkpoint.best(run.checkpoints)) / "state" / "_METADATA").write_text("{}")
+    with pytest.raises(checkpoint.DamagedCheckpoint, match=r"_METADATA is not what was written; .* take --checkpoint last"):
+        restore(run, "best")
+    for measured in run.checkpoints.glob("*/metrics/metrics"):
+        measured.unlink()
+    with pytest.raises(FileNotFoundError, match="has a validation mIoU; take --checkpoint last"):
+        restore(run, "best")
 
 
 def test_a_finished_run_prints_its_result(finished_run, options, capsys):
