@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fcn.kernels import bilinear
 from fcn.kernels.dilated import apart
 from fcn.kernels.folded import convolve_folded, pays_folded
 from fcn.kernels.forms import FEWEST, Form, form_3x3
@@ -28,7 +29,6 @@ from fcn.kernels.im2col import im2col_convolution, im2col_gradient
 from fcn.kernels.onednn import convolve_onednn, may_convolve, usable
 from fcn.kernels.padding import NO_PADS, pad_images
 from fcn.kernels.pairs import convolve_pairs, pays_in_pairs
-from fcn.kernels.sharding import type_like, varying_alike
 from fcn.kernels.shifts import convolve_shifts, fewer_than_windows, pays_in_cached_blocks, shifts_gradient
 from fcn.kernels.strips import convolve_strips, pays_in_strips
 from fcn.kernels.taps import convolve_taps
@@ -41,41 +41,37 @@ AnyForm = Form | Literal["taps", "shifts", "fours", "pairs", "strips", "wide", "
 
 
 def convolve_dense(x, kernel, strides, pads, dilation):
-    """A convolution without groups; reverse-mode gradients only."""
-    return _convolve(*varying_alike(x, kernel), strides, pads, dilation)
+    """A convolution without groups."""
+    return bilinear.convolve((x,), kernel, strides, pads, dilation)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolve(x, kernel, strides, pads, dilation):
-    form = convolution_form(x.shape, kernel.shape, strides, pads, dilation)
-    on_gpu = form_on_gpu(x.shape, kernel, strides, pads, dilation)
-    return _by_platform(form, on_gpu, lambda form: convolution_in_form(form, strides, pads, dilation), x, kernel)
+def _choose(operation, platform, problem):
+    """XLA's own where it is neither a CPU nor an NVIDIA GPU."""
+    (shape,), settings = problem.shapes, (problem.strides, problem.pads, problem.dilation)
+    form = _form(operation, platform, problem)
+    if operation == "convolution":
+        return convolution_in_form(form, *settings)
+    if operation == "input_gradient":
+        return _input_gradient_in_form(form, shape, problem.kernel_shape, *settings)
+    return kernel_gradient_in_form(form, problem.kernel_shape, *settings)
 
 
-def _forward(x, kernel, strides, pads, dilation):
-    return _convolve(x, kernel, strides, pads, dilation), (x, kernel)
+bilinear.CHOICES["dense"] = _choose
 
 
-def _backward(strides, pads, dilation, residuals, dy):
-    (x, kernel), settings = residuals, (strides, pads, dilation)
-    on_gpu = form_on_gpu(x.shape, kernel, *settings)
-    form = _input_gradient_form(x.shape, kernel.shape, dy.shape, *settings)
-    dx = _by_platform(form, on_gpu, lambda form: _input_gradient_in_form(form, x.shape, kernel.shape, *settings), dy, kernel)
-    if on_gpu == "native" and dilation != (1, 1) == strides and is_known(x.shape):
-        on_gpu = "apart"
-    form = gradient_form(kernel.shape, dy.shape, strides, dilation)
-    return dx, _by_platform(form, on_gpu, lambda form: kernel_gradient_in_form(form, kernel.shape, *settings), x, dy)
-
-
-_convolve.defvjp(_forward, _backward)
-
-
-def _by_platform(on_cpu, on_gpu, function, *arguments):
-    """The function in a form on a CPU, in one on an NVIDIA GPU, and in XLA's own elsewhere."""
-    if on_cpu == on_gpu == "native":
-        return function("native")(*arguments)
-    forms = {platform: function(form) for platform, form in (("cpu", on_cpu), ("cuda", on_gpu)) if form != "native"}
-    return lax.platform_dependent(*arguments, **forms, default=function("native"))
+def _form(operation, platform, problem) -> AnyForm:
+    (shape,), kernel_shape, settings = problem.shapes, problem.kernel_shape, (problem.strides, problem.pads, problem.dilation)
+    if platform == "cuda":
+        form = form_on_gpu(shape, kernel_shape, problem.dtype, *settings)
+        dilated = problem.dilation != (1, 1) == problem.strides and is_known(shape)
+        return "apart" if operation == "kernel_gradient" and form == "native" and dilated else form
+    if platform != "cpu":
+        return "native"
+    if operation == "convolution":
+        return convolution_form(shape, kernel_shape, *settings)
+    if operation == "input_gradient":
+        return _input_gradient_form(shape, kernel_shape, problem.output_shape, *settings)
+    return gradient_form(kernel_shape, problem.output_shape, problem.strides, problem.dilation)
 
 
 def convolution_in_form(form, strides, pads, dilation):
@@ -131,7 +127,7 @@ def _input_gradient_in_form(form, shape, kernel_shape, strides, pads, dilation):
     convolution = convolution_in_form(form, strides, pads, dilation)
 
     def transposed(dy, kernel):
-        return jax.linear_transpose(lambda x: convolution(x, kernel), type_like(dy, shape))(dy)[0]
+        return jax.linear_transpose(lambda x: convolution(x, kernel), jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]
 
     return transposed
 
@@ -155,7 +151,7 @@ def kernel_gradient_in_form(form, shape, strides, pads, dilation):
         if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
             x, around = lax.optimization_barrier(pad_images(x, pads)), NO_PADS
         convolution = convolution_in_form(form, strides, around, dilation)
-        return jax.linear_transpose(lambda kernel: convolution(x, kernel), type_like(x, shape))(dy)[0]
+        return jax.linear_transpose(lambda kernel: convolution(x, kernel), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
 
     return transposed
 
@@ -180,12 +176,12 @@ MANY_TAPS = 25
 """Taps that make a kernel large, for GPUs."""
 
 
-def form_on_gpu(shape, kernel, strides, pads, dilation) -> AnyForm:
+def form_on_gpu(shape, kernel_shape, dtype, strides, pads, dilation) -> AnyForm:
     """Which form of a convolution, and of its gradients, is fast on a GPU."""
-    *sides, channels, features = kernel.shape
+    *sides, channels, features = kernel_shape
     if math.prod(sides) < MANY_TAPS or not is_known(shape):
         return "native"
-    if channels <= 4 and strides == (2, 2) and dilation == (1, 1) and jnp.finfo(kernel.dtype).bits == 16:
+    if channels <= 4 and strides == (2, 2) and dilation == (1, 1) and jnp.finfo(dtype).bits == 16:
         return "folded"
     positions = shape[0] * math.prod(output_size(shape[1:3], sides, strides, pads, dilation))
     few = positions <= 4 * features  # the windows of more would take much more memory than the kernel

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.kernels import bilinear
 from fcn.kernels.onednn import convolve_onednn, may_convolve
-from fcn.kernels.sharding import type_like, varying_alike
 from fcn.kernels.windows import output_size, seen_by_taps
 from fcn.kernels.xla import native_convolution
 
@@ -29,50 +29,61 @@ MANY_TAPS = 25
 def convolve_depthwise(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 o"], strides: tuple, pads: tuple, dilation: tuple
 ) -> Float[Array, "b h2 w2 o"]:
-    """A convolution with as many groups as channels: output channel i comes from input channel i // (O / C).
-
-    Reverse-mode gradients only.
-    """
-    return _convolve(*varying_alike(x, kernel), strides, pads, dilation)
+    """A convolution with as many groups as channels: output channel i comes from input channel i // (O / C)."""
+    return bilinear.convolve((x,), kernel, strides, pads, dilation, groups=x.shape[-1])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolve(x, kernel, strides, pads, dilation):
-    if math.prod(kernel.shape[:2]) >= MANY_TAPS and dilation == (1, 1) and may_convolve(x.shape, pads):
-        return convolve_onednn(x, kernel, strides, pads, dilation, x.shape[-1], otherwise=_convolve_otherwise)
-    return _convolve_otherwise(x, kernel, strides, pads, dilation)
+def _choose(operation, platform, problem):
+    settings = {"strides": problem.strides, "pads": problem.pads, "dilation": problem.dilation}
+    if platform == "cpu" and operation == "convolution" and _is_large(problem):
+        groups = problem.groups
+        return lambda x, kernel: convolve_onednn(x, kernel, *settings.values(), groups, otherwise=_convolve_otherwise)
+    if platform == "cpu":
+        return _of(_shifted, operation, problem, settings)
+    if platform == "cuda" and problem.dilation != (1, 1):
+        return _alone(_of(_shifted, operation, problem, settings))
+    return _of(_native, operation, problem, settings)
 
 
-def _convolve_otherwise(x, kernel, strides, pads, dilation, groups=None):
-    settings = {"strides": strides, "pads": pads, "dilation": dilation}
-    return _by_platform(partial(_shifted, **settings), partial(_native, **settings), dilation)(x, kernel)
+bilinear.CHOICES["depthwise"] = _choose
 
 
-def _forward(x, kernel, strides, pads, dilation):
-    return _convolve(x, kernel, strides, pads, dilation), (x, kernel)
+def _is_large(problem):
+    large = math.prod(problem.kernel_shape[:2]) >= MANY_TAPS and problem.dilation == (1, 1)
+    return large and may_convolve(problem.shapes[0], problem.pads)
 
 
-def _backward(strides, pads, dilation, residuals, dy):
-    settings = {"strides": strides, "pads": pads, "dilation": dilation}
-
-    def native(x, kernel, dy):
-        return jax.vjp(partial(_native, **settings), x, kernel)[1](dy)
-
-    shifted = partial(_gradients_of_shifted, **settings)
-    return _by_platform(shifted, native, dilation)(*residuals, dy)
+def _convolve_otherwise(x, kernel, strides, pads, dilation, groups):
+    return _shifted(x, kernel, strides, pads, dilation)
 
 
-_convolve.defvjp(_forward, _backward)
-
-
-def _by_platform(shifted, native, dilation):
+def _alone(function):
     """GPUs: on its own, or XLA computes what it shifts, such as a normalisation, anew for each tap."""
+    return lambda *arguments: lax.optimization_barrier(function(*lax.optimization_barrier(arguments)))
 
-    def alone(*arguments):
-        return lax.optimization_barrier(shifted(*lax.optimization_barrier(arguments)))
 
-    on_gpu = native if dilation == (1, 1) else alone
-    return partial(lax.platform_dependent, cpu=shifted, cuda=on_gpu, default=native)
+def _of(convolution, operation, problem, settings):
+    """The operation by a way of convolving."""
+    convolve = partial(convolution, **settings)
+    if operation == "convolution":
+        return convolve
+    shape = problem.kernel_shape if operation == "kernel_gradient" else problem.shapes[0]
+    target = jax.ShapeDtypeStruct(shape, problem.dtype)
+    if operation == "kernel_gradient":
+        return lambda x, dy: jax.linear_transpose(partial(convolve, x), target)(dy)[0]
+    mirrored = _mirrored(problem) if convolution is _shifted else None
+    if mirrored:
+        # As a convolution it is one loop; as the derivative of a sum of shifted images, every one of them would be kept.
+        return lambda dy, kernel: convolve_depthwise(dy, kernel[::-1, ::-1], problem.strides, mirrored, problem.dilation)
+    return lambda dy, kernel: jax.linear_transpose(lambda x: convolve(x, kernel), target)(dy)[0]
+
+
+def _mirrored(problem):
+    """The zeros around the gradient by the output, where that by the input is its convolution; else None."""
+    sides = zip(problem.kernel_shape, problem.dilation, problem.pads)
+    mirrored = tuple(((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in sides)
+    multiplied = problem.kernel_shape[3] != problem.groups
+    return None if problem.strides != (1, 1) or multiplied or min(map(min, mirrored)) < 0 else mirrored
 
 
 def _shifted(x, kernel, strides, pads, dilation):
@@ -84,17 +95,6 @@ def _shifted(x, kernel, strides, pads, dilation):
     x = jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x
     shifted = seen_by_taps(x, (kh, kw), size, strides, dilation)
     return sum(image * tap for image, tap in zip(shifted, kernel.astype(sums).reshape(-1, features))).astype(dtype)
-
-
-def _gradients_of_shifted(x, kernel, dy, strides, pads, dilation):
-    """By the input and the kernel."""
-    convolve = partial(_shifted, strides=strides, pads=pads, dilation=dilation)
-    mirrored = tuple(((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in zip(kernel.shape, dilation, pads))
-    if strides != (1, 1) or kernel.shape[-1] != x.shape[-1] or min(map(min, mirrored)) < 0:
-        return jax.vjp(convolve, x, kernel)[1](dy)
-    # As a convolution it is one loop; as the derivative of a sum of shifted images, every one of them would be kept.
-    dx = convolve_depthwise(dy, kernel[::-1, ::-1], strides, mirrored, dilation)
-    return dx, jax.linear_transpose(partial(convolve, x), type_like(kernel, kernel.shape))(dy)[0]
 
 
 def _native(x, kernel, strides, pads, dilation):

@@ -27,10 +27,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from fcn.kernels import bilinear
 from fcn.kernels.dense_convolution import FEW, convolve_dense
 from fcn.kernels.onednn import convolve_onednn, may_convolve
 from fcn.kernels.padding import Pads, place
-from fcn.kernels.sharding import varying_alike
 from fcn.kernels.windows import is_known, output_size, seen_by_taps
 from fcn.kernels.xla import native_convolution
 
@@ -41,48 +41,34 @@ BLOCK = 16
 def convolve_grouped(
     x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "kh kw i o"], strides: tuple, pads: Pads, dilation: tuple, groups: int
 ) -> Float[Array, "n h w o"]:
-    """A convolution whose output channels see the input channels of their own group; reverse-mode gradients only."""
-    return _convolve(*varying_alike(x, kernel), strides, pads, dilation, groups)
+    """A convolution whose output channels see the input channels of their own group."""
+    return bilinear.convolve((x,), kernel, strides, pads, dilation, groups)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _convolve(x, kernel, strides, pads, dilation, groups):
-    settings = (strides, pads, dilation, groups)
-    if may_convolve(x.shape, pads):
-        return convolve_onednn(x, kernel, *settings, otherwise=_by_platform)
-    return _by_platform(x, kernel, *settings)
+def _choose(operation, platform, problem):
+    (shape,), settings = problem.shapes, (problem.strides, problem.pads, problem.dilation, problem.groups)
+    on_cpu = platform == "cpu"
+    if on_cpu and operation == "convolution" and may_convolve(shape, problem.pads):
+        return lambda x, kernel: convolve_onednn(x, kernel, *settings, otherwise=_convolve_otherwise)
+    if on_cpu and operation == "kernel_gradient":
+        return partial(grouped_gradient, problem.kernel_shape, *settings)
+    form = _form_on_cpu(shape, problem.kernel_shape, *settings[:3]) if on_cpu else native_convolution
+    if operation == "convolution":
+        return lambda x, kernel: form(x, kernel, *settings)
+    if operation == "input_gradient":
+        return lambda dy, kernel: _transpose(lambda x: form(x, kernel, *settings), shape, dy)
+    return lambda x, dy: _transpose(lambda kernel: form(x, kernel, *settings), problem.kernel_shape, dy)
 
 
-def _by_platform(x, kernel, *settings):
-    def in_form(convolution):
-        return lambda x, kernel: convolution(x, kernel, *settings)
-
-    on_cpu = _form_on_cpu(x.shape, kernel.shape, *settings[:3])
-    return lax.platform_dependent(x, kernel, cpu=in_form(on_cpu), default=in_form(native_convolution))
+bilinear.CHOICES["grouped"] = _choose
 
 
-def _forward(x, kernel, *settings):
-    return _convolve(x, kernel, *settings), (x, kernel)
+def _transpose(function, shape, cotangent):
+    return jax.linear_transpose(function, jax.ShapeDtypeStruct(shape, cotangent.dtype))(cotangent)[0]
 
 
-def _backward(strides, pads, dilation, groups, residuals, dy):
-    (x, kernel), settings = residuals, (strides, pads, dilation, groups)
-
-    def by_input(convolution):
-        return lambda x, kernel, dy: jax.vjp(lambda x: convolution(x, kernel, *settings), x)[1](dy)[0]
-
-    def native_by_kernel(x, kernel, dy):
-        return jax.vjp(lambda kernel: native_convolution(x, kernel, *settings), kernel)[1](dy)[0]
-
-    def products_by_kernel(x, kernel, dy):
-        return grouped_gradient(kernel.shape, *settings, x, dy)
-
-    on_cpu = by_input(_form_on_cpu(x.shape, kernel.shape, strides, pads, dilation))
-    dx = lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=by_input(native_convolution))
-    return dx, lax.platform_dependent(x, kernel, dy, cpu=products_by_kernel, default=native_by_kernel)
-
-
-_convolve.defvjp(_forward, _backward)
+def _convolve_otherwise(x, kernel, *settings):
+    return _form_on_cpu(x.shape, kernel.shape, *settings[:3])(x, kernel, *settings)
 
 
 def _form_on_cpu(shape, kernel_shape, strides, pads, dilation):

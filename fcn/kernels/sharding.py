@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
@@ -44,11 +43,6 @@ def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     union = frozenset().union(*axes)
     missing = [tuple(sorted(union - own, key=str)) for own in axes]
     return tuple(jax.lax.pcast(array, names, to="varying") if names else array for array, names in zip(arrays, missing))
-
-
-def type_like(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Zeros of another shape that vary over the same axes of a `jax.shard_map`: a type for `jax.linear_transpose`."""
-    return varying_alike(jnp.zeros(shape, array.dtype), array)[0]
 
 
 def _varying(array):

@@ -32,11 +32,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Num
 
+from fcn.kernels import bilinear
 from fcn.kernels.dense_convolution import FEW, convolve_dense
 from fcn.kernels.im2col import im2col_convolution
 from fcn.kernels.mode import is_xla
 from fcn.kernels.padding import Pads
-from fcn.kernels.sharding import varying_alike
 from fcn.kernels.windows import is_known
 from fcn.kernels.xla import native_convolution, native_resize
 
@@ -45,7 +45,7 @@ Maps = tuple[Float[Array, "b _ _ _"], ...]
 
 
 def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: int, pads: Pads) -> Float[Array, "b h2 w2 o"]:
-    """A convolution of images whose pixels are repeated `factor` times, with maps beside them; reverse-mode gradients only.
+    """A convolution of images whose pixels are repeated `factor` times, with maps beside them.
 
     Args:
         maps: images [B, H, W, _], then maps [B, H factor, W factor, _].
@@ -58,30 +58,26 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
     n, h, w, _ = maps[0].shape
     same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel.shape))
     pays = same and factor > 1 and is_known((n, h, w)) and n * h * w * factor**2 > FEW
-    *maps, kernel = varying_alike(*maps, kernel)
-    return (_by_platform if pays else _enlarged)(tuple(maps), kernel, factor, pads)
+    if pays:
+        return bilinear.convolve(maps, kernel, (1, 1), pads, (1, 1), factor=factor)
+    return _enlarged(maps, kernel, factor, pads)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_platform(maps, kernel, factor, pads):
-    settings = {"factor": factor, "pads": pads}
-    return lax.platform_dependent(maps, kernel, cpu=partial(_phases, **settings), default=partial(_enlarged, **settings))
+def _choose(operation, platform, problem):
+    """The gradients of one product are faster than those of a convolution with even sides."""
+    settings = {"factor": problem.factor, "pads": problem.pads}
+    phases = _phases if operation == "convolution" else partial(_phases, convolution=im2col_convolution)
+    function = partial(phases if platform == "cpu" else _enlarged, **settings)
+    if operation == "convolution":
+        return lambda *arrays: function(arrays[:-1], arrays[-1])
+    if operation == "kernel_gradient":
+        zeros = jnp.zeros(problem.kernel_shape, problem.dtype)
+        return lambda *arrays: jax.vjp(partial(function, arrays[:-1]), zeros)[1](arrays[-1])[0]
+    zeros = tuple(jnp.zeros(shape, problem.dtype) for shape in problem.shapes)
+    return lambda dy, kernel: jax.vjp(lambda maps: function(maps, kernel), zeros)[1](dy)[0]
 
 
-def _forward(maps, kernel, factor, pads):
-    return _by_platform(maps, kernel, factor, pads), (maps, kernel)
-
-
-def _backward(factor, pads, residuals, dy):
-    def gradients(function):
-        return lambda maps, kernel, dy: jax.vjp(partial(function, factor=factor, pads=pads), maps, kernel)[1](dy)
-
-    # The gradients of one product are faster than those of a convolution with even sides.
-    phases = partial(_phases, convolution=im2col_convolution)
-    return lax.platform_dependent(*residuals, dy, cpu=gradients(phases), default=gradients(_enlarged))
-
-
-_by_platform.defvjp(_forward, _backward)
+bilinear.CHOICES["upsampled"] = _choose
 
 
 def _enlarged(maps, kernel, factor, pads):

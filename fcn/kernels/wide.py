@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.kernels.padding import Pads, pad_images
-from fcn.kernels.sharding import type_like
 from fcn.kernels.windows import output_size, stack_windows
 
 
@@ -35,7 +34,7 @@ def wide_gradient_by_input(
     def stack(x):
         return stack_windows(pad_images(x, pads), dy.shape[1:3], kernel.shape[:2], strides, dilation)
 
-    return jax.linear_transpose(stack, type_like(by_windows, shape))(by_windows)[0].astype(dy.dtype)
+    return jax.linear_transpose(stack, jax.ShapeDtypeStruct(shape, sums))(by_windows)[0].astype(dy.dtype)
 
 
 def wide_gradient_by_kernel(

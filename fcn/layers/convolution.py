@@ -19,8 +19,6 @@ class Conv(nn.Module):
 
     Parameters: `kernel` [kh, kw, C / groups, features] and `bias` [features].
 
-    Reverse-mode gradients only: `jax.jvp` and what builds on it raise a TypeError, as the layer has its own reverse rule.
-
     Attributes:
         features: channels of the output.
         kernel_size: (kh, kw), or one number for both.

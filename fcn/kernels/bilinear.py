@@ -1,0 +1,216 @@
+"""A convolution and its two gradients as three primitives, which every transformation of JAX takes.
+
+A convolution y = C(x, k) is linear in the images x and in the kernel k. So are its gradients with respect to the images,
+X(dy, k), and with respect to the kernel, K(x, dy), and each one's transposes are the other two:
+
+    transpose of C with respect to x: X(ct, k)     to k:  K(x, ct)
+    transpose of X with respect to dy: C(ct, k)    to k:  K(ct, dy)
+    transpose of K with respect to x: X(dy, ct)    to dy: C(x, ct)
+
+That gives forward mode, reverse mode and any nesting of the two. A jaxpr holds one equation for each, and the algorithm is
+chosen where that is lowered, when the platform is known. Images may be several maps beside each other
+(`fcn.kernels.upsampled`): x and its gradients are lists.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from fcn.kernels.padding import Pads
+from fcn.kernels.sharding import varying_alike
+from fcn.kernels.windows import output_size
+
+Operation = Literal["convolution", "input_gradient", "kernel_gradient"]
+Kind = Literal["dense", "depthwise", "grouped", "upsampled"]
+
+
+class Problem(NamedTuple):
+    """All that a choice may look at.
+
+    Attributes:
+      shapes: of the maps, [N, H, W, _] each; the first is enlarged.
+      kernel_shape: [kh, kw, C / groups, O].
+      dtype: of all arrays.
+      strides: (rows, columns).
+      pads: zeros around the enlarged images, ((top, bottom), (left, right)).
+      dilation: distance of the kernel's taps, (rows, columns).
+      groups: of channels.
+      factor: how often a pixel of the first map is repeated, in rows and columns.
+    """
+
+    shapes: tuple[tuple[Any, ...], ...]
+    kernel_shape: tuple[int, ...]
+    dtype: Any
+    strides: tuple[int, int]
+    pads: Pads
+    dilation: tuple[int, int]
+    groups: int = 1
+    factor: int = 1
+
+    @property
+    def kind(self) -> Kind:
+        """Whose algorithms these are."""
+        if self.factor > 1:
+            return "upsampled"
+        if self.groups == 1:
+            return "dense"
+        return "depthwise" if self.groups == self.shapes[0][3] else "grouped"
+
+    @property
+    def output_shape(self) -> tuple[Any, ...]:
+        """[N, H', W', O]."""
+        n, *sides, _ = self.shapes[0]
+        sides = [side * self.factor for side in sides]
+        size = output_size(sides, self.kernel_shape[:2], self.strides, self.pads, self.dilation)
+        return (n, *size, self.kernel_shape[3])
+
+
+CHOICES: dict[Kind, Callable[[Operation, str | None, Problem], Callable]] = {}
+"""For each kind, what chooses: a function of the operands for an operation, a platform ("cpu", "cuda", None for others) and a
+problem. It gives one array, for the input gradient of several maps a tuple of them."""
+
+
+def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation, groups: int = 1, factor: int = 1) -> Array:
+    """The convolution of maps [N, H, W, _] with a kernel [kh, kw, C / groups, O], all of one type."""
+    *maps, kernel = varying_alike(*maps, kernel)
+    shapes = tuple(tuple(x.shape) for x in maps)
+    settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor
+    problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings)
+    return _bind("convolution", maps, kernel, problem, ())[0]
+
+
+def _bind(operation, left, right, problem, mapped):
+    return PRIMITIVES[operation].bind(*left, right, problem=problem, mapped=mapped)
+
+
+def _results(operation: Operation, problem: Problem) -> tuple[tuple[Any, ...], ...]:
+    """Shapes of what an operation gives."""
+    return {"convolution": (problem.output_shape,), "input_gradient": problem.shapes}.get(operation, (problem.kernel_shape,))
+
+
+def _transposed_left(operation, cotangents, left, right):
+    """Which operation, of which operands, is the transpose with respect to the left operands."""
+    return {
+        "convolution": ("input_gradient", cotangents, right),
+        "input_gradient": ("convolution", cotangents, right),
+        "kernel_gradient": ("input_gradient", [right], cotangents[0]),
+    }[operation]
+
+
+def _transposed_right(operation, cotangents, left, right):
+    """The same for the right operand."""
+    return {
+        "convolution": ("kernel_gradient", left, cotangents[0]),
+        "input_gradient": ("kernel_gradient", cotangents, left[0]),
+        "kernel_gradient": ("convolution", left, cotangents[0]),
+    }[operation]
+
+
+def _abstract(*operands, operation, problem, mapped):
+    """`mapped` has an entry for each `jax.vmap` around, outermost first: which operands have an axis of it in front."""
+    stack = [_length(operands, mapped, level) for level in range(len(mapped))]
+    return [
+        operands[0].update(shape=(*stack, *shape), sharding=_split(operands[0], mapped, operation, (*stack, *shape)))
+        for shape in _results(operation, problem)
+    ]
+
+
+def _length(operands, mapped, level):
+    """Of a level's axis, which comes after those of the levels before it that an operand has."""
+    place = mapped[level].index(True)
+    return operands[place].shape[sum(row[place] for row in mapped[:level])]
+
+
+def _split(x, mapped, operation, shape):
+    """Images are split as those that they are made of, over the batch; kernels are whole."""
+    spec = x.sharding.spec
+    batch = spec[0] if not mapped and operation != "kernel_gradient" and len(spec) else None
+    return NamedSharding(x.sharding.mesh, PartitionSpec(batch, *(None,) * (len(shape) - 1)))
+
+
+def _derivative(primals, tangents, *, operation, problem, mapped):
+    """The product rule."""
+    bind = partial(_bind, operation, problem=problem, mapped=mapped)
+    (*left, right), (*dleft, dright), terms = primals, tangents, []
+    if not all(isinstance(tangent, ad.Zero) for tangent in dleft):
+        terms.append(bind([ad.instantiate_zeros(tangent) for tangent in dleft], right))
+    if not isinstance(dright, ad.Zero):
+        terms.append(bind(left, dright))
+    return bind(left, right), [sum(parts[1:], parts[0]) for parts in zip(*terms)]
+
+
+def _transposed(cotangents, *operands, operation, problem, mapped):
+    (*left, right), count = operands, len(operands)
+    cotangents = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+    by_right = ad.is_undefined_primal(right)
+    of = _transposed_right if by_right else _transposed_left
+    other, new_left, new_right = of(operation, cotangents, left, right)
+    flags = [_flags(operands, mapped, x) for x in (*new_left, new_right)]
+    rows = tuple(zip(*flags)) if mapped else ()
+    results = _bind(other, new_left, new_right, problem, rows)
+    targets = [count - 1] if by_right else range(count - 1)
+    summed = {target: _sum_unmapped(result, mapped, target) for result, target in zip(results, targets, strict=True)}
+    return [summed.get(i) if ad.is_undefined_primal(operand) else None for i, operand in enumerate(operands)]
+
+
+def _flags(operands, mapped, x):
+    """At which levels an operand is mapped; cotangents are at all."""
+    place = next((i for i, operand in enumerate(operands) if operand is x), None)
+    return [True if place is None else row[place] for row in mapped]
+
+
+def _sum_unmapped(result, mapped, target):
+    axes = tuple(level for level, row in enumerate(mapped) if not row[target])
+    return jnp.sum(result, axes) if axes else result
+
+
+def _batched(operands, axes, *, operation, problem, mapped):
+    """A further axis in front of all that have one already."""
+    row = tuple(axis is not None for axis in axes)
+    operands = [x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(operands, axes)]
+    results = _bind(operation, operands[:-1], operands[-1], problem, (row, *mapped))
+    return results, [0] * len(results)
+
+
+def _lowered(context, *operands, operation, platform, problem, mapped):
+    """By the algorithm for the platform, of plain arrays: how these are divided among devices is XLA's to find out."""
+    chosen = CHOICES[problem.kind](operation, platform, problem)
+
+    def function(*operands):
+        results = chosen(*operands)
+        return list(results) if isinstance(results, tuple) else [results]
+
+    for row in reversed(mapped):
+        function = jax.vmap(function, [0 if has else None for has in row])
+    types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_in]
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+        plain = jax.make_jaxpr(lambda *arrays: arrays)(*types).in_avals
+        return mlir.lower_fun(function, multiple_results=True)(context.replace(avals_in=plain), *operands)
+
+
+@partial(jax.jit, static_argnames=("operation", "problem", "mapped"))
+def _compiled(*operands, operation, problem, mapped):
+    return PRIMITIVES[operation].bind(*operands, problem=problem, mapped=mapped)
+
+
+def _primitive(operation: Operation) -> Primitive:
+    new, told = Primitive(operation), {"operation": operation}
+    new.multiple_results = True
+    new.def_impl(partial(_compiled, **told))
+    new.def_abstract_eval(partial(_abstract, **told))
+    for platform in ("cpu", "cuda", None):
+        mlir.register_lowering(new, partial(_lowered, platform=platform, **told), platform=platform)
+    ad.primitive_jvps[new] = partial(_derivative, **told)
+    ad.primitive_transposes[new] = partial(_transposed, **told)
+    batching.primitive_batchers[new] = partial(_batched, **told)
+    return new
+
+
+PRIMITIVES = {operation: _primitive(operation) for operation in ("convolution", "input_gradient", "kernel_gradient")}
