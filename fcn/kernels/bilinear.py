@@ -12,17 +12,20 @@ chosen where that is lowered, when the platform is known. Images may be several 
 (`fcn.kernels.upsampled`): x and its gradients are lists.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters.partial_eval import dce_jaxpr
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from fcn.kernels.onednn import without_onednn
 from fcn.kernels.padding import Pads
 from fcn.kernels.sharding import varying_alike
 from fcn.kernels.windows import output_size
@@ -190,9 +193,12 @@ def _lowered(context, *operands, operation, platform, problem, mapped):
     for row in reversed(mapped):
         function = jax.vmap(function, [0 if has else None for has in row])
     types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_in]
-    with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
-        plain = jax.make_jaxpr(lambda *arrays: arrays)(*types).in_avals
-        return mlir.lower_fun(function, multiple_results=True)(context.replace(avals_in=plain), *operands)
+    manual = getattr(context.module_context.axis_context, "manual_axes", None)
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), ())), without_onednn() if manual else contextlib.nullcontext():
+        traced = jax.make_jaxpr(function)(*types)
+        used, _ = dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals), instantiate=True)
+        lower = mlir.lower_fun(jaxpr_as_fun(ClosedJaxpr(used, traced.consts)), multiple_results=True)
+        return lower(context.replace(avals_in=traced.in_avals), *operands)
 
 
 @partial(jax.jit, static_argnames=("operation", "problem", "mapped"))

@@ -24,12 +24,14 @@ about: programs of `jax.export`, and all while there is a persistent compilation
 oneDNN off, as is needed to serialise a compiled program.
 """
 
+import contextlib
+import contextvars
 import functools
 import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,10 +56,24 @@ SLOW_COLUMNS = 3072
 """Products of 3072 or 6144 columns take oneDNN 1.4 to 1.6 times as long as XLA, those of numbers beside them no longer."""
 
 
+_is_manual = contextvars.ContextVar("_is_manual", default=False)
+
+
 def usable() -> bool:
     """Whether what is traced now may compute with oneDNN on a CPU."""
-    off = os.environ.get("FCN_ONEDNN") == "0" or _programs_are_kept() or jax.sharding.get_abstract_mesh().manual_axes
+    manual = _is_manual.get() or jax.sharding.get_abstract_mesh().manual_axes
+    off = os.environ.get("FCN_ONEDNN") == "0" or _programs_are_kept() or manual
     return not off and is_inside() and jax.device_count() == 1
+
+
+@contextlib.contextmanager
+def without_onednn() -> Iterator[None]:
+    """For what is lowered inside of a `jax.shard_map`."""
+    token = _is_manual.set(True)
+    try:
+        yield
+    finally:
+        _is_manual.reset(token)
 
 
 def _programs_are_kept():
