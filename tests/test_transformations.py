@@ -1,0 +1,68 @@
+"""Every transformation of JAX, on layers of each kind: equal to that of XLA's own operations."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fcn.kernels import use
+from fcn.layers import Conv, UpsampledConv
+from tests.layers.references import assert_close, normal
+from tests.variables import random_variables
+
+LAYERS = {
+    "dense": Conv(3, 5, 2),
+    "dilated": Conv(17, dilation=2),
+    "depthwise": Conv(4, groups=4),
+    "grouped": Conv(8, groups=2),
+    "upsampled": UpsampledConv(3),
+}
+
+
+def transformed(apply, v, x):
+    """Derivatives of all orders and modes, over one and several variables and images."""
+    tangents = jax.tree.map(jnp.sin, v), jnp.cos(x)
+    two = jax.tree.map(lambda leaf: jnp.stack([leaf, jnp.sin(leaf)]), v)
+    each = x[:, None]
+
+    def loss(v, x):
+        return jnp.sum(jnp.sin(apply(v, x)))
+
+    gradients = jax.grad(loss, (0, 1))
+    return {
+        "grad": gradients(v, x),
+        "jvp": jax.jvp(apply, (v, x), tangents),
+        "linearize": jax.linearize(apply, v, x)[1](*tangents),
+        "jvp of grad": jax.jvp(gradients, (v, x), tangents),
+        "grad of grad": jax.grad(lambda x: jnp.sum(jnp.sin(gradients(v, x)[1])))(x),
+        "grad of jvp": jax.grad(lambda v: jnp.sum(jnp.sin(jax.jvp(apply, (v, x), tangents)[1])))(v),
+        "vmap over variables and images": jax.vmap(jax.vmap(gradients, (None, 0)), (0, None))(two, each),
+        "grad of vmap": jax.grad(lambda v: jnp.sum(jnp.sin(jax.vmap(apply, (None, 0))(v, each))))(v),
+        "scan": jax.lax.scan(lambda carry, x: (carry, gradients(v, x)), 0, each)[1],
+        "checkpoint": jax.grad(jax.checkpoint(loss))(v, x),
+    }
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    layer, x = LAYERS[name], normal(2, 12, 12, 4)
+    variables = random_variables(layer, *x.shape)
+    given = jax.jit(lambda *arguments: transformed(layer.apply, *arguments))(variables, x)
+    with use("xla"):
+        expected = jax.jit(lambda *arguments: transformed(layer.apply, *arguments))(variables, x)
+    for name, leaves in given.items():
+        for a, b in zip(jax.tree.leaves(leaves), jax.tree.leaves(expected[name]), strict=True):
+            assert_close(a, b, 1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_one_equation_a_convolution(name):
+    """And no branch for a platform."""
+    x = normal(2, 12, 12, 4)
+    variables = random_variables(LAYERS[name], *x.shape)
+
+    def gradients(variables, x):
+        return jax.grad(lambda v, x: jnp.sum(jnp.sin(LAYERS[name].apply(v, x))), (0, 1))(variables, x)
+
+    names = [equation.primitive.name for equation in jax.make_jaxpr(gradients)(variables, x).eqns]
+    ours = [name for name in names if name in ("convolution", "input_gradient", "kernel_gradient")]
+    assert sorted(ours) == ["convolution", "input_gradient", "kernel_gradient"] and not {"cond", "platform_index"} & set(names)
