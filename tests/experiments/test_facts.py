@@ -114,13 +114,6 @@ def test_a_run_goes_on_without_data_json_and_says_so(begun, capsys):
     assert f"without {folder.facts} nothing tells" in capsys.readouterr().err
 
 
-def test_damaged_facts_are_named(begun):
-    folder, _ = begun
-    write_json(folder.facts, folder.read_facts() | {"files": {"train": 3}})
-    with pytest.raises(ValueError, match=r"data\.json is damaged.*files is {'train': 3}; it must hold numbers by name"):
-        folder.read_facts()
-
-
 def test_label_values_are_colours_where_labels_are(begun):
     _, data = begun
     for path in data.glob("labels/*/*.png"):
