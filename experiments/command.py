@@ -95,9 +95,9 @@ def cache_compilations(calls: int = 1) -> None:
     """
     import jax
 
-    from fcn.kernels import onednn
+    from fcn.kernels import uses_onednn
 
-    if calls >= OFTEN and onednn.usable():
+    if calls >= OFTEN and uses_onednn():
         return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -35,7 +35,7 @@ MAY_NOT_IMPORT = {
     "fcn.inference": {"fcn.models", "fcn.encoders", "fcn.registry", "fcn.training"},
 }
 NUMERIC = {"jax", "numpy", "jaxtyping", "optax"}
-PUBLIC_KERNELS = {"use", "explain", "tune"}
+PUBLIC_KERNELS = {"use", "uses_onednn", "explain", "tune"}
 HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
 
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from experiments import command, predict, train
-from fcn.kernels import onednn
+from fcn import kernels
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from fcn.kernels import onednn
 )
 def test_programs_are_kept_unless_they_run_often_and_onednn_is_there(calls, usable, asked_for, folder, monkeypatch):
     settings = {"jax_compilation_cache_dir": asked_for}  # JAX reads the variable itself
-    monkeypatch.setattr(onednn, "usable", lambda: usable)
+    monkeypatch.setattr(kernels, "uses_onednn", lambda: usable)
     monkeypatch.setattr(jax.config, "update", settings.__setitem__)
     monkeypatch.setenv("XDG_CACHE_HOME", "mine")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
