@@ -25,9 +25,16 @@ from fcn.training import TrainState, abstract_state, create_state, make_eval_ste
 def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
     """The training and the validation split; 16-bit images of both are scaled by the range of the training images."""
     train = load_data(config, config.train)
-    for remark in getattr(train.source, "remarks", ()) if jax.process_index() == 0 else ():
+    val = load_data(config, config.val, train.value_range or WHOLE_RANGE)
+    tell_remarks(train, val)
+    return train, val
+
+
+def tell_remarks(*splits: Prepared) -> None:
+    """Says what a user should know of how data are read, each thing once."""
+    remarks = dict.fromkeys(remark for split in splits for remark in getattr(split.source, "remarks", ()))
+    for remark in remarks if jax.process_index() == 0 else ():
         print(printable(remark), file=sys.stderr)
-    return train, load_data(config, config.val, train.value_range or WHOLE_RANGE)
 
 
 def load_data(config: DataConfig, split: str, value_range: tuple[int | float, int | float] | None = None) -> Prepared:
@@ -215,6 +222,26 @@ def best_step(folder: RunFolder) -> int | None:
     return step
 
 
+def _read_checkpoint(folder: RunFolder, which: str, template: TrainState) -> tuple[int, TrainState]:
+    """The step and the state of the last or best checkpoint; of a later one where a training removes it meanwhile."""
+    from fcn.training import checkpoint
+
+    while True:
+        known = checkpoint.steps(folder.checkpoints)
+        if which == "best":
+            step = best_step(folder)
+        else:
+            step, damaged = checkpoint.newest_sound(folder.checkpoints)
+            warn_of_damage(damaged, step)
+        if step is None:
+            raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
+        try:
+            return step, checkpoint.restore(folder.checkpoints, step, template)[0]
+        except checkpoint.DamagedCheckpoint:
+            if checkpoint.steps(folder.checkpoints) == known:
+                raise
+
+
 def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     """Reads a run's configuration and the variables of its last or best checkpoint, onto the first device.
 
@@ -222,21 +249,12 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
       FileNotFoundError: there is no run, or it has no checkpoint yet.
       ValueError: its files, or all its checkpoints, are damaged.
     """
-    from fcn.training import checkpoint
-
     config, facts = folder.read_config(), folder.read_facts()
     shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
-    if which == "best":
-        step = best_step(folder)
-    else:
-        step, damaged = checkpoint.newest_sound(folder.checkpoints)
-        warn_of_damage(damaged, step)
-    if step is None:
-        raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
     model = make_model(config, len(facts["classes"]))
     tx = make_optimizer(config.optim, config.steps)
     template = abstract_state(model, tx, shape, ema=config.ema > 0)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
-    state, _ = checkpoint.restore(folder.checkpoints, step, template)
+    step, state = _read_checkpoint(folder, which, template)
     return TrainedRun(config, step, model, state.eval_variables, facts["classes"], facts["palette"], shape, preprocessing)

@@ -79,7 +79,7 @@ def open_data(options: EvaluateConfig, network):
       ValueError: they have other classes than the network, or something of them is wrong.
       FileNotFoundError: they are not there.
     """
-    from experiments.build import load_data
+    from experiments.build import load_data, tell_remarks
     from fcn.data import WHOLE_RANGE
 
     expected, data = network.preprocessing, network.data
@@ -91,6 +91,7 @@ def open_data(options: EvaluateConfig, network):
     size = options.size or expected.size
     data = dataclasses.replace(data, name=name, root=root, size=size, channels=expected.channels)
     source = load_data(data, options.split or data.val, expected.value_range or WHOLE_RANGE)
+    tell_remarks(source)
     if list(source.classes) != list(network.classes):
         raise ValueError(f"the network knows the classes {list(network.classes)}, the data have {list(source.classes)}")
     return source

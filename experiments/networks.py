@@ -50,7 +50,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
-        preprocessing = saved.preprocessing or default_preprocessing(_channels(saved.model, saved.variables))
+        preprocessing = saved.preprocessing or _assumed(path, _channels(saved.model, saved.variables))
         return Network(saved.model, saved.variables, saved.classes, palette, preprocessing)
     if is_smp_folder(path):
         model = smp_model(path)
@@ -59,6 +59,14 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     run = restore(RunFolder(path), which)
     known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
     return Network(run.model, run.variables, run.classes, run.palette, run.preprocessing, **known)
+
+
+def _assumed(path: Path, channels: int) -> Preprocessing:
+    """What a saved model is taken to expect that does not say it; tells so."""
+    expected = default_preprocessing(channels)
+    statistics = f"mean {[round(v, 3) for v in expected.mean]}, std {[round(v, 3) for v in expected.std]}"
+    warnings.warn(f"{path} does not say what images its network expects; {statistics} are assumed", stacklevel=2)
+    return expected
 
 
 def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:

@@ -1,6 +1,7 @@
 """Images of 16 bits: all bits of gray and colour files, and the range of values that a set of images makes use of."""
 
 import functools
+import math
 import os
 import sys
 import threading
@@ -18,6 +19,8 @@ ValueRange = tuple[int | float, int | float]
 WHOLE_RANGE: ValueRange = (0, 65535)
 MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _SHARE = 1e-4
+_OUTSIDE = 1e-2
+"""The share of values outside the range that is no matter of noise."""
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -99,11 +102,16 @@ def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
     of 12 bits give (0, 4095). It begins at 0, or, where all values but the smallest ten-thousandth lie in the upper half,
     there.
     """
+    total = _count_all(files)
+    return _range_of(total) if total.any() else None
+
+
+def _count_all(files: Iterable[str | Path | bytes]) -> Int[np.ndarray, "65536"]:
     total = np.zeros(65536, np.int64)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for counts in pool.map(_count, files):
             total += 0 if counts is None else counts
-    return _range_of(total) if total.any() else None
+    return total
 
 
 def exposure(file: str | Path | bytes) -> ValueRange | None:
@@ -118,7 +126,7 @@ class SetRange:
     """The range of a set of images: the one that is given, or that found (once, when it is first asked for) in some files."""
 
     def __init__(self, given: ValueRange | None, files: Callable[[], Iterable[str | Path | bytes]]):
-        self._files, self._lock = files, threading.Lock()
+        self._files, self._lock, self._given = files, threading.Lock(), given is not None
         self._range = None if given is None else checked_range(given)
 
     def get(self) -> ValueRange | None:
@@ -129,9 +137,19 @@ class SetRange:
         return None if self._range == WHOLE_RANGE else self._range
 
     def remark(self) -> str:
-        """What a user should know of it."""
+        """What a user should know of it: which one was found, or how much lies outside one that was given."""
         found = self.get()
+        if self._given:
+            return "" if found is None else self._outside(found)
         return "" if found is None else "16-bit values {:g}..{:g} are read as black..white".format(*found)
+
+    def _outside(self, value_range: ValueRange) -> str:
+        low, high = value_range
+        counts = _count_all(self._files())
+        dark, bright = (counts[: math.ceil(low)].sum(), counts[math.floor(high) + 1 :].sum()) / counts.sum().clip(1)
+        parts = [f"{share:.1%} are {where}" for share, where in ((dark, "black"), (bright, "white")) if share > _OUTSIDE]
+        shares = " and ".join(parts)
+        return f"of the 16-bit values {shares}, because they lie outside {low:g}..{high:g}" if parts else ""
 
 
 def _count(file: str | Path | bytes) -> Int[np.ndarray, "65536"] | None:

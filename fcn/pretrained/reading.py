@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_UNPACKED = 2**30
+_UNPACKED = 2**26
 """Bytes to which an archive may unpack in any case; beyond, it must not be `_PACKED` times as large as its file."""
 _PACKED = 20
 _IN_FOLDER = "model.safetensors"

@@ -1,5 +1,6 @@
 """Images of 16 bits: all their bits, and the range that a set of them uses."""
 
+import dataclasses
 import struct
 import zlib
 
@@ -89,10 +90,15 @@ def test_training_scales_validation_by_its_own_range(tmp_path, capsys):
     from experiments.build import load_splits
     from experiments.config import DataConfig
 
-    for split, high in (("train", 4095), ("val", 1000)):
-        save_png(tmp_path / "images" / split / "a.png", deep(1, high))
+    bright = np.where(np.arange(600) < 150, 60000, 100).reshape(20, 30, 1).astype(np.uint16)
+    for split, values in (("train", deep(1)), ("val", deep(1, 1000)), ("bright", bright)):
+        save_png(tmp_path / "images" / split / "a.png", values)
         (tmp_path / "labels" / split).mkdir(parents=True)
         Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
-    train, val = load_splits(DataConfig(name="folder", root=str(tmp_path)))
+    config = DataConfig(name="folder", root=str(tmp_path))
+    train, val = load_splits(config)
     assert train.value_range == val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
-    assert "16-bit values 0..4095 are read as black..white" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "16-bit values 0..4095 are read as black..white" in said and "outside" not in said
+    load_splits(dataclasses.replace(config, val="bright"))
+    assert "of the 16-bit values 25.0% are white, because they lie outside 0..4095" in capsys.readouterr().err

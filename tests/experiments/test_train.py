@@ -100,6 +100,22 @@ def test_where_the_best_checkpoint_is_damaged_or_none_is_the_best_the_last_is_na
         restore(run, "best")
 
 
+def test_where_a_training_removes_a_checkpoint_that_is_read_a_later_one_is(finished_run, tmp_path, monkeypatch):
+    run, read = RunFolder(tmp_path / "run"), checkpoint.restore
+    shutil.copytree(finished_run, run.path)
+    old, new = checkpoint.steps(run.checkpoints)[-2:]
+    (run.checkpoints / str(new)).rename(tmp_path / "new")
+
+    def overtaken(folder, step, template):
+        if step == old:
+            shutil.rmtree(folder / str(old))
+            (tmp_path / "new").rename(folder / str(new))
+        return read(folder, step, template)
+
+    monkeypatch.setattr(checkpoint, "restore", overtaken)
+    assert restore(run).step == new
+
+
 def test_a_finished_run_prints_its_result(finished_run, options, capsys):
     before = (finished_run / "result.json").read_bytes()
     train.main([*options, "--workdir", str(finished_run)])
