@@ -98,8 +98,8 @@ def test_a_thread_of_tensorboard_that_died_is_not_waited_for(tmp_path, monkeypat
     records.write(1, {"train/loss": 1.0})
 
     monkeypatch.setattr(EventsWriter, "write_event", full)
-    records.write(2, {"train/loss": 1.0})
-    records._board.file_writer.event_writer._worker.join(20)
     with pytest.raises(OSError, match=r"TensorBoard's events cannot be written to .*board; is the disk full\?"):
-        records.write(3, {"train/loss": 1.0})
-    assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+        for step in range(2, 100):
+            records.write(step, {"train/loss": 1.0})
+            records._board.file_writer.event_writer._worker.join(0.2)
+    assert {record["step"] for record in read_records(tmp_path / "metrics.jsonl")} >= {1, 2}
