@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.config import TrainConfig
+from experiments.config import DataConfig, TrainConfig
 from fcn.data import Prepared, Source
 from fcn.data.source import Subset
 from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
@@ -14,13 +14,13 @@ _MADE_HERE = ("shapes",)
 _SHOWN = 3
 
 
-def describe(train: Prepared, val: Prepared, preprocessing: Preprocessing) -> dict[str, Any]:
+def describe(data: DataConfig, train: Prepared, val: Prepared, preprocessing: Preprocessing) -> dict[str, Any]:
     """The facts of a run: classes, colours, image shape [H, W, C], preprocessing, and, of each split, "files" (their
     sizes in bytes by name) and "label_values" (the class number of what labels store).
     """
     files, values = {}, {}
     for name, split in (("train", train), ("val", val)):
-        files[name] = {} if split.name in _MADE_HERE else _told(split.source, "file_sizes")
+        files[name] = {} if data.name in _MADE_HERE else _told(split.source, "file_sizes")
         values[name] = _told(split.source, "label_values")
     facts = {
         "classes": list(train.classes),

@@ -202,7 +202,7 @@ def build(config, folder):
     from experiments.facts import describe
 
     experiment = Experiment(config, *load_splits(config.data))
-    facts = describe(experiment.train, experiment.val, experiment.preprocessing)
+    facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing)
     if folder.goes_on(config) and folder.facts.is_file():
         folder.refuse_other_data(facts)
         experiment.preprocessing = folder.read_preprocessing()

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -52,9 +52,13 @@ def read_json(path: Path, cure: str) -> dict[str, Any]:
       DamagedFile: it holds something else; the message ends with `cure`.
     """
     try:
-        return _object(path.read_bytes())
+        return _object(path.read_bytes(), _refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DamagedFile(path, error, cure) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is never written there")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -80,8 +84,8 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return record
 
 
-def _object(text: bytes) -> dict[str, Any]:
-    value = json.loads(text)
+def _object(text: bytes, parse_constant: Callable[[str], Any] | None = None) -> dict[str, Any]:
+    value = json.loads(text, parse_constant=parse_constant)
     if not isinstance(value, dict):
         raise ValueError(f"it holds {abbreviate(value)}, not an object")
     return value

@@ -77,7 +77,7 @@ def test_what_is_wrong_is_named(name, content, problem, folder):
 
 
 @pytest.mark.parametrize("name", ["config.json", "data.json", "result.json"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b'{"a": NaN, "a": {"a": 1e999}', b"\0" * 64])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b'{"steps": 1, "val/miou": NaN}', b"\0" * 64])
 def test_what_is_no_json_is_named(name, content, folder):
     (folder.path / name).write_bytes(content)
     with pytest.raises(DamagedFile, match=f"{name} is damaged: .*; (delete it|put back a copy)"):

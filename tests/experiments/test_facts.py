@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from experiments import facts, train
+from experiments.build import load_data
 from experiments.config import DataConfig, ModelConfig, TrainConfig, to_json
 from experiments.run_folder import RunFolder
+from fcn.preprocessing import default_preprocessing
 from fcn.training import OptimizerConfig, make_schedule
 from fcn.training.records import read_records, write_json
 
@@ -130,11 +132,13 @@ def test_parts_of_a_split_tell_the_files_of_the_whole(begun):
     assert train.build(part, RunFolder(data / "none"))[1]["files"] == folder.read_facts()["files"]
 
 
-def test_generated_data_have_no_sizes_to_compare(monkeypatch, begun):
+def test_generated_data_have_no_sizes_to_compare(begun):
+    """A folder of the same name has."""
     _, data = begun
-    monkeypatch.setattr(facts, "_MADE_HERE", (data.name,))
-    folder = RunFolder(data / "none")
-    assert train.build(_config(data), folder)[1]["files"] == {"train": {}, "val": {}}
+    split = load_data(DataConfig("folder", str(data.rename(data.with_name("shapes")))), "train")
+    for name, count in (("shapes", 0), ("folder", 24)):
+        files = facts.describe(DataConfig(name), split, split, default_preprocessing(3))["files"]["train"]
+        assert len(files) == count
 
 
 @pytest.mark.parametrize(
