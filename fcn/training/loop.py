@@ -113,8 +113,8 @@ def fit(
             batch = parallel.put_batch(next(batches))
             state, metrics = train_step(state, batch)
             unread.append((step, metrics))
-            display.advance()
-            stopping = stop(step)
+            if not (stopping := stop(step)):  # else nothing is shown: who reads it may have been ended, too
+                display.advance()
             if not (stopping or schedule.is_anything_due(step)):
                 if len(unread) > MOST_UNREAD:
                     _read_finite(parallel, unread[:-1], checkpoints)
@@ -126,13 +126,15 @@ def fit(
             if schedule.is_due(schedule.log_every, step):
                 rate = meter.images_per_second(step)
                 timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
-                display.train(step, values["loss"], rate)
+                if not stopping:
+                    display.train(step, values["loss"], rate)
                 records.write(step, {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing})
             with meter.paused():
                 if schedule.is_due(schedule.eval_every, step):
                     evaluation = evaluate(state)
                     records.write(step, evaluation)
-                    display.evaluation(step, evaluation)
+                    if not stopping:
+                        display.evaluation(step, evaluation)
                 if stopping or schedule.is_due(schedule.checkpoint_every, step):
                     progress = {"batches": batches.get_state(), "seconds": elapsed + time.perf_counter() - started}
                     checkpoints.save(step, parallel.get_state(state), progress, evaluation)

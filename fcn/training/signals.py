@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C end a training where it can go on: after a step, with a checkpoint of it."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -57,9 +58,10 @@ class StopSignals:
         return self.signal is not None
 
     def _note(self, number: int, _) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if self._noted is None:
             self._noted = signal.Signals(number)
-            os.write(2, f"\n{self._noted.name}: the step is finished and kept; Ctrl-C ends at once\n".encode())
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+            with contextlib.suppress(OSError):  # the same Ctrl-C may have ended who reads it
+                os.write(2, f"\n{self._noted.name}: the step is finished and kept; Ctrl-C ends at once\n".encode())
         if self._together:
             os.kill(os.getpid(), signal.SIGTERM)

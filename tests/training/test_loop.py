@@ -71,6 +71,18 @@ def test_it_stops_after_a_step_with_a_checkpoint_of_it(last):
     assert events.state.step == events.taken == last
 
 
+def test_nothing_is_shown_of_the_step_after_which_it_stops(monkeypatch):
+    """Ctrl-C ends the reader of a pipe as well."""
+
+    def closed(*_):
+        raise BrokenPipeError
+
+    for name in ("advance", "train", "evaluation"):
+        monkeypatch.setattr(_Display, name, closed)
+    events = run(Schedule(steps=9, log_every=1, eval_every=1, checkpoint_every=9), stop=lambda step: True)
+    assert events.saved == [(1, 1, 1)] and (1, 1) in events.written
+
+
 @pytest.mark.parametrize("bad", [1, 3, 19, 20, 21, 39])
 def test_a_bad_loss_is_found_soon_and_named(bad):
     """Whenever it happens: before the next checkpoint, and not many steps later."""

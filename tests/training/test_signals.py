@@ -32,6 +32,21 @@ def test_the_first_signal_stops_after_the_step_and_a_second_ctrl_c_ends_at_once(
     assert f"{number.name}: the step is finished" in capfd.readouterr().err
 
 
+def test_a_message_that_nobody_reads_does_not_break_a_step():
+    former, (reader, writer) = os.dup(2), os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop(1)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        os.dup2(former, 2)
+        os.close(former)
+        os.close(writer)
+
+
 def test_of_several_processes_all_stop_at_one_step_and_ctrl_c_is_told_to_the_others():
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(True))  # as JAX's own, which passes it on
