@@ -66,3 +66,28 @@ def test_one_equation_a_convolution(name):
     names = [equation.primitive.name for equation in jax.make_jaxpr(gradients)(variables, x).eqns]
     ours = [name for name in names if name in ("convolution", "input_gradient", "kernel_gradient")]
     assert sorted(ours) == ["convolution", "input_gradient", "kernel_gradient"] and not {"cond", "platform_index"} & set(names)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_precision_where_it_is_called(name):
+    """Of a convolution and its gradients, whatever holds where the program is lowered."""
+    x = normal(1, 6, 6, 4)
+    variables = random_variables(LAYERS[name], *x.shape)
+
+    @jax.jit
+    def gradients(variables, x):
+        with jax.default_matmul_precision("highest"):
+            return jax.grad(lambda v, x: jnp.sum(jnp.sin(LAYERS[name].apply(v, x))), (0, 1))(variables, x)
+
+    text = jax.export.export(gradients, platforms=["cuda"])(variables, x).mlir_module()
+    products = [line for line in text.splitlines() if "stablehlo.convolution(" in line or "stablehlo.dot_general" in line]
+    assert products and all("HIGHEST" in line and "DEFAULT" not in line for line in products)
+
+
+def test_double_precision_where_it_is_called():
+    with jax.enable_x64(True):
+        x, kernel = jnp.asarray(normal(1, 6, 6, 4), jnp.float64), jnp.asarray(normal(3, 3, 4, 2), jnp.float64)
+        apply = Conv(2, use_bias=False, dtype=jnp.float64).apply
+        traced = jax.jit(lambda kernel, x: apply({"params": {"kernel": kernel}}, x)).trace(kernel, x)
+        expected = apply({"params": {"kernel": kernel}}, x)
+    assert_close(traced.lower().compile()(kernel, x), expected, 1e-12)

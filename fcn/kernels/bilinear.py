@@ -46,6 +46,7 @@ class Problem(NamedTuple):
       dilation: distance of the kernel's taps, (rows, columns).
       groups: of channels.
       factor: how often a pixel of the first map is repeated, in rows and columns.
+      precision: `jax.default_matmul_precision` where the convolution was called.
     """
 
     shapes: tuple[tuple[Any, ...], ...]
@@ -56,6 +57,7 @@ class Problem(NamedTuple):
     dilation: tuple[int, int]
     groups: int = 1
     factor: int = 1
+    precision: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -84,7 +86,7 @@ def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation
     """The convolution of maps [N, H, W, _] with a kernel [kh, kw, C / groups, O], all of one type."""
     *maps, kernel = varying_alike(*maps, kernel)
     shapes = tuple(tuple(x.shape) for x in maps)
-    settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor
+    settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor, jax.config.jax_default_matmul_precision
     problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings)
     return _bind("convolution", maps, kernel, problem, ())[0]
 
@@ -182,8 +184,8 @@ def _batched(operands, axes, *, operation, problem, mapped):
     return results, [0] * len(results)
 
 
-def _lowered(context, *operands, operation, platform, problem, mapped):
-    """By the algorithm for the platform, of plain arrays: how these are divided among devices is XLA's to find out."""
+def _function(operation, platform, problem, mapped):
+    """The algorithm for the platform, of mapped operands, with a list of results."""
     chosen = CHOICES[problem.kind](operation, platform, problem)
 
     def function(*operands):
@@ -192,10 +194,28 @@ def _lowered(context, *operands, operation, platform, problem, mapped):
 
     for row in reversed(mapped):
         function = jax.vmap(function, [0 if has else None for has in row])
-    types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_in]
+    return function
+
+
+@contextlib.contextmanager
+def _as_called(context, problem):
+    """With the precision and the types of where the operation was called, and without a mesh."""
     manual = getattr(context.module_context.axis_context, "manual_axes", None)
-    with jax.sharding.use_abstract_mesh(AbstractMesh((), ())), without_onednn() if manual else contextlib.nullcontext():
-        traced = jax.make_jaxpr(function)(*types)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.sharding.use_abstract_mesh(AbstractMesh((), ())))
+        stack.enter_context(jax.default_matmul_precision(problem.precision))
+        if problem.dtype == jnp.float64:
+            stack.enter_context(jax.enable_x64(True))
+        if manual:
+            stack.enter_context(without_onednn())
+        yield
+
+
+def _lowered(context, *operands, operation, platform, problem, mapped):
+    """By the algorithm for the platform, of plain arrays: how these are divided among devices is XLA's to find out."""
+    types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_in]
+    with _as_called(context, problem):
+        traced = jax.make_jaxpr(_function(operation, platform, problem, mapped))(*types)
         used, _ = dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals), instantiate=True)
         lower = mlir.lower_fun(jaxpr_as_fun(ClosedJaxpr(used, traced.consts)), multiple_results=True)
         return lower(context.replace(avals_in=traced.in_avals), *operands)
