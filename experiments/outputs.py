@@ -1,6 +1,7 @@
 """Which images a command line names, and the files that are written for each."""
 
 import glob
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -76,6 +77,7 @@ def _expanded(given: Path, out: Path) -> list[tuple[Path, Path]]:
         raise FileNotFoundError(f"no image {given}")
     found = [Path(path) for path in sorted(glob.glob(str(given.expanduser()), recursive=True))]
     found = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    found = _not_written(found, _fixed_part(given), out)
     if not found:
         raise FileNotFoundError(f"no image matches {given} ({', '.join(IMAGE_SUFFIXES)})")
     return [(path, Path(path.name)) for path in found]
@@ -85,10 +87,23 @@ def _in_folder(folder: Path, out: Path) -> list[tuple[Path, Path]]:
     place, images = find_images(folder)
     if out.resolve() in (folder.resolve(), place.resolve()):
         raise ValueError(f"--out {out} is the folder of the images; give another, such as {out / 'predicted'}")
-    images = [path for path in images if not path.resolve().is_relative_to(out.resolve())]
+    images = _not_written(images, place, out)
     if not images:
         raise FileNotFoundError(f"no images in {folder} ({', '.join(IMAGE_SUFFIXES)})")
     return [(path, path.relative_to(place)) for path in images]
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder below which all lies that a pattern can match."""
+    parts = pattern.expanduser().parts
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+
+
+def _not_written(images: Sequence[Path], place: Path, out: Path) -> list[Path]:
+    """The images without those of an earlier call, where `out` is a folder below the images' own."""
+    place, out = place.resolve(), out.resolve()
+    inside = out != place and out.is_relative_to(place)
+    return [path for path in images if not (inside and path.resolve().is_relative_to(out))]
 
 
 def _refuse_collisions(plans: Sequence[Outputs], out: Path) -> None:
@@ -100,5 +115,6 @@ def _refuse_collisions(plans: Sequence[Outputs], out: Path) -> None:
                 raise FileExistsError(f"{file} is one of the images and would be replaced; give another --out")
         for file in each.files:
             if file in writers:
-                raise FileExistsError(f"{writers[file]} and {each.image} would both write {file}; use two folders")
+                cure = "name the folder itself, which keeps its subfolders, or give each its own --out"
+                raise FileExistsError(f"{writers[file]} and {each.image} would both write {file}; {cure}")
             writers[file] = each.image

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import functools
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 import fcn
 from experiments import command, convert, predict, stages
+from experiments.outputs import plan
 from experiments.stages import refusal_of
 from fcn.data import resize_image
 from fcn.inference import ahead, make_predictor
@@ -97,6 +99,21 @@ def test_folders_patterns_and_files(saved, photos, tmp_path):
         assert written(photos / "out") == tree
     run(saved, photos / "deep/*", "--no-overlay", "--out", tmp_path / "globbed")
     assert written(tmp_path / "globbed") == ["b_mask.png", "legend.png"]
+
+
+def test_the_folder_to_write_to_may_hold_the_images_or_lie_among_them(photos, tmp_path, monkeypatch):
+    """Only what lies in a folder below the images' own was written before; a parent of it holds all of them."""
+    monkeypatch.chdir(tmp_path)
+    assert [each.mask.as_posix() for each in plan([Path("photos")], Path("."))] == ["a_mask.png", "deep/b_mask.png"]
+    (tmp_path / "photos/out").mkdir()
+    for name in ("a_mask", "b_mask"):
+        Image.new("RGB", (2, 2)).save(tmp_path / f"photos/out/{name}.png")
+    for done, images in (("left out", []), ("replaced", [Path("photos/a.png"), Path("photos/deep/b.png")])):
+        assert [each.image for each in plan([Path("photos/**/*.png")], Path("photos/out"), done=done)] == images
+    assert [each.image for each in plan([Path("photos/*.png")], Path("."))] == [Path("photos/a.png")]
+    Image.new("RGB", (2, 2)).save(tmp_path / "photos/deep/a.png")
+    with pytest.raises(FileExistsError, match=r"would both write .*; name the folder itself, which keeps its subfolders"):
+        plan([Path("photos/**/*.png")], Path("out"))
 
 
 def test_skip_existing_goes_on(saved, photos, tmp_path, capsys):
