@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fcn.text import printable
 
@@ -174,6 +174,16 @@ def refuse_file_name(path: Path, kind: str) -> None:
     """
     if path.is_file() or (path.suffix.lower() in _FILES and not path.is_dir()):
         raise ValueError(f"--out {path} is the name of a file, but {kind} is written there; try --out {path.with_suffix('')}")
+
+
+def refuse_without_model(options: Any, *names: str) -> None:
+    """Refuses what describes the network of --model where none was named: a folder describes its own.
+
+    Raises:
+      ValueError: one of these fields was given.
+    """
+    if given := [f"--{name}" for name in names if getattr(options, name)]:
+        raise ValueError(f"{', '.join(given)} describes the network of --model; name it, or leave {given[0]} out")
 
 
 def run(main: Callable[[], T]) -> T:

@@ -57,6 +57,8 @@ def main(args: Sequence[str]) -> None:
     if options.input.is_file():
         check_file(options.input)
     if options.input.is_dir() and options.model is None:
+        to_file = options.out.suffix in (".safetensors", ".pth")
+        command.refuse_without_model(options, "encoder", "options", *(() if to_file else ("source",)))
         network = from_folder(options.input, options.checkpoint, options.classes)
     elif options.model is None or (options.source is None and options.input.is_file()):
         raise ValueError(f"{options.input} is a checkpoint file; say what it is with --model and --source")

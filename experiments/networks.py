@@ -42,7 +42,12 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     """The network of a run folder (its last or best checkpoint), or of one that `fcn.save` or smp's `save_pretrained` wrote.
 
     smp's does not name its classes: a text file may, with a name on each line; else they are numbered.
+
+    Raises:
+      ValueError: classes are given for another folder, or its network does not segment.
     """
+    if classes is not None and not is_smp_folder(path):
+        raise ValueError(f"{path} is no folder of smp's, whose classes --classes names; leave {classes} out")
     if (path / "model.json").is_file():
         saved = fcn.load(path)
         if not segments(saved.model):

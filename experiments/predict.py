@@ -47,7 +47,7 @@ class PredictConfig:
     source: str | None = None
     """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
     classes: Path | None = None
-    """A text file with the names of the classes of a checkpoint file, one on each line."""
+    """A text file with the names of the classes of a checkpoint file (or a folder of smp's), one on each line."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width at which the network sees each image (default: the longer side as in training)."""
     scale: Annotated[float | None, Range(0, 64, above=True)] = None
@@ -83,6 +83,8 @@ def main(args: Sequence[str]) -> None:
     options = command.parse(PredictConfig, args, "predict", __doc__)
     if (options.model is None) != (options.weights is None):
         raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
+    if options.model is None:
+        command.refuse_without_model(options, "encoder", "options", "source")
     if options.run is not None and options.run.is_file():
         raise ValueError(f"{options.run} is a file; name the run folder (or --model and --weights) before the images")
     if not options.images:
@@ -125,7 +127,7 @@ def read_network(options: PredictConfig):
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, options.weights, options.source, options.classes)
     else:
-        network = from_folder(options.run, options.checkpoint)
+        network = from_folder(options.run, options.checkpoint, options.classes)
     expected = network.preprocessing
     if expected.channels not in (1, 3):
         raise ValueError(f"the network takes images of {expected.channels} channels; this command reads gray and RGB images")

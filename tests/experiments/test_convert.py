@@ -194,6 +194,22 @@ def test_errors(checkpoint, tmp_path):
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--encoder", "vgg16", "--options", "depth=2"], "--encoder, --options describes the network of --model; name it"),
+        (["--source", "smp"], "--source describes the network of --model; name it, or leave --source out"),
+        (["--classes", "names.txt"], "old_saved is no folder of smp's, whose classes --classes names; leave names.txt out"),
+    ],
+)
+def test_options_that_a_folder_leaves_no_room_for(tmp_path, options, message):
+    Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
+    for main, inputs in ((convert.main, []), (predict.main, [str(tmp_path / "photo.png")])):
+        with pytest.raises(ValueError, match=message):
+            main([str(FIXTURES / "old_saved"), *inputs, *options, "--out", str(tmp_path / "new")])
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_was_written_before_there_was_a_record():
     """A run gets the size of its configuration, a saved model the statistics that it has."""
     run, saved = (from_folder(FIXTURES / name, "last") for name in ("old_run", "old_saved"))
