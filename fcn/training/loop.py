@@ -95,7 +95,8 @@ def fit(
       schedule: when things are done.
       batch_size: images in a global batch.
       elapsed: seconds of training before `state`, for the record.
-      stop: asked after each step, which is its argument: whether to end there, with a checkpoint.
+      stop: asked after each step, which is its argument: whether to end there, with a checkpoint. An evaluation that is
+        due comes first: its values belong to the checkpoint, and a run that goes on would lack them.
       show_progress: whether to show a progress bar (only ever on a terminal) or lines.
 
     Returns:
