@@ -171,7 +171,7 @@ def train(config, folder, succession) -> None:
     records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
     started = time.perf_counter()
     stopping = StopSignals(stop_together if jax.process_count() > 1 else None)
-    with contextlib.closing(checkpoints), contextlib.closing(records), stopping:
+    with checkpoints, contextlib.closing(records), stopping:
         state = fit(
             experiment.parallel.put_state(state),
             batches,

@@ -4,6 +4,7 @@
 training. Each checkpoint has the SHA-256 of its files, by which damage is found.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -39,7 +40,7 @@ class Checkpoints:
     """Writes the checkpoints in one folder: the newest `keep`, and the best by a metric.
 
     A checkpoint appears under its final name only when it is complete; what a killed process left half-written is
-    removed on the next start, before anything is written.
+    removed on the next start, before anything is written. As a context manager it closes itself, and lets an error through.
 
     Args:
       folder: where they lie, one subfolder a step.
@@ -72,6 +73,13 @@ class Checkpoints:
         self._folder = Path(folder).absolute()
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
+            self.close()
+
     def latest(self) -> int | None:
         """The newest complete step, or None."""
         return self._manager.latest_step()
@@ -82,6 +90,7 @@ class Checkpoints:
         Raises:
           OSError: this one or the one before could not be written, too little space is left for it, or one of this step or a
             later one is there.
+          jax.errors.JaxRuntimeError: another process of the run is lost, or a device fails.
         """
         self._refuse_full_disk(state)
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), PROGRESS: ocp.args.JsonSave(progress)})
@@ -107,6 +116,8 @@ class Checkpoints:
         try:
             return action()
         except Exception as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and os.strerror(errno.ENOSPC) not in str(error):
+                raise
             message = f"a checkpoint could not be written to {self._folder} ({_first_line(error)}); earlier ones are kept"
             raise OSError(message) from error
 

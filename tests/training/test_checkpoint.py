@@ -4,10 +4,12 @@ import json
 import shutil
 import threading
 import types
+from unittest.mock import Mock
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 
 from fcn.training import checkpoint
 from fcn.training.checkpoint import Checkpoints, DamagedCheckpoint, best, newest_sound, restore, set_aside, steps
@@ -118,16 +120,34 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_written(folder, monk
     assert content(folder) == before
 
 
-def test_a_disk_that_becomes_full_while_it_is_written_is_told_in_a_sentence(folder, monkeypatch):
+@pytest.mark.parametrize("kind", [ValueError, JaxRuntimeError])
+def test_a_disk_that_becomes_full_while_it_is_written_is_told_in_a_sentence(kind, folder, monkeypatch):
     checkpoints = Checkpoints(folder)
 
     def full(*_, **__):
-        raise ValueError(f"RESOURCE_EXHAUSTED: {'a long path ' * 30}\nNo space left on device [and more]")
+        raise kind(f"RESOURCE_EXHAUSTED: {'a long path ' * 30}\nNo space left on device [and more]")
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints._manager, "save", full)
         with pytest.raises(OSError, match=r"could not be written to .* \(No space left on device\); earlier ones are kept$"):
             checkpoints.save(4, state_of(4), {}, {})
+    checkpoints.close()
+
+
+def test_a_process_that_is_lost_while_all_write_is_no_fault_of_the_disk(folder, monkeypatch):
+    lost = Mock(side_effect=JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out"))
+    with pytest.raises(JaxRuntimeError, match="Barrier"), Checkpoints(folder) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", lost)
+        checkpoints.save(4, state_of(4), {}, {})
+
+
+@pytest.mark.parametrize(("first", "told"), [(None, "could not be written"), (ArithmeticError("loss = nan"), "loss = nan")])
+def test_an_error_is_not_replaced_by_one_of_closing(first, told, folder, monkeypatch):
+    checkpoints = Checkpoints(folder)
+    with monkeypatch.context() as patched, pytest.raises((OSError, ArithmeticError), match=told), checkpoints:
+        patched.setattr(checkpoints._manager, "close", Mock(side_effect=ValueError("full")))
+        if first:
+            raise first
     checkpoints.close()
 
 
