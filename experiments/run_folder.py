@@ -144,11 +144,12 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """What a run made, files and folders, config.json last; whatever else lies here is not a run's."""
-        from fcn.training.checkpoint import steps
+        from fcn.training.checkpoint import half_removed, steps
 
         made = [path for path in (self.result, self.metrics, self.facts) if path.is_file()]
         made += (path for path in _contents(self.path) if _TEMPORARY.fullmatch(path.name))
         made += (self.checkpoints / str(step) for step in steps(self.checkpoints))
+        made += half_removed(self.checkpoints)
         made += (path for path in _contents(self.checkpoints) if _UNFINISHED.fullmatch(path.name))
         made += (path for path in _contents(self.pictures) if path.name in PICTURES)
         made += (path for path in _contents(self.tensorboard) if path.name.startswith("events.out.tfevents."))

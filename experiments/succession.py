@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.config import TrainConfig, to_json
 from experiments.lock import FolderLock
 from experiments.run_folder import RunFolder
-from fcn.training.checkpoint import Checkpoints
+from fcn.training.checkpoint import Checkpoints, half_removed
 from fcn.training.records import write_json
 
 ASIDE, REMOVED = ".fcn-previous", ".fcn-removed"
@@ -52,6 +52,7 @@ class Succession:
         elif not self._folder.is_kept():
             clear(self._folder)
         else:
+            _remove(self._folder, half_removed(self._folder.checkpoints))
             self._folder.result.unlink(missing_ok=True)  # it is extended
         write_json(self._folder.config, to_json(config))
 
@@ -81,8 +82,7 @@ def set_aside(folder: RunFolder) -> None:
 
 def clear(folder: RunFolder) -> None:
     """Removes the run in `folder`, all but its config.json."""
-    _move((path for path in folder.files() if path != folder.config), folder.path, folder.path / REMOVED)
-    shutil.rmtree(folder.path / REMOVED, ignore_errors=True)
+    _remove(folder, (path for path in folder.files() if path != folder.config))
 
 
 def settle(folder: RunFolder) -> None:
@@ -100,6 +100,11 @@ def settle(folder: RunFolder) -> None:
         os.replace(old.config, folder.config)
     _move(old.files(), old.path, folder.path)
     shutil.rmtree(old.path)
+
+
+def _remove(folder: RunFolder, paths: Iterable[Path]) -> None:
+    _move(paths, folder.path, folder.path / REMOVED)
+    shutil.rmtree(folder.path / REMOVED, ignore_errors=True)
 
 
 def _move(paths: Iterable[Path], source: Path, target: Path) -> None:

@@ -26,6 +26,8 @@ MARK = "_CHECKPOINT_METADATA"
 """A file that Orbax puts in every checkpoint, and writes last; nothing is read from it."""
 MARKS = (MARK, DIGESTS)
 """Either tells a checkpoint from a folder of someone else whose name is a number."""
+_UNMARKED = {STATE, PROGRESS, METRICS, "commit_success.txt"}
+"""What else a checkpoint holds."""
 FURTHER_BYTES = 2**20
 """What a checkpoint may take on a disk besides its arrays."""
 BEST = "val/miou"
@@ -128,6 +130,14 @@ def steps(folder: Path) -> list[int]:
         return []
     complete = (path for path in folder.iterdir() if path.name.isdecimal() and any((path / name).is_file() for name in MARKS))
     return sorted(int(path.name) for path in complete)
+
+
+def half_removed(folder: Path) -> list[Path]:
+    """What a kill left of checkpoints that were being removed: parts of one, without a mark, under a step's number."""
+    if not folder.is_dir():
+        return []
+    left = (path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    return sorted(path for path in left if {part.name for part in path.iterdir()} <= _UNMARKED)
 
 
 def newest_sound(folder: Path) -> tuple[int | None, list[str]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import lock
@@ -124,7 +125,7 @@ def test_the_old_run_ends_with_the_first_checkpoint_of_the_new_one(tmp_path):
         succession.begin(NEW)
         assert (tmp_path / ASIDE / "result.json").is_file()
         checkpoints = SucceedingCheckpoints(folder)
-        checkpoints.save(1, {"a": 1.0}, {}, {})
+        checkpoints.save(1, {"a": np.ones(1)}, {}, {})
         assert folder.has_checkpoint() and not (tmp_path / ASIDE).exists()
         checkpoints.close()
 
@@ -168,6 +169,18 @@ def test_a_checkpoint_of_another_program_in_a_run_is_refused(tmp_path):
     _write(tmp_path / "checkpoints/1000/model.bin", "")
     with pytest.raises(FileExistsError, match="checkpoints/1000 is no checkpoint of a run"):
         folder.refuse_other(NEW)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("left", ["state/a", "metrics/metrics"])
+def test_a_checkpoint_that_a_kill_left_half_removed_is_removed(left, overwrite, tmp_path):
+    folder = _lay_run(tmp_path, seed=1)
+    _write(tmp_path / "checkpoints/1" / left, "")
+    (tmp_path / "checkpoints/0").mkdir()
+    with Succession(folder) as succession:
+        succession.begin(TrainConfig(seed=1, overwrite=overwrite))
+        assert not (tmp_path / "checkpoints/0").exists() and not (tmp_path / "checkpoints/1").exists()
+        assert folder.has_checkpoint() is not overwrite
 
 
 def test_a_failed_move_brings_the_old_run_back(monkeypatch, tmp_path):
