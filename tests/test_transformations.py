@@ -91,3 +91,33 @@ def test_double_precision_where_it_is_called():
         traced = jax.jit(lambda kernel, x: apply({"params": {"kernel": kernel}}, x)).trace(kernel, x)
         expected = apply({"params": {"kernel": kernel}}, x)
     assert_close(traced.lower().compile()(kernel, x), expected, 1e-12)
+
+
+@pytest.mark.parametrize("jitted", [True, False])
+@pytest.mark.parametrize(("check", "other"), [("debug_nans", -2), ("debug_infs", 2)])
+def test_checks_of_results(check, other, jitted):
+    """Good results pass; inf - inf and inf + inf are an error that names the operation."""
+    kernel = jnp.broadcast_to(jnp.array([[2.0], [other]]), (3, 3, 2, 1))
+    apply = Conv(1, use_bias=False).apply
+
+    def loss(x):
+        return jnp.sum(apply({"params": {"kernel": kernel}}, x))
+
+    gradient, x = jax.grad(loss), jnp.ones((1, 5, 5, 2))
+    expected = gradient(x)
+    with getattr(jax, check)(True):
+        assert_close((jax.jit(gradient) if jitted else gradient)(x), expected)
+        with pytest.raises(FloatingPointError, match="in convolution"):
+            (jax.jit(loss) if jitted else loss)(3e38 * x)
+
+
+@pytest.mark.parametrize("name", ["dense", "upsampled"])
+def test_without_jit(name):
+    x = normal(2, 6, 6, 4)
+    variables = random_variables(LAYERS[name], *x.shape)
+    gradient = jax.grad(lambda v, x: jnp.sum(jnp.sin(LAYERS[name].apply(v, x))), (0, 1))
+    expected = gradient(variables, x)
+    with jax.disable_jit():
+        given = gradient(variables, x)
+    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(expected), strict=True):
+        assert_close(a, b)

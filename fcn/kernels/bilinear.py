@@ -157,18 +157,12 @@ def _transposed(cotangents, *operands, operation, problem, mapped):
     by_right = ad.is_undefined_primal(right)
     of = _transposed_right if by_right else _transposed_left
     other, new_left, new_right = of(operation, cotangents, left, right)
-    flags = [_flags(operands, mapped, x) for x in (*new_left, new_right)]
-    rows = tuple(zip(*flags)) if mapped else ()
-    results = _bind(other, new_left, new_right, problem, rows)
+    flags, all_levels = [tuple(row[i] for row in mapped) for i in range(count)], (True,) * len(mapped)
+    _, left_flags, right_flags = of(operation, [all_levels] * len(cotangents), flags[:-1], flags[-1])
+    results = _bind(other, new_left, new_right, problem, tuple(zip(*left_flags, right_flags)))
     targets = [count - 1] if by_right else range(count - 1)
     summed = {target: _sum_unmapped(result, mapped, target) for result, target in zip(results, targets, strict=True)}
     return [summed.get(i) if ad.is_undefined_primal(operand) else None for i, operand in enumerate(operands)]
-
-
-def _flags(operands, mapped, x):
-    """At which levels an operand is mapped; cotangents are at all."""
-    place = next((i for i, operand in enumerate(operands) if operand is x), None)
-    return [True if place is None else row[place] for row in mapped]
 
 
 def _sum_unmapped(result, mapped, target):
@@ -226,10 +220,24 @@ def _compiled(*operands, operation, problem, mapped):
     return PRIMITIVES[operation].bind(*operands, problem=problem, mapped=mapped)
 
 
+def _called(*operands, operation, **settings):
+    """Outside of `jax.jit`: compiled even under `jax.disable_jit`, with the checks of `jax.debug_nans` and `jax.debug_infs`.
+
+    Both make JAX call this again in place of what is compiled.
+    """
+    checks = ("nan", jax.config.jax_debug_nans, jnp.isnan), ("inf", jax.config.jax_debug_infs, jnp.isinf)
+    with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+        results = _compiled(*operands, operation=operation, **settings)
+        for name, is_on, is_bad in checks:
+            if is_on and any(is_bad(result).any() for result in results):
+                raise FloatingPointError(f"invalid value ({name}) encountered in {operation}")
+    return results
+
+
 def _primitive(operation: Operation) -> Primitive:
     new, told = Primitive(operation), {"operation": operation}
     new.multiple_results = True
-    new.def_impl(partial(_compiled, **told))
+    new.def_impl(partial(_called, **told))
     new.def_abstract_eval(partial(_abstract, **told))
     for platform in ("cpu", "cuda", None):
         mlir.register_lowering(new, partial(_lowered, platform=platform, **told), platform=platform)
