@@ -12,6 +12,7 @@ Both ways take the same step and give the same numbers up to rounding (dropout a
 import atexit
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 AXIS = "data"
+_LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
+_PERHAPS_LOST = ("INTERNAL", "UNKNOWN", "FAILED_PRECONDITION")
+_BETWEEN_PROCESSES = re.compile("gloo|nccl|connection|coordination service", re.IGNORECASE)
 SECONDS_TO_BE_MISSED = 60
 """A process of several that was silent for so long is taken for dead, and so is one that others wait for at their end."""
 
@@ -191,7 +195,8 @@ def leave() -> None:
 def lost_process(error: jax.errors.JaxRuntimeError) -> str | None:
     """The sentence for an error of JAX that in a run on several hosts comes from another process's end; None for others."""
     text = str(error)
-    if jax.process_count() == 1 or text.startswith("RESOURCE_EXHAUSTED"):
+    lost = text.startswith(_LOST) or (text.startswith(_PERHAPS_LOST) and _BETWEEN_PROCESSES.search(text))
+    if jax.process_count() == 1 or not lost:
         return None
     reason = text.splitlines()[0][:200].rstrip(".:; ")
     return f"another of the {jax.process_count()} processes of this run ended or cannot be reached ({reason})"

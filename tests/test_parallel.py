@@ -12,7 +12,7 @@ import fcn
 from fcn.data import Prepared, eval_batches, normalise
 from fcn.losses import cross_entropy, dice_loss
 from fcn.metrics import confusion_matrix
-from fcn.parallel import Pmapped, Sharded, compiler_options, make_parallel, sharing_devices, start_processes
+from fcn.parallel import Pmapped, Sharded, compiler_options, lost_process, make_parallel, sharing_devices, start_processes
 from fcn.training import create_state, make_eval_step, make_train_step
 
 CLASSES, STEPS, BATCH = 3, 10, 8
@@ -124,6 +124,31 @@ def test_one_process_starts_nothing():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators have XLA's own order")
+@pytest.mark.parametrize(
+    ("text", "is_lost"),
+    [
+        ("UNAVAILABLE: failed to connect to all addresses", True),
+        ("DEADLINE_EXCEEDED: Barrier timed out", True),
+        ("ABORTED: task 1 was restarted", True),
+        ("CANCELLED: shut down", True),
+        ("INTERNAL: NCCL operation ncclAllReduce failed", True),
+        ("INTERNAL: the Coordination Service has stopped", True),
+        ("UNKNOWN: Gloo all-reduce failed: Read error", True),
+        ("FAILED_PRECONDITION: Buffer Definition Event: Gloo all-reduce failed: Connection closed by peer", True),
+        ("INTERNAL: a kernel could not be compiled", False),
+        ("FAILED_PRECONDITION: the buffer was donated", False),
+        ("INVALID_ARGUMENT: shapes differ", False),
+        ("RESOURCE_EXHAUSTED: out of memory in NCCL", False),
+    ],
+)
+def test_only_errors_between_processes_are_blamed_on_another_one(text, is_lost, monkeypatch):
+    error = jax.errors.JaxRuntimeError(text)
+    assert lost_process(error) is None  # there is no other
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    expected = f"another of the 2 processes of this run ended or cannot be reached ({text})" if is_lost else None
+    assert lost_process(error) == expected
+
+
 def test_programs_for_cpus_keep_no_more_than_they_need():
     """Of eight independent products each is summed before the next is computed."""
 
