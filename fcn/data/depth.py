@@ -146,7 +146,8 @@ class SetRange:
     def _outside(self, value_range: ValueRange) -> str:
         low, high = value_range
         counts = _count_all(self._files())
-        dark, bright = (counts[: math.ceil(low)].sum(), counts[math.floor(high) + 1 :].sum()) / counts.sum().clip(1)
+        first, end = max(0, math.ceil(low)), max(0, math.floor(high) + 1)
+        dark, bright = (counts[:first].sum(), counts[end:].sum()) / counts.sum().clip(1)
         parts = [f"{share:.1%} are {where}" for share, where in ((dark, "black"), (bright, "white")) if share > _OUTSIDE]
         shares = " and ".join(parts)
         return f"of the 16-bit values {shares}, because they lie outside {low:g}..{high:g}" if parts else ""

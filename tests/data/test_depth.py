@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fcn.data import check_source, open_source, read_image
-from fcn.data.depth import find_range
+from fcn.data.depth import SetRange, find_range
 from fcn.data.images import verify_image
 
 
@@ -84,6 +84,18 @@ def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
     val = open_source("folder", "val[:1]", root=tmp_path, value_range=train.value_range)
     assert val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
     check_source(val)
+
+
+@pytest.mark.parametrize(
+    ("value_range", "said"),
+    [
+        ((-100, 4095), ""),
+        ((-200, -100), "of the 16-bit values 100.0% are white, because they lie outside -200..-100"),
+    ],
+)
+def test_a_range_may_begin_below_zero(tmp_path, value_range, said):
+    path = save_png(tmp_path / "a.png", deep(1))
+    assert SetRange(value_range, lambda: [path]).remark() == said
 
 
 def test_training_scales_validation_by_its_own_range(tmp_path, capsys):
