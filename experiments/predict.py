@@ -101,7 +101,7 @@ def main(args: Sequence[str]) -> None:
 
     stages = Stages(read_network(options), options.size, options.scale)
     options.out.mkdir(parents=True, exist_ok=True)
-    stages.write_legend(options.out, overwrite=options.overwrite)
+    stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
     refused = predict_all(stages, plans)
     if refused:
         shown = ", ".join(map(str, refused[:5])) + (f" and {len(refused) - 5} more" if refused[5:] else "")

@@ -50,9 +50,12 @@ class Stages:
         self._predict = make_predictor(self.network.model, self.network.preprocessing)
         self._far_is_told = False
 
-    def write_legend(self, out: Path, *, overwrite: bool) -> None:
-        """Writes what the colours mean; refuses to replace another legend unasked."""
-        legend, path = visualize.legend(self.network.classes, self._palette), out / LEGEND
+    def write_legend(self, out: Path, *, overwrite: bool = False, keep: bool = False) -> None:
+        """Writes what the colours mean, or keeps what is there; refuses to replace another legend unasked."""
+        path = out / LEGEND
+        if keep and path.exists():  # another font may have drawn it
+            return
+        legend = visualize.legend(self.network.classes, self._palette)
         if path.exists() and not overwrite:
             if not np.array_equal(read_image(path, channels=3), legend):
                 raise FileExistsError(f"{path} is the legend of other classes; give another --out, or --overwrite")

@@ -220,6 +220,9 @@ def test_a_legend_of_other_classes_stays(saved, photos, tmp_path):
     with pytest.raises(FileExistsError, match=r"legend\.png is the legend of other classes"):
         run(saved, photos, "--out", tmp_path / "out")
     assert written(tmp_path / "out") == ["legend.png"]
+    drawn = (tmp_path / "out/legend.png").read_bytes()
+    run(saved, photos, "--out", tmp_path / "out", "--skip-existing")  # goes on, whatever font drew the legend
+    assert (tmp_path / "out/a_mask.png").exists() and (tmp_path / "out/legend.png").read_bytes() == drawn
 
 
 @pytest.mark.parametrize("options", [{"size": (8, 8), "scale": 1.0}, {"overwrite": True, "skip_existing": True}])
