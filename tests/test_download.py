@@ -1,6 +1,7 @@
 """Downloads from a server on this machine: progress to a whole, checked file, or one clear error and nothing left."""
 
 import contextlib
+import errno
 import hashlib
 import http.server
 import multiprocessing
@@ -8,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -110,6 +112,15 @@ def test_servers_that_never_end(server, tmp_path, monkeypatch, file, limits, mes
     with pytest.raises(ConnectionError, match=message):
         download(f"{server.url}/{file}", DIGEST, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_not_taken_for_the_network(server, tmp_path, monkeypatch):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no device that is always full")
+    monkeypatch.setattr(Path, "open", lambda path, _: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", 0))
+    with pytest.raises(OSError, match="No space left on device") as told:
+        download(f"{server.url}/net.pth", DIGEST, tmp_path)
+    assert told.value.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []
 
 
 def test_permissions_are_those_that_the_user_asks_for(server, tmp_path):

@@ -50,6 +50,7 @@ def download(url: str, sha256: str, folder: str | Path | None = None, *, progres
     Raises:
       ConnectionError: the file cannot be had, comes too slowly or is too large; the message says why and where it may be put by
         hand.
+      OSError: the folder cannot be written to, or the disk is full.
       ValueError: what came, or what was in the folder, has another checksum.
     """
     folder = weights_folder() if folder is None else Path(folder)
@@ -74,26 +75,36 @@ def download(url: str, sha256: str, folder: str | Path | None = None, *, progres
 
 
 def _fetch(url, file, target, progress) -> str:
-    """Copies the content of `url` into `file`; its SHA-256."""
-    digest, done = hashlib.sha256(), 0
-    by_hand = f"; download it by other means and put it at {target}"
+    """Copies the content of `url` into `file`; its SHA-256. What is wrong with the disk is told as it is."""
+    digest = hashlib.sha256()
+    with tqdm(unit="B", unit_scale=True, desc=target.name, disable=None if progress else True) as bar:
+        for chunk, bar.total in _received(url, target):
+            file.write(chunk)
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def _received(url: str, target: Path) -> Iterator[tuple[bytes, int | None]]:
+    """The content of `url` as it comes, with the number of bytes that was announced.
+
+    Raises:
+      ConnectionError: it cannot be had, or not whole.
+    """
+    done, by_hand = 0, f"; download it by other means and put it at {target}"
     try:
         with _answer(url) as answer:
             size = answer.headers.get("Content-Length", "")
             total = int(size) if size.isdecimal() else None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=None if progress else True) as bar:
-                for chunk in _chunks(answer, total or 0):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    done += len(chunk)
-                    bar.update(len(chunk))
+            for chunk in _chunks(answer, total or 0):
+                done += len(chunk)
+                yield chunk, total
     except urllib.error.HTTPError as error:
         raise ConnectionError(f"{url} answered {error.code} {error.reason}{by_hand}") from error
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(f"{url} cannot be had ({getattr(error, 'reason', error)}){by_hand}") from error
     if total is not None and done != total:
         raise ConnectionError(f"{url} broke off after {done} of {total} bytes; try again")
-    return digest.hexdigest()
 
 
 def _answer(url: str) -> http.client.HTTPResponse:
