@@ -10,6 +10,8 @@ import flax.linen as nn
 from fcn.errors import unknown
 from fcn.registry import create_model
 
+_LARGEST = 2**24
+"""Bytes that a description may have."""
 _CLASS = "_model_class"
 _MODELS = "Unet UnetPlusPlus MAnet Linknet FPN PSPNet PAN DeepLabV3 DeepLabV3Plus UPerNet Segformer DPT".split()
 _RENAMED = {"classes": "num_classes", "encoder_name": "encoder"}
@@ -38,14 +40,19 @@ def smp_model(path: str | Path) -> nn.Module:
     options = {_RENAMED.get(option, option): value for option, value in config.items() if option not in _LEFT_OUT}
     if vit := re.fullmatch(r"tu-(vit_\w+)_224(\..*)?", str(options.get("encoder"))):
         options["encoder"] = vit[1]
+    file = Path(path) / "config.json"
     try:
         return create_model(name.lower(), **options)
     except ValueError as error:
-        raise ValueError(f"{Path(path) / 'config.json'}: {error}") from None
+        raise ValueError(f"{file}: {error}") from None
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"{file} does not describe a network ({type(error).__name__}: {error})") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
+    if (size := file.stat().st_size) > _LARGEST:
+        raise ValueError(f"{file} has {size:,} bytes; descriptions have at most {_LARGEST:,}, so it was not read")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -45,8 +45,10 @@ def test_all_models(tmp_path, encoder):
         ('{"_model_class": "FPN", "cla', "config.json is damaged: JSONDecodeError"),
         ("[" * 100_000, "config.json is damaged: RecursionError"),
         ("[1]", "config.json holds a list"),
+        ('{"_model_class": "Unet", "classes": 2, "name": "mine"}', "config.json does not describe a network .TypeError: "),
+        (" " * (2**24 + 1), "config.json has 16,777,217 bytes; descriptions have at most 16,777,216"),
     ],
-    ids=["model", "type", "encoder", "option", "classes", "cut", "nested", "list"],
+    ids=["model", "type", "encoder", "option", "classes", "cut", "nested", "list", "name", "large"],
 )
 def test_descriptions_that_are_not_understood(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
