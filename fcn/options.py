@@ -60,7 +60,7 @@ def build(kind: str, name: str, constructor: Callable[..., nn.Module], **options
         ValueError: an option is not known, or has a value of another type or outside its range.
     """
     known = known_options(constructor)
-    options = {option: frozen(value) for option, value in options.items()}
+    options = {option: frozen(value, f"option {option} of {kind} {name!r}") for option, value in options.items()}
     for option, value in options.items():
         if option not in known and option in _ELSEWHERE:
             raise ValueError(f"{kind} {name!r} has no option {option!r}; {_ELSEWHERE[option]}")
@@ -161,10 +161,18 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _numbers(inner, item)
 
 
-def frozen(value: Any) -> Any:
-    """Lists as tuples, NumPy's numbers as Python's and mappings that cannot change: a model can be compared and hashed."""
+def frozen(value: Any, what: str = "the option") -> Any:
+    """Lists as tuples, NumPy's numbers as Python's and mappings that cannot change: a model can be compared and hashed.
+
+    Raises:
+        ValueError: a mapping, which the message calls `what`, has a key that is no text.
+    """
     if isinstance(value, np.number | np.bool_):
         return value.item()
     if type(value) in (list, tuple):
-        return tuple(map(frozen, value))
-    return FrozenDict(value) if isinstance(value, dict) else value
+        return tuple(frozen(item, what) for item in value)
+    if not isinstance(value, Mapping):
+        return value
+    if others := [key for key in value if not isinstance(key, str)]:
+        raise ValueError(f"{what} has the key {abbreviate(others[0])}; keys are text")
+    return FrozenDict({key: frozen(item, what) for key, item in value.items()})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.encoders.table import find_encoder
 from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count, segments
 
 
@@ -99,6 +100,8 @@ def test_options_reach_the_model():
             lambda: fcn.create_model("fpn", num_classes=2, encoder="tu-efficientnet_b0"),
             "unknown encoder 'tu-efficientnet_b0'; timm",
         ),
+        (lambda: find_encoder(3), "encoder is 3; give one of list_encoders()"),
+        (lambda: find_encoder(fcn.create_encoder("vgg11")), "encoder is VGG"),
         (lambda: fcn.create_model("unet"), "give the number of classes: create_model('unet', num_classes=...)"),
         (lambda: fcn.create_model("unet", classes=3), "give the number of classes: create_model('unet', num_classes=3)"),
         (lambda: fcn.create_model("unet", num_classes=0), "num_classes must be an integer of at least 1, not 0"),
@@ -133,6 +136,8 @@ RATE = "it must be at least 0 and below 1"
         ("unet", {"encoder": "resnet18", "decoder_channels": [8, 8, 0]}, "is (8, 8, 0); it must be above 0 and at most 65536"),
         ("unet", {"encoder": "resnet18", "decoder_channels": [8] * 65}, "it must be a list of at most 64"),
         ("unet", {"encoder": "resnet18", "decoder_channels": [8, 4.5]}, "is (8, 4.5); it must be tuple[int, ...]"),
+        ("fpn", {"aux_params": {1: 2}}, "has the key 1; keys are text"),
+        ("fpn", {"aux_params": {"classes": 2, "more": [{2: 1}]}}, "has the key 2; keys are text"),
         ("fpn", {"aux_params": {"classes": 3, "dropout": 1}}, "it must be at least 0 and below 1 in dropout"),
         ("fc_densenet56", {"layers": [10**9] * 11}, "option layers of model 'fc_densenet56' is (1000000000"),
         ("deeplabv3_resnet50", {"aux_dropout": -0.1}, f"option aux_dropout of model 'deeplabv3_resnet50' is -0.1; {RATE}"),
@@ -181,7 +186,8 @@ def test_public_names_exist():
 
 def test_lists_and_mappings_leave_a_model_comparable():
     def build():
-        return fcn.create_model("unet", num_classes=2, encoder="resnet18", decoder_channels=[8] * 5, aux_params={"classes": 3})
+        aux = {"classes": 3, "more": [1, {"deep": [2]}]}
+        return fcn.create_model("unet", num_classes=2, encoder="resnet18", decoder_channels=[8] * 5, aux_params=aux)
 
     assert build() == build() and hash(build()) == hash(build())
     assert build().decoder_channels == (8,) * 5 and build().aux_params["classes"] == 3

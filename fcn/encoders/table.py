@@ -1,5 +1,7 @@
 """Every encoder by name."""
 
+from typing import Any
+
 from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
@@ -16,6 +18,7 @@ from fcn.encoders.swin import SWINS
 from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
+from fcn.ranges import abbreviate
 
 ENCODERS: dict[str, Encoder] = {
     **VGG_ENCODERS,
@@ -35,12 +38,14 @@ ENCODERS: dict[str, Encoder] = {
 }
 
 
-def find_encoder(name: str) -> Encoder:
+def find_encoder(name: Any) -> Encoder:
     """The row of an encoder.
 
     Raises:
-        ValueError: for an unknown name; the message names the nearest one.
+        ValueError: for an unknown name, where the message names the nearest one, or what is no name.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"encoder is {abbreviate(name)}; give one of list_encoders()")
     if name.startswith(("timm-efficientnet", "tu-efficientnet")):
         reason = "timm's EfficientNets pad and name their layers otherwise, so that their weights do not fit those here"
         raise ValueError(f"unknown encoder {name!r}; {reason}: efficientnet-b0 to efficientnet-b7, as smp has them")
