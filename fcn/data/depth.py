@@ -49,12 +49,16 @@ def refuse_unclear_depth(image: Image.Image) -> None:
 
 
 def read_deep(image: Image.Image, file: str | Path | bytes) -> UInt16[np.ndarray, "h w *c"]:
-    """The values of a deep image, upright: gray [h, w], or colour [h, w, 3 or 4]. `file` is what `image` was opened from."""
+    """The values of a deep image, upright: gray [h, w], gray with transparency [h, w, 2], or colour [h, w, 3 or 4].
+
+    `file` is what `image` was opened from.
+    """
     raw = raw_mode(image)
     if image.mode in MODES:
         return np.asarray(upright(image)).astype(np.uint16)
     if raw == "LA;16B":  # four bytes a pixel, read as if they were four channels
-        return _joined(np.asarray(upright(_read_as(image, "RGBA"))), 0, 1)
+        pairs = np.asarray(upright(_read_as(image, "RGBA")))
+        return _joined(pairs.reshape(*pairs.shape[:2], 2, 2), 0, 1)
     # Pillow decodes the upper byte of each channel; told that the bytes lie the other way round, it decodes the lower.
     upper = np.asarray(upright(image))
     with readable(file) as stream, Image.open(stream) as again:
@@ -160,7 +164,8 @@ def _count(file: str | Path | bytes) -> Int[np.ndarray, "65536"] | None:
             return None
         refuse_unclear_depth(image)
         values = read_deep(image, file)
-    values = values[..., :3] if values.ndim == 3 else values  # transparency is no value
+    if values.ndim == 3 and values.shape[2] in (2, 4):  # transparency is no value
+        values = values[..., :-1]
     return np.bincount(values.ravel(), minlength=65536)
 
 

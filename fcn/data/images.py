@@ -56,7 +56,7 @@ def read_image(
     value_range = checked_range(value_range or WHOLE_RANGE)
     with opened(file, name) as image:
         refuse_unclear_depth(image)
-        stored = channels_in_file(image)
+        stored = 2 if raw_mode(image) == "LA;16B" else channels_in_file(image)  # opened as if it had 4
         if is_deep(image):
             values = to_bytes(read_deep(image, file), value_range)
             image = Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)

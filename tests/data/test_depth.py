@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_every_bit_of_every_channel_counts(tmp_path, channels):
     np.testing.assert_array_equal(read_image(path), np.rint(colours / 257))
     assert verify_image(path) == (20, 30, colours.shape[2])
     assert find_range([path]) == (0, 4095)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_only_transparency_that_is_lost_is_told(tmp_path, channels, monkeypatch):
+    monkeypatch.setattr("fcn.data.images._told", set())
+    values = deep(channels)
+    with warnings.catch_warnings(action="error"):
+        read_image(save_png(tmp_path / "opaque.png", values))
+    values[0, 0, -1] = 7
+    with pytest.warns(UserWarning, match=rf"partly\.png: channel {channels} of {channels} is left out"):
+        read_image(save_png(tmp_path / "partly.png", values))
 
 
 def test_a_range_clips_and_leaves_eight_bits_alone(tmp_path):
