@@ -110,8 +110,11 @@ class RunFolder:
     def _refuse_changes(self, config: TrainConfig) -> None:
         old = self.read_config()
         changed = changes(old, config)
-        if not changed:
+        if not changed and (old.steps == config.steps or self.has_checkpoint()):
             return
+        if not changed:
+            cure = "choose another --workdir, or --overwrite to start afresh"
+            raise FileExistsError(f"{self.path} has no checkpoint to go on from to {config.steps} steps; {cure}")
         longer = "--extend to go on to more steps, " if not changes(old, replace(config, extend=True)) else ""
         raise FileExistsError(
             f"{self.path} holds a run of another configuration ({'; '.join(changed)}); choose {longer}{self._or}"

@@ -38,7 +38,7 @@ class Succession:
         self._lock.release()
 
     def begin(self, config: TrainConfig) -> None:
-        """Makes `folder` that of a run of `config`, new or to be continued.
+        """Makes `folder` that of a new run of `config`, or leaves the one that goes on there as it is until `go_on`.
 
         Raises:
           FileExistsError: it holds something else; see `RunFolder.refuse_other`.
@@ -53,7 +53,12 @@ class Succession:
             clear(self._folder)
         else:
             _remove(self._folder, half_removed(self._folder.checkpoints))
-            self._folder.result.unlink(missing_ok=True)  # it is extended
+            return
+        write_json(self._folder.config, to_json(config))
+
+    def go_on(self, config: TrainConfig) -> None:
+        """Makes the run that goes on one of `config`, which may have more steps; it is not finished then."""
+        self._folder.result.unlink(missing_ok=True)
         write_json(self._folder.config, to_json(config))
 
     def _settle(self) -> None:

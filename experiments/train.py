@@ -161,7 +161,9 @@ def train(config, folder, succession) -> None:
         state, progress = checkpoint.restore(folder.checkpoints, step, experiment.parallel.restorable(state))
         batches.set_state(progress["batches"])
         seconds = progress["seconds"]
-        print(f"continuing {folder.path} from step {step}")
+        if first_process:
+            succession.go_on(config)
+            print(f"continuing {folder.path} from step {step}")
     confusion = experiment.evaluator()
 
     def evaluate(state):

@@ -15,6 +15,7 @@ from experiments.config import DataConfig, ModelConfig, TrainConfig, to_json
 from experiments.run_folder import RunFolder
 from fcn.preprocessing import default_preprocessing
 from fcn.training import OptimizerConfig, make_schedule
+from fcn.training.checkpoint import DamagedCheckpoint
 from fcn.training.records import read_records, write_json
 
 BLACK = np.zeros((24, 32, 3))
@@ -38,6 +39,11 @@ def begun(folder_data, tmp_path):
     write_json(folder.config, to_json(_config(folder_data)))
     write_json(folder.facts, train.build(_config(folder_data, overwrite=True), folder)[1])
     return folder, data
+
+
+def _damage_all(checkpoints: Path) -> None:
+    for path in checkpoints.glob("*/state/_METADATA"):
+        path.write_text("{}")
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
@@ -176,6 +182,20 @@ def test_other_habits_and_moved_data_change_no_number(finished_run, folder_data,
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "result.json").read_text())["params_sha256"] == wanted
     assert json.loads((run / "config.json").read_text())["data"]["root"] == str(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [(shutil.rmtree, "has no checkpoint to go on from to 26 steps"), (_damage_all, "is not what was written")],
+)
+def test_a_finished_run_that_cannot_be_extended_stays_as_it_is(harm, message, finished_run, options, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    harm(run / "checkpoints")
+    with pytest.raises((FileExistsError, DamagedCheckpoint), match=message):
+        train.main([*options, "--workdir", str(run), "--steps", "26", "--extend"])
+    for name in ("config.json", "result.json", "metrics.jsonl"):
+        assert (run / name).read_bytes() == (finished_run / name).read_bytes()
 
 
 def test_an_extended_run_goes_on_by_the_schedule_of_its_new_length(finished_run, options, monkeypatch, tmp_path):
