@@ -159,3 +159,35 @@ def test_a_jax_without_contexts():
     with context(2), context(3):
         assert context.value == 3
     assert context.value == 1
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "padding", "fits"), [(2, 2, 0, True), (3, 2, 1, True), (3, 3, 1, False), (1, 2, 0, False)]
+)
+def test_pools_of_any_size_with_ceil_mode(symbols, window, strides, padding, fits):
+    """With PyTorch's rule that no window starts in the padding after a map, else refused."""
+    (h,) = jax.export.symbolic_shape("h")
+
+    def pool(x):
+        return max_pool(x, window, strides, padding=padding, ceil_mode=True)
+
+    with use("xla"):
+        export = jax.export.export(jax.jit(pool), platforms=["cpu"])
+        if not fits:
+            with pytest.raises(ValueError, match="takes sizes that are numbers, not h"):
+                export(jax.ShapeDtypeStruct((1, h, 8, 1), jnp.float32))
+            return
+        program = export(jax.ShapeDtypeStruct((1, h, 8, 1), jnp.float32))
+    for size in (4, 5, 6):
+        assert_close(program.call(normal(1, size, 8, 1)), pool(normal(1, size, 8, 1)))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_valid_padding_of_any_size(symbols, groups):
+    """In the usual mode, also where it is not known that the kernel fits."""
+    layer, x = Conv(4, 3, padding="VALID", groups=groups), normal(1, 5, 6, 4)
+    variables = random_variables(layer, *x.shape)
+    (h,) = jax.export.symbolic_shape("h")
+    shape = jax.ShapeDtypeStruct((1, h, 6, 4), jnp.float32)
+    program = jax.export.export(jax.jit(layer.apply), platforms=["cpu"])(variables, shape)
+    assert_close(program.call(variables, x), layer.apply(variables, x))

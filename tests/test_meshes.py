@@ -59,6 +59,18 @@ def test_explicit_axes(subject):
     subject.assert_as_expected(given)
 
 
+def test_images_by_name():
+    """As by place, and split as they are."""
+    layer, mesh = fcn.create_model("unet", num_classes=2, **FAMILIES["unet"]), jax.make_mesh((8,), ("data",))
+    variables = jax.device_put(random_variables(layer, 1, 8, 8, 3), NamedSharding(mesh, P()))
+    images = jax.device_put(normal(8, 8, 8, 3), NamedSharding(mesh, P("data")))
+    with jax.set_mesh(mesh):
+        by_place = jax.jit(layer.apply)(variables, images)
+        by_name = jax.jit(lambda variables, x: layer.apply(variables, x=x))(variables, images)
+    assert jax.typeof(by_name).sharding.spec[0] == "data"
+    np.testing.assert_array_equal(by_name, by_place)
+
+
 def test_training_with_explicit_axes():
     """Statistics of the whole batch come back as the old ones lay, or whole on every device."""
     subject = Subject("unet")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from fcn.kernels import bilinear
 from fcn.kernels.onednn import convolve_onednn, may_convolve
-from fcn.kernels.windows import output_size, seen_by_taps
+from fcn.kernels.windows import is_known, output_size, seen_by_taps
 from fcn.kernels.xla import native_convolution
 
 MANY_TAPS = 25
@@ -35,6 +35,8 @@ def convolve_depthwise(
 
 def _choose(operation, platform, problem):
     settings = {"strides": problem.strides, "pads": problem.pads, "dilation": problem.dilation}
+    if not is_known(problem.output_shape[1:3]):
+        return _of(_native, operation, problem, settings)
     if platform == "cpu" and operation == "convolution" and _is_large(problem):
         groups = problem.groups
         return lambda x, kernel: convolve_onednn(x, kernel, *settings.values(), groups, otherwise=_convolve_otherwise)
@@ -82,8 +84,8 @@ def _mirrored(problem):
     """The zeros around the gradient by the output, where that by the input is its convolution; else None."""
     sides = zip(problem.kernel_shape, problem.dilation, problem.pads)
     mirrored = tuple(((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in sides)
-    multiplied = problem.kernel_shape[3] != problem.groups
-    return None if problem.strides != (1, 1) or multiplied or min(map(min, mirrored)) < 0 else mirrored
+    multiplied, empty = problem.kernel_shape[3] != problem.groups, 0 in problem.output_shape
+    return None if problem.strides != (1, 1) or multiplied or empty or min(map(min, mirrored)) < 0 else mirrored
 
 
 def _shifted(x, kernel, strides, pads, dilation):

@@ -12,14 +12,14 @@ def with_auto_axes(apply: Callable[..., Any], variables: Any, arguments: tuple, 
     """`apply(variables, *arguments, **options)`, whose arrays may lie on a mesh with Explicit axes, as of `jax.make_mesh`.
 
     Inside, XLA divides the work, as with Auto axes: forms of layers reshape and cut what is split. Results are split over the
-    batch as the first argument is; collections of `variables` that come back stay as they were.
+    batch as the first array among the arguments is; collections of `variables` that come back stay as they were.
     """
     given = variables, arguments, options
     meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(given) if isinstance(leaf, jax.Array)]
     mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
     if mesh is None or mesh.manual_axes:
         return apply(variables, *arguments, **options)
-    images = jax.tree.leaves(arguments)[0]
+    images = next(leaf for leaf in jax.tree.leaves((arguments, options)) if getattr(leaf, "ndim", 0))
     auto = mesh.update_axis_types(dict.fromkeys(mesh.explicit_axes, AxisType.Auto))
     with jax.sharding.use_abstract_mesh(auto):
         here, arguments_here, options_here = jax.tree.map(_replicated_type, given)

@@ -71,10 +71,10 @@ def _choose(operation, platform, problem):
     if operation == "convolution":
         return lambda *arrays: function(arrays[:-1], arrays[-1])
     if operation == "kernel_gradient":
-        zeros = jnp.zeros(problem.kernel_shape, problem.dtype)
-        return lambda *arrays: jax.vjp(partial(function, arrays[:-1]), zeros)[1](arrays[-1])[0]
-    zeros = tuple(jnp.zeros(shape, problem.dtype) for shape in problem.shapes)
-    return lambda dy, kernel: jax.vjp(lambda maps: function(maps, kernel), zeros)[1](dy)[0]
+        kernel_type = jax.ShapeDtypeStruct(problem.kernel_shape, problem.dtype)
+        return lambda *arrays: jax.linear_transpose(partial(function, arrays[:-1]), kernel_type)(arrays[-1])[0]
+    types = tuple(jax.ShapeDtypeStruct(shape, problem.dtype) for shape in problem.shapes)
+    return lambda dy, kernel: jax.linear_transpose(lambda maps: function(maps, kernel), types)(dy)[0]
 
 
 bilinear.CHOICES["upsampled"] = _choose

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fcn.environment import largest
 from fcn.kernels.padding import Pads
 
 
@@ -15,11 +16,11 @@ def is_known(shape: Sequence[Any]) -> bool:
 
 
 def output_size(
-    size: Sequence[int], kernel_size: Sequence[int], strides: Sequence[int], pads: Pads, dilation: Sequence[int]
-) -> tuple[int, int]:
+    size: Sequence[Any], kernel_size: Sequence[int], strides: Sequence[int], pads: Pads, dilation: Sequence[int]
+) -> tuple[Any, Any]:
     """Rows and columns of a convolution's output; 0 where the kernel does not fit."""
     settings = zip(size, kernel_size, strides, pads, dilation)
-    rows, columns = (max(0, (n + sum(pad) - (k - 1) * d - 1) // s + 1) for n, k, s, pad, d in settings)
+    rows, columns = (largest(0, (n + sum(pad) - (k - 1) * d - 1) // s + 1) for n, k, s, pad, d in settings)
     return rows, columns
 
 

@@ -44,7 +44,8 @@ def max_pool(
 
     Raises:
       ValueError: the padding is more than half the window, or the map is smaller than the window (PyTorch's error as well; a
-        1x1 map has one 2x2 window with `ceil_mode` and none without).
+        1x1 map has one 2x2 window with `ceil_mode` and none without); a size is a symbol of `jax.export`, and whether the last
+        window of `ceil_mode` starts inside the map depends on it.
     """
     window, padding = pair(window), pair(padding)
     strides = window if strides is None else pair(strides)
@@ -114,6 +115,9 @@ def _pads(x, window, strides, padding, ceil_mode):
     for size, k, s, p in zip(x.shape[1:3], window, strides, padding):
         if is_known((size,)):
             beyond = max(p, (_count(size, k, s, p, ceil_mode) - 1) * s + k - size - p)
+        elif ceil_mode and s > k - p:
+            settings = f"window {k}, stride {s} and padding {p}"
+            raise ValueError(f"max_pool with {settings} in ceil_mode takes sizes that are numbers, not {size}")
         else:
             beyond = p + (-(size + 2 * p - k) % s if ceil_mode else 0)
         pads.append((p, beyond))

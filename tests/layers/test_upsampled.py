@@ -96,3 +96,12 @@ def test_refuses_strides():
 def test_refuses_maps_of_another_size():
     with pytest.raises(ValueError, match=r"maps of shape \(1, 8, 7, 4\) beside enlarged images \[B, H, W\] = \(1, 8, 8\)"):
         UpsampledConv(8).init(jax.random.key(0), jnp.ones((1, 4, 4, 4)), [jnp.ones((1, 8, 7, 4))])
+
+
+def test_nothing_is_sent_to_devices_while_a_program_is_lowered():
+    layer, x = UpsampledConv(3), jnp.asarray(normal(1, 12, 12, 4))
+    variables = layer.init(jax.random.key(0), x)
+    gradients = jax.jit(jax.grad(lambda v, x: jnp.sum(layer.apply(v, x)), (0, 1)))
+    with jax.transfer_guard("disallow"):
+        kernel = gradients(variables, x)[0]["params"]["kernel"]
+    assert kernel.shape == (3, 3, 4, 3)
