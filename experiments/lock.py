@@ -33,8 +33,11 @@ class FolderLock:
             self._file = None
 
     def acquire_if_there(self) -> None:
-        """Locks the folder if it has been locked before: nothing is made in a folder that may be another program's."""
-        if self._path.is_file():
+        """Locks the folder if it has been locked before: nothing is made in a folder that may be another program's.
+
+        One that may only be read is not locked: its result can be asked for.
+        """
+        if self._path.is_file() and os.access(self._path, os.W_OK):
             self.acquire()
 
     def acquire(self) -> None:

@@ -226,6 +226,14 @@ def test_the_second_training_is_told_who_is_the_first_and_a_killed_one_leaves_no
     second.release()
 
 
+def test_a_folder_that_may_only_be_read_is_not_locked(monkeypatch, tmp_path):
+    (tmp_path / lock.NAME).write_text("process 1 on elsewhere")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # chmod does not bind root
+    with Succession(RunFolder(tmp_path)):
+        pass
+    assert (tmp_path / lock.NAME).read_text() == "process 1 on elsewhere"
+
+
 def test_one_that_found_the_folder_locked_settles_nothing(tmp_path):
     folder = _lay_run(tmp_path, seed=0)
     with Succession(folder) as late, Succession(folder) as first:
