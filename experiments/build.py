@@ -32,8 +32,9 @@ def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
 
 def tell_remarks(*splits: Prepared) -> None:
     """Says what a user should know of how data are read, each thing once."""
-    remarks = dict.fromkeys(remark for split in splits for remark in getattr(split.source, "remarks", ()))
-    for remark in remarks if jax.process_index() == 0 else ():
+    if jax.process_index():  # a remark may take a look at all files
+        return
+    for remark in dict.fromkeys(remark for split in splits for remark in getattr(split.source, "remarks", ())):
         print(printable(remark), file=sys.stderr)
 
 

@@ -1,6 +1,7 @@
 """Images of 16 bits: all bits of gray and colour files, and the range of values that a set of images makes use of."""
 
 import functools
+import itertools
 import math
 import os
 import sys
@@ -18,6 +19,8 @@ from fcn.data.decode import Refused, opened, readable, signed, upright, white_is
 ValueRange = tuple[int | float, int | float]
 WHOLE_RANGE: ValueRange = (0, 65535)
 MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_AT_ONCE = 64
+"""Files that are taken before they are counted; `map` takes all, which may be bytes."""
 _SHARE = 1e-4
 _OUTSIDE = 1e-2
 """The share of values outside the range that is no matter of noise."""
@@ -111,10 +114,11 @@ def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
 
 
 def _count_all(files: Iterable[str | Path | bytes]) -> Int[np.ndarray, "65536"]:
-    total = np.zeros(65536, np.int64)
+    total, files = np.zeros(65536, np.int64), iter(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for counts in pool.map(_count, files):
-            total += 0 if counts is None else counts
+        while some := list(itertools.islice(files, _AT_ONCE)):
+            for counts in pool.map(_count, some):
+                total += 0 if counts is None else counts
     return total
 
 

@@ -85,6 +85,23 @@ def test_the_range_of_a_set(tmp_path, values, expected):
     assert find_range([tmp_path / "y.tif"]) is None
 
 
+def test_a_large_set_is_not_taken_at_once(monkeypatch):
+    taken, waiting = [], []
+
+    def files():
+        for i in range(200):
+            taken.append(i)
+            yield str(i)
+
+    def count(file):
+        waiting.append(len(taken) - int(file))
+        return np.bincount([int(file)], minlength=65536)
+
+    monkeypatch.setattr("fcn.data.depth._count", count)
+    assert find_range(files()) == (0, 255) and len(waiting) == 200
+    assert max(waiting) <= 64
+
+
 def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
     for split, high in (("train", 4095), ("val", 1000)):
         save_png(tmp_path / "images" / split / "a.png", deep(1, high))

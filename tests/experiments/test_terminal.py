@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import types
+from unittest.mock import Mock, PropertyMock
 
 import pytest
 
@@ -182,6 +183,15 @@ def test_what_is_remarked_of_data_is_printable(monkeypatch, capsys):
     monkeypatch.setattr(build, "load_data", lambda *_: split)
     build.load_splits(DataConfig())
     assert capsys.readouterr().err == "no label: \\x1b[2J.png\n"
+
+
+def test_remarks_are_looked_for_by_the_first_process_only(monkeypatch, capsys):
+    source = Mock(spec=["remarks"])
+    remarks = type(source).remarks = PropertyMock(return_value=("a remark",))
+    monkeypatch.setattr(build.jax, "process_index", lambda: 1)
+    build.tell_remarks(types.SimpleNamespace(source=source))
+    remarks.assert_not_called()
+    assert capsys.readouterr().err == ""
 
 
 def test_points_of_a_command_s_help_have_lines_of_their_own(monkeypatch):
