@@ -60,7 +60,7 @@ _is_manual = contextvars.ContextVar("_is_manual", default=False)
 
 
 def usable() -> bool:
-    """Whether what is traced now may compute with oneDNN on a CPU."""
+    """Whether what is traced now, for convolutions what is lowered now, may compute with oneDNN on a CPU."""
     manual = _is_manual.get() or jax.sharding.get_abstract_mesh().manual_axes
     off = os.environ.get("FCN_ONEDNN") == "0" or _programs_are_kept() or manual
     return not off and is_inside() and jax.device_count() == 1
