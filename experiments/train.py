@@ -200,6 +200,8 @@ def train(config, folder, succession) -> None:
 
 def build(config, folder):
     """The objects of a run and the facts of its data, which are those that it began with if it goes on from a checkpoint."""
+    import jax
+
     from experiments.build import Experiment, load_splits
     from experiments.facts import describe
 
@@ -209,7 +211,7 @@ def build(config, folder):
         folder.refuse_other_data(facts)
         experiment.preprocessing = folder.read_preprocessing()
         facts["preprocessing"] = experiment.preprocessing.to_json()
-    elif folder.goes_on(config):
+    elif folder.goes_on(config) and jax.process_index() == 0:
         print(f"warning: without {folder.facts} nothing tells whether the data are those of before", file=sys.stderr)
     return experiment, facts
 

@@ -114,12 +114,14 @@ def test_a_run_of_before_these_facts_goes_on_with_its_own_preprocessing(begun):
     assert found["preprocessing"] == experiment.preprocessing.to_json() == other
 
 
-def test_a_run_goes_on_without_data_json_and_says_so(begun, capsys):
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_run_goes_on_without_data_json_and_the_first_process_says_so(process, begun, monkeypatch, capsys):
+    monkeypatch.setattr("jax.process_index", lambda: process)
     folder, data = begun
     wanted = folder.read_facts()
     folder.facts.unlink()
     assert train.build(_config(data), folder)[1] == wanted
-    assert f"without {folder.facts} nothing tells" in capsys.readouterr().err
+    assert (f"without {folder.facts} nothing tells" in capsys.readouterr().err) == (process == 0)
 
 
 def test_label_values_are_colours_where_labels_are(begun):
