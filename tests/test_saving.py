@@ -13,6 +13,7 @@ from flax.traverse_util import unflatten_dict
 
 import fcn
 from fcn.preprocessing import Preprocessing
+from fcn.pretrained.saving import _record
 from tests.variables import random_variables
 
 MODELS = {
@@ -76,6 +77,19 @@ def test_statistics_may_be_given_without_the_record(saved, tmp_path):
         fcn.save(tmp_path / "both", model, variables, mean=[0, 0, 0], preprocessing=Preprocessing())
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (({"mean": [0]}, None, None), r"preprocessing is {'mean': \[0\]}; give a fcn.preprocessing.Preprocessing"),
+        ((None, 0.5, None), "mean is 0.5; give a number for each channel"),
+        ((None, None, ["a"]), r"std is \['a'\]; give a number for each channel"),
+    ],
+)
+def test_statistics_that_are_none(given, message):
+    with pytest.raises(ValueError, match=message):
+        _record(*given, bgr=False)
+
+
 def test_every_model_can_be_saved():
     """All that `create_model` gives by default is described and rebuilt, without its variables."""
     from fcn.pretrained.description import describe, rebuild
@@ -94,6 +108,10 @@ def test_nothing_is_overwritten(saved):
     with pytest.raises(FileExistsError, match="saved exists already; nothing was written"):
         fcn.save(saved, model, random_variables(model, 1, 16, 16, 3, seed=1))
     assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+    link = saved.with_name("link")
+    link.symlink_to("nothing")
+    with pytest.raises(FileExistsError, match="link exists already; nothing was written"):
+        fcn.save(link, model, {})
 
 
 def test_nothing_is_half_written(tmp_path, monkeypatch):
@@ -242,7 +260,7 @@ def test_tensors_are_checked_when_they_are_read_and_written(saved, tmp_path, cha
     tensors = safetensors.numpy.load_file(saved / "variables.safetensors")
     change(tensors)
     safetensors.numpy.save_file(tensors, saved / "variables.safetensors")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"saved/variables\.safetensors: .*{message}"):
         fcn.load(saved)
     if "params/head" not in tensors:
         variables = unflatten_dict(tensors, sep="/")

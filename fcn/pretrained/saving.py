@@ -86,24 +86,42 @@ def save(
     from safetensors.numpy import save_file
 
     path = Path(path)
-    if path.exists():
+    if os.path.lexists(path):  # a link to nothing, too
         raise FileExistsError(f"{path} exists already; nothing was written")
     description = {"format": FORMAT, "model": describe(model)}
-    if mean is not None or std is not None or bgr:
-        if preprocessing is not None:
-            raise ValueError("preprocessing says mean, std and bgr already; give either the record or these")
-        given = {name: tuple(map(float, value)) for name, value in (("mean", mean), ("std", std)) if value is not None}
-        preprocessing = Preprocessing(**given, bgr=bgr)
+    preprocessing = _record(preprocessing, mean, std, bgr)
     values = (classes, palette, preprocessing, licence)
     facts = {name: plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
     tensors = {"/".join(leaf): np.asarray(value) for leaf, value in flatten_dict(dict(variables)).items()}
-    _check(model, tensors, facts | {"preprocessing": preprocessing})
+    wanted = _check_description(model, tensors, facts | {"preprocessing": preprocessing})
+    _check_tensors(model, tensors, wanted)
     text = json.dumps(description | facts, indent=2) + "\n"
     with draft_folder(path) as draft:
         (draft / _DESCRIPTION).write_text(text)
         save_file(tensors, draft / _VARIABLES)
         open_to_readers(draft / _VARIABLES)
         os.rename(draft, path)
+
+
+def _record(preprocessing: Any, mean: Any, std: Any, bgr: bool) -> Preprocessing | None:
+    """The record that `save` was given, whole or by its fields.
+
+    Raises:
+        ValueError: it is none, both were given, or mean or std is no list of numbers.
+    """
+    if not isinstance(preprocessing, Preprocessing | None):
+        raise ValueError(f"preprocessing is {abbreviate(preprocessing)}; give a fcn.preprocessing.Preprocessing")
+    if mean is None and std is None and not bgr:
+        return preprocessing
+    if preprocessing is not None:
+        raise ValueError("preprocessing says mean, std and bgr already; give either the record or these")
+    given = {}
+    for name, values in (("mean", mean), ("std", std)):
+        try:
+            given |= {} if values is None else {name: tuple(map(float, values))}
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is {abbreviate(values)}; give a number for each channel") from None
+    return Preprocessing(**given, bgr=bgr)
 
 
 def load(path: str | Path) -> Saved:
@@ -124,11 +142,15 @@ def load(path: str | Path) -> Saved:
         model = rebuild(description["model"])
         facts = {name: _tuples(description[name]) for name in _FACTS if name in description}
         facts["preprocessing"] = _read_preprocessing(description)
-        _check(model, tensors, facts)
+        wanted = _check_description(model, tensors, facts)
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
         raise ValueError(f"{path / _DESCRIPTION} does not describe a network ({type(error).__name__}: {error})") from error
     except ValueError as error:
         raise ValueError(f"{path / _DESCRIPTION}: {error}") from None
+    try:
+        _check_tensors(model, tensors, wanted)
+    except ValueError as error:
+        raise ValueError(f"{path / _VARIABLES}: {error}") from None
     leaves = {tuple(name.split("/")): jnp.asarray(value) for name, value in tensors.items()}
     return Saved(model, unflatten_dict(leaves), *(facts.get(name) for name in _FACTS))
 
@@ -171,16 +193,21 @@ def _read_preprocessing(description: Mapping[str, Any]) -> Preprocessing | None:
     return from_json(description.get("preprocessing", old))
 
 
-def _check(model: nn.Module, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Refuses what does not belong together, when it is written and when it is read.
+def _check_description(model: nn.Module, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[tuple, tuple]:
+    """Refuses facts that do not belong to the model, when they are written and when they are read.
+
+    Returns:
+        the shapes of the model's variables by path, for images of as many channels as the tensors are for.
 
     Raises:
-        ValueError: the variables are not the model's, or what is said of classes, colours or images does not fit.
+        ValueError: the fields make no network, or what is said of classes, colours or images does not fit.
     """
     _check_texts(facts, getattr(model, "num_classes", None))
-    channels, preprocessing = _check_variables(model, tensors), facts.get("preprocessing")
+    channels, wanted = _wanted(model, _shapes(tensors))
+    preprocessing = facts.get("preprocessing")
     if preprocessing is not None and preprocessing.channels != channels:
         raise ValueError(f"preprocessing is for images of {preprocessing.channels} channels, the variables for {channels}")
+    return wanted
 
 
 def _check_texts(facts: Mapping[str, Any], num_classes: int | None) -> None:
@@ -203,20 +230,28 @@ def _is_byte(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
 
 
-def _check_variables(model: nn.Module, tensors: Mapping[str, np.ndarray]) -> int:
-    """Refuses variables that `model.init` would not give for any number of channels, which it returns.
+def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[tuple, tuple]:
+    return {tuple(name.split("/")): np.shape(value) for name, value in tensors.items()}
 
-    Raises:
-        ValueError: some are missing, left over or misshapen, or hold no finite floating-point numbers.
-    """
-    given = {tuple(name.split("/")): np.shape(value) for name, value in tensors.items()}
+
+def _wanted(model: nn.Module, given: Mapping[tuple, tuple]) -> tuple[int, dict[tuple, tuple]]:
+    """The number of channels that the given shapes are for, and the shapes that `model.init` would give for it."""
     try:
         leaves = parts(model, 3).variables
         channels = image_channels(model, leaves, given.get)
         leaves = leaves if channels == 3 else parts(model, channels).variables
     except Exception as error:  # whatever a network raises whose fields do not go together
         raise ValueError(f"{type(model).__name__} with these fields is no network: {error}") from error
-    wanted = {path: leaf.shape for path, leaf in leaves.items()}
+    return channels, {path: leaf.shape for path, leaf in leaves.items()}
+
+
+def _check_tensors(model: nn.Module, tensors: Mapping[str, np.ndarray], wanted: Mapping[tuple, tuple]) -> None:
+    """Refuses variables that `model.init` would not give.
+
+    Raises:
+        ValueError: some are missing, left over or misshapen, or hold no finite floating-point numbers.
+    """
+    given = _shapes(tensors)
     if given != wanted:
         faults = sorted("/".join(path) for path in wanted.keys() | given.keys() if given.get(path) != wanted.get(path))
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -227,7 +262,6 @@ def _check_variables(model: nn.Module, tensors: Mapping[str, np.ndarray]) -> int
     for name, value in tensors.items():
         if number_array(name, value).dtype == np.float64 and not jax.config.jax_enable_x64:
             raise ValueError(f"{name} holds float64, in which JAX does not compute here; convert it to float32")
-    return channels
 
 
 def _tuples(value: Any) -> Any:
