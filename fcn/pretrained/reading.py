@@ -15,7 +15,7 @@ _TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
 
 
 def read_tensors(state_dict: Any) -> dict[str, Any]:
-    """The tensors of a mapping, of a `.safetensors`, `.npz`, `.pth`, `.pt`, `.th` or `.ckpt` file, or of a folder with one.
+    """The tensors of a mapping, of a `.safetensors`, `.npz`, `.pth`, `.pt`, `.th`, `.ckpt` or `.bin` file, or of a folder.
 
     Where the mapping has an entry "state_dict", "model_state_dict" or "model" with tensors, these are meant. BatchNorm's
     `num_batches_tracked` is left out.
@@ -101,7 +101,8 @@ def check_file(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
     if path.suffix not in (".safetensors", ".npz", *_TORCH):
-        raise ValueError(f"{path} is no checkpoint that can be read; known are .safetensors, .npz, .pth, .pt, .th and .ckpt")
+        known = ", ".join((".safetensors", ".npz", *_TORCH))
+        raise ValueError(f"{path} is no checkpoint that can be read; known are {known}")
     return path
 
 

@@ -63,7 +63,9 @@ def test_errors(tmp_path):
     ):
         start_from(state, model, str(tmp_path / "there.pth"), None, 3)
     (tmp_path / "photo.png").touch()
-    with pytest.raises(ValueError, match=r"photo.png is no checkpoint that can be read; known are .safetensors"):
+    with pytest.raises(
+        ValueError, match=r"photo.png is no checkpoint that can be read; known are .safetensors, .* .ckpt, .bin$"
+    ):
         start_from(state, model, str(tmp_path / "photo.png"), None, 3)
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no checkpoint file, saved model or run folder"):
         start_from(state, model, str(tmp_path), None, 3)
