@@ -78,7 +78,7 @@ def test_forward_over_reverse():
     assert_close(a, b, 2e-5)
 
 
-ANY_SIZE = ["fcn8s", "attention_unet", "manet", "pan", "deeplabv3plus", "segformer", "espnet_c", "segnet", "fc_densenet56"]
+ANY_SIZE = ["fcn8s", "attention_unet", "manet", "pan", "deeplabv3plus", "segformer", "espnet_c", "segnet", "fc_densenet103"]
 
 
 def exported(name):
