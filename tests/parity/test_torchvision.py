@@ -92,7 +92,8 @@ def test_gradients_in_training():
     gradients = {f"features.{key}": tensor.grad for key, tensor in parameters.items()}
     statistics = {f"features.{key}": tensor for key, tensor in net.named_buffers()}
 
-    encoder = fcn.create_encoder("vgg11_bn", dtype=np.float64)
+    with jax.enable_x64(True):
+        encoder = fcn.create_encoder("vgg11_bn", dtype=np.float64)
 
     def loss(params):
         maps, new = encoder.apply(dict(variables, params=params), x, train=True, mutable=["batch_stats"])
