@@ -7,19 +7,6 @@ from types import ModuleType
 import torch
 from torch import library
 
-SMP = {
-    "unetplusplus": "UnetPlusPlus",
-    "linknet": "Linknet",
-    "manet": "MAnet",
-    "fpn": "FPN",
-    "pspnet": "PSPNet",
-    "pan": "PAN",
-    "deeplabv3": "DeepLabV3",
-    "deeplabv3plus": "DeepLabV3Plus",
-    "upernet": "UPerNet",
-    "segformer": "Segformer",
-    "dpt": "DPT",
-}
 TIMM = {
     "mobilenet_v3_small": "mobilenetv3_small_100",
     "mobilenet_v3_large": "mobilenetv3_large_100",
@@ -51,6 +38,7 @@ def reference_network(name: str, encoder: str | None, classes: int, size: int) -
       NoReference: there is none.
     """
     from experiments.benchmark import networks
+    from fcn.pretrained.smp import SMP_CLASSES
     from fcn.registry import ENCODERS, MODELS
 
     if name not in MODELS and name in ENCODERS:
@@ -65,7 +53,7 @@ def reference_network(name: str, encoder: str | None, classes: int, size: int) -
         build = getattr(torchvision().models.segmentation, name)
         options = {"aux_loss": True} if name != "lraspp_mobilenet_v3_large" else {}
         return build(weights=None, weights_backbone=None, num_classes=classes, **options)
-    smp_name = "Unet" if name == "unet" and encoder else SMP.get(name)
+    smp_name = SMP_CLASSES.get(name) if name != "unet" or encoder else None
     if smp_name is None:
         raise NoReference(f"no PyTorch network stands beside {name!r}" + (f" with {encoder}" if encoder else ""))
     if smp_name == "DPT":  # its own default is larger than ours

@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import importlib
+import json
 import pkgutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import flax.linen as nn
@@ -18,6 +20,27 @@ import fcn.models
 from fcn.errors import unknown
 from fcn.options import check_option
 from fcn.preprocessing import Preprocessing
+
+_LARGEST = 2**24
+"""Bytes that a description may have."""
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file that anybody may have written.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON object, or larger than descriptions are.
+    """
+    if (size := file.stat().st_size) > _LARGEST:
+        raise ValueError(f"{file} has {size:,} bytes; descriptions have at most {_LARGEST:,}, so it was not read")
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    if not isinstance(description, dict):
+        raise ValueError(f"{file} holds a {type(description).__name__}, not the description of a network")
+    return description
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcn.preprocessing import Preprocessing, from_json
-from fcn.pretrained.description import describe, plain, rebuild
+from fcn.pretrained.description import describe, plain, read_object, rebuild
 from fcn.pretrained.draft import draft_folder, open_to_readers
 from fcn.pretrained.names import image_channels, parts
 from fcn.pretrained.reading import number_array, read_file
@@ -23,8 +23,6 @@ FORMAT = 1
 _DESCRIPTION, _VARIABLES = "model.json", "variables.safetensors"
 _FACTS = ("classes", "palette", "preprocessing", "licence")
 _OLD_FACTS = ("mean", "std", "bgr")  # of folders written before there was a record
-_LARGEST = 2**24
-"""Bytes that a description may have."""
 
 
 class Saved(NamedTuple):
@@ -170,14 +168,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is no JSON object, larger than descriptions are, of another format, or says what is not known here.
     """
-    if (size := file.stat().st_size) > _LARGEST:
-        raise ValueError(f"{file} has {size:,} bytes; descriptions have at most {_LARGEST:,}, so it was not read")
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged: {type(error).__name__}: {error}") from error
-    if not isinstance(description, dict):
-        raise ValueError(f"{file} holds a {type(description).__name__}, not the description of a network")
+    description = read_object(file)
     if description.get("format") != FORMAT:
         raise ValueError(f"{file} has format {description.get('format')!r}; this version of fcn reads format {FORMAT}")
     if extra := sorted(set(description) - {"format", "model", *_FACTS, *_OLD_FACTS}):

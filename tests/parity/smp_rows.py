@@ -5,22 +5,9 @@ from typing import NamedTuple
 import pytest
 
 import fcn
+from fcn.pretrained.smp import SMP_CLASSES
 from tests.parity.models import CLASSES, smp_model
 
-ARCHITECTURES = {
-    "unet": "Unet",
-    "unetplusplus": "UnetPlusPlus",
-    "manet": "MAnet",
-    "linknet": "Linknet",
-    "fpn": "FPN",
-    "pspnet": "PSPNet",
-    "pan": "PAN",
-    "deeplabv3": "DeepLabV3",
-    "deeplabv3plus": "DeepLabV3Plus",
-    "upernet": "UPerNet",
-    "segformer": "Segformer",
-    "dpt": "DPT",
-}
 UNET = {"decoder_channels": (32, 24, 16, 16, 16)}
 UNET3 = {"encoder_depth": 3, "decoder_channels": (32, 16, 8)}
 UNET4 = {"encoder_depth": 4, "decoder_channels": (32, 16, 16, 8)}
@@ -75,9 +62,7 @@ class Row(NamedTuple):
         if self.model == "dpt":  # for images of any size
             options |= {"dynamic_img_size": True}
         tag = options.pop("tag", "")
-        return smp_model(
-            ARCHITECTURES[self.model], device, encoder_name=_NAMES.get(self.encoder, self.encoder) + tag, **options
-        )
+        return smp_model(SMP_CLASSES[self.model], device, encoder_name=_NAMES.get(self.encoder, self.encoder) + tag, **options)
 
 
 _NAMES = {name: f"tu-{name}_224" for name in ("vit_small_patch16", "vit_base_patch16")} | {"convnext_tiny": "tu-convnext_tiny"}

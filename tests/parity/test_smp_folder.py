@@ -5,17 +5,17 @@ import json
 import pytest
 
 import fcn
-from fcn.pretrained.smp import is_smp_folder, smp_model
+from fcn.pretrained.smp import SMP_CLASSES, is_smp_folder, smp_model
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-vit_base_patch16_224.augreg_in21k"])
 def test_all_models(tmp_path, encoder):
-    from experiments.benchmark.references import SMP
     from tests.parity import reference
 
     reference.torchvision()
     smp = pytest.importorskip("segmentation_models_pytorch", reason="install '.[parity]'")
-    for name, kind in {"unet": "Unet", **SMP}.items():
+    assert {name: model.__name__ for name, model in smp.MODEL_ARCHITECTURES_MAPPING.items()} == SMP_CLASSES
+    for name, kind in SMP_CLASSES.items():
         if (name == "dpt") != encoder.startswith("tu-"):
             continue
         with reference.Undrawn():
