@@ -194,7 +194,7 @@ def _function(operation, platform, problem, mapped):
 @contextlib.contextmanager
 def _as_called(context, problem):
     """With the precision and the types of where the operation was called, and without a mesh."""
-    manual = getattr(context.module_context.axis_context, "manual_axes", None)
+    manual = getattr(getattr(context.module_context, "axis_context", None), "manual_axes", None)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.sharding.use_abstract_mesh(AbstractMesh((), ())))
         stack.enter_context(jax.default_matmul_precision(problem.precision))

@@ -28,14 +28,18 @@ OPTIONS = ["--model", "fcn8s", "--encoder", "vgg11", "--options", "width_multipl
 def checkpoint(tmp_path):
     """A checkpoint of a small FCN-8s in torchfcn's names, the names of its classes, and its model and variables here."""
     pytest.importorskip("torch", reason="checkpoints of other implementations take PyTorch: install '.[parity]'")
-    from safetensors.torch import save_file
+    return lay_checkpoint(tmp_path, ["sky", "road", "car"], channels=3)
 
-    model = fcn.create_model("fcn8s", num_classes=3, encoder="vgg11", width_multiplier=1 / 32, fc_features=8)
-    variables = random_variables(model, 1, 32, 32, 3)
+
+def lay_checkpoint(folder, classes, channels):
+    from safetensors.numpy import save_file
+
+    model = fcn.create_model("fcn8s", num_classes=len(classes), encoder="vgg11", width_multiplier=1 / 32, fc_features=8)
+    variables = random_variables(model, 1, 32, 32, channels)
     state = fcn.to_torch(model, variables, source="torchfcn")
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "fcn.safetensors")
-    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
-    return tmp_path / "fcn.safetensors", tmp_path / "classes.txt", model, variables
+    save_file({name: tensor.numpy() for name, tensor in state.items()}, folder / "fcn.safetensors")
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    return folder / "fcn.safetensors", folder / "classes.txt", model, variables
 
 
 def test_there_and_back(checkpoint, tmp_path, capsys):
@@ -163,16 +167,10 @@ def test_checkpoints_obey_the_umask(checkpoint, tmp_path):
 
 
 def test_as_many_channels_as_the_checkpoint_has(tmp_path):
-    from safetensors.numpy import save_file
-
     pytest.importorskip("torch", reason="to_torch takes PyTorch: install '.[parity]'")
-    model = fcn.create_model("fcn8s", num_classes=2, encoder="vgg11", width_multiplier=1 / 32, fc_features=8)
-    variables = random_variables(model, 1, 32, 32, 1)
-    state = fcn.to_torch(model, variables, source="torchfcn")
-    save_file({name: tensor.numpy() for name, tensor in state.items()}, tmp_path / "gray.safetensors")
-    (tmp_path / "classes.txt").write_text("sky\nroad\n")
+    weights, classes, model, variables = lay_checkpoint(tmp_path, ["sky", "road"], channels=1)
     config = ModelConfig("fcn8s", "vgg11", ("width_multiplier=0.03125", "fc_features=8"))
-    network = from_weights(config, str(tmp_path / "gray.safetensors"), "torchfcn", tmp_path / "classes.txt")
+    network = from_weights(config, str(weights), "torchfcn", classes)
     jax.tree.map(np.testing.assert_array_equal, network.variables, variables)
     assert network.preprocessing == MODELS["fcn8s"].preprocessing.with_channels(1)
     fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road"])
