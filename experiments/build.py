@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 import fcn
+from experiments import command
 from experiments.config import DataConfig, LossConfig, TrainConfig
 from experiments.facts import read_preprocessing
 from experiments.run_folder import RunFolder
@@ -203,7 +204,16 @@ class TrainedRun:
 def warn_of_damage(damaged: list[str], step: int | None) -> None:
     """Says which checkpoints are damaged, and that of which step is used instead."""
     for problem in damaged:
-        print(f"warning: {problem}; that of step {step} is used", file=sys.stderr)
+        command.warn(f"{problem}; that of step {step} is used")
+
+
+def last_step(folder: RunFolder) -> int | None:
+    """The step of a run's newest checkpoint that is not damaged, which later ones are said to be; None where it has none."""
+    from fcn.training import checkpoint
+
+    step, damaged = checkpoint.newest_sound(folder.checkpoints)
+    warn_of_damage(damaged, step)
+    return step
 
 
 def best_step(folder: RunFolder) -> int | None:
@@ -229,15 +239,11 @@ def _read_checkpoint(folder: RunFolder, which: str, template: TrainState) -> tup
 
     while True:
         known = checkpoint.steps(folder.checkpoints)
-        if which == "best":
-            step = best_step(folder)
-        else:
-            step, damaged = checkpoint.newest_sound(folder.checkpoints)
-            warn_of_damage(damaged, step)
-        if step is None:
-            raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
         try:
-            return step, checkpoint.restore(folder.checkpoints, step, template)[0]
+            step = best_step(folder) if which == "best" else last_step(folder)
+            if step is None:
+                raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
+            return step, checkpoint.restore(folder.checkpoints, step, template, verify=False)[0]
         except checkpoint.DamagedCheckpoint:
             if checkpoint.steps(folder.checkpoints) == known:
                 raise

@@ -154,6 +154,11 @@ def _without_system_errors(hook: Callable) -> Callable:
     return lambda failure: None if issubclass(failure.exc_type, OSError) else hook(failure)
 
 
+def warn(text: str) -> None:
+    """Tells users what they should know and need not mend."""
+    print(f"warning: {printable(text)}", file=sys.stderr)
+
+
 def nearest(kind: str, given: str, allowed: Sequence[str]) -> str:
     """ "unknown preset 'shapes_unt'; did you mean 'shapes_unet'? (known: ...)"."""
     near = difflib.get_close_matches(given, allowed, 1)

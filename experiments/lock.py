@@ -2,8 +2,9 @@
 
 import os
 import socket
-import sys
 from pathlib import Path
+
+from experiments import command
 
 try:
     import fcntl
@@ -71,4 +72,4 @@ class FolderLock:
             message = f"{self._path.parent} is in use by {holder}; wait for its end, or choose another --workdir"
             raise BlockingIOError(message) from None
         except OSError as error:
-            print(f"warning: {self._path.parent} is not locked ({error}): start no second training there", file=sys.stderr)
+            command.warn(f"{self._path.parent} is not locked ({error}): start no second training there")

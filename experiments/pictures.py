@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fcn.pretrained.draft import draft_of
+
 
 def indexed(pixels: np.ndarray, palette: np.ndarray) -> Image.Image:
     """uint8 class numbers [H, W] that a viewer shows in the colours of a uint8 palette [K, 3]."""
@@ -27,7 +29,7 @@ def save_pictures(pictures: Mapping[Path, Image.Image], *, level: int = 6) -> No
     Raises:
       OSError: one cannot be written; the message names it.
     """
-    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in pictures}
+    drafts = {path: draft_of(path) for path in pictures}
     try:
         for path, draft in drafts.items():
             pictures[path].save(draft, format="PNG", compress_level=level)

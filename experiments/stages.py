@@ -101,7 +101,7 @@ class Stages:
             return
         self._far_is_told = True
         height, width = self.network.preprocessing.size
-        warn(
+        command.warn(
             f"{path} is seen at {scale:.3g} of its size, because training resized its images to {height}x{width}; "
             "--scale 1 shows images as they are, --size HEIGHT WIDTH at another size"
         )
@@ -155,8 +155,4 @@ def tell_of_exposure(path: Path, image: np.ndarray, value_range: ValueRange | No
     if looks and (found := exposure(path)) is not None:
         low, high = value_range or (0, 65535)
         hint = f"--value-range {found[0]:g} {found[1]:g}"
-        warn(f"{path} is nearly {looks} to the network, which sees 16-bit values {low:g}..{high:g}; try {hint}")
-
-
-def warn(text: str) -> None:
-    print(f"warning: {printable(text)}", file=sys.stderr)
+        command.warn(f"{path} is nearly {looks} to the network, which sees 16-bit values {low:g}..{high:g}; try {hint}")

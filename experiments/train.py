@@ -158,7 +158,7 @@ def train(config, folder, succession) -> None:
     synchronize("damaged checkpoints set aside")
     checkpoints = SucceedingCheckpoints(folder) if first_process else checkpoint.Checkpoints(folder.checkpoints)
     if step:
-        state, progress = checkpoint.restore(folder.checkpoints, step, experiment.parallel.restorable(state))
+        state, progress = checkpoint.restore(folder.checkpoints, step, experiment.parallel.restorable(state), verify=False)
         batches.set_state(progress["batches"])
         seconds = progress["seconds"]
         if first_process:
@@ -212,7 +212,7 @@ def build(config, folder):
         experiment.preprocessing = folder.read_preprocessing()
         facts["preprocessing"] = experiment.preprocessing.to_json()
     elif folder.goes_on(config) and jax.process_index() == 0:
-        print(f"warning: without {folder.facts} nothing tells whether the data are those of before", file=sys.stderr)
+        command.warn(f"without {folder.facts} nothing tells whether the data are those of before")
     return experiment, facts
 
 

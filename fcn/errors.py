@@ -1,9 +1,14 @@
-"""Error messages that name the nearest legal choice."""
+"""Error messages: the nearest legal choice of a name, and the gist of others' errors."""
 
 import difflib
 from collections.abc import Iterable
 
 _MANY = 40
+
+
+def first_line(text: str) -> str:
+    """What is quoted in a sentence of another's message, which may have many lines: the beginning of the first."""
+    return text.splitlines()[0][:200].rstrip(".:; ")
 
 
 def unknown(kind: str, given: object, allowed: Iterable[str]) -> ValueError:

@@ -23,6 +23,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from fcn.errors import first_line
+
 AXIS = "data"
 _LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
 _PERHAPS_LOST = ("INTERNAL", "UNKNOWN", "FAILED_PRECONDITION")
@@ -198,8 +200,7 @@ def lost_process(error: jax.errors.JaxRuntimeError) -> str | None:
     lost = text.startswith(_LOST) or (text.startswith(_PERHAPS_LOST) and _BETWEEN_PROCESSES.search(text))
     if jax.process_count() == 1 or not lost:
         return None
-    reason = text.splitlines()[0][:200].rstrip(".:; ")
-    return f"another of the {jax.process_count()} processes of this run ended or cannot be reached ({reason})"
+    return f"another of the {jax.process_count()} processes of this run ended or cannot be reached ({first_line(text)})"
 
 
 def synchronize(name: str) -> None:

@@ -20,6 +20,8 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from fcn.errors import first_line
+
 STATE, PROGRESS, METRICS = "state", "progress", "metrics"
 DIGESTS = "sha256.json"
 MARK = "_CHECKPOINT_METADATA"
@@ -120,7 +122,7 @@ class Checkpoints:
         except Exception as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and os.strerror(errno.ENOSPC) not in str(error):
                 raise
-            message = f"a checkpoint could not be written to {self._folder} ({_first_line(error)}); earlier ones are kept"
+            message = f"a checkpoint could not be written to {self._folder} ({_gist(error)}); earlier ones are kept"
             raise OSError(message) from error
 
 
@@ -172,19 +174,20 @@ def best(folder: Path, metric: str = BEST) -> int | None:
     return max(values, key=lambda step: (values[step], step), default=None)
 
 
-def restore(folder: Path, step: int, template: PyTree) -> tuple[PyTree, dict[str, Any]]:
+def restore(folder: Path, step: int, template: PyTree, *, verify: bool = True) -> tuple[PyTree, dict[str, Any]]:
     """State and progress of `step`.
 
     Args:
       folder: the folder of the checkpoints.
       step: one of `steps(folder)`.
       template: the state in shapes, dtypes and shardings; what is NumPy there is NumPy in the result.
+      verify: reads all files once more beforehand, to see whether they are what was written; `newest_sound` has done so.
 
     Raises:
       DamagedCheckpoint: the files are not what was written, or do not fit `template`.
     """
     path = folder.absolute() / str(step)
-    if problem := damage(path):
+    if verify and (problem := damage(path)):
         raise DamagedCheckpoint(problem)
     handlers = {STATE: ocp.StandardCheckpointHandler(), PROGRESS: ocp.JsonCheckpointHandler()}
     abstract = ocp.args.StandardRestore(jax.tree.map(_abstract, template))
@@ -194,7 +197,7 @@ def restore(folder: Path, step: int, template: PyTree) -> tuple[PyTree, dict[str
             restored = reader.restore(path, args=items)
     except Exception as error:
         cure = "move it away to go on from the one before"
-        raise DamagedCheckpoint(f"{path} cannot be read or is of another network ({_first_line(error)}); {cure}") from error
+        raise DamagedCheckpoint(f"{path} cannot be read or is of another network ({_gist(error)}); {cure}") from error
     return restored[STATE], restored[PROGRESS]
 
 
@@ -243,11 +246,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def _gist(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     if (full := os.strerror(errno.ENOSPC)) in text:  # at the end of a long one
         return full
-    return text.splitlines()[0][:200].rstrip(".:; ")
+    return first_line(text)
 
 
 def _abstract(x):

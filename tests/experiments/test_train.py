@@ -106,11 +106,11 @@ def test_where_a_training_removes_a_checkpoint_that_is_read_a_later_one_is(finis
     old, new = checkpoint.steps(run.checkpoints)[-2:]
     (run.checkpoints / str(new)).rename(tmp_path / "new")
 
-    def overtaken(folder, step, template):
+    def overtaken(folder, step, template, **options):
         if step == old:
             shutil.rmtree(folder / str(old))
             (tmp_path / "new").rename(folder / str(new))
-        return read(folder, step, template)
+        return read(folder, step, template, **options)
 
     monkeypatch.setattr(checkpoint, "restore", overtaken)
     assert restore(run).step == new
