@@ -70,16 +70,16 @@ def main(args: Sequence[str]) -> None:
     start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
     command.cache_compilations(calls=config.steps)  # not those that are left: a run that goes on computes as before
     first_process = jax.process_index() == 0
-    with Succession(folder) if first_process else contextlib.nullcontext() as succession:
-        synchronize("run folder found")
-        if folder.is_finished(config):
-            print(f"{folder.path} is finished; --overwrite starts afresh")
-        else:
-            with with_advice(folder):
+    with with_advice(folder):
+        with Succession(folder) if first_process else contextlib.nullcontext() as succession:
+            synchronize("run folder found")
+            if folder.is_finished(config):
+                print(f"{folder.path} is finished; --overwrite starts afresh")
+            else:
                 train(config, folder, succession)
-    if first_process:  # which writes the result
-        print(folder.describe_result())
-    synchronize("result written")
+        if first_process:  # which writes the result
+            print(folder.describe_result())
+        synchronize("result written")
 
 
 @contextlib.contextmanager
@@ -135,6 +135,7 @@ def train(config, folder, succession) -> None:
     experiment, facts = build(config, folder)
     state, train_step = experiment.initial_state(), experiment.train_step()
     experiment.check(train_step, state)
+    synchronize("all is built")
     first_process = jax.process_index() == 0
     if first_process:
         succession.begin(config)
