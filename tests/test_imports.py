@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,16 @@ PUBLIC_KERNELS = {"use", "uses_onednn", "explain", "tune"}
 HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
 
 
-def tree(path: Path) -> ast.Module:
-    return ast.parse((ROOT / path).read_text(), str(path))
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse((ROOT / path).read_text(), str(path))))
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Dotted names of all that a file imports, also inside functions: modules and what is taken from them."""
     found = set()
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -55,6 +58,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@cache
 def part(name: str) -> str:
     """ "fcn.models.unet.UNet" -> "fcn.models"; a name that the package exports counts as the package."""
     parts = name.split(".")
@@ -72,9 +76,8 @@ def parts_imported(path: Path) -> set[str]:
 
 def names(path: Path) -> set[str]:
     """Every name and attribute that the code of a file mentions (not its comments and strings)."""
-    nodes = list(ast.walk(tree(path)))
-    mentioned = {node.id for node in nodes if isinstance(node, ast.Name)}
-    mentioned |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    mentioned = {node.id for node in nodes(path) if isinstance(node, ast.Name)}
+    mentioned |= {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
     return mentioned | {piece for name in imports(path) for piece in name.split(".")}
 
 
@@ -82,23 +85,28 @@ def test_the_files_are_found():
     assert Path("fcn/registry.py") in FILES and Path("experiments/train.py") in FILES
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_directions(path):
-    top = path.parts[0]
-    if top == "experiments":
-        return
-    assert not {name for name in imports(path) if name.split(".")[0] == "experiments"}, "fcn never imports experiments"
-    mine, imported = own_part(path), parts_imported(path) - EVERYWHERE
-    if mine in MAY_IMPORT:
-        assert imported <= MAY_IMPORT[mine], f"{mine} may import {sorted(MAY_IMPORT[mine])} of fcn"
-    assert not imported & MAY_NOT_IMPORT.get(mine, set())
+def files_in(folder: str) -> list[Path]:
+    return [path for path in FILES if path.parts[0] == folder]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parts[1] not in ("layers", "kernels")], ids=str)
-def test_only_layers_import_the_depth_of_kernels(path):
+def test_fcn_never_imports_experiments():
+    assert not [str(path) for path in files_in("fcn") if any(name.split(".")[0] == "experiments" for name in imports(path))]
+
+
+def test_directions():
+    for path in files_in("fcn"):
+        mine, imported = own_part(path), parts_imported(path) - EVERYWHERE
+        if mine in MAY_IMPORT:
+            assert imported <= MAY_IMPORT[mine], f"{path}: {mine} may import {sorted(MAY_IMPORT[mine])} of fcn"
+        assert not imported & MAY_NOT_IMPORT.get(mine, set()), path
+
+
+def test_only_layers_import_the_depth_of_kernels():
     """What `fcn.kernels` itself names is for everybody."""
-    deep = {name for name in imports(path) if name.startswith("fcn.kernels.") and name.split(".")[2] not in PUBLIC_KERNELS}
-    assert not deep
+    for path in FILES:
+        if path.parts[1] not in ("layers", "kernels"):
+            deep = [name for name in imports(path) if name.startswith("fcn.kernels.")]
+            assert {name.split(".")[2] for name in deep} <= PUBLIC_KERNELS, path
 
 
 @pytest.mark.parametrize("name", ["losses", "metrics"])
@@ -109,34 +117,32 @@ def test_losses_and_metrics_know_jax_only(name):
     assert outside <= NUMERIC | {"fcn", "scipy"}  # scipy inside of functions, where distances are asked for
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "fcn"], ids=str)
-def test_only_one_place_names(path):
+def test_only_one_place_names():
     """Convolution and pooling primitives: layers and kernels. Meshes, pmap: parallel.py. Orbax: training/checkpoint.py."""
-    mentioned, modules = names(path), {name.split(".")[0] for name in imports(path)}
-    if path.parts[1] not in ("layers", "kernels"):
-        strange = {name for name in mentioned if name.startswith(("conv_general", "conv_transpose", "reduce_window"))}
-        assert not strange, f"primitives outside fcn/layers and fcn/kernels: {strange}"
-        flax = {"Conv", "ConvTranspose", "ConvLocal", "BatchNorm", "max_pool", "avg_pool"} & used_from_flax(path)
-        assert not flax, f"Flax's own layers instead of those of fcn.layers: {flax}"
-    if path != Path("fcn/parallel.py"):
-        assert not {"Mesh", "pmap"} & mentioned
-    if path != Path("fcn/training/checkpoint.py"):
-        assert "orbax" not in modules
+    for path in files_in("fcn"):
+        mentioned, modules = names(path), {name.split(".")[0] for name in imports(path)}
+        if path.parts[1] not in ("layers", "kernels"):
+            strange = {name for name in mentioned if name.startswith(("conv_general", "conv_transpose", "reduce_window"))}
+            assert not strange, f"{path}: primitives outside fcn/layers and fcn/kernels: {strange}"
+            flax = {"Conv", "ConvTranspose", "ConvLocal", "BatchNorm", "max_pool", "avg_pool"} & used_from_flax(path)
+            assert not flax, f"{path}: Flax's own layers instead of those of fcn.layers: {flax}"
+        assert path == Path("fcn/parallel.py") or not {"Mesh", "pmap"} & mentioned, path
+        assert path == Path("fcn/training/checkpoint.py") or "orbax" not in modules, path
 
 
 def used_from_flax(path: Path) -> set[str]:
     """Attributes of flax.linen that a file uses, as nn.NAME or imported by name."""
     attributes = {
         node.attr
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("nn", "linen")
     }
     return attributes | {name.rsplit(".", 1)[1] for name in imports(path) if name.startswith("flax.linen.")}
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_nothing_is_called_utils(path):
-    assert not any(piece in ("util", "utils", "helpers", "misc", "common") for piece in path.with_suffix("").parts)
+def test_nothing_is_called_utils():
+    pieces = {piece for path in FILES for piece in path.with_suffix("").parts}
+    assert not pieces & {"util", "utils", "helpers", "misc", "common"}
 
 
 def modules_after(statement: str) -> set[str]:
