@@ -35,7 +35,7 @@ MAY_NOT_IMPORT = {
     "fcn.parallel": {"fcn.models", "fcn.encoders", "fcn.registry"},
     "fcn.inference": {"fcn.models", "fcn.encoders", "fcn.registry", "fcn.training"},
 }
-NUMERIC = {"jax", "numpy", "jaxtyping", "optax"}
+NUMERIC = {"jax", "numpy", "scipy", "jaxtyping", "optax"}
 PUBLIC_KERNELS = {"use", "uses_onednn", "explain", "tune"}
 HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
 
@@ -114,7 +114,7 @@ def test_losses_and_metrics_know_jax_only(name):
     files = [path for path in FILES if path.parts[:2] == ("fcn", name)]
     assert files
     outside = {module.split(".")[0] for path in files for module in imports(path)} - set(sys.stdlib_module_names)
-    assert outside <= NUMERIC | {"fcn", "scipy"}  # scipy inside of functions, where distances are asked for
+    assert outside <= NUMERIC | {"fcn"}
 
 
 def test_only_one_place_names():

@@ -1,9 +1,10 @@
-"""Losses by distance maps, which are computed on the host beforehand, and the maps themselves (these need scipy)."""
+"""Losses by distance maps, which are computed on the host beforehand, and the maps themselves."""
 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+import scipy  # which loads its parts when they are first used
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
 from fcn.losses.inputs import Labels, Logits, Mode, chosen, prepare, probabilities, weighted_mean
@@ -107,9 +108,6 @@ def signed_distances(
 
     Returns:
         float32 [H, W, K].
-
-    Raises:
-        ImportError: without scipy.
     """
 
     def signed(mask):
@@ -131,9 +129,6 @@ def boundary_distances(
 
     Returns:
         float32 [H, W, K], at least 1 (a pixel); 0 everywhere for a mask that is nowhere or everywhere.
-
-    Raises:
-        ImportError: without scipy.
     """
 
     def unsigned(mask):
@@ -160,7 +155,6 @@ def border_weights(instances: Integer[np.ndarray, "..."], *, w0: float = 10.0, s
 
     Raises:
         ValueError: for a negative w0 or sigma.
-        ImportError: without scipy.
     """
     if w0 < 0 or sigma <= 0:
         raise ValueError(f"w0 must not be negative and sigma be above 0; given are {w0} and {sigma}")
@@ -177,11 +171,7 @@ def border_weights(instances: Integer[np.ndarray, "..."], *, w0: float = 10.0, s
 
 def _distances(mask, spacing=None) -> np.ndarray:
     """Euclidean distance of each pixel of a mask to the nearest outside of it; 0 outside."""
-    try:
-        from scipy.ndimage import distance_transform_edt
-    except ImportError as error:
-        raise ImportError("distance maps need scipy: pip install 'fcn-zoo[metrics]'") from error
-    return distance_transform_edt(mask, sampling=spacing)
+    return scipy.ndimage.distance_transform_edt(mask, sampling=spacing)
 
 
 def _masks(labels, num_classes: int) -> list[np.ndarray]:

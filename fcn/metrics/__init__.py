@@ -1,5 +1,29 @@
-"""Metrics of predictions."""
+"""Metrics of predictions: of class maps, of boundaries, of probabilities, of membranes and of instances.
+
+Of a data set they are gathered as `Metric` says. Pixels that are ignored count nowhere; a class that occurs in neither labels
+nor predictions is NaN and in no mean.
+"""
 
 from fcn.metrics.confusion import SegmentationMetrics, confusion_matrix, format_table, segmentation_metrics
+from fcn.metrics.protocol import Metric, PerImage
+from fcn.metrics.scores import SCORES, Counts, Score, cohen_kappa, counts_of, matthews_correlation, score
+from fcn.metrics.segmentation import Multilabel, Segmentation, SegmentationState
 
-__all__ = ["SegmentationMetrics", "confusion_matrix", "format_table", "segmentation_metrics"]
+__all__ = [
+    "SCORES",
+    "Counts",
+    "Metric",
+    "Multilabel",
+    "PerImage",
+    "Score",
+    "Segmentation",
+    "SegmentationMetrics",
+    "SegmentationState",
+    "cohen_kappa",
+    "confusion_matrix",
+    "counts_of",
+    "format_table",
+    "matthews_correlation",
+    "score",
+    "segmentation_metrics",
+]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, Integer
 
+from fcn.metrics.scores import divide
 from fcn.text import columns, pad, short_name
 
 
@@ -100,15 +101,15 @@ def segmentation_metrics(matrix: Integer[np.ndarray, "k k"]) -> SegmentationMetr
     matrix = _check_matrix(matrix)
     correct, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     union = labelled + predicted - correct
-    iou = _divide(correct, union)
-    accuracy = _divide(correct, labelled)
+    iou = divide(correct, union)
+    accuracy = divide(correct, labelled)
     return SegmentationMetrics(
-        pixel_accuracy=float(_divide(correct.sum(), matrix.sum())),
+        pixel_accuracy=float(divide(correct.sum(), matrix.sum())),
         mean_accuracy=_mean(accuracy),
         mean_iou=_mean(iou),
-        frequency_weighted_iou=float(_divide(np.nansum(labelled * iou), labelled.sum())),
+        frequency_weighted_iou=float(divide(np.nansum(labelled * iou), labelled.sum())),
         iou=iou,
-        dice=_divide(2 * correct, labelled + predicted),
+        dice=divide(2 * correct, labelled + predicted),
         accuracy=accuracy,
         absent=tuple(int(c) for c in np.flatnonzero(union == 0)),
     )
@@ -143,12 +144,6 @@ def format_table(metrics: SegmentationMetrics, classes: Sequence[str]) -> str:
         names = ", ".join(classes[c] for c in metrics.absent)
         table.append(textwrap.fill(f"absent from labels and predictions, in no mean: {names}", 80, subsequent_indent="  "))
     return "\n".join(table)
-
-
-def _divide(numerator, denominator):
-    """Quotient in float64, NaN where the denominator is 0."""
-    numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
 def _mean(values) -> float:

@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -12,14 +11,6 @@ from fcn import metrics as fcn_metrics
 from fcn.metrics import format_table, segmentation_metrics
 
 confusion_matrix = jax.jit(fcn_metrics.confusion_matrix, static_argnames=("num_classes", "ignore_index"))
-
-
-@pytest.fixture
-def unchecked():
-    """Without run-time checks of the annotations, which would raise before the function's own errors."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def slow_matrix(predictions, labels, k, ignore_index=255):
