@@ -8,6 +8,15 @@ from fcn.metrics.confusion import SegmentationMetrics, confusion_matrix, format_
 from fcn.metrics.protocol import Metric, PerImage
 from fcn.metrics.scores import SCORES, Counts, Score, cohen_kappa, counts_of, matthews_correlation, score
 from fcn.metrics.segmentation import Multilabel, Segmentation, SegmentationState
+from fcn.metrics.surfaces import (
+    average_surface_distance,
+    boundary_f1,
+    boundary_iou,
+    hausdorff_distance,
+    of_each_class,
+    surface_dice,
+    surface_distances,
+)
 
 __all__ = [
     "SCORES",
@@ -19,11 +28,18 @@ __all__ = [
     "Segmentation",
     "SegmentationMetrics",
     "SegmentationState",
+    "average_surface_distance",
+    "boundary_f1",
+    "boundary_iou",
     "cohen_kappa",
     "confusion_matrix",
     "counts_of",
     "format_table",
+    "hausdorff_distance",
     "matthews_correlation",
+    "of_each_class",
     "score",
     "segmentation_metrics",
+    "surface_dice",
+    "surface_distances",
 ]
