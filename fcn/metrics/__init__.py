@@ -5,6 +5,7 @@ nor predictions is NaN and in no mean.
 """
 
 from fcn.metrics.confusion import SegmentationMetrics, confusion_matrix, format_table, segmentation_metrics
+from fcn.metrics.probabilities import Calibration, Curve, PrecisionRecall, Reliability
 from fcn.metrics.protocol import Metric, PerImage
 from fcn.metrics.scores import SCORES, Counts, Score, cohen_kappa, counts_of, matthews_correlation, score
 from fcn.metrics.segmentation import Multilabel, Segmentation, SegmentationState
@@ -20,10 +21,14 @@ from fcn.metrics.surfaces import (
 
 __all__ = [
     "SCORES",
+    "Calibration",
     "Counts",
+    "Curve",
     "Metric",
     "Multilabel",
     "PerImage",
+    "PrecisionRecall",
+    "Reliability",
     "Score",
     "Segmentation",
     "SegmentationMetrics",

@@ -1,11 +1,22 @@
 """Pictures of labels, predictions and runs: arrays in, uint8 RGB arrays [H, W, 3] or PNG files out. Needs no jax.
 
 Labels are integer arrays [H, W] with values 0..K-1 or the ignore index; a palette is uint8 [K, 3], a colour per class.
-Matplotlib is imported by the two functions that plot, and only its file renderer is used: no window, no global state.
+Matplotlib is imported by the functions that plot, and only its file renderer is used: no window, no global state.
 """
 
 from fcn.visualize.palette import IGNORED, colourise, default_palette
 from fcn.visualize.pictures import legend, overlay, panel
-from fcn.visualize.plots import plot_confusion, plot_curves
+from fcn.visualize.plots import plot_confusion, plot_curves, plot_precision_recall, plot_reliability
 
-__all__ = ["IGNORED", "colourise", "default_palette", "legend", "overlay", "panel", "plot_confusion", "plot_curves"]
+__all__ = [
+    "IGNORED",
+    "colourise",
+    "default_palette",
+    "legend",
+    "overlay",
+    "panel",
+    "plot_confusion",
+    "plot_curves",
+    "plot_precision_recall",
+    "plot_reliability",
+]

@@ -1,10 +1,10 @@
-"""Curves of a run and confusion matrices, as PNG files."""
+"""Curves of a run, confusion matrices and diagrams of probabilities, as PNG files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from fcn.text import cut
 from fcn.visualize.fonts import drawable
@@ -65,6 +65,49 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
         share = shares[row, column]
         colour = "white" if share > 55 else _TEXT
         axes.text(column, row, _percent(share), ha="center", va="center", fontsize=8, color=colour)
+    _save(figure, path)
+
+
+def plot_reliability(
+    confidence: Float[np.ndarray, " bins"],
+    accuracy: Float[np.ndarray, " bins"],
+    counts: Integer[np.ndarray, " bins"],
+    path: str | Path,
+) -> None:
+    """A reliability diagram: how often predictions are right, by how sure they are, and how many are so sure.
+
+    Args:
+        confidence: mean confidence of the predictions in each of equally wide bins from 0 to 1; NaN where there are none.
+        accuracy: the share of them that is right.
+        counts: how many there are.
+        path: the PNG to write.
+    """
+    figure, (left, right) = _figure(8.0, 3.8, 2)
+    edges = np.arange(len(counts)) / len(counts)
+    width = 1 / len(counts)
+    left.bar(edges, np.nan_to_num(accuracy), width, align="edge", color=_SERIES[0], edgecolor="white")
+    left.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle="--")
+    left.plot(confidence, accuracy, color=_SERIES[1], marker=".", linewidth=0)
+    right.bar(edges, counts, width, align="edge", color=_SERIES[0], edgecolor="white")
+    left.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(xlabel="confidence", xlim=(0, 1))
+    left.set_title("Share that is right", loc="left")
+    right.set_title("Pixels", loc="left")
+    _save(figure, path)
+
+
+def plot_precision_recall(precision: Float[np.ndarray, " n"], recall: Float[np.ndarray, " n"], path: str | Path) -> None:
+    """Precision over recall.
+
+    Args:
+        precision: at each threshold; NaN, where nothing is predicted, is left out.
+        recall: the same.
+        path: the PNG to write.
+    """
+    figure, axes = _figure(4.4, 4.0)
+    defined = ~np.isnan(precision)
+    axes.plot(recall[defined], precision[defined], color=_SERIES[0], linewidth=1.8)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
     _save(figure, path)
 
 
