@@ -83,12 +83,10 @@ def test_of_equal_thresholds_the_middle_is_the_best():
     assert result.average_precision == 1
 
 
-@pytest.mark.parametrize("metric", [Calibration(), PrecisionRecall()])
-def test_logits_are_no_probabilities(metric):
-    with pytest.raises(ValueError, match=r"from 0 to 1, these from -1 to 2; apply the softmax or the sigmoid"):
-        metric.count(
-            np.array([-1.0, 2.0])[:, None] if isinstance(metric, Calibration) else np.array([-1.0, 2.0]), np.array([0, 1])
-        )
+@pytest.mark.parametrize(("metric", "shape"), [(Calibration(), (2, 1)), (PrecisionRecall(), (2,))])
+def test_logits_are_no_probabilities(metric, shape):
+    with pytest.raises(ValueError, match=r"from 0 to 1, these from -1 to 2; apply softmax or sigmoid first"):
+        metric.count(np.reshape([-1.0, 2.0], shape), np.array([0, 1]))
 
 
 @pytest.mark.parametrize("make", [Calibration, PrecisionRecall])
