@@ -5,6 +5,7 @@ nor predictions is NaN and in no mean.
 """
 
 from fcn.metrics.confusion import SegmentationMetrics, confusion_matrix, format_table, segmentation_metrics
+from fcn.metrics.membranes import information_score, membrane_segments, rand_score
 from fcn.metrics.probabilities import Calibration, Curve, PrecisionRecall, Reliability
 from fcn.metrics.protocol import Metric, PerImage
 from fcn.metrics.scores import SCORES, Counts, Score, cohen_kappa, counts_of, matthews_correlation, score
@@ -18,6 +19,7 @@ from fcn.metrics.surfaces import (
     surface_dice,
     surface_distances,
 )
+from fcn.metrics.watershed import watershed
 
 __all__ = [
     "SCORES",
@@ -41,10 +43,14 @@ __all__ = [
     "counts_of",
     "format_table",
     "hausdorff_distance",
+    "information_score",
     "matthews_correlation",
+    "membrane_segments",
     "of_each_class",
+    "rand_score",
     "score",
     "segmentation_metrics",
     "surface_dice",
     "surface_distances",
+    "watershed",
 ]
