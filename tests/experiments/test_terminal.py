@@ -71,7 +71,7 @@ LESS = "a smaller batch, smaller images or a smaller network needs less"
             RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nAllocations:\n..."),
             f"out of memory (RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.); {LESS}",
         ),
-        (ImportError("COCO's metrics need pycocotools: pip install 'fcn-zoo[coco]'"),) * 2,
+        (ImportError("COCO's average precision needs pycocotools: pip install 'fcn-zoo[coco]'"),) * 2,
         (
             _missing("no_such.package"),
             "No module named 'no_such'; install the package that has it, such as pip install no-such",
