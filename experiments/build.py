@@ -10,17 +10,15 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-import fcn
-from experiments import command
 from experiments.config import DataConfig, LossConfig, TrainConfig
-from experiments.facts import read_preprocessing
-from experiments.run_folder import RunFolder
+from experiments.initialise import preprocessing_of, start_from
+from experiments.trained import make_model
 from fcn import losses
 from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.text import printable
-from fcn.training import TrainState, abstract_state, create_state, make_eval_step, make_optimizer, make_train_step
+from fcn.training import TrainState, create_state, make_eval_step, make_optimizer, make_train_step
 
 
 def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
@@ -53,17 +51,6 @@ def load_data(config: DataConfig, split: str, value_range: tuple[int | float, in
     source = open_source(config.name, split, root=config.root, channels=config.channels, value_range=value_range)
     check_source(source, size=config.size)
     return Prepared(source, config.size)
-
-
-def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = None) -> nn.Module:
-    """The configured network."""
-    options = config.model.keywords()
-    names = {"num_classes": num_classes, "encoder": config.model.encoder, "axis_name": axis_name}
-    try:
-        return fcn.create_model(config.model.name, **names, **options)
-    except ValueError as error:
-        given = " ".join(config.model.options)
-        raise ValueError(f"{error} (--model.options {given})" if given else str(error)) from None
 
 
 def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) -> Callable:
@@ -108,8 +95,6 @@ class Experiment:
         channels = self.train.shape[2]
         wanted = default_preprocessing(channels)
         if self.config.init is not None:
-            from experiments.initialise import preprocessing_of
-
             wanted = preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
         self.preprocessing = dataclasses.replace(wanted, size=self.config.data.size, value_range=self.train.value_range)
         self.key = jax.random.key(self.config.seed)
@@ -127,8 +112,6 @@ class Experiment:
         state = create_state(model, tx, self.key, self.train.shape, ema=self.config.ema > 0)
         if self.config.init is None:
             return state
-        from experiments.initialise import start_from
-
         return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
 
     def train_step(self) -> Callable:
@@ -185,83 +168,3 @@ def make_evaluator(
         return sum(counts, np.zeros((classes, classes), np.int64))
 
     return confusion
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedRun:
-    """What a run folder gives to those who use its network."""
-
-    config: TrainConfig
-    step: int
-    model: nn.Module
-    variables: dict
-    classes: list[str]
-    palette: list[list[int]]
-    image_shape: tuple[int, int, int]
-    preprocessing: Preprocessing
-
-
-def warn_of_damage(damaged: list[str], step: int | None) -> None:
-    """Says which checkpoints are damaged, and that of which step is used instead."""
-    for problem in damaged:
-        command.warn(f"{problem}; that of step {step} is used")
-
-
-def last_step(folder: RunFolder) -> int | None:
-    """The step of a run's newest checkpoint that is not damaged, which later ones are said to be; None where it has none."""
-    from fcn.training import checkpoint
-
-    step, damaged = checkpoint.newest_sound(folder.checkpoints)
-    warn_of_damage(damaged, step)
-    return step
-
-
-def best_step(folder: RunFolder) -> int | None:
-    """The step of a run's best checkpoint; None where it has no checkpoint.
-
-    Raises:
-      FileNotFoundError: no checkpoint says how good it is.
-      ValueError: the best one is damaged.
-    """
-    from fcn.training import checkpoint
-
-    step = checkpoint.best(folder.checkpoints)
-    if step is None and checkpoint.steps(folder.checkpoints):
-        raise FileNotFoundError(f"no checkpoint of {folder.path} has a validation mIoU; take --checkpoint last")
-    if step is not None and (problem := checkpoint.damage(folder.checkpoints / str(step))):
-        raise checkpoint.DamagedCheckpoint(f"{problem}; it was the best: take --checkpoint last")
-    return step
-
-
-def _read_checkpoint(folder: RunFolder, which: str, template: TrainState) -> tuple[int, TrainState]:
-    """The step and the state of the last or best checkpoint; of a later one where a training removes it meanwhile."""
-    from fcn.training import checkpoint
-
-    while True:
-        known = checkpoint.steps(folder.checkpoints)
-        try:
-            step = best_step(folder) if which == "best" else last_step(folder)
-            if step is None:
-                raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
-            return step, checkpoint.restore(folder.checkpoints, step, template, verify=False)[0]
-        except checkpoint.DamagedCheckpoint:
-            if checkpoint.steps(folder.checkpoints) == known:
-                raise
-
-
-def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
-    """Reads a run's configuration and the variables of its last or best checkpoint, onto the first device.
-
-    Raises:
-      FileNotFoundError: there is no run, or it has no checkpoint yet.
-      ValueError: its files, or all its checkpoints, are damaged.
-    """
-    config, facts = folder.read_config(), folder.read_facts()
-    shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
-    model = make_model(config, len(facts["classes"]))
-    tx = make_optimizer(config.optim, config.steps)
-    template = abstract_state(model, tx, shape, ema=config.ema > 0)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
-    step, state = _read_checkpoint(folder, which, template)
-    return TrainedRun(config, step, model, state.eval_variables, facts["classes"], facts["palette"], shape, preprocessing)

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.config import DataConfig, TrainConfig
 from fcn.data import Prepared, Source
-from fcn.data.source import Subset
+from fcn.data.opening import Subset
 from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
 
 _MADE_HERE = ("shapes",)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import fcn
+from experiments.run_folder import RunFolder
+from experiments.trained import restore
 from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS, load_weights
@@ -69,9 +71,6 @@ def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
     if is_smp_folder(path):
         return _file(model, path, source or "smp")
     if (path / "config.json").is_file():
-        from experiments.build import restore
-        from experiments.run_folder import RunFolder
-
         run = RunFolder(path)
         return Origin(lambda _: restore(run).variables, run.read_preprocessing)
     if path.is_file():

@@ -10,10 +10,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 import fcn
-from experiments.build import restore
 from experiments.config import DataConfig, ModelConfig
 from experiments.initialise import find_weights
 from experiments.run_folder import RunFolder
+from experiments.trained import restore
 from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS

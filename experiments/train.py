@@ -122,9 +122,9 @@ def train(config, folder, succession) -> None:
     """
     import jax
 
-    from experiments.build import warn_of_damage
     from experiments.report import write_report
     from experiments.succession import SucceedingCheckpoints
+    from experiments.trained import warn_of_damage
     from fcn.data import TrainLoader
     from fcn.metrics import segmentation_metrics
     from fcn.parallel import stop_together, synchronize

@@ -8,6 +8,11 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import flax.linen as nn
 
+from fcn.classifiers.dense import pooled_classifier, vgg_classifier
+from fcn.classifiers.mean import mean_classifier
+from fcn.classifiers.mobile import efficientnet_classifier, mobilenet_v2_classifier, mobilenet_v3_classifier
+from fcn.classifiers.squeezenet import squeezenet_classifier
+from fcn.classifiers.token import token_classifier
 from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
@@ -24,13 +29,10 @@ from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
 from fcn.models.attention_unet import AttentionUNet
-from fcn.models.classifier import pooled_classifier, vgg_classifier
-from fcn.models.classifiers_mobile import efficientnet_classifier, mobilenet_v2_classifier, mobilenet_v3_classifier
-from fcn.models.classifiers_squeezenet import squeezenet_classifier
-from fcn.models.classifiers_timm import mean_classifier, token_classifier
 from fcn.models.deeplabv3 import DeepLabV3
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.deeplabv3plus import DeepLabV3Plus
+from fcn.models.dilated import FCN, DeepLabV3Torchvision
 from fcn.models.dpt import DPT
 from fcn.models.espnet import ESPNet, ESPNetC
 from fcn.models.fc_densenet import FCDenseNet, FCDenseNet56, FCDenseNet67
@@ -43,7 +45,6 @@ from fcn.models.pan import PAN
 from fcn.models.pspnet import PSPNet
 from fcn.models.segformer import SegFormer
 from fcn.models.segnet import SegNet
-from fcn.models.torchvision import FCN, DeepLabV3Torchvision
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder

@@ -14,7 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from fcn.models.classifier import ConvolutionalClassifier, FlattenClassifier
+from fcn.classifiers.dense import ConvolutionalClassifier, FlattenClassifier
 from fcn.pretrained.names import image_channels, parts
 
 Variables = Mapping[str, Any]

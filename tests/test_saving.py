@@ -115,7 +115,7 @@ def test_nothing_is_overwritten(saved):
 
 
 def test_nothing_is_half_written(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"Foreign is not a module of fcn.models or fcn.encoders"):
+    with pytest.raises(ValueError, match=r"Foreign is not a module of fcn.models, fcn.classifiers or fcn.encoders"):
         import flax.linen as nn
 
         class Foreign(nn.Module):

@@ -8,8 +8,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import fcn
+from fcn.classifiers.dense import FlattenClassifier
 from fcn.layers import Conv, max_pool, upsample_bilinear_fcn
-from fcn.models.classifier import FlattenClassifier
 from fcn.surgery import convolutionalize, dense_to_convolution, transfer
 from tests.variables import random_variables
 

@@ -17,8 +17,8 @@ from experiments.pointwise_claims import drawing
 from experiments.pointwise_claims.claim import Claim, Setting, count, largest_difference, random_variables, seconds, shapes
 from experiments.pointwise_claims.learning import train
 from experiments.pointwise_claims.scenes import KINDS, scenes
+from fcn.classifiers.dense import FlattenClassifier
 from fcn.layers import Conv, max_pool
-from fcn.models.classifier import FlattenClassifier
 from fcn.surgery import convolutionalize
 
 FC6 = 7 * 7 * 512 * 4096 + 4096

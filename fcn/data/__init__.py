@@ -5,7 +5,8 @@ from fcn.data.check import check_source
 from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
 from fcn.data.loader import Prepared, TrainLoader, eval_batches
-from fcn.data.source import IGNORE, Sample, Source, open_source
+from fcn.data.opening import open_source
+from fcn.data.source import IGNORE, Sample, Source
 from fcn.preprocessing import normalise
 
 __all__ = [

@@ -26,6 +26,8 @@ class Encoder(NamedTuple):
     """What published weights expect: images of values 0..1 in RGB, minus this mean, ..."""
     std: tuple[float, ...] = IMAGENET_STD
     """... divided by this."""
+    ends_in_pool: bool = False
+    """The last map is the one before it after max pooling. smp's U-Nets convolve it twice before their first step."""
 
     @property
     def preprocessing(self) -> Preprocessing:

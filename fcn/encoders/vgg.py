@@ -112,7 +112,13 @@ _PARAMETERS = {
 }
 VGG_ENCODERS = {
     name: Encoder(
-        VGGS[name], _PAPER, f"torchvision {name}", parameters, (64, 128, 256, 512, 512, 512), strides=(1, 2, 4, 8, 16, 32)
+        VGGS[name],
+        _PAPER,
+        f"torchvision {name}",
+        parameters,
+        (64, 128, 256, 512, 512, 512),
+        strides=(1, 2, 4, 8, 16, 32),
+        ends_in_pool=True,
     )
     for name, parameters in _PARAMETERS.items()
 }

@@ -1,7 +1,7 @@
 """DeepLabV3.
 
 Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv:1706.05587, figure 5, in
-the form of segmentation_models_pytorch (torchvision's is in `fcn.models.torchvision`).
+the form of segmentation_models_pytorch (torchvision's is in `fcn.models.dilated`).
 """
 
 from typing import Any, ClassVar
@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import ConvNormRelu
-from fcn.models.aspp import ASPP
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.aspp import ASPP
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class DeepLabV3(EncoderDecoder):

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import ConvNormRelu, resize_bilinear
-from fcn.models.aspp import ASPP, SeparableConvNormRelu
 from fcn.models.deeplabv3 import deeplab_stride
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.aspp import ASPP, SeparableConvNormRelu
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 _FINE_FEATURES = 48  # section 4.1
 

@@ -17,8 +17,8 @@ from fcn.encoders.table import find_encoder
 from fcn.encoders.vit import PATCH, VISION_TRANSFORMERS, evenly_spaced
 from fcn.errors import unknown
 from fcn.layers import BatchNorm, Conv, ConvTranspose, Dense, PointwiseConv, gelu, he_uniform, resize_bilinear
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import activate
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import activate
 
 READOUTS = ("cat", "add", "ignore")
 

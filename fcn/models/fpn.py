@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from fcn.encoders.padding import extend_to_multiple
 from fcn.errors import unknown
 from fcn.layers import Conv, PointwiseConv, he_uniform, resize, resize_bilinear
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class FPN(EncoderDecoder):

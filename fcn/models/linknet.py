@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.models.blocks import Conv2dReLU, Norm
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.blocks import Conv2dReLU, Norm
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class LinkNet(EncoderDecoder):
@@ -25,7 +25,7 @@ class LinkNet(EncoderDecoder):
     divide by 2**encoder_depth are extended by repeating the last row and column, and the logits are cropped.
 
     Attributes (more in `EncoderDecoder`):
-        decoder_use_norm: see `fcn.models.blocks.Norm`.
+        decoder_use_norm: see `fcn.models.parts.blocks.Norm`.
     """
 
     decoder_use_norm: Norm = "batchnorm"

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.layers import ConvNormRelu, Network, PointwiseConv, resize_bilinear
-from fcn.models.torchvision import build_backbone
+from fcn.models.parts.backbone import build_backbone
 
 
 class LRASPP(Network):

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import Conv, PointwiseConv, he_uniform, resize
-from fcn.models.blocks import Conv2dReLU, Norm
-from fcn.models.encoder_decoder import EncoderDecoder, check_decoder_channels
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.blocks import Conv2dReLU, Norm
+from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
+from fcn.models.parts.heads import SegmentationHead
 
 
 class MANet(EncoderDecoder):
@@ -31,7 +31,7 @@ class MANet(EncoderDecoder):
     Attributes (more in `EncoderDecoder`):
         decoder_channels: channels of each step, coarsest first; `encoder_depth` numbers.
         decoder_pab_channels: channels of the vectors that positions are compared by.
-        decoder_use_norm: see `fcn.models.blocks.Norm`.
+        decoder_use_norm: see `fcn.models.parts.blocks.Norm`.
         decoder_interpolation: a method of `fcn.layers.resize`: "nearest", "nearest-exact", "bilinear", "bicubic" or "area".
     """
 

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from fcn.encoders.padding import extend
 from fcn.environment import largest
 from fcn.layers import BatchNorm, Conv, he_uniform, max_pool, resize, resize_bilinear
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class PAN(EncoderDecoder):

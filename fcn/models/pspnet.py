@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import resize, resize_bilinear
-from fcn.models.blocks import Conv2dReLU, Norm
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.blocks import Conv2dReLU, Norm
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class PSPNet(EncoderDecoder):
@@ -25,7 +25,7 @@ class PSPNet(EncoderDecoder):
 
     Attributes (more in `EncoderDecoder`):
         psp_out_channels: channels of the map that is scored.
-        decoder_use_norm: see `fcn.models.blocks.Norm`.
+        decoder_use_norm: see `fcn.models.parts.blocks.Norm`.
         psp_dropout: rate at which whole channels are dropped before the head in training; takes the rng "dropout".
         upsampling: factor by which the logits are enlarged. None: 2**encoder_depth, so that they have the image's size; with
             another number they have a fraction (rounded up) or a multiple of it.

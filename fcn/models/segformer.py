@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import BatchNorm, Dense, convolve_pointwise, he_uniform, resize_bilinear, xavier_uniform
-from fcn.models.blocks import Conv2dReLU
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.blocks import Conv2dReLU
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class SegFormer(EncoderDecoder):

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.models.blocks import Conv2dReLU, Norm, UpBlock
-from fcn.models.encoder_decoder import EncoderDecoder, check_decoder_channels
-from fcn.models.heads import SegmentationHead
+from fcn.encoders.table import find_encoder
+from fcn.models.parts.blocks import Conv2dReLU, Norm, UpBlock
+from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
+from fcn.models.parts.heads import SegmentationHead
 
 
 class UNetPlusPlus(EncoderDecoder):
@@ -29,8 +30,8 @@ class UNetPlusPlus(EncoderDecoder):
     Attributes (more in `EncoderDecoder`):
         decoder_channels: channels of each step of the outermost path, coarsest first; `encoder_depth` numbers. The nested steps
             have as many channels as the encoder's map of their stride.
-        decoder_use_norm: see `fcn.models.blocks.Norm`.
-        decoder_attention_type: None or "scse" (see `fcn.models.blocks.SCSE`).
+        decoder_use_norm: see `fcn.models.parts.blocks.Norm`.
+        decoder_attention_type: None or "scse" (see `fcn.models.parts.blocks.SCSE`).
         decoder_interpolation: a method of `fcn.layers.resize`: "nearest", "nearest-exact", "bilinear", "bicubic" or "area".
     """
 
@@ -51,7 +52,7 @@ class UNetPlusPlus(EncoderDecoder):
         features = self.encode(extend_to_multiple(x, 2**self.encoder_depth), train)
         decoder = _Decoder(
             self.decoder_channels,
-            center=self.encoder.startswith("vgg"),
+            center=find_encoder(self.encoder).ends_in_pool,
             attention=self.decoder_attention_type,
             interpolation=self.decoder_interpolation,
             use_norm=self.decoder_use_norm,

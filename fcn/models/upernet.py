@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import resize, resize_bilinear
-from fcn.models.blocks import Conv2dReLU, Norm
-from fcn.models.encoder_decoder import EncoderDecoder
-from fcn.models.heads import SegmentationHead
+from fcn.models.parts.blocks import Conv2dReLU, Norm
+from fcn.models.parts.encoder_decoder import EncoderDecoder
+from fcn.models.parts.heads import SegmentationHead
 
 
 class UPerNet(EncoderDecoder):
@@ -28,8 +28,8 @@ class UPerNet(EncoderDecoder):
 
     Attributes (more in `EncoderDecoder`):
         decoder_channels: channels of all layers of the decoder.
-        decoder_use_norm: see `fcn.models.blocks.Norm`. The convolution that ends the pyramid has BatchNorm in any case, as in
-            smp.
+        decoder_use_norm: see `fcn.models.parts.blocks.Norm`. The convolution that ends the pyramid has BatchNorm in any
+            case, as in smp.
         upsampling: factor by which the logits of stride 4 are enlarged; they have the image's size with 4, else a fraction
             (rounded up) or a multiple of it.
     """

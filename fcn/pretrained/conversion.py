@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fcn.classifiers.dense import FlattenClassifier
 from fcn.layers import ConvTranspose, LearnedBilinearUpsample
-from fcn.models.classifier import FlattenClassifier
 from fcn.pretrained.misfit import describe_misfit, shorten
 from fcn.pretrained.names import TENSORFLOW, image_channels, kept_parts, parts, reference_names
 from fcn.pretrained.reading import import_torch, number_array, read_tensors

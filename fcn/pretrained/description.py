@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
+import fcn.classifiers
 import fcn.encoders
-import fcn.models
+import fcn.models.parts
 from fcn.errors import unknown
 from fcn.options import check_option
 from fcn.preprocessing import Preprocessing
 
+_PACKAGES = (fcn.models.parts, fcn.models, fcn.classifiers, fcn.encoders)
 _LARGEST = 2**24
 """Bytes that a description may have."""
 
@@ -45,9 +47,9 @@ def read_object(file: Path) -> dict[str, Any]:
 
 @functools.cache
 def _modules() -> dict[str, type[nn.Module]]:
-    """The modules that a saved model may name: the public ones of fcn.models and fcn.encoders."""
+    """The modules that a saved model may name: the public ones of fcn.models, fcn.classifiers and fcn.encoders."""
     found = {}
-    for package in (fcn.models, fcn.encoders):
+    for package in _PACKAGES:
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             for name, value in vars(importlib.import_module(info.name)).items():
                 if isinstance(value, type) and issubclass(value, nn.Module) and not name.startswith("_"):
@@ -63,7 +65,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
     """
     name = type(module).__name__
     if _modules().get(name) is not type(module):
-        raise ValueError(f"{name} is not a module of fcn.models or fcn.encoders; only these can be saved")
+        raise ValueError(f"{name} is not a module of fcn.models, fcn.classifiers or fcn.encoders; only these can be saved")
     fields = {field: getattr(module, field) for field in _fields(type(module))}
     return {"type": name, "fields": {field: plain(value) for field, value in fields.items()}}
 

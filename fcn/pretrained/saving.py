@@ -68,7 +68,8 @@ def save(
 
     Args:
         path: of the folder; its parents are made.
-        model: a module of `fcn.models` or `fcn.encoders`, as `create_model`, `create_encoder` and `create_classifier` give it.
+        model: a module of `fcn.models`, `fcn.encoders` or `fcn.classifiers`, as `create_model`, `create_encoder` and
+            `create_classifier` give it.
         variables: its variables.
         classes: names of the classes, in the order of the logits.
         palette: a colour (R, G, B), 0..255, for each class.

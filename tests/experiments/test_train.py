@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from experiments import predict, train
-from experiments.build import restore
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig, differences, from_json, to_json
 from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
+from experiments.trained import restore
 from fcn.training import NonFiniteLossError, OptimizerConfig, checkpoint
 from fcn.training.records import read_records
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.encoders.table import ENCODERS
 from tests.variables import count_parameters, random_variables, shapes_of
 
 
@@ -99,3 +100,13 @@ def test_dropout_is_before_the_head():
     bias = variables["params"]["head"]["bias"]
     np.testing.assert_allclose(train(jax.random.key(0)), jnp.broadcast_to(bias, (1, 8, 8, 3)), rtol=1e-6)
     assert not np.allclose(jax.jit(model.apply)(variables, x), bias)
+
+
+@pytest.mark.parametrize("model", ["unet", "unetplusplus"])
+@pytest.mark.parametrize("ends_in_pool", [True, False])
+def test_an_encoder_of_another_name_that_ends_in_a_pool_gets_the_convolutions_at_the_coarsest_stride(
+    model, ends_in_pool, monkeypatch
+):
+    monkeypatch.setitem(ENCODERS, "mine", ENCODERS["vgg11"]._replace(ends_in_pool=ends_in_pool))
+    decoder = shapes_of(fcn.create_model(model, num_classes=2, encoder="mine"), 1, 32, 32, 3)["params"]["decoder"]
+    assert [name for name in decoder if name.startswith("center")] == ["center_0", "center_1"] * ends_in_pool

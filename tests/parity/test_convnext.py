@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.classifiers.mean import mean_classifier
 from fcn.encoders.convnext import CONVNEXTS, ConvNeXt
-from fcn.models.classifiers_timm import mean_classifier
 from tests.parity.classifiers import assert_classifier_equal, timm
 from tests.parity.encoders import (
     assert_encoder_equal,

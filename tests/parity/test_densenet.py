@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.classifiers.dense import PooledClassifier
 from fcn.encoders.densenet import DENSENETS, DenseNet
 from fcn.encoders.table import ENCODERS
-from fcn.models.classifier import PooledClassifier
 from tests.parity.encoders import (
     assert_encoder_equal,
     assert_gradients_equal,

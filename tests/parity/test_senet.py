@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.classifiers.dense import PooledClassifier
 from fcn.encoders.senet import SENETS, SENet
 from fcn.encoders.table import ENCODERS
-from fcn.models.classifier import PooledClassifier
 from tests.parity.classifiers import assert_classifier_equal, timm
 from tests.parity.encoders import (
     assert_encoder_equal,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.classifiers.mean import mean_classifier
 from fcn.encoders.swin import SWINS, Swin
-from fcn.models.classifiers_timm import mean_classifier
 from tests.parity.classifiers import assert_classifier_equal, timm
 from tests.parity.encoders import assert_gradients_equal, assert_parameters_equal, smp_encoder, smp_maps
 from tests.parity.models import CLASSES, assert_model_round_trip, smp_model

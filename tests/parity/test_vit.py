@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.classifiers.token import token_classifier
 from fcn.encoders.vit import VISION_TRANSFORMERS, VisionTransformer
-from fcn.models.classifiers_timm import token_classifier
 from tests.parity.classifiers import assert_classifier_equal, timm
 from tests.parity.encoders import assert_gradients_equal, assert_parameters_equal
 from tests.parity.reference import assert_close, nchw, nhwc, random_like, torch

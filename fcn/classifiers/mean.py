@@ -1,7 +1,7 @@
-"""Image classifiers of RegNet, ConvNeXt, Swin and ViT, as in timm: an average or a token, LayerNorm, one dense layer.
+"""Image classifiers that average the last map: RegNet, ConvNeXt and Swin, as in timm.
 
 Radosavovic et al., CVPR 2020, figure 4; Liu et al., "A ConvNet for the 2020s", CVPR 2022, section 2; Liu et al., "Swin
-Transformer", ICCV 2021, section 3.1; Dosovitskiy et al., ICLR 2021, equation 4.
+Transformer", ICCV 2021, section 3.1.
 """
 
 from typing import Any, ClassVar, Literal
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.vit import VisionTransformer
 from fcn.layers import Dense, Network
 
 Norm = Literal["none", "pixels", "mean"]
@@ -88,60 +87,3 @@ def mean_classifier(
     """
     types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
     return MeanClassifier(constructor(**types), num_classes, norm, epsilon, dropout_rate, **types)
-
-
-class TokenClassifier(Network):
-    """The last class token of a Vision Transformer, LayerNorm, and a dense layer.
-
-    Attributes:
-        encoder: a Vision Transformer.
-        num_classes: channels of the logits.
-        dropout_rate: dropout before the dense layer in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: no effect here (there is no BatchNorm).
-    """
-
-    encoder: VisionTransformer
-    num_classes: int
-    dropout_rate: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
-
-    references: ClassVar = {"timm": ((r"^encoder\.?", ""),)}
-    heads: ClassVar = ("head",)
-
-    @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
-        """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        _, token = self.encoder.with_tokens(x, train=train)[-1]
-        token = nn.LayerNorm(epsilon=1e-6, **types, name="norm")(token)
-        token = nn.Dropout(self.dropout_rate, deterministic=not train)(token)
-        return Dense(self.num_classes, **types, name="head")(token).astype(jnp.float32)
-
-
-def token_classifier(
-    constructor: Any,
-    *,
-    num_classes: int,
-    img_size: int = 224,
-    dropout_rate: float = 0.0,
-    dtype: Any = None,
-    param_dtype: Any = jnp.float32,
-    axis_name: str | None = None,
-) -> TokenClassifier:
-    """A `TokenClassifier` on a new encoder.
-
-    Args:
-        constructor: of the encoder.
-        num_classes: channels of the logits.
-        img_size: height and width of the images for which positions are learned.
-        dropout_rate: dropout before the dense layer.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: no effect here (there is no BatchNorm).
-    """
-    types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
-    return TokenClassifier(constructor(img_size=img_size, **types), num_classes, dropout_rate, **types)

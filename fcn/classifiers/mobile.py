@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.classifiers.dense import PooledClassifier
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.efficientnet import CLASSIFIER_DROPOUT, EFFICIENTNETS, EfficientNet
 from fcn.encoders.mobilenet_v2 import MobileNetV2
 from fcn.layers import BatchNorm, Dense, Network, PointwiseConv
-from fcn.models.classifier import PooledClassifier
 
 
 class HiddenClassifier(Network):

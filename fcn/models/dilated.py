@@ -1,11 +1,10 @@
-"""torchvision's networks on dilated encoders: FCN and DeepLabV3.
+"""FCN and DeepLabV3 on dilated encoders, as in torchvision.
 
 Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015; Chen, Papandreou, Schroff, Adam,
 "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv:1706.05587. Neither is its paper's network: here FCN is a
 head of two convolutions on an encoder of stride 8, as later papers call it.
 """
 
-from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -13,22 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.mobilenet_v3 import MobileNetV3
-from fcn.encoders.resnet import ResNet
-from fcn.encoders.table import find_encoder
 from fcn.layers import ConvNormRelu, Network, PointwiseConv, resize_bilinear
-from fcn.models.aspp import ASPP
-
-_FORMS = {ResNet: {"dilate_first": False}, MobileNetV3: {"stage_starts": True}}
-"""Options with which torchvision builds these encoders for segmentation."""
-
-
-def build_backbone(encoder: str, output_stride: int, **types) -> tuple[nn.Module, tuple[int, ...]]:
-    """An encoder in torchvision's form, named "backbone", and the strides that its maps would have without dilation."""
-    row = find_encoder(encoder)
-    family = row.constructor.func if isinstance(row.constructor, partial) else row.constructor
-    options = {"output_stride": output_stride, **_FORMS.get(family, {})}
-    return row.constructor(**options, **types, name="backbone"), row.strides
+from fcn.models.parts.aspp import ASPP
+from fcn.models.parts.backbone import build_backbone
 
 
 class FCN(Network):

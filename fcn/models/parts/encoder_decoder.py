@@ -10,7 +10,7 @@ from jaxtyping import Array
 from fcn.encoders.table import find_encoder
 from fcn.errors import unknown
 from fcn.layers import Network
-from fcn.models.heads import Activation, ClassificationHead
+from fcn.models.parts.heads import Activation, ClassificationHead
 
 _AUX_PARAMS = ("classes", "pooling", "dropout", "activation")
 
@@ -25,7 +25,7 @@ class EncoderDecoder(Network):
         aux_params: options of a head that classifies the whole image from the encoder's last map: `classes`, and `pooling`,
             `dropout` and `activation` (see `ClassificationHead`). Its logits [B, classes] are not part of the result:
             `model.apply(..., mutable=["class_logits"])` gives them in `"class_logits"`.
-        activation: what is applied to the logits, none by default; see `fcn.models.heads.activate`.
+        activation: what is applied to the logits, none by default; see `fcn.models.parts.heads.activate`.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.

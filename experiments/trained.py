@@ -1,0 +1,105 @@
+"""The network of a run: as it is configured, and with the variables of a checkpoint."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+
+import fcn
+from experiments import command
+from experiments.config import TrainConfig
+from experiments.facts import read_preprocessing
+from experiments.run_folder import RunFolder
+from fcn.preprocessing import Preprocessing
+from fcn.training import TrainState, abstract_state, make_optimizer
+
+
+def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = None) -> nn.Module:
+    """The configured network."""
+    options = config.model.keywords()
+    names = {"num_classes": num_classes, "encoder": config.model.encoder, "axis_name": axis_name}
+    try:
+        return fcn.create_model(config.model.name, **names, **options)
+    except ValueError as error:
+        given = " ".join(config.model.options)
+        raise ValueError(f"{error} (--model.options {given})" if given else str(error)) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a run folder gives to those who use its network."""
+
+    config: TrainConfig
+    step: int
+    model: nn.Module
+    variables: dict
+    classes: list[str]
+    palette: list[list[int]]
+    image_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+
+
+def warn_of_damage(damaged: list[str], step: int | None) -> None:
+    """Says which checkpoints are damaged, and that of which step is used instead."""
+    for problem in damaged:
+        command.warn(f"{problem}; that of step {step} is used")
+
+
+def last_step(folder: RunFolder) -> int | None:
+    """The step of a run's newest checkpoint that is not damaged, which later ones are said to be; None where it has none."""
+    from fcn.training import checkpoint
+
+    step, damaged = checkpoint.newest_sound(folder.checkpoints)
+    warn_of_damage(damaged, step)
+    return step
+
+
+def best_step(folder: RunFolder) -> int | None:
+    """The step of a run's best checkpoint; None where it has no checkpoint.
+
+    Raises:
+      FileNotFoundError: no checkpoint says how good it is.
+      ValueError: the best one is damaged.
+    """
+    from fcn.training import checkpoint
+
+    step = checkpoint.best(folder.checkpoints)
+    if step is None and checkpoint.steps(folder.checkpoints):
+        raise FileNotFoundError(f"no checkpoint of {folder.path} has a validation mIoU; take --checkpoint last")
+    if step is not None and (problem := checkpoint.damage(folder.checkpoints / str(step))):
+        raise checkpoint.DamagedCheckpoint(f"{problem}; it was the best: take --checkpoint last")
+    return step
+
+
+def _read_checkpoint(folder: RunFolder, which: str, template: TrainState) -> tuple[int, TrainState]:
+    """The step and the state of the last or best checkpoint; of a later one where a training removes it meanwhile."""
+    from fcn.training import checkpoint
+
+    while True:
+        known = checkpoint.steps(folder.checkpoints)
+        try:
+            step = best_step(folder) if which == "best" else last_step(folder)
+            if step is None:
+                raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
+            return step, checkpoint.restore(folder.checkpoints, step, template, verify=False)[0]
+        except checkpoint.DamagedCheckpoint:
+            if checkpoint.steps(folder.checkpoints) == known:
+                raise
+
+
+def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
+    """Reads a run's configuration and the variables of its last or best checkpoint, onto the first device.
+
+    Raises:
+      FileNotFoundError: there is no run, or it has no checkpoint yet.
+      ValueError: its files, or all its checkpoints, are damaged.
+    """
+    config, facts = folder.read_config(), folder.read_facts()
+    shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
+    model = make_model(config, len(facts["classes"]))
+    tx = make_optimizer(config.optim, config.steps)
+    template = abstract_state(model, tx, shape, ema=config.ema > 0)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
+    step, state = _read_checkpoint(folder, which, template)
+    return TrainedRun(config, step, model, state.eval_variables, facts["classes"], facts["palette"], shape, preprocessing)

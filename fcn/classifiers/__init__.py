@@ -1,0 +1,1 @@
+"""Image classifiers: images to one vector of logits each, by the encoders with the heads of their papers."""

@@ -1,0 +1,1 @@
+"""What several models share: encoders as backbones, blocks of decoders, heads."""
