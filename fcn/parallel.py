@@ -25,6 +25,8 @@ from jaxtyping import PyTree
 
 from fcn.errors import first_line
 
+Device = Any
+"""`jax.Device`, which type checkers do not take for a type."""
 AXIS = "data"
 _LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
 _PERHAPS_LOST = ("INTERNAL", "UNKNOWN", "FAILED_PRECONDITION")
@@ -42,7 +44,7 @@ class Sharded:
 
     axis_name: str | None = None
 
-    def __init__(self, devices: Sequence[jax.Device] | None = None, *, height: int = 1):
+    def __init__(self, devices: Sequence[Device] | None = None, *, height: int = 1):
         devices = jax.devices() if devices is None else list(devices)
         if height < 1 or len(devices) % height:
             raise ValueError(f"height={height} does not divide the {len(devices)} devices; 1 always does")
@@ -94,7 +96,7 @@ class Pmapped:
 
     axis_name: str | None = AXIS
 
-    def __init__(self, devices: Sequence[jax.Device] | None = None):
+    def __init__(self, devices: Sequence[Device] | None = None):
         self._named = None if devices is None else list(devices)  # None: those of all processes
         self.devices = self._named or jax.local_devices()
         self.size = len(self.devices) * jax.process_count()
@@ -132,7 +134,7 @@ class Pmapped:
         return self.get_state(jax.block_until_ready(value))
 
 
-def make_parallel(kind: str, batch_size: int, devices: Sequence[jax.Device] | None = None):
+def make_parallel(kind: str, batch_size: int, devices: Sequence[Device] | None = None):
     """The way to run that `kind` names, after checking that the global batch divides by the devices.
 
     Raises:
@@ -148,7 +150,7 @@ def make_parallel(kind: str, batch_size: int, devices: Sequence[jax.Device] | No
     return parallel
 
 
-def compiler_options(devices: Iterable[jax.Device]) -> dict[str, str]:
+def compiler_options(devices: Iterable[Device]) -> dict[str, str]:
     """For the outermost `jax.jit`: `jax.jit(model.apply, compiler_options=fcn.parallel.compiler_options(jax.devices()))`.
 
     XLA lets a CPU compute whatever it can as early as it can, and keeps all of it until it is wanted. With these options it
@@ -161,7 +163,7 @@ def compiler_options(devices: Iterable[jax.Device]) -> dict[str, str]:
     return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
-def sharing_devices(batch_size: int) -> list[jax.Device]:
+def sharing_devices(batch_size: int) -> list[Device]:
     """As many of this process's devices as a batch can be divided among evenly; at least one."""
     return jax.local_devices()[: math.gcd(batch_size, jax.local_device_count())]
 
@@ -175,7 +177,7 @@ def start_processes(coordinator: str | None, process_count: int | None, process_
     if coordinator is None and process_count is None and process_id is None:
         return
     address = None if coordinator == "auto" else coordinator
-    seconds = {f"{kind}_timeout_seconds": SECONDS_TO_BE_MISSED for kind in ("heartbeat", "shutdown")}
+    seconds: dict[str, Any] = {f"{kind}_timeout_seconds": SECONDS_TO_BE_MISSED for kind in ("heartbeat", "shutdown")}
     jax.distributed.initialize(address, process_count, process_id, **seconds)
 
 
@@ -194,7 +196,7 @@ def leave() -> None:
     atexit.register(end)
 
 
-def lost_process(error: jax.errors.JaxRuntimeError) -> str | None:
+def lost_process(error: Exception) -> str | None:
     """The sentence for an error of JAX that in a run on several hosts comes from another process's end; None for others."""
     text = str(error)
     lost = text.startswith(_LOST) or (text.startswith(_PERHAPS_LOST) and _BETWEEN_PROCESSES.search(text))

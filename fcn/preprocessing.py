@@ -115,7 +115,7 @@ def from_json(values: Any) -> Preprocessing:
     for name in values:
         if name not in known:
             raise unknown("field of preprocessing", name, known)
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in fields.items():
         optional = name in ("value_range", "size") and value is None
         if not (optional or isinstance(value, bool if name == "bgr" else tuple)):
@@ -134,5 +134,5 @@ def normalise(
     std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
 ) -> Float[Array, "*b h w c"]:
     """(image / 255 - mean) / std in float32, for values 0..255 of any dtype; mean and std per channel, on the scale 0..1."""
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (mean, std))
-    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std
+    middle, deviation = (jnp.asarray(values, jnp.float32) for values in (mean, std))
+    return jnp.asarray(image).astype(jnp.float32) * (1 / (255 * deviation)) - middle / deviation

@@ -41,15 +41,16 @@ class Range(NamedTuple):
 
     def objection(self, value: Any, kind: type) -> str | None:
         """What `value` must be instead, if it is no number of this range and kind (int or float)."""
+        number: Any = value  # as `numbers.Real` knows no order
         finite = isinstance(value, numbers.Integral) or (isinstance(value, numbers.Real) and math.isfinite(value))
         if not finite or isinstance(value, bool):
             return f"a finite number, {self}"
         if kind is int and not isinstance(value, numbers.Integral):
             return f"an integer, {self}"
         largest = LARGEST[kind] if self.high is None else self.high
-        if value > largest:
+        if number > largest:
             return f"{self}" if self.high is not None else f"{self} and at most {largest:.10g}"
-        fits = (value > self.low or (value == self.low and not self.above)) and not (self.below and value == self.high)
+        fits = (number > self.low or (number == self.low and not self.above)) and not (self.below and number == self.high)
         return None if fits else f"{self}"
 
 

@@ -2,9 +2,9 @@
 
 import fnmatch
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 import flax.linen as nn
 
@@ -52,6 +52,8 @@ from fcn.models.unetplusplus import UNetPlusPlus
 from fcn.models.upernet import UPerNet
 from fcn.options import build, known_options
 from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+Row = TypeVar("Row")
 
 
 class Entry(NamedTuple):
@@ -239,7 +241,7 @@ def create_classifier(name: str, *, num_classes: SupportsIndex = 1000, **options
     return build("classifier", name, constructor, num_classes=_count(num_classes), **options)
 
 
-def _lookup(kind: str, table: dict[str, Entry], name: str) -> Entry:
+def _lookup(kind: str, table: Mapping[str, Row], name: str) -> Row:
     if name not in table:
         raise unknown(kind, name, table)
     return table[name]

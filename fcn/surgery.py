@@ -87,12 +87,12 @@ def transfer(
         ValueError: where both have a parameter of the same name in different shapes (all are listed), or none of the same name.
     """
     rng = jax.random.key(0) if rng is None else rng
-    given = flatten_dict(dict(variables))
+    given: dict[Any, Any] = flatten_dict(dict(variables))
     if in_channels is None:
-        wanted = parts(model, 3).variables
-        in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None)
+        usual = parts(model, 3).variables
+        in_channels = image_channels(model, usual, lambda path: np.shape(given[path]) if path in given else None)
     images = jnp.zeros((1, 64, 64, in_channels))
-    wanted = flatten_dict(jax.eval_shape(model.init, rng, images))
+    wanted: dict[Any, Any] = flatten_dict(jax.eval_shape(model.init, rng, images))
     shared = [path for path in wanted if path in given]
     faults = [
         f"{'/'.join(path)}: {list(given[path].shape)} given, {list(wanted[path].shape)} wanted"

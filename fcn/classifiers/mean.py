@@ -52,12 +52,11 @@ class MeanClassifier(Network):
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = self.encoder(x, train=train)[-1]
-        norm = None if self.norm == "none" else nn.LayerNorm(epsilon=self.epsilon, **types, name="norm")
         if self.norm == "pixels":
-            x = norm(x)
+            x = nn.LayerNorm(epsilon=self.epsilon, **types, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))
         if self.norm == "mean":
-            x = norm(x)
+            x = nn.LayerNorm(epsilon=self.epsilon, **types, name="norm")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
 

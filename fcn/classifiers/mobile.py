@@ -4,7 +4,7 @@ Howard et al., "Searching for MobileNetV3", ICCV 2019, tables 1 and 2 (the last 
 table 1 (stage 9).
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -155,6 +155,6 @@ def efficientnet_classifier(
         axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
     types = {"dtype": dtype, "param_dtype": param_dtype, "axis_name": axis_name}
-    encoder = EFFICIENTNETS[efficientnet].constructor(drop_path_rate=drop_path_rate, **types)
+    encoder = cast("EfficientNet", EFFICIENTNETS[efficientnet].constructor(drop_path_rate=drop_path_rate, **types))
     rate = CLASSIFIER_DROPOUT[efficientnet] if dropout_rate is None else dropout_rate
     return EfficientNetClassifier(encoder, num_classes, rate, **types)

@@ -83,7 +83,7 @@ def augment_batch(
     preprocessing: Preprocessing,
     *,
     ignore_index: int = 255,
-) -> dict[str, Array]:
+) -> dict[str, Array | np.ndarray]:
     """Augment and normalise a batch of the loader.
 
     The changes to a sample depend on `key`, its epoch and its index only, not on its place in the batch or on the devices.

@@ -138,7 +138,7 @@ def _parse_row(row: list[str], place: str) -> Row:
         raise ValueError(f"{place}: colour {colour}; red, green and blue run from 0 to 255")
     if not name.isprintable():
         raise ValueError(f"{place}: the name {name!r} holds characters that cannot be shown")
-    return identity, name, colour or None
+    return identity, name, (colour[0], colour[1], colour[2]) if colour else None
 
 
 def _count_classes(labels: Iterable[Path]) -> list[Row]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -20,7 +22,7 @@ class Refused(ValueError):
 
 
 @contextlib.contextmanager
-def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
+def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[ImageFile]:
     """An image that is open, its pixels not yet decoded; errors inside the block are told as errors of the file, too.
 
     Raises:
@@ -48,7 +50,7 @@ def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[Image.
         raise ValueError(f"{name}: damaged or cut short ({str(error)[:200] or type(error).__name__})") from error
 
 
-def readable(file: str | Path | bytes) -> io.BufferedIOBase:
+def readable(file: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
     """The open file; refuses FIFOs, sockets and devices, which may never end, and folders.
 
     Given a path, Pillow maps uncompressed TIFF files into memory and, where they are to be turned, takes width for height.
@@ -86,18 +88,18 @@ def _orientation(image: Image.Image) -> int:
 
 def white_is_zero(image: Image.Image) -> bool:
     """Whether a TIFF file says that 0 is white; Pillow inverts such pixels of up to 8 bits, and leaves others."""
-    return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
 def channels_in_file(image: Image.Image) -> int:
     """How many channels a file holds; of TIFF files Pillow may read fewer (near infrared beside red, green and blue)."""
-    samples = image.tag_v2.get(_SAMPLES, 1) if image.format == "TIFF" else 1
+    samples = image.tag_v2.get(_SAMPLES, 1) if isinstance(image, TiffImageFile) else 1
     return max(samples, len(image.getbands()))
 
 
 def signed(image: Image.Image) -> bool:
     """Whether a TIFF file's integers may be negative."""
-    return image.format == "TIFF" and 2 in image.tag_v2.get(_SAMPLE_FORMAT, ())
+    return isinstance(image, TiffImageFile) and 2 in image.tag_v2.get(_SAMPLE_FORMAT, ())
 
 
 def _in_planes(image: Image.Image) -> bool:
@@ -109,11 +111,12 @@ def _refuse_unclear(image: Image.Image) -> None:
     """Raise for what would be read as other values than were meant, by images and labels alike."""
     if image.format in _RUN_PROGRAMS:
         raise Refused(f"{image.format} files are not read; save it as PNG")
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo, and views of it for other devices
-        raise Refused(f"holds {image.n_frames} pages; save each page as a file of its own")
+    pages = getattr(image, "n_frames", 1)
+    if image.format != "MPO" and pages > 1:  # MPO: a photo, and views of it for other devices
+        raise Refused(f"holds {pages} pages; save each page as a file of its own")
     if image.mode == "F":
         raise Refused("floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
-    if signed(image) and max(image.tag_v2.get(_BITS, (1,))) <= 8:
+    if isinstance(image, TiffImageFile) and signed(image) and max(image.tag_v2.get(_BITS, (1,))) <= 8:
         raise Refused("signed 8-bit integers; save it with unsigned ones")
     if _in_planes(image) and max(image.tag_v2.get(_BITS, (1,))) > 8:
         raise Refused("channels of 16 bits in planes (PlanarConfiguration 2); save it with the channels of a pixel together")

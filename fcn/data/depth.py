@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8, UInt16
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from fcn.data.decode import Refused, opened, readable, signed, upright, white_is_zero
 
@@ -27,18 +28,18 @@ _OUTSIDE = 1e-2
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
-def is_deep(image: Image.Image) -> bool:
+def is_deep(image: ImageFile) -> bool:
     """Whether an image that is not yet decoded has more than 8 bits a channel."""
     return image.mode in MODES or ";16" in raw_mode(image)
 
 
-def raw_mode(image: Image.Image) -> str:
+def raw_mode(image: ImageFile) -> str:
     """How the pixels lie in the file, in Pillow's words: "RGB;16B"."""
     arguments = image.tile[0].args if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def refuse_unclear_depth(image: Image.Image) -> None:
+def refuse_unclear_depth(image: ImageFile) -> None:
     """Raise `Refused` for a deep image whose values mean something else than 0..65535 from black to white."""
     if not is_deep(image):
         return
@@ -51,7 +52,7 @@ def refuse_unclear_depth(image: Image.Image) -> None:
         raise Refused(f"16-bit {image.mode} pixels are not read; save it as RGB without transparency")
 
 
-def read_deep(image: Image.Image, file: str | Path | bytes) -> UInt16[np.ndarray, "h w *c"]:
+def read_deep(image: ImageFile, file: str | Path | bytes) -> UInt16[np.ndarray, "h w *c"]:
     """The values of a deep image, upright: gray [h, w], gray with transparency [h, w, 2], or colour [h, w, 3 or 4].
 
     `file` is what `image` was opened from.
@@ -73,7 +74,7 @@ def _joined(pairs: UInt8[np.ndarray, "..."], upper: int, lower: int) -> UInt16[n
     return (pairs[..., upper].astype(np.uint16) << 8) | pairs[..., lower]
 
 
-def _read_as(image: Image.Image, raw: str) -> Image.Image:
+def _read_as(image: ImageFile, raw: str) -> ImageFile:
     def changed(arguments):
         return (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw
 

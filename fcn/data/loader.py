@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -127,7 +128,8 @@ class TrainLoader:
         self._part = _part(batch_size, process_index, process_count)
         self.length, self.batch_size, self.seed = len(source), batch_size, seed
         self._samples = prepared(source, size, cache)
-        self._next, self._ahead = 0, None  # number of the next batch, and what reads it and those after it
+        self._next = 0  # number of the next batch
+        self._ahead: Any = None  # what reads it and those after it: grain's iterator
 
     def __iter__(self) -> "TrainLoader":
         return self
@@ -161,7 +163,7 @@ class TrainLoader:
         indices = [_order(self.seed, epoch, self.length)[i] for epoch, i in zip(epochs.tolist(), within)]
         return self._samples.batch(np.array(indices), epochs)
 
-    def _read_ahead(self) -> Iterator[Batch]:
+    def _read_ahead(self) -> Any:
         """The batches from the next one on, read by threads, which cost more than they save once all samples are in memory."""
         import grain
 

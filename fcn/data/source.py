@@ -35,8 +35,9 @@ class Source(Protocol):
 
 def verify(source: Source, index: int) -> dict:
     """What the checks need of a sample: "image_size", "channels", "label", "name"; from `source.verify` where there is one."""
-    if hasattr(source, "verify"):
-        return source.verify(index)
+    own = getattr(source, "verify", None)
+    if own is not None:
+        return own(index)
     sample = source[index]
     refuse_other_types(sample)
     *size, channels = sample["image"].shape

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -85,7 +86,7 @@ class TfdsSource:
     ):
         folder = Path(folder)
         builder = open_builder(folder)
-        self.name, self._features = builder.name, builder.info.features
+        self.name, self._features = builder.name, _features(builder)
         if split == "val" and "val" not in builder.info.splits:
             split = "validation"
         if split not in builder.info.splits:
@@ -202,14 +203,22 @@ def _records(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[bytes]:
     return records
 
 
+def _features(builder: tfds.core.DatasetBuilder) -> Any:
+    """What a sample holds, by name: a `FeaturesDict`, whose entries tfds gives no types that could be used."""
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        raise ValueError(f"samples of {builder.name} are no dictionaries, in which an image and its mask have names")
+    return features
+
+
 def _open_records(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[bytes]:
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         return TFRecords(builder.info.splits[split].file_instructions)
-    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    return cast(Any, builder).as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
 
 def _guess_layout(builder: tfds.core.DatasetBuilder) -> Layout:
-    features = {key: f for key, f in builder.info.features.items() if isinstance(f, tfds.features.Image)}
+    features: dict[str, Any] = {key: f for key, f in _features(builder).items() if isinstance(f, tfds.features.Image)}
     masks = [key for key, f in features.items() if isinstance(f, tfds.features.LabeledImage)]
     masks = masks or [key for key, f in features.items() if f.shape[-1] == 1 and key != "image"]
     images = [key for key in features if key not in masks]
@@ -225,7 +234,7 @@ def _guess_layout(builder: tfds.core.DatasetBuilder) -> Layout:
 
 
 def _count_classes(builder: tfds.core.DatasetBuilder, mask: str) -> list[str]:
-    features, largest = builder.info.features, 0
+    features, largest = _features(builder), 0
     decoders = {key: tfds.decode.SkipDecoding() for key in features}
     for split in builder.info.splits:
         for record in _records(builder, split):

@@ -124,7 +124,7 @@ class EfficientNet(Network):
                 stride = 4 * 2 ** sum(len(blocks) > tap for tap in self.taps[:3])  # if nothing is dilated
                 dilation = max(1, stride // self.output_stride)
                 if dilation > 1:
-                    strides, padding = 1, (kernel_size // 2 * dilation,) * 2
+                    strides, padding = 1, (kernel_size // 2 * dilation, kernel_size // 2 * dilation)
                 blocks.append(Block(factor, round_channels(channels * self.width), kernel_size, strides, padding, dilation))
         return blocks
 

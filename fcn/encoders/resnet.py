@@ -105,7 +105,7 @@ class _Block(nn.Module):
             types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
             return BatchNorm(axis_name=self.axis_name, **types, name=name)(y, train=train)
 
-        around = {"padding": self.dilation, "dilation": self.dilation}
+        around: dict[str, Any] = {"padding": self.dilation, "dilation": self.dilation}
         if self.bottleneck:
             width, out = self.features * self.group_width // 64 * self.groups, 4 * self.features
             y = nn.relu(norm("bn1", conv(width, 1, name="conv1")(x)))

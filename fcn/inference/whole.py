@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -31,7 +32,7 @@ def make_predictor(model: nn.Module, preprocessing: Preprocessing) -> Callable[.
         _, height, width, _ = images.shape
         if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
             images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
-        logits = model.apply(variables, preprocessing.apply(images))[:, :height, :width]
+        logits = cast("jax.Array", model.apply(variables, preprocessing.apply(images)))[:, :height, :width]
         if size is not None and size != logits.shape[1:3]:
             logits = resize_bilinear(logits, size)
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)

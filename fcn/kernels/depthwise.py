@@ -9,7 +9,9 @@ channels, 3x3 with dilation 12, 16 images of 32x32 take 0.05 / 0.05 / 0.07 ms on
 as cuDNN's convolution. Others, and other accelerators, keep XLA's.
 """
 
+import functools
 import math
+import operator
 from functools import partial
 
 import jax
@@ -96,7 +98,8 @@ def _shifted(x, kernel, strides, pads, dilation):
     x = jnp.pad(x.astype(sums), ((0, 0), *pads, (0, 0)))
     x = jnp.repeat(x, multiplier, axis=-1) if multiplier > 1 else x
     shifted = seen_by_taps(x, (kh, kw), size, strides, dilation)
-    return sum(image * tap for image, tap in zip(shifted, kernel.astype(sums).reshape(-1, features))).astype(dtype)
+    products = (image * tap for image, tap in zip(shifted, kernel.astype(sums).reshape(-1, features)))
+    return functools.reduce(operator.add, products).astype(dtype)
 
 
 def _native(x, kernel, strides, pads, dilation):

@@ -78,7 +78,8 @@ def without_onednn() -> Iterator[None]:
 
 def _programs_are_kept():
     """Whether there is a persistent compilation cache."""
-    return bool(jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir)
+    config: Any = jax.config  # which adds its attributes by name
+    return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)
 
 
 @functools.cache

@@ -30,7 +30,8 @@ def explicit_padding(padding, size, kernel_size, strides, dilation) -> Pads:
         padding = lax.padtype_to_pads(size, windows, strides, padding)
     elif isinstance(padding, int):
         padding = ((padding, padding),) * 2
-    return tuple((int(before), int(after)) for before, after in padding)
+    (top, bottom), (left, right) = padding
+    return (int(top), int(bottom)), (int(left), int(right))
 
 
 def place(x: Float[Array, "n h w c"], pads: Pads, rows: int, columns: int) -> Float[Array, "n {rows} {columns} c"]:

@@ -43,7 +43,7 @@ def sum_over_positions(x: Float[Array, "*stack p c"], y: Float[Array, "*stack p 
     """x^T y for each of a stack of matrices, for CPUs."""
     if may_multiply(x, y):
         return multiply_onednn(x, y, (True, False))
-    if not _pays(*x.shape[-2:], y.shape[-1]):
+    if not _pays(x.shape[-2], x.shape[-1], y.shape[-1]):
         return _sum(x, y)
     return computed_once(_behind_a_barrier(_sum(y, x)))
 
@@ -59,7 +59,7 @@ def _sum(x, y):
 
 def multiply(x: Float[Array, "p c"], kernel: Float[Array, "c o"]) -> Float[Array, "p o"]:
     """The matrix product, by XLA, whose gradient by the kernel is oneDNN's or in the fast order on a CPU."""
-    return _multiply(x, kernel) if may_multiply(x, kernel) or _pays(*x.shape, kernel.shape[1]) else x @ kernel
+    return _multiply(x, kernel) if may_multiply(x, kernel) or _pays(x.shape[0], x.shape[1], kernel.shape[1]) else x @ kernel
 
 
 @jax.custom_jvp

@@ -31,7 +31,8 @@ def with_auto_axes(apply: Callable[..., Any], variables: Any, arguments: tuple, 
     like = partial(_like, mesh=mesh)
     kept = {name: jax.tree.map(like, new, variables[name]) for name, new in state.items() if _same(new, variables.get(name))}
     others = {name: _put(new, mesh, *split) for name, new in state.items() if name not in kept}
-    return _put(logits, mesh, *split), type(state)({**kept, **others}) if isinstance(state, Mapping) else state
+    same_kind: Any = type(state)
+    return _put(logits, mesh, *split), same_kind({**kept, **others}) if isinstance(state, Mapping) else state
 
 
 def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -57,7 +58,7 @@ def _replicated_type(leaf):
 
 
 def _batch_axes(images):
-    spec = jax.typeof(images).sharding.spec if isinstance(images, jax.Array) else ()
+    spec = jax.typeof(images).sharding.spec if isinstance(images, jax.Array) else PartitionSpec()
     return spec[0] if len(spec) else None
 
 

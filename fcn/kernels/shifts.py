@@ -35,6 +35,8 @@ better of Winograd's:
     7x7; 2,     7x7, 512 ->  1       3.2      0.6                 0.1
 """
 
+import functools
+import operator
 from itertools import pairwise
 
 import jax
@@ -63,7 +65,8 @@ def convolve_shifts(
     y = (x.astype(sums).reshape(-1, c) @ columns).reshape(n, height, width, kh * kw * o)
     y = place(y, pads, h + (kh - 1) * dilation[0], w + (kw - 1) * dilation[1])
     shifts = [(i * dilation[0], j * dilation[1]) for i in range(kh) for j in range(kw)]
-    return sum(y[:, i : i + h, j : j + w, t * o : (t + 1) * o] for t, (i, j) in enumerate(shifts)).astype(x.dtype)
+    shifted = (y[:, i : i + h, j : j + w, t * o : (t + 1) * o] for t, (i, j) in enumerate(shifts))
+    return functools.reduce(operator.add, shifted).astype(x.dtype)
 
 
 def shifts_gradient(

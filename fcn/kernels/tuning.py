@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,9 @@ def tune(rounds: int = 5) -> Path:
       The file.
     """
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        table = {product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS}
+        table: dict[Product, list[str]] = {
+            product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS
+        }
     return keep(table, onednn=usable())
 
 
@@ -54,19 +57,20 @@ def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
     x, kernel = jnp.ones((BATCH, side, side, channels)), jnp.ones((3, 3, channels, channels))
     if product == "convolution":
         forms = [form for form in FORMS if form != ("native" if usable() else "onednn")]
-        functions, arguments = {form: convolution_in_form(form, *settings) for form in forms}, (x, kernel)
+        functions: dict[Any, Callable] = {form: convolution_in_form(form, *settings) for form in forms}
+        arguments = x, kernel
     else:
         functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS if form != "onednn"}
         arguments = x, x
-    functions = {form: jax.jit(function).lower(*arguments).compile() for form, function in functions.items()}
-    seconds, usual = _race(functions, arguments, rounds), usual_form(product, channels, pixels, onednn=usable())
-    best = min(seconds, key=seconds.get)
+    compiled: dict[Form, Callable] = {form: jax.jit(f).lower(*arguments).compile() for form, f in functions.items()}
+    seconds, usual = _race(compiled, arguments, rounds), usual_form(product, channels, pixels, onednn=usable())
+    best = min(seconds, key=lambda form: seconds[form])
     return best if seconds[best] < CLEARLY * seconds[usual] else usual
 
 
 def _race(functions: dict[Form, Callable], arguments, rounds: int) -> dict[Form, float]:
     """Median seconds of each."""
-    seconds = {form: [] for form in functions}
+    seconds: dict[Form, list[float]] = {form: [] for form in functions}
     for number in range(rounds + 1):
         for form, function in functions.items():
             start = time.perf_counter()

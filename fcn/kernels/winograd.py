@@ -31,6 +31,8 @@ gradient). PyTorch 2.13 needs 31 | 49 for the first shape, 29 | 60, 33 | 57, 35 
     4, 128x128,   16 ->   16        4.2      6.9     8.2   |   8.0     8.7     9.4
 """
 
+import functools
+import operator
 from typing import Literal
 
 import jax.numpy as jnp
@@ -114,7 +116,7 @@ def winograd_gradient(
             return sum_over_positions(_input_rows(part, down), _lines(_OUTPUT.T, cotangent, down).reshape(6, -1, o))
         return sum_over_positions(_tiles(_INPUT, part, down, across), _tiles(_OUTPUT.T, cotangent, down, across))
 
-    total = sum(block(*where) for where in _blocks(rows, floats, of_gradient=True))
+    total = functools.reduce(operator.add, (block(*where) for where in _blocks(rows, floats, of_gradient=True)))
     matrix = _KERNEL if along == "rows" else _KERNEL_OF_TILES
     return _transform(matrix.T, total.reshape(len(matrix), -1)).reshape(3, 3, c, o).astype(x.dtype)
 

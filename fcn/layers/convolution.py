@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.kernels.convolution import convolve
@@ -70,7 +71,7 @@ class Conv(nn.Module):
             raise ValueError(f"{path} takes {expected} channels, not {channels}: an input [B, H, W, C] of shape {shapes}")
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        *maps, kernel, bias = nn.dtypes.promote_dtype(*maps, kernel, bias, dtype=self.dtype)
+        *maps, kernel, bias = promote_dtype(*maps, kernel, bias, dtype=self.dtype)
         pads = explicit_padding(self.padding, maps[0].shape[1:3], kernel_size, strides, dilation)
         y = self.convolve(tuple(maps), kernel, strides, pads, dilation, self.groups)
         return y if bias is None else y + bias

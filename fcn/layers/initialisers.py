@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 Distribution = Literal["truncated_normal", "normal", "uniform"]
@@ -29,12 +30,12 @@ _SHARE = 64
 _noting = contextvars.ContextVar("_noting", default=False)
 
 
-class Note(flax.struct.PyTreeNode, nn.meta.AxisMetadata):
+class Note(struct.PyTreeNode, nn.meta.AxisMetadata):
     """In place of a variable: how it is drawn. Flax computes with `value`, which is zeros."""
 
     value: Any
-    distribution: Distribution = flax.struct.field(pytree_node=False)
-    deviation: float = flax.struct.field(pytree_node=False)
+    distribution: Distribution = struct.field(pytree_node=False)
+    deviation: float = struct.field(pytree_node=False)
 
     def unbox(self) -> Any:
         """What computes."""
@@ -84,7 +85,7 @@ def draw(key: Array, notes: Sequence[Note]) -> list[Array]:
         blocks = [-(-size // _BLOCK) for size in sizes]
         deviations = np.repeat([notes[i].deviation for i in members], blocks).astype(dtype)
         own = jax.random.fold_in(key, number)
-        compiled = isinstance(own, jax.core.Tracer)
+        compiled = isinstance(own, Tracer)
         row = (_row if compiled else _row_in_threads)(own, np.arange(len(deviations)), deviations, distribution)
         for i, start, size in zip(members, np.cumsum([0, *blocks]) * _BLOCK, sizes):
             part = row[start : start + size].reshape(notes[i].value.shape)
@@ -112,7 +113,8 @@ def _row_in_threads(key, places, deviations, distribution) -> np.ndarray:
     share = min(_SHARE, 1 << max(len(places) - 1, 0).bit_length())
     starts = range(0, len(places), share)
     row = _aligned(len(places) * _BLOCK, deviations.dtype)
-    device, wide, split = jax.config.jax_default_device, jax.config.jax_enable_x64, jax.config.jax_threefry_partitionable
+    config: Any = jax.config  # which adds its attributes by name
+    device, wide, split = config.jax_default_device, config.jax_enable_x64, config.jax_threefry_partitionable
 
     def fill(start):
         missing = max(start + share - len(places), 0)

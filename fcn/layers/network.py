@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array
@@ -25,7 +26,7 @@ class Network(nn.Module):
     """
 
     @nn.nowrap
-    def init(self, rngs: Array | Mapping[str, Array], *args, **kwargs) -> dict[str, Any]:
+    def init(self, rngs: Array | Mapping[str, Array], *args, **kwargs) -> Mapping[str, Any]:
         """The variables, as `flax.linen.Module.init` gives them, with its arguments."""
         key = rngs.get("params") if isinstance(rngs, Mapping) else rngs
         init = partial(super().init, rngs, *args, **kwargs)
@@ -44,7 +45,7 @@ def initialise(init: Callable[[], Any], key: Array) -> Any:
     leaves, tree = jax.tree.flatten(variables, is_leaf=lambda leaf: isinstance(leaf, Note))
     drawn = [isinstance(leaf, Note) for leaf in leaves]
     arrays = iter(draw(key, [leaf for leaf in leaves if isinstance(leaf, Note)]))
-    fill = jnp.full if isinstance(key, jax.core.Tracer) else _fill
+    fill = jnp.full if isinstance(key, Tracer) else _fill
     others = iter(_evaluate(traced, [not note for note in drawn], fill))
     return jax.tree.unflatten(tree, [next(arrays if note else others) for note in drawn])
 
@@ -52,17 +53,16 @@ def initialise(init: Callable[[], Any], key: Array) -> Any:
 def _evaluate(traced: ClosedJaxpr, wanted: list[bool], fill: Callable) -> list[Array]:
     """Some of the outputs; `fill` makes those that are one number everywhere, which are most."""
     jaxpr, _ = dce_jaxpr(traced.jaxpr, wanted, instantiate=True)
-    numbers = {equation.outvars[0]: equation.invars[0].val for equation in jaxpr.eqns if _is_filled(equation)}
-    outputs = [(v.aval, v.val if isinstance(v, Literal) else numbers.get(v)) for v in jaxpr.outvars]
+    numbers: dict[Any, Any] = {}
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "broadcast_in_dim" and isinstance(number := equation.invars[0], Literal):
+            numbers[equation.outvars[0]] = number.val
+    outputs: list[tuple[Any, Any]] = [(v.aval, v.val if isinstance(v, Literal) else numbers.get(v)) for v in jaxpr.outvars]
     rest, _ = dce_jaxpr(jaxpr, [number is None for _, number in outputs], instantiate=True)
     computed = iter(jaxpr_as_fun(ClosedJaxpr(rest, traced.consts))())
     return [
         jnp.asarray(next(computed)) if number is None else fill(shape.shape, number, shape.dtype) for shape, number in outputs
     ]
-
-
-def _is_filled(equation) -> bool:
-    return equation.primitive.name == "broadcast_in_dim" and isinstance(equation.invars[0], Literal)
 
 
 def _fill(shape, number, dtype) -> Array:

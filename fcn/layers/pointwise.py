@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.kernels.pointwise import convolve_pointwise
@@ -45,6 +46,6 @@ class PointwiseConv(nn.Module):
         shape = (1,) * (x.ndim - 2) + (x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolve_pointwise(x, kernel)
+        promoted, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolve_pointwise(promoted, kernel)
         return y if bias is None else y + bias

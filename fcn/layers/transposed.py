@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.kernels.padding import pair
@@ -56,8 +57,8 @@ class ConvTranspose(nn.Module):
         (kh, kw), strides, (top, left) = (pair(v) for v in (self.kernel_size, self.strides, self.padding))
         kernel = self.param("kernel", self.kernel_init, (kh, kw, channels // self.groups, self.features), self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolve_transposed(x, kernel, strides, self.groups)
+        promoted, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolve_transposed(promoted, kernel, strides, self.groups)
         height, width = y.shape[1] - 2 * top, y.shape[2] - 2 * left
         if height < 1 or width < 1:
             raise ValueError(f"padding={self.padding} leaves nothing of an output of {y.shape[1]}x{y.shape[2]}")

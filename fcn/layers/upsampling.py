@@ -21,6 +21,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jaxtyping import Array, Float, Num
 
@@ -132,8 +133,8 @@ class LearnedBilinearUpsample(nn.Module):
         _check_factor(self.factor)
         shape = (2 * self.factor, 2 * self.factor, x.shape[-1], self.features)
         kernel = self.param("kernel", _bilinear_init, shape, self.param_dtype)
-        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-        return convolve_transposed(x, kernel, (self.factor, self.factor))
+        promoted, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        return convolve_transposed(promoted, kernel, (self.factor, self.factor))
 
 
 def _triangle(size):

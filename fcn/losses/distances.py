@@ -171,7 +171,7 @@ def border_weights(instances: Integer[np.ndarray, "..."], *, w0: float = 10.0, s
 
 def _distances(mask, spacing=None) -> np.ndarray:
     """Euclidean distance of each pixel of a mask to the nearest outside of it; 0 outside."""
-    return scipy.ndimage.distance_transform_edt(mask, sampling=spacing)
+    return np.asarray(scipy.ndimage.distance_transform_edt(mask, sampling=spacing))
 
 
 def _masks(labels, num_classes: int) -> list[np.ndarray]:

@@ -1,8 +1,10 @@
 """All losses by name, and sums of them from a text such as "0.5*ce+0.5*dice"."""
 
 import dataclasses
+import functools
 import inspect
 import json
+import operator
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -114,7 +116,7 @@ def total_loss(terms: Sequence[Term], logits: Logits, labels: Labels, **options)
         if not any(name in names for names in known):
             raise unknown("option of " + "+".join(term.name for term in terms), name, set().union(*known))
     shared = [{name: value for name, value in options.items() if name in names} for names in known]
-    return sum(term(logits, labels, **mine) for term, mine in zip(terms, shared))
+    return functools.reduce(operator.add, (term(logits, labels, **mine) for term, mine in zip(terms, shared)))
 
 
 def _term(text: str) -> Term:

@@ -68,7 +68,7 @@ class DPT(EncoderDecoder):
         encoder = find_encoder(self.encoder).constructor(**options, **self.types, name="encoder")
         maps = encoder.with_tokens(x, train=train)
         if self.aux_params is not None:
-            self._classify(maps[-1][0], train)
+            self._classify(self.aux_params, maps[-1][0], train)
         decoder = _Decoder(
             self.decoder_readout,
             self.decoder_intermediate_channels,
@@ -119,9 +119,11 @@ class _Decoder(nn.Module):
                 x = x + token
             channels = self.intermediate_channels[i], self.features
             reassembled.append(_Reassemble(*channels, 2 ** (i + 2), **types, name=f"reassemble_blocks_{i}")(x))
-        fused = None
-        for i, x in enumerate(reversed(reassembled)):
-            fused = _Fusion(self.features, self.axis_name, **types, name=f"fusion_blocks_{i}")(x, fused, train=train)
+        fuse = partial(_Fusion, self.features, self.axis_name, **types)
+        *finer, coarsest = reassembled
+        fused = fuse(name="fusion_blocks_0")(coarsest, None, train=train)
+        for i, x in enumerate(reversed(finer), start=1):
+            fused = fuse(name=f"fusion_blocks_{i}")(x, fused, train=train)
         return fused
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
@@ -242,5 +243,5 @@ class _PReLU(nn.Module):
     @nn.compact
     def __call__(self, x):
         alpha = self.param("alpha", nn.initializers.constant(0.25), x.shape[-1:], self.param_dtype)
-        x, alpha = nn.dtypes.promote_dtype(x, alpha, dtype=self.dtype)
+        x, alpha = promote_dtype(x, alpha, dtype=self.dtype)
         return jnp.where(x > 0, x, alpha * x)

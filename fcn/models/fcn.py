@@ -181,7 +181,7 @@ def _input_padding(padding: int, height: int, width: int) -> tuple[tuple[int, in
     """The padding, larger below and to the right of a small image, so that fc6 finds a 7x7 map (193 pixels after conv1_1)."""
     if padding < 81:
         raise ValueError(f"input_padding={padding} is too small for the logits to cover the image; give at least 81, or None")
-    return tuple((padding, max(padding, 195 - padding - side)) for side in (height, width))
+    return (padding, max(padding, 195 - padding - height)), (padding, max(padding, 195 - padding - width))
 
 
 def _add(a: _Map, b: _Map) -> _Map:

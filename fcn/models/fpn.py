@@ -4,6 +4,8 @@ Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, figure 3
 Girshick, He, Dollar, "Panoptic Feature Pyramid Networks", CVPR 2019, figure 3, in the form of segmentation_models_pytorch.
 """
 
+import functools
+import operator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -97,7 +99,7 @@ class _Decoder(nn.Module):
         for i, (name, c) in enumerate((("p4", c4), ("p3", c3), ("p2", c2)), start=1):
             p = resize(p, (2 * p.shape[1], 2 * p.shape[2]), self.interpolation) + lateral(name=name)(c)
             merged.append(branch(3 - i, name=f"seg_blocks_{i}")(p))
-        return sum(merged) if self.policy == "add" else jnp.concatenate(merged, axis=-1)
+        return functools.reduce(operator.add, merged) if self.policy == "add" else jnp.concatenate(merged, axis=-1)
 
 
 class _Branch(nn.Module):

@@ -5,11 +5,14 @@ NeurIPS 2021, figure 2 and section 3.2 (the decoder), in the form of segmentatio
 "mit_b0" to "mit_b5".
 """
 
+import functools
+import operator
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
@@ -100,7 +103,7 @@ class _PointwiseOfResized(nn.Module):
     def __call__(self, maps, size):
         channels = [x.shape[-1] for x in maps]
         kernel = self.param("kernel", he_uniform, (1, 1, sum(channels), self.features), self.param_dtype)
-        *maps, kernel = nn.dtypes.promote_dtype(*maps, kernel, dtype=self.dtype)
+        *maps, kernel = promote_dtype(*maps, kernel, dtype=self.dtype)
         kernels = jnp.split(kernel, np.cumsum(channels)[:-1], axis=2)
 
         def product(x, kernel):
@@ -108,7 +111,7 @@ class _PointwiseOfResized(nn.Module):
                 return convolve_pointwise(resize_bilinear(x, size), kernel)
             return resize_bilinear(convolve_pointwise(x, kernel), size)
 
-        return sum(map(product, maps, kernels))
+        return functools.reduce(operator.add, map(product, maps, kernels))
 
 
 class _Linear(nn.Module):

@@ -89,7 +89,7 @@ class _Decoder(nn.Module):
             fine = [] if skip is None else [skip]
             size = tuple(2 * side for side in x.shape[1:3]) if skip is None else skip.shape[1:3]
             for nesting in reversed(range(1 if skip is None else layer + 1)):
-                features = self.channels[layer] if nesting == 0 else skip.shape[-1]
+                features = self.channels[layer] if nesting == 0 or skip is None else skip.shape[-1]
                 x = step(features, name=f"x_{nesting}_{layer}")(coarse[nesting], size, fine, train=train)
                 fine = [x, *fine]
             coarse = fine

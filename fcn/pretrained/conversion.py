@@ -56,7 +56,7 @@ def from_torch(
     tensors = _without_prefix(_renamed(read_tensors(state_dict), modules), set(names.values()))
     if in_channels is None:
         in_channels = image_channels(
-            model, wanted, lambda path: _flax_shape(tensors.get(names.get(path)), path, modules, source)
+            model, wanted, lambda path: _flax_shape(tensors.get(names.get(path, "")), path, modules, source)
         )
         wanted = wanted if in_channels == 3 else parts(model, in_channels).variables
     kept = kept_parts(modules, source, in_channels)
@@ -115,7 +115,7 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         ImportError: PyTorch is not installed.
     """
     torch = import_torch("to_torch")
-    given = flatten_dict(dict(variables))
+    given: dict[Any, Any] = flatten_dict(dict(variables))
     wanted, modules = parts(model, in_channels or 3)
     if in_channels is None:
         in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None)
@@ -126,7 +126,7 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     if absent := {path[0] for path in wanted} - set(variables):
         whole = ", ".join(f"'{name}': ..." for name in dict.fromkeys(path[0] for path in wanted))
         raise ValueError(f"pass the variables, {{{whole}}}; {' and '.join(sorted(absent))} is not among {', '.join(variables)}")
-    if faults := ["/".join(path) for path in wanted if np.shape(given.get(path)) != wanted[path].shape]:
+    if faults := ["/".join(path) for path in wanted if path not in given or np.shape(given[path]) != wanted[path].shape]:
         raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(shorten(faults))}")
     given = {path: np.full(shape.shape, path[-1] in ("scale", "var")) for path, shape in kept.variables.items()} | given
     tensors = dict(getattr(model, "constant_tensors", dict)())

@@ -131,4 +131,4 @@ def _named(kind: Any, value: Any) -> Any:
     if hasattr(kind, "_fields"):
         return kind(*value)
     item = next(iter(get_args(kind)), None) if get_origin(kind) is tuple else None
-    return tuple(item(*one) for one in value) if hasattr(item, "_fields") else value
+    return tuple(item(*one) for one in value) if item is not None and hasattr(item, "_fields") else value

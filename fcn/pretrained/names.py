@@ -59,7 +59,8 @@ def parts(model: Any, in_channels: int) -> Parts:
         side = valid_sizes(1, 2**20, model.depth)[0] if isinstance(model, UNet2015) else 64
         images = jax.ShapeDtypeStruct((1, side, side, in_channels), jnp.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
-    return Parts(flatten_dict(shapes), modules)
+    variables: dict[Path, Any] = flatten_dict(shapes)
+    return Parts(variables, modules)
 
 
 def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path], tuple[int, ...] | None]) -> int:

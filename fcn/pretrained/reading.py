@@ -120,12 +120,12 @@ def read_file(path: Path) -> Any:
     from safetensors.numpy import load_file
 
     try:
+        if torch is not None:
+            return torch.load(path, map_location="cpu", weights_only=True)
         if path.suffix == ".safetensors":
             return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                return dict(arrays)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with np.load(path) as arrays:
+            return dict(arrays)
     except Exception as error:  # each reader raises its own, and for a damaged file nearly anything
         if str(error).startswith("Object arrays cannot be loaded"):  # NumPy's word for arrays of objects
             raise ValueError(f"{path} holds pickled Python objects, which are not read; save plain arrays") from error

@@ -114,7 +114,7 @@ def _record(preprocessing: Any, mean: Any, std: Any, bgr: bool) -> Preprocessing
         return preprocessing
     if preprocessing is not None:
         raise ValueError("preprocessing says mean, std and bgr already; give either the record or these")
-    given = {}
+    given: dict[str, Any] = {}
     for name, values in (("mean", mean), ("std", std)):
         try:
             given |= {} if values is None else {name: tuple(map(float, values))}
@@ -252,7 +252,7 @@ def _check_tensors(model: nn.Module, tensors: Mapping[str, np.ndarray], wanted: 
         )
         raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(faults[:5])}{more}{whole}")
     for name, value in tensors.items():
-        if number_array(name, value).dtype == np.float64 and not jax.config.jax_enable_x64:
+        if number_array(name, value).dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(f"{name} holds float64, in which JAX does not compute here; convert it to float32")
 
 

@@ -4,8 +4,9 @@ import hashlib
 from functools import partial
 from typing import Any
 
-import flax
 import flax.linen as nn
+import flax.struct
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,7 @@
 """The pure training step and the pure evaluation step; `fcn.parallel` runs them on one device or many."""
 
 from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,7 @@ Objective = Callable[[Array, Array], Array]
 """(logits [B, H, W, K], labels [B, H, W]) -> scalar loss, summed over devices where there are several."""
 
 
-def crop_to(labels: Int[Array, "b h w"], shape: tuple[int, int]) -> Int[Array, "b h2 w2"]:
+def crop_to(labels: Int[Array, "b h w"], shape: tuple[int, ...]) -> Int[Array, "b h2 w2"]:
     """The central `shape` of `labels`: networks of valid convolutions give logits for the middle of the image only."""
     top, left = ((full - part) // 2 for full, part in zip(labels.shape[1:], shape))
     return labels[:, top : top + shape[0], left : left + shape[1]]
@@ -62,10 +63,11 @@ def make_train_step(
                 mutable=["batch_stats", "aux_logits"],
                 rngs={"dropout": dropout_key},
             )
-            auxiliary = jax.tree.leaves(updates.pop("aux_logits", {}))
+            auxiliary = jax.tree.leaves(updates.get("aux_logits", {}))
+            statistics = {name: tree for name, tree in updates.items() if name != "aux_logits"}
             target = crop_to(labels, logits.shape[1:3])
             loss = objective(logits, target) + aux_weight * sum(objective(aux, target) for aux in auxiliary)
-            return loss, {**state.model_state, **updates}
+            return loss, {**state.model_state, **statistics}
 
         (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         if axis_name is not None:
@@ -97,7 +99,8 @@ def make_eval_step(
 
     def eval_step(variables, batch):
         images, labels = prepare(batch)
-        predictions = jnp.argmax(model.apply(variables, images), axis=-1).astype(jnp.int32)
+        logits = cast("Array", model.apply(variables, images))
+        predictions = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         labels = crop_to(labels, predictions.shape[1:3])
         matrix = confusion_matrix(predictions, labels, num_classes, ignore_index=ignore_index)
         return matrix if axis_name is None else jax.lax.psum(matrix, axis_name)

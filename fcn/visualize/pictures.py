@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
+from PIL.Image import Resampling
 
 from fcn.text import cut
 from fcn.visualize.fonts import drawable
@@ -159,13 +160,14 @@ def _row(image, maps, palette, ignore_index: int) -> list[np.ndarray]:
     image, tiles = _rgb(image), []
     factor = _TILE / max(image.shape[:2])
     factor = max(1, round(factor)) if factor > 0.5 else factor
-    size = tuple(max(1, round(side * factor)) for side in image.shape[1::-1])
-    tiles.append(np.asarray(Image.fromarray(image).resize(size, Image.NEAREST if factor >= 1 else Image.BOX)))
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    size = (width, height)
+    tiles.append(np.asarray(Image.fromarray(image).resize(size, Resampling.NEAREST if factor >= 1 else Resampling.BOX)))
     for name, label in zip(("label", "prediction"), maps):
         label = np.asarray(label)
         _check_size(name, label, image)
-        colours = np.asarray(Image.fromarray(colourise(label, palette, ignore_index)).resize(size, Image.NEAREST))
-        ignored = np.asarray(Image.fromarray(label == ignore_index).resize(size, Image.NEAREST))
+        colours = np.asarray(Image.fromarray(colourise(label, palette, ignore_index)).resize(size, Resampling.NEAREST))
+        ignored = np.asarray(Image.fromarray(label == ignore_index).resize(size, Resampling.NEAREST))
         tiles.append(np.where(ignored[..., None], _hatch(*ignored.shape), colours))
     return tiles
 

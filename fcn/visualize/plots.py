@@ -62,7 +62,7 @@ def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], p
     if k > 30:
         figure.colorbar(pixels, shrink=0.5).outline.set_visible(False)
     for row, column in np.argwhere((shares > 0) & (k <= 30)):
-        share = shares[row, column]
+        share = float(shares[row, column])
         colour = "white" if share > 55 else _TEXT
         axes.text(column, row, _percent(share), ha="center", va="center", fontsize=8, color=colour)
     _save(figure, path)

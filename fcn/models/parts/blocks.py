@@ -53,16 +53,18 @@ class Conv2dReLU(nn.Module):
 
         `beside` are maps [B, 2 H, 2 W, _], if upsampled.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = make_norm(self.use_norm, train=train, axis_name=self.axis_name, **types, name="norm")
         types["kernel_init"] = he_uniform
         if self.transposed:
-            conv = ConvTranspose(self.features, 4, 2, padding=1, **types, name="conv")
+            x = ConvTranspose(self.features, 4, 2, padding=1, **types, name="conv")(x)
         else:
-            around = {"padding": self.dilation * (self.kernel_size // 2), "dilation": self.dilation}
-            layer = UpsampledConv if self.upsampled else Conv
-            conv = layer(self.features, self.kernel_size, **around, use_bias=norm is None, **types, name="conv")
-        x = conv(x, beside) if beside else conv(x)
+            types |= {"padding": self.dilation * (self.kernel_size // 2), "dilation": self.dilation, "use_bias": norm is None}
+            options = {**types, "name": "conv"}
+            if self.upsampled:
+                x = UpsampledConv(self.features, self.kernel_size, **options)(x, beside)
+            else:
+                x = Conv(self.features, self.kernel_size, **options)(x)
         return nn.relu(x if norm is None else norm(x))
 
 
@@ -72,14 +74,14 @@ def make_norm(use_norm: Norm, *, train: bool, axis_name: str | None, name: str, 
     Raises:
         ValueError: for another norm, or another option of one.
     """
-    options = dict(use_norm) if isinstance(use_norm, Mapping) else {"type": use_norm}
-    kind = options.pop("type", None)
+    options: dict[str, Any] = dict(use_norm) if isinstance(use_norm, Mapping) else {"type": use_norm}
+    asked, kind = dict(options), options.pop("type", None)
     kind = {True: "batchnorm", False: "identity"}.get(kind, kind)
     if kind not in _NORMS:
         raise unknown("norm", kind, _NORMS)
     epsilon, momentum, affine = options.pop("eps", 1e-5), options.pop("momentum", 0.1), options.pop("affine", None)
     if options or (kind == "batchnorm" and affine is False):
-        raise ValueError(f"unknown options of the norm {kind!r} in {dict(use_norm)}; known are eps, momentum and affine=True")
+        raise ValueError(f"unknown options of the norm {kind!r} in {asked}; known are eps, momentum and affine=True")
     if kind == "identity":
         return None
     if kind == "batchnorm":

@@ -70,13 +70,12 @@ class EncoderDecoder(Network):
         options = {"depth": self.encoder_depth, "output_stride": output_stride, "axis_name": self.axis_name}
         maps = row.constructor(**options, **self.types, name="encoder")(x, train=train)
         if self.aux_params is not None:
-            self._classify(maps[-1], train)
+            self._classify(self.aux_params, maps[-1], train)
         found = dict(zip(row.map_strides(self.encoder_depth), maps))
         return [found.get(2**i) for i in range(self.encoder_depth + 1)]
 
-    def _classify(self, x: Array, train: bool) -> None:
+    def _classify(self, options: Mapping[str, Any], x: Array, train: bool) -> None:
         if self.is_initializing() or self.is_mutable_collection("class_logits"):
-            options = dict(self.aux_params)
             for name in options:
                 if name not in _AUX_PARAMS:
                     raise unknown("option of aux_params", name, _AUX_PARAMS)
