@@ -4,14 +4,15 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 from jaxtyping import PyTree
 from tqdm import tqdm
 
 from fcn.ranges import Range, check_fields
 from fcn.text import join, short_name
+from fcn.training.protocols import Batches, Devices, Hook, Keeper, Recorder
 
 MOST_UNREAD = 8
 """Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most."""
@@ -53,15 +54,6 @@ class Schedule:
         return any(self.is_due(every, step) for every in (self.log_every, self.eval_every, self.checkpoint_every))
 
 
-@runtime_checkable
-class Batches(Protocol):
-    """A checkpointable iterator over batches, as `fcn.data.TrainLoader` is."""
-
-    def __next__(self) -> dict[str, Any]: ...
-    def get_state(self) -> dict: ...
-    def set_state(self, state: dict) -> None: ...
-
-
 def fit(
     state: PyTree,
     batches: Batches,
@@ -69,13 +61,14 @@ def fit(
     train_step: Callable,
     evaluate: Callable[[PyTree], dict[str, float | None]],
     learning_rate: Callable[[int], float],
-    parallel: Any,
-    checkpoints: Any,
-    records: Any,
+    parallel: Devices,
+    checkpoints: Keeper,
+    records: Recorder,
     schedule: Schedule,
     batch_size: int,
     elapsed: float = 0.0,
     stop: Callable[[int], bool] = lambda step: False,
+    hooks: Sequence[Hook] = (),
     show_progress: bool = True,
 ) -> PyTree:
     """Runs `train_step` from `state.step` to `schedule.steps`.
@@ -97,6 +90,8 @@ def fit(
       elapsed: seconds of training before `state`, for the record.
       stop: asked after each step, which is its argument: whether to end there, with a checkpoint. An evaluation that is
         due comes first: its values belong to the checkpoint, and a run that goes on would lack them.
+      hooks: called in this order with the step, the state and the values that are recorded of the step, if there are any, after
+        its checkpoint has begun.
       show_progress: whether to show a progress bar (only ever on a terminal) or lines.
 
     Returns:
@@ -123,13 +118,15 @@ def fit(
                 continue
             values = _read_finite(parallel, unread, checkpoints)
             unread.clear()
+            recorded: dict[str, float | None] = {}
             evaluation: dict[str, float | None] = {}
             if schedule.is_due(schedule.log_every, step):
                 rate = meter.images_per_second(step)
                 timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
                 if not stopping:
                     display.train(step, values["loss"], rate)
-                records.write(step, {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing})
+                recorded |= {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing}
+                records.write(step, recorded)
             with meter.paused():
                 if schedule.is_due(schedule.eval_every, step):
                     evaluation = evaluate(state)
@@ -139,13 +136,16 @@ def fit(
                 if stopping or schedule.is_due(schedule.checkpoint_every, step):
                     progress = {"batches": batches.get_state(), "seconds": elapsed + time.perf_counter() - started}
                     checkpoints.save(step, parallel.get_state(state), progress, evaluation)
+                recorded |= evaluation
+                for hook in hooks if recorded else ():
+                    hook(step, state, recorded)
             if stopping:
                 break
     checkpoints.wait()
     return state
 
 
-def _read_finite(parallel, unread: list[tuple[int, PyTree]], checkpoints) -> dict[str, float]:
+def _read_finite(parallel: Devices, unread: list[tuple[int, PyTree]], checkpoints: Keeper) -> dict[str, float]:
     """The metrics of the last of some steps, after a look at all of them."""
     steps, metrics = zip(*unread)
     for step, numbers in zip(steps, parallel.read(metrics)):
@@ -155,7 +155,7 @@ def _read_finite(parallel, unread: list[tuple[int, PyTree]], checkpoints) -> dic
     return values
 
 
-def _non_finite(values: dict[str, float], step: int, checkpoints) -> NonFiniteLossError:
+def _non_finite(values: dict[str, float], step: int, checkpoints: Keeper) -> NonFiniteLossError:
     checkpoints.wait()
     what = ", ".join(f"{name} = {value}" for name, value in values.items())
     last = checkpoints.latest()

@@ -148,7 +148,7 @@ def _add_scalars(board, step: int, values: dict[str, Any]) -> None:
 class Silent:
     """Writes nothing: the records of every process but the first."""
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: dict[str, float | None]) -> None:
         pass
 
     def close(self) -> None:

@@ -48,8 +48,15 @@ def run(schedule: Schedule, bad: int | None = None, **more) -> Events:
         return types.SimpleNamespace(step=number), {"loss": loss, "grad_norm": jnp.float32(1)}
 
     parallel = types.SimpleNamespace(read=lambda x: x, put_batch=lambda x: x, get_state=lambda x: x)
-    outside = {"parallel": parallel, "checkpoints": events, "records": events, "evaluate": lambda _: {}}
-    options = {"learning_rate": lambda _: 0.0, "schedule": schedule, "batch_size": 1, "show_progress": False, **more}
+    outside = {"parallel": parallel, "checkpoints": events, "records": events}
+    options = {
+        "evaluate": lambda _: {},
+        "learning_rate": lambda _: 0.0,
+        "schedule": schedule,
+        "batch_size": 1,
+        "show_progress": False,
+        **more,
+    }
     try:
         events.state = fit(types.SimpleNamespace(step=0), events, train_step=step, **outside, **options)
     except NonFiniteLossError as error:
@@ -61,6 +68,19 @@ def test_records_and_checkpoints_are_those_of_their_step():
     events = run(Schedule(steps=45, log_every=20, eval_every=100, checkpoint_every=30))
     assert [(step, loss) for step, loss in events.written if loss is not None] == [(20, 20), (40, 40), (45, 45)]
     assert events.saved == [(30, 30, 30), (45, 45, 45)]
+
+
+def test_hooks_get_the_step_its_state_and_what_is_recorded_of_it():
+    seen, order = [], []
+
+    def hook(step, state, metrics):
+        seen.append((step, state.step, metrics.get("train/loss"), metrics.get("val/miou")))
+
+    schedule = Schedule(steps=7, log_every=2, eval_every=3, checkpoint_every=5)
+    hooks = [hook, lambda *_: order.append(len(seen))]
+    run(schedule, hooks=hooks, evaluate=lambda state: {"val/miou": state.step / 10})
+    assert seen == [(2, 2, 2, None), (3, 3, None, 0.3), (4, 4, 4, None), (6, 6, 6, 0.6), (7, 7, 7, 0.7)]
+    assert order == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("last", [7, 20, 45])
