@@ -7,7 +7,6 @@
 """
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,22 +79,10 @@ def write_checkpoint(network, options: ConvertConfig) -> None:
     """Writes the tensors of `fcn.to_torch`, whole or not at all."""
     if options.source is None:
         raise ValueError(f"{options.out} is to be a checkpoint of another implementation; say which with --source")
-    import fcn
-    from fcn.pretrained.draft import draft_folder, open_to_readers
+    from fcn.pretrained.torch_files import save_torch
 
-    state = fcn.to_torch(network.model, network.variables, source=options.source, in_channels=network.preprocessing.channels)
-    with draft_folder(options.out) as folder:
-        draft = folder / options.out.name
-        if draft.suffix == ".pth":
-            import torch
-
-            torch.save(state, draft)
-        else:
-            from safetensors.torch import save_file
-
-            save_file({name: tensor.contiguous() for name, tensor in state.items()}, draft)
-        open_to_readers(draft)
-        os.rename(draft, options.out)
+    channels = network.preprocessing.channels
+    save_torch(options.out, network.model, network.variables, source=options.source, in_channels=channels)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from fcn.pretrained.names import SOURCES
 from fcn.pretrained.reading import check_file
 from fcn.pretrained.saving import load_preprocessing
 from fcn.pretrained.smp import is_smp_folder
-from fcn.registry import ENCODERS, MODELS
+from fcn.registry import ENCODERS, MODELS, entry_of
 from fcn.training import TrainState
 
 
@@ -108,8 +108,8 @@ def _file(model: nn.Module, path: Path, source: str | None) -> Origin:
         raise ValueError(f"{path} is a checkpoint file; say whose names it has ({options}): {', '.join(SOURCES)}")
     encoder = getattr(model, "encoder", None)
     if source in getattr(model, "references", {}) or encoder is None:
-        rows = [row for row in MODELS.values() if getattr(row.constructor, "func", row.constructor) is type(model)]
-        record = rows[0].preprocessing if rows else default_preprocessing(3)
+        row = entry_of(model)
+        record = row.preprocessing if row else default_preprocessing(3)
         return Origin(lambda channels: fcn.from_torch(model, path, source=source, in_channels=channels), lambda: record)
 
     def read(channels):

@@ -1,13 +1,11 @@
 """A network that is ready to be used: from a run, from a saved model, or from published weights."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import numpy as np
-from flax.traverse_util import flatten_dict
 
 import fcn
 from experiments.config import DataConfig, ModelConfig
@@ -17,7 +15,7 @@ from experiments.trained import restore
 from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS
-from fcn.pretrained.names import image_channels, parts
+from fcn.pretrained.names import channels_of
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS, segments
 from fcn.visualize import default_palette
@@ -55,7 +53,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
-        preprocessing = saved.preprocessing or _assumed(path, _channels(saved.model, saved.variables))
+        preprocessing = saved.preprocessing or _assumed(path, channels_of(saved.model, saved.variables))
         return Network(saved.model, saved.variables, saved.classes, palette, preprocessing)
     if is_smp_folder(path):
         model = smp_model(path)
@@ -114,14 +112,8 @@ def _read(model: nn.Module, weights: str, source: str | None, names: Sequence[st
             variables = origin.read(None)
         except UserWarning:
             raise ValueError(f"{weights} has another number of classes than the {len(names)} that are named") from None
-    preprocessing = origin.preprocessing().with_channels(_channels(model, variables))
+    preprocessing = origin.preprocessing().with_channels(channels_of(model, variables))
     return Network(model, variables, names, default_palette(len(names)), preprocessing)
-
-
-def _channels(model: nn.Module, variables: Mapping[str, Any]) -> int:
-    """Of the images that the variables are for."""
-    shapes = {path: np.shape(value) for path, value in flatten_dict(variables).items()}
-    return image_channels(model, parts(model, 3).variables, shapes.get)
 
 
 def _read_names(file: Path) -> tuple[str, ...]:

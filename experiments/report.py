@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from experiments.build import Experiment
-from experiments.pictures import save_pictures
 from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
 from fcn.inference import make_predictor
 from fcn.metrics import segmentation_metrics
 from fcn.training import parameter_digest
 from fcn.training.records import read_records, write_json
+from fcn.visualize.files import save_pictures
 
 PICTURED = 4
 

@@ -13,12 +13,12 @@ from PIL import Image
 from experiments import command
 from experiments.networks import Network
 from experiments.outputs import LEGEND, Outputs
-from experiments.pictures import indexed, save_pictures
 from fcn import visualize
 from fcn.data import read_image
 from fcn.data.depth import ValueRange, exposure
 from fcn.inference import ahead, make_predictor, predict_image
 from fcn.text import printable, short_name
+from fcn.visualize.files import indexed, save_pictures
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 

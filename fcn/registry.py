@@ -207,10 +207,17 @@ def create_model(name: str, *, num_classes: SupportsIndex | None = None, encoder
     return build("model", name, constructor, num_classes=_count(num_classes), **options)
 
 
+def entry_of(model: nn.Module) -> Entry | None:
+    """The first row of the segmentation models that builds what `model` is; None for an encoder or a classifier."""
+    for row in MODELS.values():
+        if type(model) in {getattr(make, "func", make) for make in (row.constructor, row.with_encoder)}:
+            return row
+    return None
+
+
 def segments(model: nn.Module) -> bool:
     """Whether it is one of the segmentation models, not an encoder or a classifier."""
-    constructors = [make for row in MODELS.values() for make in (row.constructor, row.with_encoder) if make]
-    return type(model) in {getattr(make, "func", make) for make in constructors}
+    return entry_of(model) is not None
 
 
 def create_encoder(name: str, **options) -> nn.Module:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fcn.pretrained.draft import draft_of
+from fcn.draft import draft_of
 
 _CHUNK = 2**20
 _LARGEST = 2**33

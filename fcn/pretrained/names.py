@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from fcn.errors import unknown
@@ -77,6 +78,12 @@ def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path
         return sum(given(path) == leaf.shape for path, leaf in leaves.items())
 
     return max(sorted(counts), key=agreeing) if len(counts) > 1 else next(iter(counts), 3)
+
+
+def channels_of(model: nn.Module, variables: Mapping[str, Any]) -> int:
+    """The channels of the images that a model's variables are for."""
+    shapes = {path: np.shape(value) for path, value in flatten_dict(dict(variables)).items()}
+    return image_channels(model, parts(model, 3).variables, shapes.get)
 
 
 def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int) -> Parts:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fcn.draft import draft_folder, open_to_readers
 from fcn.preprocessing import Preprocessing, from_json
 from fcn.pretrained.description import describe, plain, read_object, rebuild
-from fcn.pretrained.draft import draft_folder, open_to_readers
 from fcn.pretrained.names import image_channels, parts
 from fcn.pretrained.reading import number_array, read_file
 from fcn.ranges import abbreviate

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fcn.pretrained.draft import draft_of
+from fcn.draft import draft_of
 
 
 def indexed(pixels: np.ndarray, palette: np.ndarray) -> Image.Image:

@@ -1,0 +1,64 @@
+"""Networks with all that their user must know: by name, from a folder, or from a checkpoint of another implementation."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import flax.linen as nn
+
+from fcn.errors import unknown
+from fcn.preprocessing import Preprocessing, default_preprocessing
+from fcn.pretrained.conversion import from_torch
+from fcn.pretrained.names import channels_of
+from fcn.pretrained.saving import Saved, load
+from fcn.pretrained.smp import is_smp_folder, smp_model
+from fcn.pretrained.weights import WEIGHTS, default_model, load_weights
+from fcn.registry import entry_of
+
+
+def open_network(name: str | Path) -> Saved:
+    """A segmentation network: published weights by name, or a folder that `fcn.save` or smp's `save_pretrained` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there are no such weights, or they do not segment.
+    """
+    if name in WEIGHTS:
+        if not (classes := WEIGHTS[name].classes):
+            raise ValueError(f"{name} has an encoder only, which does not segment")
+        model = default_model(WEIGHTS[name])
+        variables = load_weights(name, model=model)
+        return Saved(model, variables, classes, None, _expected(model, variables), None)
+    path = Path(name)
+    if is_smp_folder(path):
+        return read_checkpoint(path, smp_model(path), source="smp")
+    if not path.is_dir():
+        if len(path.parts) > 1 or path.exists():
+            raise FileNotFoundError(f"{path} is no folder of a saved model")
+        raise unknown("network", str(name), [weights for weights, row in WEIGHTS.items() if row.classes])
+    saved = load(path)
+    if entry_of(saved.model) is None:
+        raise ValueError(f"{path} is a {type(saved.model).__name__}, an encoder or a classifier, which does not segment")
+    return saved
+
+
+def read_checkpoint(path: Path, model: nn.Module, *, source: str, classes: Sequence[str] | None = None) -> Saved:
+    """`model` with a checkpoint that holds all of it, for images as published weights of the model expect them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as `fcn.from_torch` does, or for a checkpoint of another number of classes.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="another number of classes")
+        try:
+            variables = from_torch(model, path, source=source)
+        except UserWarning:
+            raise ValueError(f"{path} has another number of classes than the {model.num_classes} of the model") from None
+    return Saved(model, variables, classes and tuple(classes), None, _expected(model, variables), None)
+
+
+def _expected(model: nn.Module, variables: dict) -> Preprocessing:
+    """What published weights of the model expect of images, for as many channels as the variables are for."""
+    row = entry_of(model)
+    return (row.preprocessing if row else default_preprocessing(3)).with_channels(channels_of(model, variables))
