@@ -18,6 +18,7 @@ class RunFolder:
 
     config.json      the resolved configuration
     data.json        what is known of the data: classes, image shape, files ...
+    environment.json what it depended on, since which step: versions, devices, kernels
     metrics.jsonl    one record a line, always with "step"
     result.json      written last: the run is finished
     checkpoints/     state and data iterator
@@ -31,6 +32,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.json"
         self.facts = path / "data.json"
+        self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
         self.checkpoints = path / "checkpoints"
@@ -149,7 +151,7 @@ class RunFolder:
         """What a run made, files and folders, config.json last; whatever else lies here is not a run's."""
         from fcn.training.checkpoint import half_removed, steps
 
-        made = [path for path in (self.result, self.metrics, self.facts) if path.is_file()]
+        made = [path for path in (self.result, self.metrics, self.facts, self.environment) if path.is_file()]
         made += (path for path in _contents(self.path) if _TEMPORARY.fullmatch(path.name))
         made += (self.checkpoints / str(step) for step in steps(self.checkpoints))
         made += half_removed(self.checkpoints)
@@ -165,7 +167,7 @@ def _contents(folder: Path) -> list[Path]:
 
 _MARK = {"preset", "seed", "steps", "data", "model", "optim"}
 """What every config.json of a run says, and hardly that of another program."""
-_TEMPORARY = re.compile(r"\.(config\.json|data\.json|metrics\.jsonl|result\.json)\.\d+")
+_TEMPORARY = re.compile(r"\.(config\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
 """What a kill may leave of a file that was being written."""
 _UNFINISHED = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|damaged\d+)")
 """What checkpoints are called that were being written, or were put aside."""

@@ -122,6 +122,7 @@ def train(config, folder, succession) -> None:
     """
     import jax
 
+    from experiments import surroundings
     from experiments.report import write_report
     from experiments.succession import SucceedingCheckpoints
     from experiments.trained import warn_of_damage
@@ -165,6 +166,8 @@ def train(config, folder, succession) -> None:
         if first_process:
             succession.go_on(config)
             print(f"continuing {folder.path} from step {step}")
+    if first_process and (changed := surroundings.record(folder.environment, step)):
+        command.warn(f"the run goes on with other means than before ({', '.join(changed)}): equal up to rounding only")
     confusion = experiment.evaluator()
 
     def evaluate(state):
