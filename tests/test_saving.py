@@ -14,7 +14,10 @@ from flax.traverse_util import unflatten_dict
 import fcn
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained.saving import _record
+from tests.conftest import ROOT
 from tests.variables import random_variables
+
+FIXTURES = ROOT / "tests" / "fixtures"
 
 MODELS = {
     "unet": lambda: fcn.create_model("unet", num_classes=3, base_features=4, depth=2, dtype=jnp.bfloat16),
@@ -100,6 +103,20 @@ def test_every_model_can_be_saved():
     for name in fcn.list_encoders():
         model = fcn.create_encoder(name)
         assert rebuild(json.loads(json.dumps(describe(model)))) == model, name
+
+
+def test_what_an_earlier_version_described_is_the_same_network():
+    """One of each type; fields that came later have their defaults."""
+    from fcn.pretrained.description import describe, rebuild
+
+    for name, then in json.loads((FIXTURES / "descriptions.json").read_text()).items():
+        assert _holds(json.loads(json.dumps(describe(rebuild(then)))), then), name
+
+
+def _holds(now, then) -> bool:
+    if isinstance(then, dict):
+        return now.keys() >= then.keys() and all(_holds(now[key], value) for key, value in then.items())
+    return now == then
 
 
 def test_nothing_is_overwritten(saved):
