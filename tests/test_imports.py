@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "fcn.registry": {"fcn.models", "fcn.classifiers", "fcn.encoders", "fcn.options", "fcn.preprocessing"},
     "fcn.losses": set(),
     "fcn.metrics": set(),
+    "fcn.instances": {"fcn.metrics"},
     "fcn.visualize": set(),
 }
 ZOO = {"fcn.models", "fcn.classifiers", "fcn.encoders", "fcn.registry"}

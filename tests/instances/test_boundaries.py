@@ -1,0 +1,55 @@
+"""Interior and boundary: scikit-image's boundaries, the ceiling on real nuclei, and what is easily lost."""
+
+import numpy as np
+import pytest
+from skimage.segmentation import find_boundaries
+
+from fcn.instances import boundary_classes, decode_boundaries
+from fcn.metrics.instances import match
+
+RNG = np.random.default_rng(0)
+
+
+def perfect(instances):
+    return np.eye(3, dtype=np.float32)[boundary_classes(instances)]
+
+
+@pytest.mark.parametrize("shape", [(30,), (14, 17), (6, 7, 8)])
+def test_boundaries_are_scikit_images(shape):
+    instances = RNG.integers(0, 4, [-(-n // 4) for n in shape])
+    for axis, size in enumerate(shape):
+        instances = instances.repeat(4, axis).take(range(size), axis)
+    classes = boundary_classes(instances)
+    np.testing.assert_array_equal(classes == 2, find_boundaries(instances, mode="inner"))
+    np.testing.assert_array_equal(classes == 0, instances == 0)
+
+
+def test_perfect_targets_give_the_nuclei_back(reference):
+    """151 of them, one perhaps in two parts."""
+    maps = [value for name, value in reference.items() if name.endswith("/label")]
+    found = [match(instances, decode_boundaries(perfect(instances)), 0.9) for instances in maps]
+    assert sum(one.tp for one in found) >= 150 and sum(one.fp for one in found) <= 2
+
+
+def test_touching_and_thin_objects_are_told_apart():
+    instances = np.zeros((12, 20), int)
+    instances[1:6, 1:8], instances[1:6, 8:15], instances[8, 2:18] = 5, 9, 70_000
+    decoded = decode_boundaries(perfect(instances))
+    assert decoded.dtype == np.int32
+    np.testing.assert_array_equal(decoded, np.select([instances == 5, instances == 9, instances == 70_000], [1, 2, 3]))
+    assert decode_boundaries(perfect(instances), min_size=17).max() == 2
+    assert not decode_boundaries(perfect(np.zeros((4, 5), int))).any()
+    assert (decode_boundaries(perfect(np.full((4, 5), 8))) == 1).all()
+
+
+def test_objects_meet_where_the_boundary_is_surest():
+    """Two interiors with five pixels between them."""
+    probabilities = np.zeros((1, 9, 3), np.float32)
+    probabilities[0, [0, 1, 7, 8], 1] = 0.9
+    probabilities[0, 2:7, 2] = [0.5, 0.6, 0.7, 0.8, 0.9]
+    assert decode_boundaries(probabilities)[0].tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 2]
+
+
+def test_another_number_of_channels_is_refused(unchecked):
+    with pytest.raises(ValueError, match=r"three channels are decoded .*, not 2"):
+        decode_boundaries(np.zeros((3, 3, 2), np.float32))
