@@ -12,13 +12,16 @@ import numpy as np
 
 from experiments.config import DataConfig, LossConfig, TrainConfig
 from experiments.initialise import preprocessing_of, start_from
+from experiments.optimization import configured_optimizer, frozen_parts
 from experiments.trained import make_model
 from fcn import losses
 from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
+from fcn.errors import unknown
+from fcn.metrics import segmentation_metrics
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.text import printable
-from fcn.training import TrainState, create_state, make_eval_step, make_optimizer, make_train_step
+from fcn.training import TrainState, create_state, make_eval_step, make_train_step
 
 
 def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
@@ -108,7 +111,7 @@ class Experiment:
 
     def initial_state(self) -> TrainState:
         """A fresh training state, before it is put on the devices."""
-        model, tx = self.model.clone(axis_name=None), make_optimizer(self.config.optim, self.config.steps)
+        model, tx = self.model.clone(axis_name=None), configured_optimizer(self.config, self.model)
         state = create_state(model, tx, self.key, self.train.shape, ema=self.config.ema > 0)
         if self.config.init is None:
             return state
@@ -124,26 +127,34 @@ class Experiment:
 
         step = make_train_step(
             self.model,
-            make_optimizer(self.config.optim, self.config.steps),
+            configured_optimizer(self.config, self.model),
             make_objective(self.config.loss, self.train, self.parallel.axis_name),
             prepare,
             key=dropout_key,
             aux_weight=self.config.loss.auxiliary,
             ema_decay=self.config.ema,
+            **frozen_parts(self.config, self.model),
             axis_name=self.parallel.axis_name,
         )
         return self.parallel.train_step(step)
 
     def check(self, train_step: Callable, state: TrainState) -> None:
-        """Traces the training step, on what fills no batch: whatever does not fit together is told here.
+        """Traces the training step, on what fills no batch: whatever does not fit together is told here, before it begins.
 
         Args:
           train_step: that of `train_step`, which need not be traced again for such a state and batch.
           state: that of `initial_state`.
         """
+        classes = len(self.val.classes)
+        if self.config.best not in (names := self.evaluation(np.zeros((classes, classes), np.int64))):
+            raise unknown("value of an evaluation:", self.config.best, names)
         nothing = np.full(self.config.batch_size // jax.process_count(), -1)
         batch = self.parallel.put_batch(self.train.batch(nothing, np.zeros_like(nothing)))
         jax.eval_shape(train_step, self.parallel.put_state(state), batch)
+
+    def evaluation(self, matrix: np.ndarray) -> dict[str, float | None]:
+        """The values of an evaluation record, from the confusion matrix of the validation split."""
+        return segmentation_metrics(matrix).scalars(self.val.classes, "val/")
 
     def evaluator(self) -> Callable[[Any], np.ndarray]:
         """variables on the devices -> confusion matrix of the validation split."""

@@ -14,6 +14,7 @@ from fcn.options import frozen, wrong_type
 from fcn.ranges import LARGEST, Range, abbreviate, check_fields
 from fcn.text import short_name
 from fcn.training import OptimizerConfig
+from fcn.training.best import BEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +166,21 @@ class TrainConfig:
     """Steps between evaluations on the validation split."""
     checkpoint_every: Annotated[int, Range(1)] = 200
     """Steps between checkpoints."""
+    best: str = BEST
+    """Which value of an evaluation marks the best checkpoint, which is kept beside the last: val/miou, val/iou/NAME ... The
+    highest is the best; of what is called a loss, an error or a distance the lowest."""
+    patience: Annotated[int | None, Range(1)] = None
+    """Evaluations in a row without a better value of --best after which the run ends early."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
     init: str | None = None
     """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
     init_source: str | None = None
     """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that stay as they are, with BatchNorm's statistics: encoder, or paths such as encoder/layer1_0."""
+    unfreeze_after: Annotated[int | None, Range(1)] = None
+    """Steps after which they learn, too."""
     ema: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Decay of a moving average of the network's variables that is evaluated and used in their place; 0 keeps none."""
     data: DataConfig = DataConfig()
@@ -182,6 +192,8 @@ class TrainConfig:
 
     def __post_init__(self):
         check_fields(self)
+        if self.unfreeze_after is not None and not self.freeze:
+            raise ValueError(f"unfreeze_after is {self.unfreeze_after}, but nothing is frozen; name it: --freeze encoder")
 
     @property
     def folder(self) -> Path:
@@ -231,7 +243,7 @@ def _build(cls: type, values: Any, place: str = ""):
 
 def changes(old: TrainConfig, new: TrainConfig) -> list[str]:
     """What makes `new` another run than `old`, as `differences` says it; with `new.extend` more steps do not."""
-    free = (*_FREE, "steps") if new.extend and new.steps >= old.steps else _FREE
+    free = (*_FREE, "steps", "patience") if new.extend and new.steps >= old.steps else _FREE
     return [text for text in differences(to_json(old), to_json(new)) if text.partition(":")[0] not in free]
 
 

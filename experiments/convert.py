@@ -26,7 +26,7 @@ class ConvertConfig:
     out: Path
     """The folder to make, or the .safetensors or .pth file to write; must not exist."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint of a run: the last, or the one with the best validation mIoU."""
+    """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
     model: str | None = None
     """The model of a checkpoint file: a name of fcn.list_models()."""
     encoder: str | None = None

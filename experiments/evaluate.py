@@ -36,7 +36,7 @@ class EvaluateConfig:
     data: Annotated[str | None, _also("--data.name")] = None
     """shapes, folder or tfds:NAME (default: the run's, or folder)."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint of a run: the last, or the one with the best validation mIoU."""
+    """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16), _also("--data.size")] = None
     """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: Annotated[int | None, Range(1, 2**20)] = None

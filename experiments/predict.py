@@ -35,7 +35,7 @@ class PredictConfig:
     out: Path
     """The folder to write to; made if it is missing."""
     checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint of a run: the last, or the one with the best validation mIoU."""
+    """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
     model: str | None = None
     """A name of fcn.list_models(), in place of a run."""
     encoder: str | None = None

@@ -9,7 +9,6 @@ from PIL import Image
 from experiments.build import Experiment
 from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
 from fcn.inference import make_predictor
-from fcn.metrics import segmentation_metrics
 from fcn.training import parameter_digest
 from fcn.training.records import read_records, write_json
 from fcn.visualize.files import save_pictures
@@ -17,7 +16,9 @@ from fcn.visualize.files import save_pictures
 PICTURED = 4
 
 
-def write_report(folder: RunFolder, experiment: Experiment, state: Any, matrix: np.ndarray, seconds: float) -> None:
+def write_report(
+    folder: RunFolder, experiment: Experiment, state: Any, matrix: np.ndarray, seconds: float, ended: str | None
+) -> None:
     """Writes pictures/ and then result.json, which marks the run as finished.
 
     Args:
@@ -26,6 +27,7 @@ def write_report(folder: RunFolder, experiment: Experiment, state: Any, matrix: 
       state: the final state, one copy.
       matrix: confusion matrix of the validation split.
       seconds: time spent in training, over all starts of the run.
+      ended: why it ended before its last step, if it did.
     """
     from fcn import visualize
 
@@ -41,9 +43,10 @@ def write_report(folder: RunFolder, experiment: Experiment, state: Any, matrix: 
     visualize.plot_curves(read_records(folder.metrics), folder.pictures / CURVES)
     visualize.plot_confusion(matrix, val.classes, folder.pictures / CONFUSION)
     result = {
-        **segmentation_metrics(matrix).scalars(val.classes, "val/"),
-        "steps": experiment.config.steps,
+        **experiment.evaluation(matrix),
+        "steps": int(state.step),
         "seconds": seconds,
+        "ended": ended,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "params_sha256": parameter_digest(state.params),
     }

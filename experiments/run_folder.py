@@ -9,7 +9,7 @@ from experiments import stored
 from experiments.config import TrainConfig, changes
 from experiments.facts import differences, read_preprocessing
 from fcn.preprocessing import Preprocessing
-from fcn.text import columns, pad, short_name
+from fcn.text import columns, pad, printable, short_name
 from fcn.training.records import read_json
 
 
@@ -90,6 +90,8 @@ class RunFolder:
         miou, accuracy = ("undefined" if v is None else f"{v:.4f}" for v in (result["val/miou"], result["val/pixel_accuracy"]))
         head = f"validation mIoU {miou}, pixel accuracy {accuracy}"
         head += f" after {result['steps']} steps, {result['seconds']:.0f} s of training"
+        if result.get("ended"):
+            head += f"; it ended early: {printable(str(result['ended']))}"
         return "\n".join([head, *lines, f"  {self.path}"])
 
     def refuse_other(self, config: TrainConfig) -> None:

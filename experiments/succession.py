@@ -69,8 +69,8 @@ class Succession:
 class SucceedingCheckpoints(Checkpoints):
     """Those of a run that may have set another one aside, which ends when the first is on disk."""
 
-    def __init__(self, folder: RunFolder):
-        super().__init__(folder.checkpoints)
+    def __init__(self, folder: RunFolder, **options):
+        super().__init__(folder.checkpoints, **options)
         self._run = folder
 
     def save(self, *args) -> None:

@@ -127,9 +127,8 @@ def train(config, folder, succession) -> None:
     from experiments.succession import SucceedingCheckpoints
     from experiments.trained import warn_of_damage
     from fcn.data import TrainLoader
-    from fcn.metrics import segmentation_metrics
     from fcn.parallel import stop_together, synchronize
-    from fcn.training import Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
+    from fcn.training import Best, Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
     from fcn.training.records import Records, Silent, write_json
 
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
@@ -158,11 +157,16 @@ def train(config, folder, succession) -> None:
         warn_of_damage(damaged, step)
         checkpoint.set_aside(folder.checkpoints, above=step)
     synchronize("damaged checkpoints set aside")
-    checkpoints = SucceedingCheckpoints(folder) if first_process else checkpoint.Checkpoints(folder.checkpoints)
+    best, chosen = Best(config.best, config.patience), {"best_metric": config.best}
+    checkpoints = (
+        SucceedingCheckpoints(folder, **chosen) if first_process else checkpoint.Checkpoints(folder.checkpoints, **chosen)
+    )
     if step:
         state, progress = checkpoint.restore(folder.checkpoints, step, experiment.parallel.restorable(state), verify=False)
         batches.set_state(progress["batches"])
         seconds = progress["seconds"]
+        if "best" in progress:  # older checkpoints do not have it
+            best.set_state(progress["best"])
         if first_process:
             succession.go_on(config)
             print(f"continuing {folder.path} from step {step}")
@@ -171,8 +175,7 @@ def train(config, folder, succession) -> None:
     confusion = experiment.evaluator()
 
     def evaluate(state):
-        metrics = segmentation_metrics(confusion(state.eval_variables))
-        return metrics.scalars(experiment.val.classes, "val/")
+        return experiment.evaluation(confusion(state.eval_variables))
 
     records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
     started = time.perf_counter()
@@ -189,6 +192,7 @@ def train(config, folder, succession) -> None:
             records=records,
             schedule=schedule,
             batch_size=config.batch_size,
+            best=best,
             elapsed=seconds,
             stop=stopping,
             show_progress=first_process,
@@ -199,7 +203,7 @@ def train(config, folder, succession) -> None:
     seconds += time.perf_counter() - started
     matrix = confusion(state.eval_variables)
     if first_process:
-        write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds)
+        write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds, best.verdict())
 
 
 def build(config, folder):

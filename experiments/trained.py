@@ -9,9 +9,10 @@ import fcn
 from experiments import command
 from experiments.config import TrainConfig
 from experiments.facts import read_preprocessing
+from experiments.optimization import configured_optimizer
 from experiments.run_folder import RunFolder
 from fcn.preprocessing import Preprocessing
-from fcn.training import TrainState, abstract_state, make_optimizer
+from fcn.training import TrainState, abstract_state
 
 
 def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = None) -> nn.Module:
@@ -63,9 +64,10 @@ def best_step(folder: RunFolder) -> int | None:
     """
     from fcn.training import checkpoint
 
-    step = checkpoint.best(folder.checkpoints)
+    metric = folder.read_config().best
+    step = checkpoint.best(folder.checkpoints, metric)
     if step is None and checkpoint.steps(folder.checkpoints):
-        raise FileNotFoundError(f"no checkpoint of {folder.path} has a validation mIoU; take --checkpoint last")
+        raise FileNotFoundError(f"no checkpoint of {folder.path} has a value of {metric}; take --checkpoint last")
     if step is not None and (problem := checkpoint.damage(folder.checkpoints / str(step))):
         raise checkpoint.DamagedCheckpoint(f"{problem}; it was the best: take --checkpoint last")
     return step
@@ -97,7 +99,7 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     config, facts = folder.read_config(), folder.read_facts()
     shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
     model = make_model(config, len(facts["classes"]))
-    tx = make_optimizer(config.optim, config.steps)
+    tx = configured_optimizer(config, model)
     template = abstract_state(model, tx, shape, ema=config.ema > 0)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)

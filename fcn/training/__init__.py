@@ -1,5 +1,6 @@
 """Training: state, pure step, optimizer, checkpoints, records, loop. Models, optimizers and data come in as arguments."""
 
+from fcn.training.best import Best
 from fcn.training.loop import NonFiniteLossError, Schedule, fit
 from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fcn.training.signals import Interrupted, StopSignals
@@ -7,6 +8,7 @@ from fcn.training.state import TrainState, abstract_state, create_state, paramet
 from fcn.training.step import make_eval_step, make_train_step
 
 __all__ = [
+    "Best",
     "Interrupted",
     "NonFiniteLossError",
     "OptimizerConfig",

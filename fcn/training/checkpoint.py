@@ -21,6 +21,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from fcn.errors import first_line
+from fcn.training.best import BEST, rank
 
 STATE, PROGRESS, METRICS = "state", "progress", "metrics"
 DIGESTS = "sha256.json"
@@ -32,7 +33,6 @@ _UNMARKED = {STATE, PROGRESS, METRICS, "commit_success.txt"}
 """What else a checkpoint holds."""
 FURTHER_BYTES = 2**20
 """What a checkpoint may take on a disk besides its arrays."""
-BEST = "val/miou"
 ASIDE = ".damaged"
 
 
@@ -49,13 +49,12 @@ class Checkpoints:
     Args:
       folder: where they lie, one subfolder a step.
       keep: how many of the newest to keep.
-      best_metric: name of the metric whose highest value marks the best checkpoint.
+      best_metric: name of the metric by which the best checkpoint is chosen.
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2, best_metric: str = BEST):
         def value(metrics):
-            value = metrics.get(best_metric)
-            return float("-inf") if value is None else value
+            return rank(best_metric, metrics.get(best_metric))
 
         def complete():  # all is written; the folder gets its final name next
             if jax.process_index() == 0:
@@ -162,7 +161,7 @@ def newest_sound(folder: Path) -> tuple[int | None, list[str]]:
 
 
 def best(folder: Path, metric: str = BEST) -> int | None:
-    """The step of the checkpoint with the highest `metric`, or None where no checkpoint has it; the newest of equals."""
+    """The step of the checkpoint with the best `metric`, or None where no checkpoint has it; the newest of equals."""
     values = {}
     for step in steps(folder):
         try:
@@ -171,7 +170,7 @@ def best(folder: Path, metric: str = BEST) -> int | None:
             continue
         if value is not None:
             values[step] = value
-    return max(values, key=lambda step: (values[step], step), default=None)
+    return max(values, key=lambda step: (rank(metric, values[step]), step), default=None)
 
 
 def restore(folder: Path, step: int, template: PyTree, *, verify: bool = True) -> tuple[PyTree, dict[str, Any]]:

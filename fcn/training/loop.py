@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from fcn.ranges import Range, check_fields
 from fcn.text import join, short_name
+from fcn.training.best import Best
 from fcn.training.protocols import Batches, Devices, Hook, Keeper, Recorder
 
 MOST_UNREAD = 8
@@ -66,6 +67,7 @@ def fit(
     records: Recorder,
     schedule: Schedule,
     batch_size: int,
+    best: Best | None = None,
     elapsed: float = 0.0,
     stop: Callable[[int], bool] = lambda step: False,
     hooks: Sequence[Hook] = (),
@@ -87,6 +89,8 @@ def fit(
       records: where records go.
       schedule: when things are done.
       batch_size: images in a global batch.
+      best: notes which evaluation is the best, of which there is a checkpoint then, and ends the training where its patience is
+        at an end.
       elapsed: seconds of training before `state`, for the record.
       stop: asked after each step, which is its argument: whether to end there, with a checkpoint. An evaluation that is
         due comes first: its values belong to the checkpoint, and a run that goes on would lack them.
@@ -95,7 +99,7 @@ def fit(
       show_progress: whether to show a progress bar (only ever on a terminal) or lines.
 
     Returns:
-      The final state, or that of the step after which `stop` ended it.
+      The final state, or that of the step after which `stop` or `best` ended it.
 
     Raises:
       NonFiniteLossError: naming the step; the checkpoints hold the last good state.
@@ -103,9 +107,11 @@ def fit(
     first = int(parallel.read(state.step))
     started = time.perf_counter()
     meter = _Meter(batch_size, first)
+    best = best or Best()
+    last = first if best.is_exhausted else schedule.steps
     with _Display(schedule.steps, first, show_progress) as display:
         unread = []  # steps and their metrics, still on the device
-        for step in range(first + 1, schedule.steps + 1):
+        for step in range(first + 1, last + 1):
             batch = parallel.put_batch(next(batches))
             state, metrics = train_step(state, batch)
             unread.append((step, metrics))
@@ -120,6 +126,7 @@ def fit(
             unread.clear()
             recorded: dict[str, float | None] = {}
             evaluation: dict[str, float | None] = {}
+            improved = False
             if schedule.is_due(schedule.log_every, step):
                 rate = meter.images_per_second(step)
                 timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
@@ -131,15 +138,18 @@ def fit(
                 if schedule.is_due(schedule.eval_every, step):
                     evaluation = evaluate(state)
                     records.write(step, evaluation)
+                    improved = best.update(evaluation)
                     if not stopping:
                         display.evaluation(step, evaluation)
-                if stopping or schedule.is_due(schedule.checkpoint_every, step):
-                    progress = {"batches": batches.get_state(), "seconds": elapsed + time.perf_counter() - started}
+                ending = stopping or best.is_exhausted
+                if ending or improved or schedule.is_due(schedule.checkpoint_every, step):
+                    progress = {"batches": batches.get_state(), "best": best.get_state()}
+                    progress["seconds"] = elapsed + time.perf_counter() - started
                     checkpoints.save(step, parallel.get_state(state), progress, evaluation)
                 recorded |= evaluation
                 for hook in hooks if recorded else ():
                     hook(step, state, recorded)
-            if stopping:
+            if ending:
                 break
     checkpoints.wait()
     return state

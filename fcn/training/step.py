@@ -1,6 +1,7 @@
 """The pure training step and the pure evaluation step; `fcn.parallel` runs them on one device or many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import optax
 from jaxtyping import Array, Int
 
 from fcn.metrics import confusion_matrix
+from fcn.training.finetuning import evaluating, held
 from fcn.training.state import TrainState
 
 Objective = Callable[[Array, Array], Array]
@@ -31,6 +33,8 @@ def make_train_step(
     key: Array,
     aux_weight: float = 0.4,
     ema_decay: float = 0.0,
+    frozen: Sequence[str] = (),
+    unfreeze_after: int | None = None,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """Builds `train_step(state, batch) -> (state, metrics)`.
@@ -43,6 +47,8 @@ def make_train_step(
       key: seed of dropout; step t uses `fold_in(key, t)`.
       aux_weight: weight of each auxiliary head's loss.
       ema_decay: decay of the moving average of the variables, which the state must carry if it is above 0.
+      frozen: parts of the network, such as "encoder", that compute as with `train=False` and get no gradient, and
+      unfreeze_after: for how many steps; None: for all. The optimizer must know it, too (`make_optimizer`).
       axis_name: the `pmap` axis, or None under `jit`.
 
     Returns:
@@ -55,21 +61,29 @@ def make_train_step(
         if axis_name is not None:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
 
-        def loss_fn(params):
-            logits, updates = model.apply(
-                {"params": params, **state.model_state},
-                images,
-                train=True,
-                mutable=["batch_stats", "aux_logits"],
-                rngs={"dropout": dropout_key},
-            )
+        def loss_fn(params, frozen):
+            with evaluating(frozen):
+                logits, updates = model.apply(
+                    {"params": held(params, frozen), **state.model_state},
+                    images,
+                    train=True,
+                    mutable=["batch_stats", "aux_logits"],
+                    rngs={"dropout": dropout_key},
+                )
             auxiliary = jax.tree.leaves(updates.get("aux_logits", {}))
             statistics = {name: tree for name, tree in updates.items() if name != "aux_logits"}
             target = crop_to(labels, logits.shape[1:3])
             loss = objective(logits, target) + aux_weight * sum(objective(aux, target) for aux in auxiliary)
             return loss, {**state.model_state, **statistics}
 
-        (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        def with_gradient(frozen):
+            return jax.value_and_grad(partial(loss_fn, frozen=frozen), has_aux=True)
+
+        if frozen and unfreeze_after is not None:
+            ways = with_gradient(frozen), with_gradient(())
+            (loss, model_state), grads = jax.lax.cond(state.step < unfreeze_after, *ways, state.params)
+        else:
+            (loss, model_state), grads = with_gradient(frozen)(state.params)
         if axis_name is not None:
             # The loss is already the global one on every device; the transpose of its psum scales each device's share
             # by their number, so the mean over devices is the gradient of the global loss.

@@ -1,5 +1,6 @@
 """`python -m experiments.train` as a user types it: what it leaves behind, and that a kill changes nothing."""
 
+import dataclasses
 import json
 import random
 import shutil
@@ -14,10 +15,12 @@ import pytest
 from PIL import Image
 
 from experiments import predict, train
+from experiments.build import Experiment
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig, differences, from_json, to_json
+from experiments.optimization import frozen_parts
 from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
-from experiments.trained import restore
+from experiments.trained import make_model, restore
 from fcn.training import NonFiniteLossError, OptimizerConfig, checkpoint
 from fcn.training.records import read_records
 
@@ -96,7 +99,7 @@ def test_where_the_best_checkpoint_is_damaged_or_none_is_the_best_the_last_is_na
         restore(run, "best")
     for measured in run.checkpoints.glob("*/metrics/metrics"):
         measured.unlink()
-    with pytest.raises(FileNotFoundError, match="has a validation mIoU; take --checkpoint last"):
+    with pytest.raises(FileNotFoundError, match="has a value of val/miou; take --checkpoint last"):
         restore(run, "best")
 
 
@@ -162,6 +165,10 @@ def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_
         train.main(["--workdir", str(run), "--data.root", str(folder_data)])
     with pytest.raises(ValueError, match=r"did you mean .base_features.\? \(--model.options base_feature=4\)"):
         train.main([*options, "--workdir", str(run), "--model.options", "base_feature=4"])
+    with pytest.raises(ValueError, match="unknown part of the network 'encoder'; choose one of"):
+        train.main([*options, "--workdir", str(run), "--freeze", "encoder"])
+    with pytest.raises(ValueError, match="encoder_rate and layer_decay are for networks with an encoder"):  # when it is traced
+        train.main([*options, "--workdir", str(run), "--optim.encoder-rate", "0.1"])
     valid = ["--model.name", "unet2015", "--model.options", "base_features=2", "depth=1", "--augment.crop", "5", "5"]
     with pytest.raises(ValueError, match="unet2015"):  # found when the step is traced
         train.main([*options, "--workdir", str(run), *valid])
@@ -189,6 +196,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_step_and_leaves_the_r
     assert (tmp_path / "run" / "checkpoints" / "7.notes").is_dir()
 
 
+def test_patience_ends_a_run_which_says_so(options, capsys, tmp_path, monkeypatch):
+    run = [*options, "--workdir", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match="unknown value of an evaluation: 'val/mio'; did you mean 'val/miou'"):
+        train.main([*run, "--best", "val/mio"])
+    monkeypatch.setattr(Experiment, "evaluation", lambda *_: {"val/miou": 0.5, "val/pixel_accuracy": 0.75})
+    for _ in range(2):  # trained, and finished
+        train.main([*run, "--best", "val/pixel_accuracy", "--patience", "1"])
+        assert "it ended early: val/pixel_accuracy was not better in the last evaluation" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 12
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-2:] == [8, 12]
+
+
 def test_options_out_of_range_are_refused():
     for wrong, message in (
         (lambda: DataConfig(channels=2), "data.channels is 2; choose 1"),
@@ -212,6 +231,14 @@ def test_a_run_of_valid_convolutions_ends_and_predicts_any_size(options, folder_
     predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(tmp_path / "out")])
     with Image.open(tmp_path / "out" / "00_mask.png") as mask:
         assert mask.size == (32, 24)
+
+
+def test_the_encoder_is_frozen_whatever_it_is_called():
+    config = TrainConfig(freeze=("encoder", "head/scale"), unfreeze_after=3)
+    model = make_model(dataclasses.replace(config, model=ModelConfig("lraspp")), 2)
+    assert frozen_parts(config, model) == {"frozen": ("backbone", "head/scale"), "unfreeze_after": 3}
+    with pytest.raises(ValueError, match="unfreeze_after is 3, but nothing is frozen; name it: --freeze encoder"):
+        TrainConfig(unfreeze_after=3)
 
 
 def test_presets_are_sound_and_survive_json():

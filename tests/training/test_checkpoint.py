@@ -52,6 +52,13 @@ def test_reading_gives_what_was_written_and_changes_nothing(folder):
     assert content(folder) == before
 
 
+def test_the_best_by_a_loss_is_the_lowest(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best_metric="val/loss") as checkpoints:
+        for step, loss in ((1, 0.9), (2, 0.2), (3, None), (4, 0.3)):
+            checkpoints.save(step, state_of(step), {}, {"val/loss": loss})
+    assert steps(tmp_path) == [2, 4] and best(tmp_path, "val/loss") == 2
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 16

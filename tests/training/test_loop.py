@@ -5,7 +5,7 @@ import types
 import jax.numpy as jnp
 import pytest
 
-from fcn.training import NonFiniteLossError, Schedule, fit
+from fcn.training import Best, NonFiniteLossError, Schedule, fit
 from fcn.training.loop import MOST_UNREAD, _Display
 
 
@@ -58,7 +58,7 @@ def run(schedule: Schedule, bad: int | None = None, **more) -> Events:
         **more,
     }
     try:
-        events.state = fit(types.SimpleNamespace(step=0), events, train_step=step, **outside, **options)
+        events.state = fit(types.SimpleNamespace(step=0), events, train_step=step, **{**outside, **options})
     except NonFiniteLossError as error:
         events.error = str(error)
     return events
@@ -89,6 +89,28 @@ def test_it_stops_after_a_step_with_a_checkpoint_of_it(last):
     assert events.saved == [(step, step, step) for step in sorted({20, 40, last}) if step <= last]
     assert [step for step, loss in events.written if loss is not None] == [s for s in (20, 40, 45) if s <= last]
     assert events.state.step == events.taken == last
+
+
+def test_the_best_evaluation_has_a_checkpoint_and_patience_ends_the_run():
+    values = {5: 0.2, 10: 0.5, 15: 0.4, 20: None}
+    best = Best("val/miou", patience=2)
+    schedule = Schedule(steps=60, log_every=60, eval_every=5, checkpoint_every=60)
+    events = run(schedule, evaluate=lambda state: {"val/miou": values[state.step]}, best=best)
+    assert [step for step, *_ in events.saved] == [5, 10, 20]
+    assert best.verdict() == "val/miou was not better in the last 2 evaluations"
+    again = Best("val/miou", patience=2)
+    again.set_state(best.get_state())
+    assert run(schedule, best=again).taken == 0
+
+
+def test_what_goes_on_counts_the_evaluations_of_before():
+    best = Best("val/loss", patience=2)
+    assert [best.update({"val/loss": value}) for value in (3.0, 1.0, float("nan"))] == [True, True, False]
+    again = Best("val/loss", patience=2)
+    again.set_state(best.get_state())
+    assert again.verdict() is None
+    assert not again.update({"val/loss": 2.0}) and again.is_exhausted
+    assert again.update({"val/loss": 0.5}) and not again.is_exhausted
 
 
 def test_nothing_is_shown_of_the_step_after_which_it_stops(monkeypatch):

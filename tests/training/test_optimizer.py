@@ -1,6 +1,7 @@
 """Schedules and optimizers against their formulas."""
 
 import re
+import typing
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,21 +36,72 @@ def test_the_optimizer_checks_its_numbers(field, value):
         OptimizerConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("config", "rates"),
+    [
+        ({"schedule": "step"}, {19: 0.09525, 20: 0.1, 49: 0.1, 50: 0.01, 74: 0.01, 75: 0.001, 100: 0.001}),
+        ({"schedule": "step", "milestones": (0.1, 0.6, 0.6), "gamma": 0.5}, {20: 0.05, 59: 0.05, 60: 0.0125}),
+        ({"schedule": "exponential", "final": 0.01}, {20: 0.1, 60: 0.01, 100: 0.001}),
+        ({"schedule": "one-cycle"}, {0: 0.1 / 25, 10: (0.1 + 0.1 / 25) / 2, 20: 0.1, 60: (0.1 + 4e-7) / 2, 100: 4e-7}),
+    ],
+)
+def test_schedules_that_fall_at_milestones_exponentially_or_after_a_rise(config, rates):
+    rate = make_schedule(OptimizerConfig(learning_rate=0.1, warmup=0.2, **config), 100)
+    np.testing.assert_allclose([rate(step) for step in rates], list(rates.values()), rtol=1e-4)
+
+
+def test_an_exponential_schedule_ends_above_zero():
+    with pytest.raises(ValueError, match=r"final is 0\.0; an exponential schedule ends above 0"):
+        OptimizerConfig(schedule="exponential")
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "poly"])
 def test_the_final_rate(schedule):
     rate = make_schedule(OptimizerConfig(learning_rate=0.1, schedule=schedule, final=0.25), 100)
     np.testing.assert_allclose([rate(5), rate(100)], [0.1, 0.025], rtol=1e-6)
 
 
-def test_decay_reaches_kernels_only():
+def test_every_optimizer_can_be_built():
+    for name in typing.get_args(typing.get_type_hints(OptimizerConfig)["name"]):
+        assert make_optimizer(OptimizerConfig(name, weight_decay=0.5), 10).update
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "adam", "lars", "adafactor"])  # each has its decay in another way
+def test_decay_reaches_kernels_only(name):
     params = {"conv": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}, "bn": {"scale": jnp.full(1, 2.0)}}
     zeros = {"conv": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}, "bn": {"scale": jnp.zeros(1)}}
-    for name in ("adamw", "sgd"):
-        tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0.0), 10)
-        updates, _ = tx.update(zeros, tx.init(params), params)
+    tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0.0), 10)
+    updates, _ = tx.update(zeros, tx.init(params), params)
+    if name in ("adamw", "sgd"):
         np.testing.assert_allclose(updates["conv"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
-        assert float(updates["conv"]["bias"][0]) == 0.0
-        assert float(updates["bn"]["scale"][0]) == 0.0
+    assert float(updates["conv"]["kernel"][0, 0]) < 0.0
+    assert float(updates["conv"]["bias"][0]) == 0.0
+    assert float(updates["bn"]["scale"][0]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("adam", 1.0),
+        ("adamax", 1.0),
+        ("lion", 1.0),
+        ("sign_sgd", 1.0),
+        ("adagrad", 2 / np.sqrt(4.1)),
+        ("rmsprop", 2 / np.sqrt(0.4)),
+    ],
+)
+def test_the_first_step_of_an_optimizer_is_its_formula_s(name, step):
+    tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.0, schedule="constant", warmup=0.0), 10)
+    params = {"kernel": jnp.ones(2)}
+    updates, _ = tx.update({"kernel": jnp.array([2.0, -2.0])}, tx.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], [-0.1 * step, 0.1 * step], rtol=1e-5)
+
+
+def test_biases_learn_at_a_rate_of_their_own():
+    tx = make_optimizer(OptimizerConfig("sgd", learning_rate=0.1, bias_rate=2.0, schedule="constant", warmup=0.0), 10)
+    params = {"conv": {"kernel": jnp.zeros(1), "bias": jnp.zeros(1)}}
+    updates, _ = tx.update({"conv": {"kernel": jnp.ones(1), "bias": jnp.ones(1)}}, tx.init(params), params)
+    np.testing.assert_allclose([updates["conv"][name][0] for name in ("kernel", "bias")], [-0.1, -0.2], rtol=1e-6)
 
 
 def test_sgd_with_momentum_is_the_textbooks():
