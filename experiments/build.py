@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.config import DataConfig, LossConfig, TrainConfig
 from experiments.initialise import preprocessing_of, start_from
-from experiments.optimization import configured_optimizer, frozen_parts
+from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
 from experiments.trained import make_model
 from fcn import losses
 from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
@@ -112,7 +112,7 @@ class Experiment:
     def initial_state(self) -> TrainState:
         """A fresh training state, before it is put on the devices."""
         model, tx = self.model.clone(axis_name=None), configured_optimizer(self.config, self.model)
-        state = create_state(model, tx, self.key, self.train.shape, ema=self.config.ema > 0)
+        state = create_state(model, tx, self.key, self.train.shape, **parts_of_state(self.config))
         if self.config.init is None:
             return state
         return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])

@@ -177,6 +177,9 @@ class TrainConfig:
     """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
     init_source: str | None = None
     """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What becomes of a step whose loss or gradient is not finite: it ends the run, or its update is dropped and counted; ten
+    in a row end the run."""
     freeze: tuple[str, ...] = ()
     """Parts of the network that stay as they are, with BatchNorm's statistics: encoder, or paths such as encoder/layer1_0."""
     unfreeze_after: Annotated[int | None, Range(1)] = None

@@ -14,6 +14,11 @@ def configured_optimizer(config: TrainConfig, model: nn.Module) -> optax.Gradien
     return make_optimizer(config.optim, config.steps, encoder=encoder_place(model), **frozen_parts(config, model))
 
 
+def parts_of_state(config: TrainConfig) -> dict[str, bool]:
+    """What a training state has besides the usual, as keywords of `create_state`."""
+    return {"ema": config.ema > 0, "skip": config.on_nan == "skip"}
+
+
 def frozen_parts(config: TrainConfig, model: nn.Module) -> dict[str, Any]:
     """What of `model` is frozen and until when, as keywords of its optimizer and step; `encoder` is its encoder."""
     parts = tuple(encoder_place(model) if part == "encoder" else part for part in config.freeze)

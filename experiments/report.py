@@ -47,6 +47,7 @@ def write_report(
         "steps": int(state.step),
         "seconds": seconds,
         "ended": ended,
+        "skipped": 0 if state.skipped is None else int(state.skipped[0]),
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "params_sha256": parameter_digest(state.params),
     }

@@ -90,6 +90,8 @@ class RunFolder:
         miou, accuracy = ("undefined" if v is None else f"{v:.4f}" for v in (result["val/miou"], result["val/pixel_accuracy"]))
         head = f"validation mIoU {miou}, pixel accuracy {accuracy}"
         head += f" after {result['steps']} steps, {result['seconds']:.0f} s of training"
+        if result.get("skipped"):
+            head += f"; {result['skipped']} updates were not finite and were dropped"
         if result.get("ended"):
             head += f"; it ended early: {printable(str(result['ended']))}"
         return "\n".join([head, *lines, f"  {self.path}"])

@@ -9,7 +9,7 @@ import fcn
 from experiments import command
 from experiments.config import TrainConfig
 from experiments.facts import read_preprocessing
-from experiments.optimization import configured_optimizer
+from experiments.optimization import configured_optimizer, parts_of_state
 from experiments.run_folder import RunFolder
 from fcn.preprocessing import Preprocessing
 from fcn.training import TrainState, abstract_state
@@ -100,7 +100,7 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
     model = make_model(config, len(facts["classes"]))
     tx = configured_optimizer(config, model)
-    template = abstract_state(model, tx, shape, ema=config.ema > 0)
+    template = abstract_state(model, tx, shape, **parts_of_state(config))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
     step, state = _read_checkpoint(folder, which, template)

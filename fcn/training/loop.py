@@ -18,6 +18,9 @@ from fcn.training.protocols import Batches, Devices, Hook, Keeper, Recorder
 MOST_UNREAD = 8
 """Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most."""
 
+MOST_SKIPPED = 10
+"""Updates in a row that may be dropped because the loss or the gradient is not finite."""
+
 _WIDTH = 80
 """Columns of a line of the display."""
 
@@ -75,6 +78,8 @@ def fit(
 ) -> PyTree:
     """Runs `train_step` from `state.step` to `schedule.steps`.
 
+    A loss or a gradient that is not finite ends it; where the step counts and drops such updates, only `MOST_SKIPPED` in a row.
+
     A checkpoint of step t is written after all records up to t, so that whoever finds it finds those too. Metrics are
     read a few steps late, together, while the device computes the next step; between records it does not wait for the host.
 
@@ -131,8 +136,9 @@ def fit(
                 rate = meter.images_per_second(step)
                 timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
                 if not stopping:
-                    display.train(step, values["loss"], rate)
-                recorded |= {"train/loss": values["loss"], "train/grad_norm": values["grad_norm"], **timing}
+                    display.train(step, values["loss"], rate, int(values.get("skipped", 0)))
+                named = {f"train/{name}": values[name] for name in ("loss", "grad_norm", "skipped") if name in values}
+                recorded |= {**named, **timing}
                 records.write(step, recorded)
             with meter.paused():
                 if schedule.is_due(schedule.eval_every, step):
@@ -160,14 +166,16 @@ def _read_finite(parallel: Devices, unread: list[tuple[int, PyTree]], checkpoint
     steps, metrics = zip(*unread)
     for step, numbers in zip(steps, parallel.read(metrics)):
         values = {name: float(value) for name, value in numbers.items()}
-        if not all(map(math.isfinite, values.values())):
+        if not all(map(math.isfinite, values.values())) and values.get("skipped_in_a_row", math.inf) >= MOST_SKIPPED:
             raise _non_finite(values, step, checkpoints)
     return values
 
 
 def _non_finite(values: dict[str, float], step: int, checkpoints: Keeper) -> NonFiniteLossError:
     checkpoints.wait()
-    what = ", ".join(f"{name} = {value}" for name, value in values.items())
+    what = ", ".join(f"{name} = {values[name]}" for name in ("loss", "grad_norm"))
+    if "skipped" in values:
+        what += f", after {MOST_SKIPPED} dropped updates in a row"
     last = checkpoints.latest()
     kept = "no checkpoint was written before" if last is None else f"the last good checkpoint is that of step {last}"
     return NonFiniteLossError(f"step {step}: {what}; {kept}. A lower learning rate or a clip_norm usually helps.", last)
@@ -208,8 +216,9 @@ class _Display:
     def advance(self) -> None:
         self._bar.update()
 
-    def train(self, step: int, loss: float, rate: float) -> None:
+    def train(self, step: int, loss: float, rate: float, skipped: int) -> None:
         text = f"loss {loss:.4f}, {rate:.1f} images/s"
+        text += f", {skipped} updates dropped" if skipped else ""
         if self._bar.disable:
             self._line(step, text)
         else:

@@ -120,8 +120,8 @@ class Records:
         return board
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
-        """Appends `{"step": step, **values}`; undefined values (None, NaN) are null. It survives a kill."""
-        numbers = {name: None if value is None or math.isnan(value) else value for name, value in values.items()}
+        """Appends `{"step": step, **values}`; undefined values (None, NaN, infinity) are null. It survives a kill."""
+        numbers = {name: None if value is None or not math.isfinite(value) else value for name, value in values.items()}
         with _naming(self._path):
             self._file.write(json.dumps({"step": step, **numbers}) + "\n")
             self._file.flush()

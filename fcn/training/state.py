@@ -26,6 +26,8 @@ class TrainState(flax.struct.PyTreeNode):
       model_state: all its other collections, such as `"batch_stats"`.
       opt_state: the optimizer's state.
       ema: exponential moving average of `params` and `model_state` as one variables dict, or None where it is not kept.
+      skipped: int32 [2], the updates that were dropped because of a loss or a gradient that is not finite, in all and in a row
+        up to now; None where such updates are not dropped.
     """
 
     step: Any
@@ -33,6 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
     model_state: PyTree
     opt_state: PyTree
     ema: Any = None
+    skipped: Any = None
 
     @property
     def variables(self) -> dict:
@@ -46,26 +49,45 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: nn.Module, tx: optax.GradientTransformation, key: Array, image_shape: tuple[int, int, int], *, ema: bool = False
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    key: Array,
+    image_shape: tuple[int, int, int],
+    *,
+    ema: bool = False,
+    skip: bool = False,
 ) -> TrainState:
-    """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters."""
+    """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters.
+
+    Args:
+      model, tx, key, image_shape: as said.
+      ema: whether an average of the variables is kept.
+      skip: whether updates that are not finite are dropped.
+    """
     init = model.init if isinstance(model, Network) else jax.jit(model.init)
-    return _first_state(init(key, jnp.zeros((1, *image_shape))), lambda params: initialise(partial(tx.init, params), key), ema)
+    variables = init(key, jnp.zeros((1, *image_shape)))
+    return _first_state(variables, lambda params: initialise(partial(tx.init, params), key), ema, skip)
 
 
 def abstract_state(
-    model: nn.Module, tx: optax.GradientTransformation, image_shape: tuple[int, int, int], *, ema: bool = False
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    *,
+    ema: bool = False,
+    skip: bool = False,
 ) -> TrainState:
     """Shapes and dtypes of what `create_state` gives, without computing it."""
     images = jnp.zeros((1, *image_shape))
-    return jax.eval_shape(lambda key: _first_state(model.init(key, images), tx.init, ema), jax.random.key(0))
+    return jax.eval_shape(lambda key: _first_state(model.init(key, images), tx.init, ema, skip), jax.random.key(0))
 
 
-def _first_state(variables, init_optimizer, ema):
+def _first_state(variables, init_optimizer, ema, skip):
     params = variables["params"]
     model_state = {name: value for name, value in variables.items() if name != "params"}
     average = jax.tree.map(jnp.array, dict(variables)) if ema else None
-    return TrainState(jnp.zeros((), jnp.int32), params, model_state, init_optimizer(params), average)
+    skipped = jnp.zeros(2, jnp.int32) if skip else None
+    return TrainState(jnp.zeros((), jnp.int32), params, model_state, init_optimizer(params), average, skipped)
 
 
 def parameter_digest(params: PyTree) -> str:

@@ -52,7 +52,9 @@ def make_train_step(
       axis_name: the `pmap` axis, or None under `jit`.
 
     Returns:
-      The step. Its metrics are float32 scalars: `loss` and `grad_norm`, both of the whole batch, before the update.
+      The step. Its metrics are float32 scalars: `loss` and `grad_norm`, both of the whole batch, before the update. Where one
+      of them is not finite and the state counts such steps (`TrainState.skipped`), only the number of the step moves on; the
+      counts are the metrics `skipped` and `skipped_in_a_row`.
     """
 
     def train_step(state, batch):
@@ -96,9 +98,19 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda a, b: b + decay * (a - b), ema, {"params": params, **model_state})
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-        return TrainState(state.step + 1, params, model_state, opt_state, ema), metrics
+        new = TrainState(state.step + 1, params, model_state, opt_state, ema, state.skipped)
+        return (new, metrics) if state.skipped is None else _unless_faulty(state, new, metrics)
 
     return train_step
+
+
+def _unless_faulty(old: TrainState, new: TrainState, metrics: dict) -> tuple[TrainState, dict]:
+    """The new state, or where the metrics are not finite the old one, and how often that was so."""
+    good = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+    total, in_a_row = old.skipped
+    skipped = jnp.stack([total + ~good, jnp.where(good, 0, in_a_row + 1)])
+    kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
+    return kept.replace(step=new.step, skipped=skipped), metrics | {"skipped": skipped[0], "skipped_in_a_row": skipped[1]}
 
 
 def make_eval_step(

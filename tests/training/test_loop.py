@@ -38,14 +38,17 @@ class Events:
         self.written.append((step, values.get("train/loss")))
 
 
-def run(schedule: Schedule, bad: int | None = None, **more) -> Events:
-    """Fits with a loss that is the number of the step, and NaN at `bad`."""
+def run(schedule: Schedule, bad: int | range | None = None, skip: bool = False, **more) -> Events:
+    """Fits with a loss that is the number of the step, and NaN at `bad`, which the step counts if it shall `skip` it."""
+    bad = bad if isinstance(bad, range) else range(bad or 0, (bad or 0) + 1)
     events = Events()
 
     def step(state, batch):
         number = int(state.step) + 1
-        loss = jnp.float32(jnp.nan if number == bad else number)
-        return types.SimpleNamespace(step=number), {"loss": loss, "grad_norm": jnp.float32(1)}
+        loss = jnp.float32(jnp.nan if number in bad else number)
+        dropped = [n for n in bad if n <= number]
+        counts = {"skipped": len(dropped), "skipped_in_a_row": len(dropped) * (number in bad)} if skip else {}
+        return types.SimpleNamespace(step=number), {"loss": loss, "grad_norm": jnp.float32(1), **counts}
 
     parallel = types.SimpleNamespace(read=lambda x: x, put_batch=lambda x: x, get_state=lambda x: x)
     outside = {"parallel": parallel, "checkpoints": events, "records": events}
@@ -132,6 +135,15 @@ def test_a_bad_loss_is_found_soon_and_named(bad):
     assert events.error.startswith(f"step {bad}: loss = nan")
     assert [step for step, *_ in events.saved] == [20] * (bad > 20)
     assert bad <= events.taken <= bad + MOST_UNREAD
+
+
+def test_updates_that_are_dropped_do_not_end_a_run_but_ten_in_a_row_do(capsys):
+    schedule = Schedule(steps=30, log_every=15, eval_every=30, checkpoint_every=30)
+    events = run(schedule, range(7, 16), skip=True, show_progress=True)
+    assert [step for step, _ in events.written if step] == [15, 30, 30] and events.saved == [(30, 30, 30)]
+    assert "loss nan" in (said := capsys.readouterr().out) and "9 updates dropped" in said
+    events = run(schedule, range(7, 17), skip=True)
+    assert events.error.startswith("step 16: loss = nan, grad_norm = 1.0, after 10 dropped updates in a row")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,27 @@ def test_step_equals_plain_gradient_descent_with_an_auxiliary_loss():
     assert int(new.step) == 1
 
 
+def test_an_update_that_is_not_finite_is_dropped_and_counted():
+    model, tx = _Net(), optax.adam(0.1)
+    images, labels = _batch()
+    step = jax.jit(make_train_step(model, tx, cross_entropy, lambda batch: batch, key=jax.random.key(1), ema_decay=0.9))
+    states = [create_state(model, tx, jax.random.key(0), (4, 4, 3), ema=True, skip=True)]
+    found = []
+    for factor in (1.0, np.nan, np.inf, 1.0):
+        state, metrics = step(states[-1], (images * np.float32(factor), labels))
+        states.append(state)
+        found.append([int(metrics[name]) for name in ("skipped", "skipped_in_a_row")])
+    assert found == [[0, 0], [1, 1], [2, 2], [2, 0]]
+    for dropped in states[2:4]:
+        pairs = zip(
+            jax.tree.leaves(dropped.replace(step=0, skipped=None)), jax.tree.leaves(states[1].replace(step=0, skipped=None))
+        )
+        assert all(np.array_equal(a, b) for a, b in pairs)
+    assert [int(state.step) for state in states] == [0, 1, 2, 3, 4]
+    assert not np.array_equal(states[4].params["head"]["kernel"], states[3].params["head"]["kernel"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states[4]))
+
+
 def test_labels_are_cropped_to_the_middle():
     labels = jnp.arange(36).reshape(1, 6, 6)
     np.testing.assert_array_equal(crop_to(labels, (2, 4)), labels[:, 2:4, 1:5])
