@@ -7,6 +7,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": "trains a network, on your images or on those that are built in",
     "evaluate": "measures a network on a split of its data: IoU of each class",
+    "compare": "shows runs side by side: configurations, scores, curves",
     "predict": "labels each pixel of your images",
     "convert": "turns a run or a checkpoint into a saved model",
     "pointwise": "shows what a 1x1 convolution is for",

@@ -6,7 +6,7 @@ Matplotlib is imported by the functions that plot, and only its file renderer is
 
 from fcn.visualize.palette import IGNORED, colourise, default_palette
 from fcn.visualize.pictures import legend, overlay, panel
-from fcn.visualize.plots import plot_confusion, plot_curves, plot_precision_recall, plot_reliability
+from fcn.visualize.plots import plot_confusion, plot_curves, plot_precision_recall, plot_reliability, plot_runs
 
 __all__ = [
     "IGNORED",
@@ -19,4 +19,5 @@ __all__ = [
     "plot_curves",
     "plot_precision_recall",
     "plot_reliability",
+    "plot_runs",
 ]

@@ -33,6 +33,25 @@ def plot_curves(records: Iterable[Mapping], path: str | Path) -> None:
     _save(figure, path)
 
 
+def plot_runs(runs: Mapping[str, Iterable[Mapping]], metric: str, path: str | Path) -> None:
+    """Two plots over the steps of several runs: the loss of training, and a value of evaluations.
+
+    Args:
+        runs: the records of each run (see `plot_curves`) by its name.
+        metric: the value, such as "val/miou".
+        path: the PNG to write.
+    """
+    figure, (left, right) = _figure(11.0, 3.8, 2)
+    for number, (name, lines) in enumerate(runs.items()):
+        records, title, colour = list(lines), cut(drawable(name)[0], _LONGEST), f"C{number % 10}"
+        _curve(left, records, "train/loss", title, "{:.3g}", colour)
+        _curve(right, records, metric, title, "{:.3f}", colour)
+    for axes, title in ((left, "Loss"), (right, drawable(metric)[0])):
+        _finish(axes)
+        axes.set_title(title, loc="left", parse_math=False)
+    _save(figure, path)
+
+
 def plot_confusion(matrix: Integer[np.ndarray, "k k"], classes: Sequence[str], path: str | Path) -> None:
     """The confusion matrix, each row divided by its sum: the share of each label's pixels by prediction, in per cent.
 
@@ -149,20 +168,30 @@ def _percent(share: float) -> str:
 
 
 def _curves(axes, records: list[Mapping], names: dict[str, str], number: str) -> None:
-    """A line per key that occurs, its last value in the key; many points are drawn faint, with a running mean over them."""
-    axes.set_xlabel("step", color=_TEXT)
+    """A line per key that occurs."""
     for (key, title), colour in zip(names.items(), _SERIES):
-        points = [(r["step"], r[key]) for r in records if r.get(key) is not None and np.isfinite(r[key])]
-        if not points:
-            continue
-        steps, values = np.array(points, np.float64).T
-        if len(values) > 40:
-            axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
-            values = _running_mean(values, max(1, len(values) // 40))
-        label = f"{title} {number.format(values[-1])}"
-        axes.plot(steps, values, color=colour, linewidth=1.8, marker="." if len(values) <= 40 else None, label=label)
+        _curve(axes, records, key, title, number, colour)
+    _finish(axes)
+
+
+def _curve(axes, records: list[Mapping], key: str, title: str, number: str, colour: str) -> None:
+    """A line, its last value in the legend; many points are drawn faint, with a running mean over them."""
+    points = [(r["step"], r[key]) for r in records if r.get(key) is not None and np.isfinite(r[key])]
+    if not points:
+        return
+    steps, values = np.array(points, np.float64).T
+    if len(values) > 40:
+        axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+        values = _running_mean(values, max(1, len(values) // 40))
+    label = f"{title} {number.format(values[-1])}"
+    axes.plot(steps, values, color=colour, linewidth=1.8, marker="." if len(values) <= 40 else None, label=label)
+
+
+def _finish(axes) -> None:
+    axes.set_xlabel("step", color=_TEXT)
     if axes.lines:
-        axes.legend(frameon=False, fontsize=9, labelcolor=_TEXT)
+        for text in axes.legend(frameon=False, fontsize=9, labelcolor=_TEXT).get_texts():
+            text.set_parse_math(False)
     else:
         axes.text(0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", color=_FAINT)
 

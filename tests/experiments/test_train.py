@@ -165,7 +165,7 @@ def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_
         train.main(["--workdir", str(run), "--data.root", str(folder_data)])
     with pytest.raises(ValueError, match=r"did you mean .base_features.\? \(--model.options base_feature=4\)"):
         train.main([*options, "--workdir", str(run), "--model.options", "base_feature=4"])
-    with pytest.raises(ValueError, match="unknown part of the network 'encoder'; choose one of"):
+    with pytest.raises(ValueError, match="unknown part of the network 'encoder'; did you mean 'encoder0'"):
         train.main([*options, "--workdir", str(run), "--freeze", "encoder"])
     with pytest.raises(ValueError, match="encoder_rate and layer_decay are for networks with an encoder"):  # when it is traced
         train.main([*options, "--workdir", str(run), "--optim.encoder-rate", "0.1"])
