@@ -9,7 +9,7 @@ from PIL import Image
 from experiments.build import Experiment
 from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
 from fcn.inference import make_predictor
-from fcn.training import parameter_digest
+from fcn.training import SkippingState, parameter_digest
 from fcn.training.records import read_records, write_json
 from fcn.visualize.files import save_pictures
 
@@ -47,7 +47,7 @@ def write_report(
         "steps": int(state.step),
         "seconds": seconds,
         "ended": ended,
-        "skipped": 0 if state.skipped is None else int(state.skipped[0]),
+        "skipped": int(state.skipped[0]) if isinstance(state, SkippingState) else 0,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "params_sha256": parameter_digest(state.params),
     }

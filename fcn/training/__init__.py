@@ -4,7 +4,7 @@ from fcn.training.best import Best
 from fcn.training.loop import NonFiniteLossError, Schedule, fit
 from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fcn.training.signals import Interrupted, StopSignals
-from fcn.training.state import TrainState, abstract_state, create_state, parameter_digest
+from fcn.training.state import SkippingState, TrainState, abstract_state, create_state, parameter_digest
 from fcn.training.step import make_eval_step, make_train_step
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "NonFiniteLossError",
     "OptimizerConfig",
     "Schedule",
+    "SkippingState",
     "StopSignals",
     "TrainState",
     "abstract_state",

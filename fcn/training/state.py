@@ -26,8 +26,6 @@ class TrainState(flax.struct.PyTreeNode):
       model_state: all its other collections, such as `"batch_stats"`.
       opt_state: the optimizer's state.
       ema: exponential moving average of `params` and `model_state` as one variables dict, or None where it is not kept.
-      skipped: int32 [2], the updates that were dropped because of a loss or a gradient that is not finite, in all and in a row
-        up to now; None where such updates are not dropped.
     """
 
     step: Any
@@ -35,7 +33,6 @@ class TrainState(flax.struct.PyTreeNode):
     model_state: PyTree
     opt_state: PyTree
     ema: Any = None
-    skipped: Any = None
 
     @property
     def variables(self) -> dict:
@@ -46,6 +43,16 @@ class TrainState(flax.struct.PyTreeNode):
     def eval_variables(self) -> dict:
         """The variables to evaluate and use: the moving average where it is kept, else those being trained."""
         return self.variables if self.ema is None else self.ema
+
+
+class SkippingState(TrainState):
+    """A state whose updates are dropped where the loss or the gradient is not finite.
+
+    Attributes:
+      skipped: int32 [2], how many were, in all and in a row up to now.
+    """
+
+    skipped: Any = None
 
 
 def create_state(
@@ -62,7 +69,7 @@ def create_state(
     Args:
       model, tx, key, image_shape: as said.
       ema: whether an average of the variables is kept.
-      skip: whether updates that are not finite are dropped.
+      skip: whether updates that are not finite are dropped (`SkippingState`).
     """
     init = model.init if isinstance(model, Network) else jax.jit(model.init)
     variables = init(key, jnp.zeros((1, *image_shape)))
@@ -86,8 +93,8 @@ def _first_state(variables, init_optimizer, ema, skip):
     params = variables["params"]
     model_state = {name: value for name, value in variables.items() if name != "params"}
     average = jax.tree.map(jnp.array, dict(variables)) if ema else None
-    skipped = jnp.zeros(2, jnp.int32) if skip else None
-    return TrainState(jnp.zeros((), jnp.int32), params, model_state, init_optimizer(params), average, skipped)
+    parts = (jnp.zeros((), jnp.int32), params, model_state, init_optimizer(params), average)
+    return SkippingState(*parts, jnp.zeros(2, jnp.int32)) if skip else TrainState(*parts)
 
 
 def parameter_digest(params: PyTree) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 
 from fcn.metrics import confusion_matrix
 from fcn.training.finetuning import evaluating, held
-from fcn.training.state import TrainState
+from fcn.training.state import SkippingState, TrainState
 
 Objective = Callable[[Array, Array], Array]
 """(logits [B, H, W, K], labels [B, H, W]) -> scalar loss, summed over devices where there are several."""
@@ -53,8 +53,8 @@ def make_train_step(
 
     Returns:
       The step. Its metrics are float32 scalars: `loss` and `grad_norm`, both of the whole batch, before the update. Where one
-      of them is not finite and the state counts such steps (`TrainState.skipped`), only the number of the step moves on; the
-      counts are the metrics `skipped` and `skipped_in_a_row`.
+      of them is not finite and the state is a `SkippingState`, only the number of the step and the counts move on; the counts
+      are the metrics `skipped` and `skipped_in_a_row`.
     """
 
     def train_step(state, batch):
@@ -98,13 +98,13 @@ def make_train_step(
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda a, b: b + decay * (a - b), ema, {"params": params, **model_state})
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-        new = TrainState(state.step + 1, params, model_state, opt_state, ema, state.skipped)
-        return (new, metrics) if state.skipped is None else _unless_faulty(state, new, metrics)
+        new = state.replace(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, ema=ema)
+        return _unless_faulty(state, new, metrics) if isinstance(state, SkippingState) else (new, metrics)
 
     return train_step
 
 
-def _unless_faulty(old: TrainState, new: TrainState, metrics: dict) -> tuple[TrainState, dict]:
+def _unless_faulty(old: SkippingState, new: SkippingState, metrics: dict) -> tuple[SkippingState, dict]:
     """The new state, or where the metrics are not finite the old one, and how often that was so."""
     good = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
     total, in_a_row = old.skipped

@@ -75,9 +75,7 @@ def test_an_update_that_is_not_finite_is_dropped_and_counted():
         found.append([int(metrics[name]) for name in ("skipped", "skipped_in_a_row")])
     assert found == [[0, 0], [1, 1], [2, 2], [2, 0]]
     for dropped in states[2:4]:
-        pairs = zip(
-            jax.tree.leaves(dropped.replace(step=0, skipped=None)), jax.tree.leaves(states[1].replace(step=0, skipped=None))
-        )
+        pairs = zip(*(jax.tree.leaves(state.replace(step=0, skipped=None)) for state in (dropped, states[1])))
         assert all(np.array_equal(a, b) for a, b in pairs)
     assert [int(state.step) for state in states] == [0, 1, 2, 3, 4]
     assert not np.array_equal(states[4].params["head"]["kernel"], states[3].params["head"]["kernel"])
