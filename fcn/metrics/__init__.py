@@ -9,7 +9,7 @@ from fcn.metrics.membranes import information_score, membrane_segments, rand_sco
 from fcn.metrics.probabilities import Calibration, Curve, PrecisionRecall, Reliability
 from fcn.metrics.protocol import Metric, PerImage
 from fcn.metrics.scores import SCORES, Counts, Score, cohen_kappa, counts_of, matthews_correlation, score
-from fcn.metrics.segmentation import Multilabel, Segmentation, SegmentationState
+from fcn.metrics.segmentation import Multilabel, Segmentation, SegmentationState, image_scalars
 from fcn.metrics.surfaces import (
     average_surface_distance,
     boundary_f1,
@@ -43,6 +43,7 @@ __all__ = [
     "counts_of",
     "format_table",
     "hausdorff_distance",
+    "image_scalars",
     "information_score",
     "matthews_correlation",
     "membrane_segments",

@@ -1,6 +1,7 @@
 """Metrics of class maps over a data set: one state, from which every score is taken, of all images or of each."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Integer
 
 from fcn.metrics.confusion import SegmentationMetrics, confusion_matrix, segmentation_metrics
 from fcn.metrics.protocol import Metric
-from fcn.metrics.scores import Counts, counts_of
+from fcn.metrics.scores import Counts, counts_of, divide, score
 
 
 class SegmentationState(NamedTuple):
@@ -106,6 +107,20 @@ class Multilabel(Metric[Counts]):
     def compute(self, state: Counts) -> Counts:
         """The counts of all images together, int64 [K]."""
         return Counts(*(np.asarray(count, np.int64).sum(0) for count in state))
+
+
+def image_scalars(images: Counts, classes: Sequence[str]) -> list[dict[str, float | None]]:
+    """The metrics of each image by name: "miou", "pixel_accuracy", "iou/CLASS"; None where undefined.
+
+    Args:
+        images: integers [N, K].
+        classes: K names.
+    """
+    iou, recall = score("iou", images, None), divide(np.sum(images.tp, -1), np.sum(images.tp, -1) + np.sum(images.fn, -1))
+    mean = [score("iou", Counts(*one)) for one in zip(*images)]
+    names = ["miou", "pixel_accuracy", *(f"iou/{name}" for name in classes)]
+    table = np.column_stack([np.reshape(mean, len(recall)), recall, iou])
+    return [{name: None if np.isnan(value) else float(value) for name, value in zip(names, row, strict=True)} for row in table]
 
 
 def behind(first: Counts, second: Counts) -> Counts:

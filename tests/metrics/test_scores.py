@@ -12,6 +12,7 @@ from fcn.metrics import (
     Segmentation,
     cohen_kappa,
     counts_of,
+    image_scalars,
     matthews_correlation,
     score,
     segmentation_metrics,
@@ -84,6 +85,15 @@ def test_scores_equal_their_formulas(name, state):
     assert score(name, state.images, "micro") == pytest.approx(SLOW[name](*total), rel=1e-12)
     rows = [np.sum([by_hand(p, t, c) for c in range(K)], 0) for p, t in zip(PREDICTIONS, LABELS)]
     assert score(name, state.images, "micro-imagewise") == pytest.approx(np.mean([SLOW[name](*row) for row in rows]))
+
+
+def test_scalars_of_each_image(state):
+    rows = image_scalars(state.images, ["a", "b", "c", "d"])
+    for row, p, t in zip(rows, PREDICTIONS, LABELS):
+        each = {name: SLOW["iou"](*by_hand(p, t, c)) if (p == c).any() else None for c, name in enumerate("abcd")}
+        assert row["pixel_accuracy"] == pytest.approx(np.mean(p[t != 255] == t[t != 255]))
+        assert {name: row[f"iou/{name}"] for name in each} == pytest.approx(each)
+        assert row["miou"] == pytest.approx(np.mean([value for value in each.values() if value is not None]))
 
 
 def test_what_is_undefined_is_in_no_mean_unless_it_is_given_a_value():

@@ -1,0 +1,50 @@
+"""The images of a data set by how well a network does on them, the worst first."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fcn.draft import draft_of
+from fcn.text import columns, pad, short_name
+
+Row = Mapping[str, str | float | None]
+SHOWN = 5
+
+
+def rank(names: Sequence[str], scalars: Sequence[Mapping[str, float | None]], by: str, *, larger: bool = True) -> list[Row]:
+    """A row for each image, the worst first, those last of which nothing is known.
+
+    Args:
+      names: of the images.
+      scalars: the scores of each.
+      by: the score that says how good an image's prediction is.
+      larger: whether larger scores are better.
+    """
+    rows = [{"image": name, **values} for name, values in zip(names, scalars, strict=True)]
+    sign = 1 if larger else -1
+    return sorted(rows, key=lambda row: (row[by] is None, 0 if row[by] is None else sign * row[by]))
+
+
+def worst(rows: Sequence[Row], by: str) -> str:
+    """The first rows for a terminal: names and the score that ranks them."""
+    shown = [(short_name(row["image"]), row[by]) for row in rows[:SHOWN] if row[by] is not None]
+    width = max((columns(name) for name, _ in shown), default=0)
+    return "\n".join([f"the worst images by {by}:", *(f"  {pad(name, width)}  {value:.3f}" for name, value in shown)])
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Writes the rows with a header, as a whole or not at all; an empty cell is a score that is not defined.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    draft = draft_of(path)
+    try:
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
