@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fcn import losses, metrics, surgery
     from fcn.pretrained import from_torch, load, load_weights, save, to_torch
+    from fcn.registration import register_encoder, register_model
     from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
 
     __version__: str
@@ -25,12 +26,15 @@ __all__ = [
     "load_weights",
     "losses",
     "metrics",
+    "register_encoder",
+    "register_model",
     "save",
     "surgery",
     "to_torch",
 ]
 
 _HOMES = dict.fromkeys(["create_classifier", "create_encoder", "create_model", "list_encoders", "list_models"], "fcn.registry")
+_HOMES |= dict.fromkeys(["register_encoder", "register_model"], "fcn.registration")
 _HOMES |= dict.fromkeys(["from_torch", "load", "load_weights", "save", "to_torch"], "fcn.pretrained")
 
 

@@ -16,6 +16,7 @@ from fcn.classifiers.token import token_classifier
 from fcn.encoders.convnext import CONVNEXTS
 from fcn.encoders.densenet import DENSENETS
 from fcn.encoders.efficientnet import EFFICIENTNETS
+from fcn.encoders.entry import Encoder, check_row
 from fcn.encoders.mobilenet_v2 import MOBILENETS_V2
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
 from fcn.encoders.regnet import REGNETS
@@ -60,8 +61,8 @@ class Entry(NamedTuple):
     """One row of a table."""
 
     constructor: Callable[..., nn.Module]
-    paper: str
-    reference: str
+    paper: str = ""
+    reference: str = ""
     """The implementation against which it is tested."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """What published weights expect: images of values 0..1, minus this mean, ..."""
@@ -179,13 +180,16 @@ def list_encoders(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(ENCODERS, pattern))
 
 
-def create_model(name: str, *, num_classes: SupportsIndex | None = None, encoder: str | None = None, **options) -> nn.Module:
+def create_model(
+    name: str, *, num_classes: SupportsIndex | None = None, encoder: str | Encoder | nn.Module | None = None, **options
+) -> nn.Module:
     """Builds a segmentation model: images [B, H, W, C] -> logits [B, H, W, num_classes], float32.
 
     Args:
         name: one of `list_models()`.
         num_classes: channels of the logits, at least 1; must be given.
-        encoder: one of `list_encoders()`, for models that have one; None takes the model's default.
+        encoder: for models that have one: a name of `list_encoders()`, a row (see `register_encoder`), or a module images ->
+            tuple of feature maps, finest first, that is called with `train=`; None takes the model's default.
         **options: fields of the model, such as `base_features` or `dtype`.
 
     Raises:
@@ -199,11 +203,13 @@ def create_model(name: str, *, num_classes: SupportsIndex | None = None, encoder
         raise ValueError(f"give the number of classes: create_model({name!r}, num_classes={options.get('classes', '...')})")
     constructor = entry.constructor
     if encoder is not None:
-        find_encoder(encoder)
+        if not isinstance(encoder, nn.Module):
+            check_row(find_encoder(encoder))
         constructor = entry.with_encoder or constructor
         if "encoder" not in known_options(constructor):
-            raise ValueError(f"model {name!r} takes no encoder, but encoder={encoder!r} was given; leave it out")
-        options["encoder"] = encoder
+            given = repr(encoder) if isinstance(encoder, str) else type(encoder).__name__
+            raise ValueError(f"model {name!r} takes no encoder, but encoder={given} was given; leave it out")
+        constructor = partial(constructor, encoder=encoder)
     return build("model", name, constructor, num_classes=_count(num_classes), **options)
 
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn.encoders.entry import Encoder
 from fcn.encoders.table import find_encoder
+from fcn.models.lraspp import LRASPP
 from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count, segments
+from tests.models.test_with_encoder import Tiny
 
 
 def test_lists():
@@ -191,3 +194,51 @@ def test_lists_and_mappings_leave_a_model_comparable():
 
     assert build() == build() and hash(build()) == hash(build())
     assert build().decoder_channels == (8,) * 5 and build().aux_params["classes"] == 3
+
+
+@pytest.fixture
+def own_names(monkeypatch):
+    """Tables whose new names are forgotten afterwards."""
+    for table in (MODELS, ENCODERS):
+        for name in ("mine", "other"):
+            monkeypatch.setitem(table, name, None)
+            del table[name]
+
+
+def test_models_and_encoders_of_ones_own(own_names):
+    row = fcn.register_encoder("mine", Tiny, strides=[2, 4, 8], channels=(4, 5, 6), std=(1, 1, 1))
+    assert ENCODERS["mine"] is row and row.preprocessing.std == (1, 1, 1) and row.map_strides(2) == (2, 4)
+    assert isinstance(fcn.create_encoder("mine", output_stride=4), Tiny) and fcn.list_encoders("min*") == ["mine"]
+    bound = fcn.create_model("lraspp", num_classes=3, encoder="mine", encoder_output_stride=8).bind({})
+    assert isinstance(bound.encoder, Tiny) and (bound.encoder.output_stride, bound.encoder.name) == (8, "backbone")
+    fcn.register_model("mine", LRASPP, paper="ours", mean=(0, 0, 0))
+    model = fcn.create_model("mine", num_classes=3, encoder="mine")
+    assert segments(model) and model == LRASPP(3, "mine") and MODELS["mine"].preprocessing.mean == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("register", "message"),
+    [
+        (lambda: fcn.register_encoder("resnet18", Tiny), "there is encoder 'resnet18' already; choose another name"),
+        (lambda: fcn.register_model("unet", LRASPP), "there is model 'unet' already; choose another name"),
+        (lambda: fcn.register_model("", LRASPP), "the name of model is ''; it must be a text"),
+        (lambda: fcn.register_model("mine", Tiny), "a model has the field num_classes, which Tiny has not"),
+        (lambda: fcn.register_encoder("mine", nn.Dense), "Dense lacks depth, output_stride, axis_name"),
+        (
+            lambda: fcn.register_encoder("mine", Tiny, strides=(4, 2)),
+            "strides of an encoder are (4, 2); give powers of two, finest first",
+        ),
+        (
+            lambda: fcn.create_model("fpn", num_classes=2, encoder=Encoder(nn.Dense)),
+            "an encoder has the fields depth, output_stride, dtype, param_dtype, axis_name; Dense lacks depth",
+        ),
+    ],
+)
+def test_what_cannot_be_registered(own_names, register, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        register()
+
+
+def test_an_encoder_given_as_a_row_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="given as a row cannot be saved; give it by name"):
+        fcn.save(tmp_path / "saved", LRASPP(2, Encoder(Tiny, strides=(2, 4, 8))), {})

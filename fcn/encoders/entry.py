@@ -1,5 +1,6 @@
 """What the table of encoders says of each, and the options that all have."""
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,18 +8,21 @@ import flax.linen as nn
 
 from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
+OPTIONS = ("depth", "output_stride", "dtype", "param_dtype", "axis_name")
+"""What every encoder of the table takes."""
+
 
 class Encoder(NamedTuple):
-    """One row of the table."""
+    """One row of the table; `fcn.register_encoder` makes one of an encoder of your own."""
 
     constructor: Callable[..., nn.Module]
-    """Takes `depth`, `output_stride`, `dtype`, `param_dtype` and `axis_name`, and gives a module images -> tuple of maps."""
-    paper: str
-    reference: str
+    """Takes `OPTIONS` and Flax's `name` and `parent`, and gives a module images -> tuple of maps, called with `train=`."""
+    paper: str = ""
+    reference: str = ""
     """The implementation against which it is tested, with its name there."""
-    parameters: int
+    parameters: int | None = None
     """Number of parameters of the encoder alone, for images of three channels."""
-    channels: tuple[int, ...]
+    channels: tuple[int, ...] = ()
     """Channels of the maps, finest first, at full depth."""
     strides: tuple[int, ...] = (2, 4, 8, 16, 32)
     """Strides of the maps, finest first, at full depth."""
@@ -51,3 +55,24 @@ def check_depth(depth: int, output_stride: int, *, dilates: bool = True) -> None
         raise ValueError(f"output_stride is {output_stride}; choose 8, 16 or 32")
     if output_stride != 32 and not dilates:
         raise ValueError(f"output_stride is {output_stride}, but this encoder cannot be dilated; choose 32, or another encoder")
+
+
+def check_row(row: Encoder) -> None:
+    """Refuses an encoder that networks cannot make use of.
+
+    Raises:
+        ValueError: what makes it lacks some of `OPTIONS`, or its strides are no powers of two, finest first.
+    """
+    known = inspect.signature(row.constructor).parameters
+    if lacking := [option for option in OPTIONS if option not in known]:
+        raise ValueError(
+            f"an encoder has the fields {', '.join(OPTIONS)}; {name_of(row.constructor)} lacks {', '.join(lacking)}"
+        )
+    powers = [stride for stride in row.strides if stride > 0 and stride & (stride - 1) == 0]
+    if not powers or list(row.strides) != sorted(powers):
+        raise ValueError(f"the strides of an encoder are {row.strides}; give powers of two, finest first, as (2, 4, 8, 16, 32)")
+
+
+def name_of(constructor: Callable) -> str:
+    """What messages call a class, a function or a partial of one."""
+    return getattr(getattr(constructor, "func", constructor), "__name__", repr(constructor))

@@ -39,11 +39,13 @@ ENCODERS: dict[str, Encoder] = {
 
 
 def find_encoder(name: Any) -> Encoder:
-    """The row of an encoder.
+    """The row of an encoder, given by its name or as it is.
 
     Raises:
-        ValueError: for an unknown name, where the message names the nearest one, or what is no name.
+        ValueError: for an unknown name, where the message names the nearest one, or what is neither.
     """
+    if isinstance(name, Encoder):
+        return name
     if not isinstance(name, str):
         raise ValueError(f"encoder is {abbreviate(name)}; give one of list_encoders()")
     if name.startswith(("timm-efficientnet", "tu-efficientnet")):

@@ -55,7 +55,7 @@ class DeepLabV3Plus(EncoderDecoder):
         """
         _, height, width, _ = x.shape
         stride = deeplab_stride(self.encoder_output_stride, self.encoder_depth)
-        features = self.encode(extend_to_multiple(x, stride), train, output_stride=self.encoder_output_stride)
+        features = self.encode(extend_to_multiple(x, stride), train)
         pyramid = {
             "rates": tuple(self.decoder_atrous_rates),
             "separable": self.decoder_aspp_separable,

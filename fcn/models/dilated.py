@@ -12,32 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import ConvNormRelu, Network, PointwiseConv, resize_bilinear
+from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
 from fcn.models.parts.aspp import ASPP
-from fcn.models.parts.backbone import build_backbone
+from fcn.models.parts.backbone import WithBackbone
+from fcn.models.parts.with_encoder import AnyEncoder
 
 
-class FCN(Network):
+class FCN(WithBackbone):
     """A dilated encoder with a head on its last map, and one on an earlier map that helps to train it.
 
     The logits of both heads are enlarged bilinearly to the image's size. Those of the auxiliary head are no part of the result:
     `model.apply(..., mutable=["aux_logits"])` gives them in `"aux_logits"`.
 
-    Attributes:
-        num_classes: channels of the logits.
-        encoder: one of `fcn.list_encoders()`.
-        encoder_output_stride: stride of the encoder's last map: 8, 16 (dilated) or 32.
+    Attributes (more in `WithBackbone`):
         aux: build the auxiliary head. Without it, its tensors in a checkpoint are left aside.
         aux_stride: the auxiliary head takes the map that has this stride in the encoder that is not dilated.
         dropout: rate of the dropout in the head on the last map, in training; takes the rng "dropout".
         aux_dropout: the same of the auxiliary head.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
-    num_classes: int
-    encoder: str = "resnet50"
+    encoder: AnyEncoder = "resnet50"
     encoder_output_stride: int = 8
     aux: bool = True
     aux_stride: int = 16
@@ -47,9 +41,7 @@ class FCN(Network):
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
 
-    references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
     heads: ClassVar = ("classifier", "aux_classifier")
-    encoder_name: ClassVar = "backbone"
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -61,23 +53,24 @@ class FCN(Network):
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
 
         Raises:
-            ValueError: for an unknown encoder, one that cannot be dilated, or a stride that it does not have.
+            ValueError: for an encoder that cannot be dilated, or a stride that it does not have.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-        backbone, strides = build_backbone(self.encoder, self.encoder_output_stride, **types)
+        strides = self.encoder_strides(x.shape[-1])
         if self.aux and self.aux_stride not in strides:
-            raise ValueError(f"aux_stride is {self.aux_stride}; {self.encoder} has maps of the strides {strides}")
-        maps, size = backbone(x, train=train), x.shape[1:3]
+            raise ValueError(
+                f"aux_stride is {self.aux_stride}; encoder {self.encoder_text()} has maps of the strides {strides}"
+            )
+        maps, size = self.encoder(x, train=train), x.shape[1:3]
         if self.aux and (self.is_initializing() or self.is_mutable_collection("aux_logits")):
-            head = FCNHead(self.num_classes, self.aux_dropout, **types, name="aux_classifier")
+            head = FCNHead(self.num_classes, self.aux_dropout, **self.types, name="aux_classifier")
             logits = resize_bilinear(head(maps[strides.index(self.aux_stride)], train=train), size, align_corners=False)
             if not self.is_initializing():
                 self.sow("aux_logits", "stage", logits)
-        return resize_bilinear(self.make_head(**types)(maps[-1], train=train), size, align_corners=False)
+        return resize_bilinear(self.make_head()(maps[-1], train=train), size, align_corners=False)
 
-    def make_head(self, **types) -> nn.Module:
+    def make_head(self) -> nn.Module:
         """The head on the last map."""
-        return FCNHead(self.num_classes, self.dropout, **types, name="classifier")
+        return FCNHead(self.num_classes, self.dropout, **self.types, name="classifier")
 
 
 class DeepLabV3Torchvision(FCN):
@@ -85,9 +78,9 @@ class DeepLabV3Torchvision(FCN):
 
     dropout: float = 0.5
 
-    def make_head(self, **types) -> nn.Module:
+    def make_head(self) -> nn.Module:
         """The head on the last map."""
-        return DeepLabHead(self.num_classes, self.dropout, **types, name="classifier")
+        return DeepLabHead(self.num_classes, self.dropout, **self.types, name="classifier")
 
 
 class FCNHead(nn.Module):

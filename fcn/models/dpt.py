@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.encoders.table import find_encoder
-from fcn.encoders.vit import PATCH, VISION_TRANSFORMERS, evenly_spaced
+from fcn.encoders.vit import PATCH, VISION_TRANSFORMERS, VisionTransformer, evenly_spaced
 from fcn.errors import unknown
 from fcn.layers import BatchNorm, Conv, ConvTranspose, Dense, PointwiseConv, gelu, he_uniform, resize_bilinear
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import activate
+from fcn.models.parts.with_encoder import AnyEncoder
 
 READOUTS = ("cat", "add", "ignore")
 
@@ -43,7 +43,7 @@ class DPT(EncoderDecoder):
         dropout_rate: dropout in the head in training; takes the rng "dropout".
     """
 
-    encoder: str = "vit_base_patch16"
+    encoder: AnyEncoder = "vit_base_patch16"
     encoder_depth: int = 4
     encoder_output_indices: tuple[int, ...] | None = None
     decoder_readout: str = "cat"
@@ -63,10 +63,9 @@ class DPT(EncoderDecoder):
         self._check()
         _, height, width, _ = x.shape
         x = extend_to_multiple(x, max(PATCH, 2 ** (self.encoder_depth + 1)))
-        indices = self.encoder_output_indices or evenly_spaced(self.encoder_depth, 12)
-        options = {"indices": tuple(indices), "img_size": self.img_size, "axis_name": self.axis_name}
-        encoder = find_encoder(self.encoder).constructor(**options, **self.types, name="encoder")
-        maps = encoder.with_tokens(x, train=train)
+        maps = self.encoder.with_tokens(x, train=train)
+        if len(maps) != self.encoder_depth:
+            raise ValueError(f"the encoder gives {len(maps)} maps, but encoder_depth is {self.encoder_depth}")
         if self.aux_params is not None:
             self._classify(self.aux_params, maps[-1][0], train)
         decoder = _Decoder(
@@ -81,10 +80,24 @@ class DPT(EncoderDecoder):
         head = _Head(self.num_classes, self.dropout_rate, self.axis_name, **self.types, name="segmentation_head")
         return activate(self.activation, head(x, train=train)[:, :height, :width])
 
+    @nn.nowrap
+    def make_encoder(self) -> nn.Module:
+        """The encoder, not yet bound.
+
+        Raises:
+            ValueError: for what is no Vision Transformer.
+        """
+        if self.encoder_family() is not VisionTransformer:
+            raise ValueError(f"encoder {self.encoder_text()} has no class token; DPT takes {', '.join(VISION_TRANSFORMERS)}")
+        return super().make_encoder()
+
+    @nn.nowrap
+    def encoder_options(self) -> dict[str, Any]:
+        """What an encoder that is no module yet is made with."""
+        indices = self.encoder_output_indices or evenly_spaced(self.encoder_depth, 12)
+        return {"indices": tuple(indices), "img_size": self.img_size, "axis_name": self.axis_name, **self.types}
+
     def _check(self) -> None:
-        find_encoder(self.encoder)
-        if self.encoder not in VISION_TRANSFORMERS:
-            raise ValueError(f"encoder {self.encoder!r} has no class token; DPT takes {', '.join(VISION_TRANSFORMERS)}")
         if self.decoder_readout not in READOUTS:
             raise unknown("decoder_readout", self.decoder_readout, READOUTS)
         for name in ("encoder_output_indices", "decoder_intermediate_channels"):

@@ -12,18 +12,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.encoders.vgg import VGGS
-from fcn.errors import unknown
 from fcn.layers import (
     Conv,
     LearnedBilinearUpsample,
-    Network,
     PointwiseConv,
     bilinear_kernel,
     he_normal,
     max_pool,
     upsample_bilinear_fcn,
 )
+from fcn.models.parts.with_encoder import AnyEncoder, WithVGG
 
 
 class _Map(NamedTuple):
@@ -34,7 +32,7 @@ class _Map(NamedTuple):
     offset: float
 
 
-class _FCN(Network):
+class _FCN(WithVGG):
     """What FCN-32s, FCN-16s and FCN-8s share: their fields, and the parts they are made of.
 
     Attributes:
@@ -53,8 +51,7 @@ class _FCN(Network):
         axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
-    num_classes: int
-    encoder: str = "vgg16"
+    encoder: AnyEncoder = "vgg16"
     fc_features: int = 4096
     width_multiplier: float = 1.0
     input_padding: int | None = 100
@@ -76,22 +73,18 @@ class _FCN(Network):
         diagonal = np.eye(self.num_classes, dtype=np.float32)[:, :, None, None]
         return {f"{name}.weight": diagonal * bilinear_kernel(2 * factor) for name, factor in self.upsampling.items()}
 
+    @nn.nowrap
+    def encoder_options(self) -> dict[str, Any]:
+        """What the VGG is made with."""
+        padding = 1 if self.input_padding is None else self.input_padding
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
+        return {"width_multiplier": self.width_multiplier, "input_padding": padding, "ceil_mode": True, **types}
+
     def _backbone(self, x: Array, train: bool) -> tuple[_Map, _Map, _Map]:
         """pool3, pool4 and fc7: VGG with its dense layers as convolutions."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        padding = 1 if self.input_padding is None else _input_padding(self.input_padding, *x.shape[1:3])
-        x = x if self.input_padding is not None else extend_to_multiple(x, 32)
-        if self.encoder not in VGGS:
-            raise unknown("encoder of an FCN", self.encoder, VGGS)
-        vgg = VGGS[self.encoder](
-            width_multiplier=self.width_multiplier,
-            input_padding=padding,
-            ceil_mode=True,
-            axis_name=self.axis_name,
-            **types,
-            name="encoder",
-        )
-        _, _, conv3, conv4, _, pool5 = vgg(x, train=train)
+        x = extend_to_multiple(x, 32) if self.input_padding is None else _pad_small(x, self.input_padding)
+        _, _, conv3, conv4, _, pool5 = self.encoder(x, train=train)
 
         x = Conv(self.fc_features, 7, padding=3 if self.input_padding is None else 0, **types, name="fc6")(pool5)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))
@@ -177,11 +170,12 @@ class FCN8s(_FCN):
         return _crop(self._upscore(scores, 8, "upscore8"), *x.shape[1:3])
 
 
-def _input_padding(padding: int, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The padding, larger below and to the right of a small image, so that fc6 finds a 7x7 map (193 pixels after conv1_1)."""
+def _pad_small(x: Array, padding: int) -> Array:
+    """Zeros below and to the right of a small image, so that fc6 finds a 7x7 map: 195 pixels with the padding."""
     if padding < 81:
         raise ValueError(f"input_padding={padding} is too small for the logits to cover the image; give at least 81, or None")
-    return (padding, max(padding, 195 - padding - height)), (padding, max(padding, 195 - padding - width))
+    below, right = (max(0, 195 - 2 * padding - side) for side in x.shape[1:3])
+    return jnp.pad(x, ((0, 0), (0, below), (0, right), (0, 0))) if below or right else x
 
 
 def _add(a: _Map, b: _Map) -> _Map:

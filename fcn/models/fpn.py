@@ -59,7 +59,9 @@ class FPN(EncoderDecoder):
         features = [x if features[0] is None else features[0], *features[1:]][-4:]
         if any(feature is None for feature in features):
             stride = 2 ** (self.encoder_depth - 3)
-            raise ValueError(f"encoder {self.encoder!r} has no map of stride {stride}, which an FPN takes; use encoder_depth=5")
+            raise ValueError(
+                f"encoder {self.encoder_text()} has no map of stride {stride}, which an FPN takes; use encoder_depth=5"
+            )
         decoder = _Decoder(
             self.decoder_pyramid_channels,
             self.decoder_segmentation_channels,

@@ -11,49 +11,43 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import ConvNormRelu, Network, PointwiseConv, resize_bilinear
-from fcn.models.parts.backbone import build_backbone
+from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.models.parts.backbone import WithBackbone
+from fcn.models.parts.with_encoder import AnyEncoder
 
 
-class LRASPP(Network):
+class LRASPP(WithBackbone):
     """The encoder's last map, its channels weighed by its mean, enlarged to the map of stride 8; the scores of both are added.
 
     Departs from the paper: the mean is that of the whole map, not of windows of 49x49.
 
-    Attributes:
-        num_classes: channels of the logits.
-        encoder: one of `fcn.list_encoders()` that has a map of stride 8.
+    Attributes (more in `WithBackbone`):
+        encoder: one that has a map of stride 8.
         encoder_output_stride: stride of the encoder's last map: 16 (dilated) or 32.
         features: channels of the last map before the scores.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
-    num_classes: int
-    encoder: str = "mobilenet_v3_large"
+    encoder: AnyEncoder = "mobilenet_v3_large"
     encoder_output_stride: int = 16
     features: int = 128
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
 
-    references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
     heads: ClassVar = ("classifier",)
-    encoder_name: ClassVar = "backbone"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
 
         Raises:
-            ValueError: for an unknown encoder, or one that cannot be dilated.
+            ValueError: for an encoder that cannot be dilated, or has no map of stride 8.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options = {"axis_name": self.axis_name, **types}
-        backbone, strides = build_backbone(self.encoder, self.encoder_output_stride, **options)
-        maps = backbone(x, train=train)
-        head = _Head(self.num_classes, self.features, **options, name="classifier")
+        strides = self.encoder_strides(x.shape[-1])
+        if 8 not in strides:
+            raise ValueError(f"encoder {self.encoder_text()} has maps of the strides {strides}; LR-ASPP takes one of stride 8")
+        maps = self.encoder(x, train=train)
+        head = _Head(self.num_classes, self.features, **self.types, name="classifier")
         return resize_bilinear(head(maps[strides.index(8)], maps[-1], train=train), x.shape[1:3], align_corners=False)
 
 

@@ -23,7 +23,7 @@ class PAN(EncoderDecoder):
     """Attention over a pyramid of the encoder's last map, then steps up in which it weighs the channels of the finer maps.
 
     Departs from the paper: the maps of the attention's pyramid have one channel; the weights of the channels end in a sigmoid
-    instead of ReLU. The encoder is dilated by default, which VGG and Mix Transformers cannot be: with them give
+    instead of ReLU. The encoder is dilated by default, which VGG, for one, cannot be: with it give
     `encoder_output_stride=32`. The attention halves the last map three times, so that the image takes 8 times its stride on
     each side; smaller ones, and those whose sides do not divide by that stride, are extended by repeating the last row and
     column, and the logits are cropped.
@@ -55,7 +55,7 @@ class PAN(EncoderDecoder):
         _, height, width, _ = x.shape
         stride = min(self.encoder_output_stride, 2**self.encoder_depth)
         x = extend(x, *(largest(side + -side % stride, 8 * stride) for side in (height, width)))
-        features = self.encode(x, train, output_stride=self.encoder_output_stride)
+        features = self.encode(x, train)
         options = {"axis_name": self.axis_name, **self.types}
         x = _Decoder(self.decoder_channels, self.decoder_interpolation, **options, name="decoder")(features[2:], train=train)
         x = SegmentationHead(self.num_classes, 3, self.upsampling, **self.head, name="segmentation_head")(x)

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.vgg import VGGS
-from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, Network, max_pool_with_places, max_unpool
+from fcn.layers import BatchNorm, Conv, max_pool_with_places, max_unpool
+from fcn.models.parts.with_encoder import AnyEncoder, WithVGG
 
 
-class SegNet(Network):
+class SegNet(WithVGG):
     """The convolutions of VGG, and their mirror image: each max-pool has an unpooling that puts values back to its places.
 
     The encoder is `fcn.create_encoder("vgg16_bn")`: its variables, and so weights for ImageNet, fit here under "encoder". The
@@ -34,8 +33,7 @@ class SegNet(Network):
         axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
-    num_classes: int
-    encoder: str = "vgg16_bn"
+    encoder: AnyEncoder = "vgg16_bn"
     width_multiplier: float = 1.0
     ceil_mode: bool = True
     dtype: Any = None
@@ -44,18 +42,17 @@ class SegNet(Network):
 
     heads: ClassVar = ("conv1_1_D",)
 
+    @nn.nowrap
+    def encoder_options(self) -> dict[str, Any]:
+        """What the VGG is made with."""
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
+        return {"width_multiplier": self.width_multiplier, "ceil_mode": self.ceil_mode, **types}
+
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
-        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
-
-        Raises:
-            ValueError: for an encoder that is no VGG.
-        """
-        if self.encoder not in VGGS:
-            raise unknown("encoder of SegNet", self.encoder, VGGS)
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options = {"width_multiplier": self.width_multiplier, "ceil_mode": self.ceil_mode, "axis_name": self.axis_name}
-        encoder = VGGS[self.encoder](**options, **types, name="encoder")
+        encoder = self.encoder
         _, height, width, _ = x.shape
 
         *maps, x = encoder(x, train=train)

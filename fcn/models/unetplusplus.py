@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.encoders.table import find_encoder
 from fcn.models.parts.blocks import Conv2dReLU, Norm, UpBlock
 from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.parts.heads import SegmentationHead
@@ -52,7 +51,7 @@ class UNetPlusPlus(EncoderDecoder):
         features = self.encode(extend_to_multiple(x, 2**self.encoder_depth), train)
         decoder = _Decoder(
             self.decoder_channels,
-            center=find_encoder(self.encoder).ends_in_pool,
+            center=self.ends_in_pool,
             attention=self.decoder_attention_type,
             interpolation=self.decoder_interpolation,
             use_norm=self.decoder_use_norm,

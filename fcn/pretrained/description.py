@@ -18,6 +18,7 @@ from flax.core import FrozenDict
 import fcn.classifiers
 import fcn.encoders
 import fcn.models.parts
+from fcn.encoders.entry import Encoder
 from fcn.errors import unknown
 from fcn.options import check_option
 from fcn.preprocessing import Preprocessing
@@ -67,7 +68,14 @@ def describe(module: nn.Module) -> dict[str, Any]:
     if _modules().get(name) is not type(module):
         raise ValueError(f"{name} is not a module of fcn.models, fcn.classifiers or fcn.encoders; only these can be saved")
     fields = {field: getattr(module, field) for field in _fields(type(module))}
+    _check_axis(name, fields)
     return {"type": name, "fields": {field: plain(value) for field, value in fields.items()}}
+
+
+def _check_axis(name: str, fields: Mapping[str, Any]) -> None:
+    """Refuses a network that computes only where somebody else's pmap names an axis."""
+    if (axis := fields.get("axis_name")) is not None:
+        raise ValueError(f"field axis_name of {name} is {axis!r}; a saved model has none: clone(axis_name=None) makes it so")
 
 
 def _fields(cls: type[nn.Module]) -> list[str]:
@@ -79,6 +87,8 @@ def plain(value: Any) -> Any:
     """A field as JSON: plain values, lists, modules and types of numbers."""
     if isinstance(value, nn.Module):
         return describe(value)
+    if isinstance(value, Encoder):
+        raise ValueError("an encoder that is given as a row cannot be saved; give it by name (see fcn.register_encoder)")
     if isinstance(value, Preprocessing):
         return value.to_json()
     if isinstance(value, str | bool | int | float | None):
@@ -117,6 +127,7 @@ def _module(name: str, fields: Mapping[str, Any]) -> nn.Module:
     if name not in (modules := _modules()):
         raise unknown("module", name, modules)
     kinds = {field.name: field.type for field in dataclasses.fields(modules[name])}
+    _check_axis(name, fields)
     values = {}
     for field, item in fields.items():
         if field not in (known := _fields(modules[name])):

@@ -145,5 +145,5 @@ def test_errors():
     x = jnp.zeros((1, 32, 32, 3))
     with pytest.raises(ValueError, match=r"input_padding=80 is too small .* at least 81, or None"):
         jax.eval_shape(fcn.create_model("fcn8s", **SMALL, input_padding=80).init, jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"unknown encoder of an FCN 'vgg161'; did you mean 'vgg16'\?"):
+    with pytest.raises(ValueError, match=r"unknown encoder of FCN8s 'vgg161'; did you mean 'vgg16'\?"):
         jax.eval_shape(fcn.models.fcn.FCN8s(2, encoder="vgg161").init, jax.random.key(0), x)

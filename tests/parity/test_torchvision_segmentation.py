@@ -122,6 +122,6 @@ def test_any_encoder():
 def test_errors():
     with pytest.raises(ValueError, match="model 'fcn_resnet50' takes no encoder, but encoder='resnet18' was given"):
         create("fcn_resnet50", encoder="resnet18")
-    with pytest.raises(ValueError, match=r"aux_stride is 2; convnext_tiny has maps of the strides \(4, 8, 16, 32\)"):
+    with pytest.raises(ValueError, match=r"aux_stride is 2; encoder 'convnext_tiny' has maps of the strides \(4, 8, 16, 32\)"):
         model = create("fcn", encoder="convnext_tiny", encoder_output_stride=32, aux_stride=2)
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))

@@ -1,20 +1,37 @@
-"""Encoders in the form that torchvision gives them for segmentation."""
+"""What networks with an encoder in torchvision's form share."""
 
-from functools import partial
+from typing import Any, ClassVar
 
 import flax.linen as nn
 
 from fcn.encoders.mobilenet_v3 import MobileNetV3
 from fcn.encoders.resnet import ResNet
-from fcn.encoders.table import find_encoder
+from fcn.models.parts.with_encoder import WithEncoder
 
 _FORMS = {ResNet: {"dilate_first": False}, MobileNetV3: {"stage_starts": True}}
 """Options with which torchvision builds these encoders for segmentation."""
 
 
-def build_backbone(encoder: str, output_stride: int, **types) -> tuple[nn.Module, tuple[int, ...]]:
-    """An encoder in torchvision's form, named "backbone", and the strides that its maps would have without dilation."""
-    row = find_encoder(encoder)
-    family = row.constructor.func if isinstance(row.constructor, partial) else row.constructor
-    options = {"output_stride": output_stride, **_FORMS.get(family, {})}
-    return row.constructor(**options, **types, name="backbone"), row.strides
+class WithBackbone(WithEncoder):
+    """A network whose encoder torchvision calls "backbone".
+
+    Attributes (more in `WithEncoder`):
+        encoder_output_stride: stride of the encoder's last map: 8, 16 (dilated) or 32.
+        dtype: type of the computation; the logits are float32 in any case.
+        param_dtype: type of the parameters.
+        axis_name: the pmap axis over which BatchNorm takes its statistics.
+    """
+
+    encoder_name: ClassVar = "backbone"
+    references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Options of a layer with BatchNorm."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
+
+    @nn.nowrap
+    def encoder_options(self) -> dict[str, Any]:
+        """What an encoder that is no module yet is made with."""
+        form = _FORMS.get(self.encoder_family(), {})
+        return {"output_stride": self.encoder_output_stride, **form, **self.types}

@@ -3,24 +3,22 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fcn.encoders.table import find_encoder
 from fcn.errors import unknown
-from fcn.layers import Network
 from fcn.models.parts.heads import Activation, ClassificationHead
+from fcn.models.parts.with_encoder import AnyEncoder, WithEncoder, measured_strides
 
 _AUX_PARAMS = ("classes", "pooling", "dropout", "activation")
 
 
-class EncoderDecoder(Network):
+class EncoderDecoder(WithEncoder):
     """Fields and methods of the models.
 
-    Attributes:
-        num_classes: channels of the logits.
-        encoder: one of `fcn.list_encoders()`.
+    Attributes (more in `WithEncoder`):
         encoder_depth: number of times that the encoder halves the image: 3, 4 or 5.
         aux_params: options of a head that classifies the whole image from the encoder's last map: `classes`, and `pooling`,
             `dropout` and `activation` (see `ClassificationHead`). Its logits [B, classes] are not part of the result:
@@ -31,8 +29,7 @@ class EncoderDecoder(Network):
         axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
-    num_classes: int
-    encoder: str = "resnet34"
+    encoder: AnyEncoder = "resnet34"
     encoder_depth: int = 5
     aux_params: Mapping[str, Any] | None = None
     activation: Activation = None
@@ -42,6 +39,8 @@ class EncoderDecoder(Network):
 
     references: ClassVar = {"smp": ()}
     heads: ClassVar = ("segmentation_head",)
+    encoder_output_stride: ClassVar[int] = 32
+    """Stride of the encoder's last map at full depth; below 32 it is dilated. A field of networks that can do with less."""
 
     @property
     def types(self) -> dict[str, Any]:
@@ -53,26 +52,42 @@ class EncoderDecoder(Network):
         """Options of the `SegmentationHead`."""
         return {"activation": self.activation, **self.types}
 
-    def encode(self, x: Array | np.ndarray, train: bool, *, output_stride: int = 32) -> list[Array | None]:
+    @nn.nowrap
+    def encoder_options(self) -> dict[str, Any]:
+        """What an encoder that is no module yet is made with."""
+        options = {"depth": self.encoder_depth, "output_stride": self.encoder_output_stride}
+        return {**options, "axis_name": self.axis_name, **self.types}
+
+    def encode(self, x: Array | np.ndarray, train: bool) -> list[Array | None]:
         """The encoder's maps, finest first: entry i has been halved i times, entry 0 is None unless the encoder is a VGG.
 
-        The entry of a stride that the family does not have is None too (the second, of stride 2, of transformers). With an
-        `output_stride` below 32 the last entries are dilated instead of halved. Images with `aux_params` are classified here.
+        The entry of a stride that the encoder does not have is None too (the second, of stride 2, of transformers). With an
+        `encoder_output_stride` below 32 the last entries are dilated instead of halved. Images with `aux_params` are classified
+        here.
 
         Raises:
-            ValueError: for an unknown encoder, options that it does not take, or one that does not halve the image so often.
+            ValueError: for options that the encoder does not take, or one that does not halve the image so often.
         """
-        row = find_encoder(self.encoder)
-        if max(row.strides) < 2 ** min(self.encoder_depth, 5):
-            deepest = max(row.strides).bit_length() - 1
+        maps, strides = self.encoder(x, train=train), self.encoder_strides(x.shape[-1])
+        last = 2**self.encoder_depth
+        if last not in strides:
+            deepest = max(strides).bit_length() - 1
             advice = f"use encoder_depth={deepest}" if deepest >= 3 else "choose another encoder, such as 'resnet18'"
-            raise ValueError(f"encoder {self.encoder!r} halves the image {deepest} times; {advice}")
-        options = {"depth": self.encoder_depth, "output_stride": output_stride, "axis_name": self.axis_name}
-        maps = row.constructor(**options, **self.types, name="encoder")(x, train=train)
+            raise ValueError(f"encoder {self.encoder_text()} halves the image {deepest} times; {advice}")
+        if isinstance(self.given_encoder, nn.Module):
+            self._check_stride(measured_strides(self.given_encoder, x.shape[-1])[strides.index(last)])
+        found = dict(zip(strides, maps))
         if self.aux_params is not None:
-            self._classify(self.aux_params, maps[-1], train)
-        found = dict(zip(row.map_strides(self.encoder_depth), maps))
+            self._classify(self.aux_params, found[last], train)
         return [found.get(2**i) for i in range(self.encoder_depth + 1)]
+
+    def _check_stride(self, stride: int) -> None:
+        wanted = min(self.encoder_output_stride, 2**self.encoder_depth)
+        if stride != wanted:
+            raise ValueError(
+                f"the last map of encoder {self.encoder_text()} has stride {stride}, {type(self).__name__} takes {wanted}; "
+                "build the encoder so, or set encoder_output_stride where the network has it"
+            )
 
     def _classify(self, options: Mapping[str, Any], x: Array, train: bool) -> None:
         if self.is_initializing() or self.is_mutable_collection("class_logits"):
