@@ -30,7 +30,8 @@ class MixTransformer(Network):
         drop_path_rate: of the last block, in training; those before rise to it from 0. Takes the rng "dropout". Published
             training has 0.1.
         depth: 3 to 5; later stages are left out, there are `depth - 1` maps.
-        output_stride: 32; there is no dilation.
+        output_stride: 8 or 16 replace the strides of the last stages by dilation, of all their convolutions as smp does: those
+            of the patches and of the perceptrons, and those that leave fewer keys, which then are as many as the pixels.
         dtype: type of the computation.
         param_dtype: type of the parameters.
         axis_name: no effect here (there is no BatchNorm).
@@ -54,17 +55,19 @@ class MixTransformer(Network):
         """Feature maps at strides 4, 8, 16 and 32 of images [B, H, W, C] of any size.
 
         Raises:
-            ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
+            ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
-        check_depth(self.depth, self.output_stride, dilates=False)
+        check_depth(self.depth, self.output_stride)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))
         maps = []
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
-            x = _Patches(self.features[stage], 4 if stage == 0 else 2, **types, name=f"patch_embed{stage + 1}")(x)
+            dilation = max(1, 2 ** (stage + 2) // self.output_stride)
+            strides = 4 if stage == 0 else 2
+            x = _Patches(self.features[stage], strides, dilation, **types, name=f"patch_embed{stage + 1}")(x)
             for i in range(count):
                 rate = float(rates[sum(self.blocks[:stage]) + i])
-                block = _Block(HEADS[stage], REDUCTIONS[stage], rate, **types, name=f"block{stage + 1}_{i}")
+                block = _Block(HEADS[stage], REDUCTIONS[stage], dilation, rate, **types, name=f"block{stage + 1}_{i}")
                 x = block(x, train=train)
             x = nn.LayerNorm(epsilon=1e-6, **types, name=f"norm{stage + 1}")(x)
             maps.append(x)
@@ -72,10 +75,11 @@ class MixTransformer(Network):
 
 
 class _Patches(nn.Module):
-    """Patches that overlap: a convolution of nearly twice its stride."""
+    """Patches that overlap: a convolution of nearly twice its stride, or dilated in place of it."""
 
     features: int
     strides: int
+    dilation: int
     dtype: Any
     param_dtype: Any
 
@@ -83,7 +87,9 @@ class _Patches(nn.Module):
     def __call__(self, x):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         size = 2 * self.strides - 1
-        x = Conv(self.features, size, self.strides, padding=size // 2, **types, name="proj")(x)
+        strides = self.strides if self.dilation == 1 else 1
+        around = {"padding": size // 2 * self.dilation, "dilation": self.dilation}
+        x = Conv(self.features, size, strides, **around, **types, name="proj")(x)
         return nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
 
 
@@ -92,6 +98,7 @@ class _Block(nn.Module):
 
     heads: int
     reduction: int
+    dilation: int
     drop_path_rate: float
     dtype: Any
     param_dtype: Any
@@ -101,15 +108,16 @@ class _Block(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
         norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
-        x = x + drop_path(_Attention(self.heads, self.reduction, **types, name="attn")(norm(name="norm1")(x)))
-        return computed_once(x + drop_path(_Perceptron(**types, name="mlp")(norm(name="norm2")(x))))
+        x = x + drop_path(_Attention(self.heads, self.reduction, self.dilation, **types, name="attn")(norm(name="norm1")(x)))
+        return computed_once(x + drop_path(_Perceptron(self.dilation, **types, name="mlp")(norm(name="norm2")(x))))
 
 
 class _Attention(nn.Module):
-    """Attention of all pixels to a map that is `reduction` times smaller on each side (equation 2)."""
+    """Attention of all pixels to a map that is `reduction` times smaller on each side (equation 2), if it is not dilated."""
 
     heads: int
     reduction: int
+    dilation: int
     dtype: Any
     param_dtype: Any
 
@@ -121,7 +129,8 @@ class _Attention(nn.Module):
         query = Dense(features, **types, name="q")(x).reshape(split)
         if self.reduction > 1:
             x = extend(x, max(height, self.reduction), max(width, self.reduction))  # at least one key
-            x = Conv(features, self.reduction, self.reduction, padding="VALID", **types, name="sr")(x)
+            strides, padding = (self.reduction, 0) if self.dilation == 1 else (1, self.reduction // 2 * self.dilation)
+            x = Conv(features, self.reduction, strides, padding, self.dilation, **types, name="sr")(x)
             x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
         key, value = jnp.split(Dense(2 * features, **types, name="kv")(x), 2, axis=-1)
         y = attend(query, key.reshape(split), value.reshape(split))
@@ -131,6 +140,7 @@ class _Attention(nn.Module):
 class _Perceptron(nn.Module):
     """Two dense layers, with a depthwise convolution between them that tells where a pixel is (equation 3)."""
 
+    dilation: int
     dtype: Any
     param_dtype: Any
 
@@ -139,13 +149,14 @@ class _Perceptron(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = x.shape[-1]
         x = Dense(4 * features, **types, name="fc1")(x)
-        x = _Depthwise(**types, name="dwconv")(x)
+        x = _Depthwise(self.dilation, **types, name="dwconv")(x)
         return Dense(features, **types, name="fc2")(gelu(x))
 
 
 class _Depthwise(nn.Module):
     """A 3x3 convolution of each channel alone."""
 
+    dilation: int
     dtype: Any
     param_dtype: Any
 
@@ -153,7 +164,8 @@ class _Depthwise(nn.Module):
     def __call__(self, x):
         features = x.shape[-1]
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return Conv(features, 3, padding=1, groups=features, **types, name="dwconv")(x)
+        around = {"padding": self.dilation, "dilation": self.dilation}
+        return Conv(features, 3, **around, groups=features, **types, name="dwconv")(x)
 
 
 _PAPER = "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, NeurIPS 2021"

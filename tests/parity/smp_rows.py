@@ -153,6 +153,7 @@ OPTIONS = [
     row("pan", "slow", encoder="vgg11_bn", default=True, encoder_output_stride=32, size=(256, 288)),
     row("pan", "slow", encoder="resnext50_32x4d", default=True, size=(128, 144)),
     row("pan", "slow", encoder="mit_b0", default=True, encoder_output_stride=32, size=(256, 288)),
+    row("pan", "slow", encoder="mit_b0", default=True, size=(128, 144)),
     row("pan", "slow", encoder_depth=4, decoder_interpolation="bicubic", size=(128, 144)),
     row(
         "pan",
@@ -166,10 +167,12 @@ OPTIONS = [
     row("deeplabv3", encoder_output_stride=16, decoder_aspp_separable=True, upsampling=4, channels=1),
     row("deeplabv3", encoder_depth=3, decoder_channels=24),
     row("deeplabv3", encoder="mobilenet_v2", encoder_depth=4, encoder_output_stride=8, settled=True),
+    row("deeplabv3", encoder="mit_b0"),  # two stages are dilated, of which the first one's keys are as many as its pixels
     row("deeplabv3", "slow", encoder="resnext50_32x4d", encoder_depth=4, encoder_output_stride=8, settled=True),
     row("deeplabv3plus", encoder_output_stride=8, decoder_aspp_separable=False, upsampling=2, channels=1),
     row("deeplabv3plus", encoder_depth=3, decoder_atrous_rates=(1, 2, 3)),
     row("deeplabv3plus", encoder="mobilenet_v2", encoder_depth=4, encoder_output_stride=8, settled=True),
+    row("deeplabv3plus", encoder="mit_b0"),
     row("deeplabv3plus", "slow", encoder="resnext50_32x4d", encoder_depth=4, encoder_output_stride=8, settled=True),
     row("upernet", encoder="mit_b0"),
     row("upernet", encoder_depth=3, decoder_use_norm=False),
@@ -198,7 +201,7 @@ PARAMETERS = [
     *(row("pspnet", encoder=name, default=True, encoder_depth=5) for name in ("resnet18", "vgg11_bn")),
     row("pspnet", encoder="vgg11_bn", default=True, encoder_depth=5, decoder_use_norm=False),
     row("pan", encoder="vgg11_bn", default=True, encoder_output_stride=32),
-    row("pan", encoder="mit_b0", default=True, encoder_output_stride=32),
+    row("pan", encoder="mit_b0", default=True),
     row("pan", encoder="resnext50_32x4d", default=True),
     *(
         row(model, encoder=name, default=True)
