@@ -87,6 +87,8 @@ class Experiment:
     config: TrainConfig
     train: Prepared
     val: Prepared
+    expected: Preprocessing | None = None
+    """What the network expects of images, where a run goes on that knows it; else what its initial weights expect."""
 
     def __post_init__(self):
         if self.train.classes != self.val.classes:
@@ -96,8 +98,8 @@ class Experiment:
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size)
         self.model = make_model(self.config, len(self.train.classes), self.parallel.axis_name)
         channels = self.train.shape[2]
-        wanted = default_preprocessing(channels)
-        if self.config.init is not None:
+        wanted = self.expected or default_preprocessing(channels)
+        if self.config.init is not None and self.expected is None:
             wanted = preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
         self.preprocessing = dataclasses.replace(wanted, size=self.config.data.size, value_range=self.train.value_range)
         self.key = jax.random.key(self.config.seed)
@@ -110,11 +112,15 @@ class Experiment:
         return f"{self.config.model.name}, {million:.2f} M parameters; {data}; {devices}"
 
     def initial_state(self) -> TrainState:
-        """A fresh training state, before it is put on the devices."""
+        """A fresh training state, without the initial weights, before it is put on the devices."""
         model, tx = self.model.clone(axis_name=None), configured_optimizer(self.config, self.model)
-        state = create_state(model, tx, self.key, self.train.shape, **parts_of_state(self.config))
+        return create_state(model, tx, self.key, self.train.shape, **parts_of_state(self.config))
+
+    def with_weights(self, state: TrainState) -> TrainState:
+        """The fresh `state` with the weights that the run is to start from, if there are any."""
         if self.config.init is None:
             return state
+        model = self.model.clone(axis_name=None)
         return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
 
     def train_step(self) -> Callable:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -43,7 +44,8 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
     if not taken:
         raise ValueError(f"{weights} has no variable in common with {type(model).__name__}")
     missing = sorted({"/".join(path[1:-1]) for path in variables if path not in taken})
-    print(f"starting from {weights}: {len(taken)} of {len(variables)} arrays; new: {', '.join(missing) or 'none'}")
+    if jax.process_index() == 0:
+        print(f"starting from {weights}: {len(taken)} of {len(variables)} arrays; new: {', '.join(missing) or 'none'}")
     new = unflatten_dict({path: jnp.asarray(taken.get(path, old), old.dtype) for path, old in variables.items()})
     model_state = {name: value for name, value in new.items() if name != "params"}
     average = None if state.ema is None else {name: _copies(value) for name, value in new.items()}
@@ -76,7 +78,9 @@ def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
     if path.is_file():
         return _file(model, check_file(path), source)
     if path.exists() or len(path.parts) > 1:
-        raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder")
+        from experiments.run_folder import RunFolder
+
+        raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder{RunFolder(path).run_of_before()}")
     raise unknown("weights", weights, WEIGHTS)
 
 

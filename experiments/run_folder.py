@@ -50,7 +50,7 @@ class RunFolder:
 
     def _stored(self) -> dict[str, Any]:
         if not self.config.is_file():
-            raise FileNotFoundError(f"no run in {self.path}: there is no {self.config.name}")
+            raise FileNotFoundError(f"no run in {self.path}: there is no {self.config.name}{self.run_of_before()}")
         return read_json(self.config, stored.CONFIG_CURE)
 
     def read_facts(self) -> dict[str, Any]:
@@ -61,8 +61,16 @@ class RunFolder:
           ValueError: it is damaged.
         """
         if not self.facts.is_file():
-            raise FileNotFoundError(f"{self.path} has no {self.facts.name}: its training has not begun")
+            raise FileNotFoundError(f"{self.path} has no {self.facts.name}: its training has not begun{self.run_of_before()}")
         return stored.read_facts(self.facts)
+
+    def run_of_before(self) -> str:
+        """Where the run is that one with --overwrite was to replace, for the end of a message; "" if there is none."""
+        aside = self.path / ASIDE
+        if not aside.is_dir():
+            return ""
+        text = f"; a training with --overwrite set the run of before aside, to {aside}, and the next training here puts it back"
+        return text + (f": until then read {aside}" if (aside / self.config.name).is_file() else "")
 
     def read_preprocessing(self) -> Preprocessing:
         """What the network of the run expects of images."""
@@ -169,6 +177,7 @@ def _contents(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
+ASIDE = ".fcn-previous"
 _MARK = {"preset", "seed", "steps", "data", "model", "optim"}
 """What every config.json of a run says, and hardly that of another program."""
 _TEMPORARY = re.compile(r"\.(config\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from experiments.config import TrainConfig, to_json
 from experiments.lock import FolderLock
-from experiments.run_folder import RunFolder
+from experiments.run_folder import ASIDE, RunFolder
 from fcn.training.checkpoint import Checkpoints, half_removed
 from fcn.training.records import write_json
 
-ASIDE, REMOVED = ".fcn-previous", ".fcn-removed"
+REMOVED = ".fcn-removed"
 
 
 class Succession:

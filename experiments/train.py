@@ -14,13 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from experiments import command
 
+_EPOCHS = "the length of a run is --steps; an epoch has as many as --batch-size goes into the number of images"
 # What others call options, and where it is here.
 HINTS = {
     "--lr": "the learning rate is --optim.learning-rate",
     "--wd": "the weight decay is --optim.weight-decay",
     "--bs": "images in a step are --batch-size",
     "--batch": "images in a step are --batch-size",
-    "--epochs": "the length of a run is --steps; an epoch has as many as --batch-size goes into the number of images",
+    "--learning-rate": "the learning rate is --optim.learning-rate",
+    "--epochs": _EPOCHS,
+    "--num-epochs": _EPOCHS,
+    "--resume": "the same command goes on from its last checkpoint by itself; --init RUN starts another run from its weights",
     "--model": "the network is --model.name, its encoder --model.encoder, the rest of it --model.options",
 }
 
@@ -134,6 +138,8 @@ def train(config, folder, succession) -> None:
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
     experiment, facts = build(config, folder)
     state, train_step = experiment.initial_state(), experiment.train_step()
+    if not folder.goes_on(config):
+        state = experiment.with_weights(state)
     experiment.check(train_step, state)
     synchronize("all is built")
     first_process = jax.process_index() == 0
@@ -213,11 +219,12 @@ def build(config, folder):
     from experiments.build import Experiment, load_splits
     from experiments.facts import describe
 
-    experiment = Experiment(config, *load_splits(config.data))
+    expected = folder.read_preprocessing() if folder.goes_on(config) and folder.facts.is_file() else None
+    experiment = Experiment(config, *load_splits(config.data), expected)
     facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing)
-    if folder.goes_on(config) and folder.facts.is_file():
+    if expected is not None:
         folder.refuse_other_data(facts)
-        experiment.preprocessing = folder.read_preprocessing()
+        experiment.preprocessing = expected
         facts["preprocessing"] = experiment.preprocessing.to_json()
     elif folder.goes_on(config) and jax.process_index() == 0:
         command.warn(f"without {folder.facts} nothing tells whether the data are those of before")

@@ -82,7 +82,7 @@ def _read_checkpoint(folder: RunFolder, which: str, template: TrainState) -> tup
         try:
             step = best_step(folder) if which == "best" else last_step(folder)
             if step is None:
-                raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first")
+                raise FileNotFoundError(f"{folder.path} has no checkpoint; train it first{folder.run_of_before()}")
             return step, checkpoint.restore(folder.checkpoints, step, template, verify=False)[0]
         except checkpoint.DamagedCheckpoint:
             if checkpoint.steps(folder.checkpoints) == known:

@@ -208,10 +208,12 @@ def test_an_extended_run_goes_on_by_the_schedule_of_its_new_length(finished_run,
         raise Begun(int(state.step), batches.get_state(), schedule.steps, learning_rate(24))
 
     monkeypatch.setattr("fcn.training.fit", fit)
-    run = tmp_path / "run"
+    run, gone = tmp_path / "run", str(tmp_path / "gone.npz")
     shutil.copytree(finished_run, run)
+    config = RunFolder(run).read_config()
+    write_json(run / "config.json", to_json(replace(config, init=gone)))  # which is not read again
     with pytest.raises(Begun) as begun:
-        train.main([*options, "--workdir", str(run), "--steps", "26", "--extend"])
+        train.main([*options, "--workdir", str(run), "--steps", "26", "--extend", "--init", gone])
     rate = make_schedule(OptimizerConfig(learning_rate=0.02), 26)(24)
     assert begun.value.args == (24, {"next_batch": 24}, 26, rate)
     assert not (run / "result.json").exists()  # it is not finished

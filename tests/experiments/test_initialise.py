@@ -30,7 +30,7 @@ def state_of(model):
     return create_state(model, optax.sgd(0.1), jax.random.key(0), SHAPE, ema=True)
 
 
-def test_a_saved_model_of_other_classes(tmp_path, capsys):
+def test_a_saved_model_of_other_classes(tmp_path, capsys, monkeypatch):
     """All but the head, in the parameters, the statistics and the moving average."""
     old, new = unet(5), unet(3)
     variables = random_variables(old, 1, *SHAPE)
@@ -42,6 +42,9 @@ def test_a_saved_model_of_other_classes(tmp_path, capsys):
             source = before.variables if path[1] == "head" else variables
             np.testing.assert_array_equal(value, flatten_dict(source)[path])
     assert "54 of 56 arrays; new: head" in capsys.readouterr().out
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    start_from(before, new, str(tmp_path / "saved"), None, 3)
+    assert capsys.readouterr().out == ""  # the first process has said it
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves([state.params, state.model_state, state.ema])]
     assert len(set(pointers)) == len(pointers)  # the step consumes its buffers: none may be there twice
 

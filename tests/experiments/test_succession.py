@@ -12,6 +12,7 @@ import pytest
 
 from experiments import lock
 from experiments.config import TrainConfig, to_json
+from experiments.initialise import find_weights
 from experiments.lock import FolderLock
 from experiments.run_folder import RunFolder
 from experiments.succession import ASIDE, SucceedingCheckpoints, Succession, set_aside, settle
@@ -117,6 +118,22 @@ def test_a_kill_at_any_moment_leaves_the_old_run_or_a_checkpoint_of_the_new_one(
     assert n > 20
     assert outcomes == sorted(outcomes)  # once it is the new one's, it stays so
     assert outcomes[-1] == gets_a_checkpoint
+
+
+def test_readers_are_told_where_the_run_of_before_is(killed_at, tmp_path):
+    """All of it, once its config.json has been moved, which may be read there; and where `--init` looks for it."""
+    folder = _lay_run(tmp_path, seed=0)
+    assert folder.run_of_before() == ""
+    assert killed_at(7, lambda: set_aside(folder))
+    there = f"to {tmp_path / ASIDE}, and the next training here puts it back"
+    with pytest.raises(FileNotFoundError, match=rf"has no data.json: its training has not begun; .*, {there}$"):
+        folder.read_facts()
+    set_aside(folder)
+    with pytest.raises(FileNotFoundError, match=rf"there is no config.json; .*, {there}: until then read {tmp_path / ASIDE}$"):
+        folder.read_config()
+    with pytest.raises(FileNotFoundError, match=rf"saved model or run folder; .* until then read {tmp_path / ASIDE}$"):
+        find_weights(None, str(tmp_path), None)
+    assert RunFolder(tmp_path / ASIDE).read_config().seed == 0
 
 
 def test_the_old_run_ends_with_the_first_checkpoint_of_the_new_one(tmp_path):
