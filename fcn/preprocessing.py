@@ -33,7 +33,7 @@ class Preprocessing:
     """The network takes blue, green, red, and so do mean and std; images are always given as red, green, blue."""
     value_range: Annotated[Numbers | None, _ANY] = None
     """The stored values that become 0 and 1; None: the whole range of the stored type."""
-    size: Annotated[tuple[int, ...] | None, Range(1)] = None
+    size: Annotated[tuple[int, ...] | None, Range(1, 2**16)] = None
     """Height and width that training resized images to; None: they were taken as they are."""
 
     def __post_init__(self):

@@ -177,6 +177,7 @@ def test_variables_that_are_not_the_models(tmp_path):
         ({"palette": [(0, 0, 0), (1, 1, 300), (2, 2, 2)]}, r"palette has the colour \[1, 1, 300\]; give red, green and blue"),
         ({"palette": np.full((3, 3), 0.5)}, r"palette has the colour \[0.5, 0.5, 0.5\]; give red, green and blue"),
         ({"preprocessing": Preprocessing((0.5,), (1.0,))}, "preprocessing is for images of 1 channels, the variables for 3"),
+        ({"classes": ["sky", "car", "sky"]}, "two classes are called 'sky'; give each a name of its own"),
     ],
 )
 def test_facts_that_do_not_fit(tmp_path, facts, message):
@@ -226,6 +227,9 @@ def test_facts_that_do_not_fit(tmp_path, facts, message):
         (lambda d: d.update(palette=[[0, 0, 300]] * 3), r"palette has the colour \(0, 0, 300\); give red, green and blue"),
         (lambda d: d.update(palette=[[0, 0.5, 0]] * 3), r"palette has the colour \(0, 0.5, 0\); give red, green and blue"),
         (lambda d: d.update(licence=["MIT"]), r"model.json: \('MIT',\) is no text"),
+        (lambda d: d.update(classes=["sky", "car", "sky"]), "model.json: two classes are called 'sky'; give each a name"),
+        (lambda d: d.update(preprocessing={"size": [10**9, 4]}), r"model.json: size is \(1000000000, 4\); .* at most 65536"),
+        (lambda d: d["model"]["fields"].update(axis_name="batch"), "axis_name of UNet is 'batch'; a saved model has none"),
     ],
 )
 def test_what_is_not_understood_is_refused(saved, change, message):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from fcn.data.decode import is_given
 from fcn.data.images import read_label
 from fcn.data.source import IGNORE, illegal_values
 from fcn.visualize import default_palette
@@ -81,9 +82,10 @@ def read_classes(path: Path, labels: Iterable[Path]) -> ClassTable:
     """The classes of classes.csv; where there is no such file, as many as the largest id in `labels` asks for.
 
     Raises:
-        ValueError: the table cannot be read, or two classes share an id or a name.
+        FileNotFoundError: it is a link to nothing.
+        ValueError: the table is no file or cannot be read, or two classes share an id or a name.
     """
-    rows = _parse_classes(path) if path.is_file() else _count_classes(labels)
+    rows = _parse_classes(path) if is_given(path) else _count_classes(labels)
     used = [row for row in rows if row[1].lower() not in _VOID]
     if not used or len(used) > IGNORE:
         raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")

@@ -1,6 +1,7 @@
 """Open image files: whatever is wrong with one, a single ValueError tells it and begins with the file's name."""
 
 import contextlib
+import contextvars
 import io
 import os
 import stat
@@ -17,6 +18,9 @@ _RUN_PROGRAMS = ("EPS", "WMF")  # Pillow starts other programs for these
 _ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS, _SAMPLES, _PLANAR = 0x0112, 262, 339, 258, 277, 284
 
 
+_reading: contextvars.ContextVar[str | None] = contextvars.ContextVar("_reading", default=None)
+
+
 class Refused(ValueError):
     """Why a file cannot be used; `opened` puts the file's name before it."""
 
@@ -31,6 +35,7 @@ def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[ImageF
             known, or too many pixels; the message begins with its name.
     """
     name = name or ("image bytes" if isinstance(file, bytes) else str(file))
+    token = _reading.set(name)
     try:
         with readable(file) as stream, Image.open(stream) as image:
             _refuse_unclear(image)
@@ -48,6 +53,13 @@ def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[ImageF
         raise ValueError(f"{name}: decoding it takes more memory than there is; cut it into parts") from None
     except Exception as error:  # a decoder may raise anything for a damaged file
         raise ValueError(f"{name}: damaged or cut short ({str(error)[:200] or type(error).__name__})") from error
+    finally:
+        _reading.reset(token)
+
+
+def file_being_read() -> str | None:
+    """The name of the image that is open in this thread, if one is, which Pillow's own warnings do not tell."""
+    return _reading.get()
 
 
 def readable(file: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
@@ -61,12 +73,30 @@ def readable(file: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
     return open(file, "rb")
 
 
+def is_given(path: Path) -> bool:
+    """Whether there is a file that users may leave out.
+
+    Raises:
+        FileNotFoundError: it is a link to nothing.
+        ValueError: it is a folder, a FIFO, a socket or a device.
+    """
+    if not os.path.lexists(path):
+        return False
+    try:
+        refuse_irregular(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is a link to nothing; mend or remove it") from None
+    except Refused as error:
+        raise ValueError(f"{path}: {error}") from None
+    return True
+
+
 def refuse_irregular(path: str | Path) -> None:
     """Raise `Refused` for what is not a regular file, and FileNotFoundError where there is nothing."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        raise Refused(f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a file that holds an image")
+        raise Refused(f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file")
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -10,8 +10,6 @@ from fcn.data.images import read_image, read_mask, verify_image
 from fcn.data.layout import existing_folder, find_layout, split_names
 from fcn.data.source import IGNORE, Sample, position
 
-_DEEP_SUFFIXES = (".png", ".tif", ".tiff")
-
 
 class FolderSource:
     """Images and labels in folders:
@@ -54,7 +52,7 @@ class FolderSource:
         self._table = read_classes(self.root / "classes.csv", layout.labels.values())
         self.classes, self.palette = self._table.names, self._table.palette
         self.channels, self._converted = channels or verify_image(self.images[0])[2], channels is not None
-        self._range = SetRange(value_range, lambda: (p for p in self.images if p.suffix.lower() in _DEEP_SUFFIXES))
+        self._range = SetRange(value_range, lambda: self.images)  # whatever they are called
 
     @property
     def value_range(self) -> ValueRange | None:

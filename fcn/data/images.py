@@ -12,6 +12,7 @@ from fcn.data.decode import (
     LABEL_SUFFIXES,
     Refused,
     channels_in_file,
+    file_being_read,
     opened,
     upright,
     upright_size,
@@ -62,7 +63,8 @@ def read_image(
             image = Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
         else:
             image = upright(image)
-        _tell_of_lost_channels(image, stored, name or ("image bytes" if isinstance(file, bytes) else str(file)))
+        _tell_of_lost_channels(image, stored, file_being_read())
+        image.info.pop("transparency", None)  # or else Pillow warns of it, too
         gray = image.mode in _GRAY_MODES if channels is None else channels == 1
         values = np.array(image.convert("L" if gray else "RGB"))
     return values[..., None] if gray else values
@@ -72,10 +74,15 @@ def _tell_of_lost_channels(image: Image.Image, stored: int, name: str) -> None:
     """Warn, once a process, of channels left out: transparency that is not the same everywhere, further channels of TIFF."""
     bands = image.getbands()
     kept = len(bands) - (bands[-1] in "Aa")
-    if _told or stored == kept or (stored == len(bands) and image.getchannel(bands[-1]).getextrema()[0] == 255):
+    if _told:
         return
+    if "transparency" in image.info and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        lost = "transparency is"  # of a colour of the palette, or of one value
+    elif stored == kept or (stored == len(bands) and image.getchannel(bands[-1]).getextrema()[0] == 255):
+        return
+    else:
+        lost = f"channel {stored} of {stored} is" if stored == kept + 1 else f"channels {kept + 1} to {stored} of {stored} are"
     _told.add(name)
-    lost = f"channel {stored} of {stored} is" if stored == kept + 1 else f"channels {kept + 1} to {stored} of {stored} are"
     warnings.warn(f"{name}: {lost} left out, here and in other images", stacklevel=3)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES, is_given
 
 _LABEL_FOLDERS = ("labels", "masks")
 _COMPANION = "_mask"
@@ -126,11 +126,11 @@ def split_names(layout: Layout, split: str) -> tuple[list[str], list[str]]:
 
     Raises:
         FileNotFoundError: there is no such split, or a name in its list has no image.
-        ValueError: its list is no text.
+        ValueError: its list is no file, or no text.
     """
     root, images = layout.root, layout.images
     listing = root / f"{split}.txt"
-    if listing.is_file():
+    if is_given(listing):
         try:
             names = [line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -210,9 +211,12 @@ def _check_texts(facts: Mapping[str, Any], num_classes: int | None) -> None:
             raise ValueError(f"{kind} is {abbreviate(values)}; it must be a list")
         if num_classes is not None and len(values) != num_classes:
             raise ValueError(f"{kind} has {len(values)} entries, but the model has {num_classes} classes")
-    for name in (*(facts.get("classes") or ()), facts.get("licence") or ""):
+    classes = facts.get("classes") or ()
+    for name in (*classes, facts.get("licence") or ""):
         if not isinstance(name, str):
             raise ValueError(f"{abbreviate(name)} is no text; names of classes and the licence are")
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise ValueError(f"two classes are called {twice[0]!r}; give each a name of its own")
     for colour in facts.get("palette") or ():
         if not (isinstance(colour, list | tuple) and len(colour) == 3 and all(map(_is_byte, colour))):
             raise ValueError(f"palette has the colour {abbreviate(colour)}; give red, green and blue from 0 to 255")

@@ -4,12 +4,14 @@ import io
 import os
 import socket
 import struct
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from fcn.data import read_image, read_label
+from fcn.data.decode import file_being_read, opened
 from fcn.data.images import read_size, verify_image
 
 GRAY = np.arange(35, dtype=np.uint8).reshape(5, 7)
@@ -164,6 +166,30 @@ def test_the_first_lost_channel_is_told(tmp_path, monkeypatch):
         for name in ("opaque", "partly", "partly"):
             np.testing.assert_array_equal(read_image(tmp_path / f"{name}.png"), COLOUR)
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(("clear", "colour"), [(1, 1), (b"\xff\x00", 1), (b"\xff\xff", None), (2, None)])
+def test_a_transparent_colour_of_a_palette_is_told(tmp_path, clear, colour, monkeypatch):
+    """The pixels are read in the colours that the palette has, as before; where no pixel is clear, nothing is lost."""
+    monkeypatch.setattr("fcn.data.images._told", set())
+    image = Image.fromarray(np.array([[0, 1]], np.uint8))
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    image.save(tmp_path / "palette.png", transparency=clear)
+    told = r"palette\.png: transparency is left out" if colour else None
+    with pytest.warns(UserWarning, match=told) if told else warnings.catch_warnings(action="error"):
+        values = read_image(tmp_path / "palette.png")
+    np.testing.assert_array_equal(values, [[[10, 20, 30], [40, 50, 60]]])
+
+
+def test_the_image_that_is_open_has_a_name(tmp_path):
+    """For what Pillow warns of."""
+    assert file_being_read() is None
+    Image.fromarray(GRAY).save(tmp_path / "x.png")
+    with opened(tmp_path / "x.png"):
+        assert file_being_read() == str(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="damaged"), opened(tmp_path / "x.png"):
+        raise KeyError
+    assert file_being_read() is None
 
 
 def test_a_channel_that_is_not_transparency_is_told_too(tmp_path, monkeypatch):

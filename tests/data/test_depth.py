@@ -103,8 +103,8 @@ def test_a_large_set_is_not_taken_at_once(monkeypatch):
 
 
 def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
-    for split, high in (("train", 4095), ("val", 1000)):
-        save_png(tmp_path / "images" / split / "a.png", deep(1, high))
+    for split, high, name in (("train", 4095, "a.jpg"), ("val", 1000, "a.png")):  # what it holds counts, not its name
+        save_png(tmp_path / "images" / split / name, deep(1, high))
         (tmp_path / "labels" / split).mkdir(parents=True)
         Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
     train = open_source("folder", "train", root=tmp_path)

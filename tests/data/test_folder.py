@@ -1,5 +1,6 @@
 """The folder format: splits, classes, real data sets as they lie, and errors that name the file."""
 
+import os
 import shutil
 
 import numpy as np
@@ -14,6 +15,12 @@ COLOURS = np.array([[0, 0, 0], [200, 10, 10]], np.uint8)
 def save(path, values):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values).save(path)
+
+
+def replaced(path):
+    """The path of a file that is removed."""
+    path.unlink()
+    return path
 
 
 def make(root, names, *, labels=True, size=(6, 8), prefix=""):
@@ -139,6 +146,10 @@ def test_voc_palette_labels(shared_data, tmp_path):
         (lambda r: save(r / "images" / "a.png", np.zeros((6, 8), np.uint8)), ValueError, r"b\.png.*3 channels.*set channels"),
         (lambda r: (r / "train.txt").write_text("a\nz\n"), FileNotFoundError, r"train\.txt names 'z'"),
         (lambda r: (r / "train.txt").write_bytes(b"\xff\xfe"), ValueError, r"train\.txt: not a list of names in UTF-8"),
+        (lambda r: (replaced(r / "train.txt")).symlink_to("gone"), FileNotFoundError, r"train\.txt is a link to nothing"),
+        (lambda r: os.mkfifo(replaced(r / "train.txt")), ValueError, r"train\.txt: a FIFO, not a regular file"),
+        (lambda r: (replaced(r / "classes.csv")).symlink_to("gone"), FileNotFoundError, r"classes\.csv is a link to nothing"),
+        (lambda r: os.mkfifo(replaced(r / "classes.csv")), ValueError, r"classes\.csv: a FIFO, not a regular file"),
         (lambda r: shutil.rmtree(r / "labels"), FileNotFoundError, r"no folder .*labels"),
         (lambda r: save(r / "images" / "b.bmp", np.zeros((6, 8, 3), np.uint8)), ValueError, r"b\.png and b\.bmp"),
         (lambda r: (r / "classes.csv").write_text("id,name\nx,y\n"), ValueError, r"classes\.csv, line 2: 'x,y'"),

@@ -15,6 +15,7 @@ from experiments import command, convert, predict, stages
 from experiments.outputs import plan
 from experiments.stages import refusal_of
 from fcn.data import resize_image
+from fcn.data.decode import opened
 from fcn.inference import ahead, make_predictor
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from tests.variables import random_variables
@@ -272,6 +273,9 @@ def test_a_fourth_channel_is_told(saved, photos, tmp_path, monkeypatch):
     assert len(told) == 1
     assert warnings.formatwarning(told[0].message, UserWarning, "x.py", 3) == f"warning: {told[0].message}\n"
     assert "x.py:3: DeprecationWarning" in warnings.formatwarning("old", DeprecationWarning, "x.py", 3)
+    with opened(photos / "a.png"):
+        told = warnings.formatwarning("odd", RuntimeWarning, Image.__file__, 3)
+    assert told == f"warning: {photos / 'a.png'}: odd\n"
     np.testing.assert_array_equal(*(np.asarray(Image.open(tmp_path / f"out/{name}_mask.png")) for name in ("rgba", "a")))
 
 
