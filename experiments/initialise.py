@@ -78,8 +78,6 @@ def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
     if path.is_file():
         return _file(model, check_file(path), source)
     if path.exists() or len(path.parts) > 1:
-        from experiments.run_folder import RunFolder
-
         raise FileNotFoundError(f"{path} is no checkpoint file, saved model or run folder{RunFolder(path).run_of_before()}")
     raise unknown("weights", weights, WEIGHTS)
 

@@ -226,7 +226,7 @@ def test_models_and_encoders_of_ones_own(own_names):
         (lambda: fcn.register_encoder("mine", nn.Dense), "Dense lacks depth, output_stride, axis_name"),
         (
             lambda: fcn.register_encoder("mine", Tiny, strides=(4, 2)),
-            "strides of an encoder are (4, 2); give powers of two, finest first",
+            "strides of an encoder are (4, 2); give powers",
         ),
         (
             lambda: fcn.create_model("fpn", num_classes=2, encoder=Encoder(nn.Dense)),
