@@ -1,25 +1,111 @@
-"""What is asked of JAX and of the environment variables that steer kernels, where a version of JAX may lack the answer."""
+"""What is asked of JAX and XLA beyond what they document, of the machine, and of the environment variables that steer kernels.
+
+The versions of JAX that were tested answer all of it. With others, what fails is off: something slower takes its place, and a
+warning says so once.
+"""
 
 import contextlib
 import contextvars
+import functools
 import importlib
+import inspect
 import os
-from collections.abc import Callable, Iterator
+import platform
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
+from jax.sharding import AxisType
+
+from fcn.errors import first_line
+
+T = TypeVar("T")
+
+TESTED = (0, 10), (0, 13)
+"""Of JAX: the first version that was tested, and the first that was not."""
 
 
-def _find(module: str, name: str) -> Any:
-    """What a module of JAX has of that name, which no document promises; else None."""
+def is_tested() -> bool:
+    """Whether this version of JAX was."""
+    return TESTED[0] <= jax.__version_info__ < TESTED[1]
+
+
+def is_before(*version: int) -> bool:
+    """Whether JAX is older than a version."""
+    return jax.__version_info__ < version
+
+
+class Feature:
+    """Something that is built on what JAX does not promise.
+
+    With a version that was tested it works, and its errors are ours. With others it is off from its first error on.
+
+    Args:
+        without: what is so where it is off, for the warning.
+    """
+
+    def __init__(self, without: str):
+        self._without, self._is_on, self._check = without, True, None
+
+    def checked_by(self, check: Callable[[], None]) -> Callable[[], None]:
+        """A decorator for what fails where the feature does; it is called before the first use, with versions not tested."""
+        self._check = check
+        return check
+
+    def works(self) -> bool:
+        """Whether it may be used."""
+        if self._check and self._is_on and not is_tested():
+            check, self._check = self._check, None
+            self.attempt(check, lambda: None)
+        return self._is_on
+
+    def attempt(self, function: Callable[[], T], otherwise: Callable[[], T]) -> T:
+        """What `function` gives; what `otherwise` gives where the feature is off, now or before."""
+        if self._is_on:
+            try:
+                return function()
+            except Exception as error:
+                if is_tested():
+                    raise
+                self.turn_off(f"{type(error).__name__}: {first_line(str(error))}")
+        return otherwise()
+
+    def turn_off(self, reason: str = "not tested with this version") -> None:
+        """From now on it does not work, which the first call says."""
+        if self._is_on:
+            self._is_on = False
+            warnings.warn(f"JAX {jax.__version__}: {self._without} ({reason})", stacklevel=3)
+
+
+KERNELS = Feature("layers compute by XLA's own operations, as with FCN_KERNELS=xla, which is slower on CPUs")
+ONEDNN = Feature("nothing is computed by oneDNN")
+QUICK_INIT = Feature("`init` runs the network, which is slower, and draws other numbers")
+MODES = Feature("functions that were compiled before `fcn.kernels.use` stay as they were")
+MESHES = Feature("networks take no arrays on meshes with Explicit axes")
+ORDER = Feature("programs for CPUs need more memory")
+
+
+def _find(module: str, name: str | None = None) -> Any:
+    """A module of JAX or what it has of a name, which no document promises; else None."""
     try:
-        return getattr(importlib.import_module(module), name, None)
+        found = importlib.import_module(module)
     except ImportError:
         return None
+    return getattr(found, name, None) if name else found
 
 
-MAKE_CONTEXT = getattr(jax, "make_user_context", None)
+ad, batching, mlir = (_find(f"jax.interpreters.{name}") for name in ("ad", "batching", "mlir"))
+dce_jaxpr = _find("jax.interpreters.partial_eval", "dce_jaxpr")
+ClosedJaxpr, Literal, Primitive, jaxpr_as_fun = (
+    _find("jax.extend.core", name) for name in ("ClosedJaxpr", "Literal", "Primitive", "jaxpr_as_fun")
+)
+LITTLE_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+MAKE_CONTEXT = _find("jax", "make_user_context")
 MAX_OF_SYMBOLS = _find("jax._src.core", "max_dim")
 
 
@@ -44,6 +130,7 @@ class TraceContext:
 
     @contextlib.contextmanager
     def _set(self, value) -> Iterator[None]:
+        MODES.turn_off()
         token = self._plain.set(value)
         try:
             yield
@@ -60,6 +147,83 @@ def largest(size: Any, other: Any, find: Callable | None = MAX_OF_SYMBOLS) -> An
     if find and not (isinstance(size, int) and isinstance(other, int)):
         return find(size, other)
     return max(size, other)
+
+
+def explicit_mesh(arrays: Iterable[jax.Array]) -> Any:
+    """The mesh with Explicit axes that one of the arrays lies on, and that mesh with Auto axes; None where there is none."""
+
+    def find():
+        meshes = (jax.typeof(array).sharding.mesh for array in arrays)
+        mesh = next((mesh for mesh in meshes if mesh.explicit_axes and not mesh.manual_axes), None)
+        return mesh and (mesh, mesh.update_axis_types(dict.fromkeys(mesh.explicit_axes, AxisType.Auto)))
+
+    return MESHES.attempt(find, lambda: None)
+
+
+def varying_axes(array: jax.Array) -> frozenset:
+    """The axes of a `jax.shard_map` that an array varies over; what tells them has another name in other versions of JAX."""
+    kind = jax.typeof(array)
+    return getattr(getattr(kind, "manual_axis_type", kind), "varying", getattr(kind, "vma", frozenset()))
+
+
+def is_traced_manually() -> bool:
+    """Whether what is traced now is the inside of a `jax.shard_map`."""
+    return bool(getattr(jax.sharding.get_abstract_mesh(), "manual_axes", ()))
+
+
+def is_lowered_manually(context: Any) -> bool:
+    """Whether what is lowered in a context is the inside of a `jax.shard_map`."""
+    return bool(getattr(_find_in(context, "axis_context"), "manual_axes", ()))
+
+
+def is_exported(context: Any) -> bool:
+    """Whether what is lowered in a context is for `jax.export`, or might be."""
+    return getattr(_find_in(context, "lowering_parameters"), "for_export", True)
+
+
+def _find_in(context, name):
+    return getattr(getattr(context, "module_context", None), name, None)
+
+
+def programs_are_kept() -> bool:
+    """Whether there is a persistent compilation cache."""
+    config: Any = jax.config  # which adds its attributes by name
+    return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)
+
+
+def accepted(function: Callable, **options: Any) -> dict[str, Any]:
+    """Those of the options that a function of JAX has."""
+    return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
+
+
+def order_with_little_memory() -> dict[str, str]:
+    """XLA's option for CPUs that keeps no more results than needed at a time."""
+
+    def find():
+        if not is_tested():
+            jax.jit(lambda: 0, compiler_options=LITTLE_MEMORY).lower().compile()  # fails where XLA does not know it
+        return LITTLE_MEMORY
+
+    return ORDER.attempt(find, dict)
+
+
+def computes_on_x86_in_linux() -> bool:
+    """Whether XLA computes on a processor for which it may have oneDNN inside."""
+    return (sys.platform, platform.machine(), jax.default_backend()) == ("linux", "x86_64", "cpu")
+
+
+@functools.cache
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512 (Linux)."""
+    try:
+        return re.search(r"^flags\b.*\bavx512f\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE) is not None
+    except OSError:
+        return False
+
+
+def asked_onednn() -> bool:
+    """FCN_ONEDNN of the environment; True where it is not set."""
+    return os.environ.get("FCN_ONEDNN") != "0"
 
 
 def asked_kernels() -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from fcn.environment import accepted, order_with_little_memory
 from fcn.errors import first_line
 
 Device = Any
@@ -160,7 +161,7 @@ def compiler_options(devices: Iterable[Device]) -> dict[str, str]:
     """
     if any(device.platform != "cpu" for device in devices):
         return {}
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    return order_with_little_memory()
 
 
 def sharing_devices(batch_size: int) -> list[Device]:
@@ -178,6 +179,7 @@ def start_processes(coordinator: str | None, process_count: int | None, process_
         return
     address = None if coordinator == "auto" else coordinator
     seconds: dict[str, Any] = {f"{kind}_timeout_seconds": SECONDS_TO_BE_MISSED for kind in ("heartbeat", "shutdown")}
+    seconds = accepted(jax.distributed.initialize, **seconds)
     jax.distributed.initialize(address, process_count, process_id, **seconds)
 
 

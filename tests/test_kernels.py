@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fcn
+from fcn import environment
 from fcn.environment import MAX_OF_SYMBOLS, TraceContext, largest
 from fcn.kernels import mode, use
 from fcn.kernels.bilinear import PRIMITIVES
@@ -159,10 +160,13 @@ def test_the_larger_of_two_symbols(symbols, find):
         assert str(largest(32 * h, 64)) == "max(32*h, 64)"
 
 
-def test_a_jax_without_contexts():
+def test_a_jax_without_contexts(monkeypatch):
+    """Which a warning says once."""
+    monkeypatch.setattr(environment, "MODES", environment.Feature("compiled functions stay"))
     context = TraceContext(1, make=None)
-    with context(2), context(3):
+    with pytest.warns(UserWarning, match="compiled functions stay") as told, context(2), context(3):
         assert context.value == 3
+    assert len(told) == 1
     assert context.value == 1
 
 

@@ -19,16 +19,16 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import ad, batching, mlir
-from jax.interpreters.partial_eval import dce_jaxpr
+import numpy as np
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from fcn.environment import KERNELS, ClosedJaxpr, Primitive, ad, batching, dce_jaxpr, is_lowered_manually, jaxpr_as_fun, mlir
 from fcn.kernels.onednn import without_onednn
 from fcn.kernels.padding import Pads
 from fcn.kernels.sharding import varying_alike
 from fcn.kernels.windows import output_size
+from fcn.kernels.xla import native_convolution
 
 Operation = Literal["convolution", "input_gradient", "kernel_gradient"]
 Kind = Literal["dense", "depthwise", "grouped", "upsampled"]
@@ -194,13 +194,12 @@ def _function(operation, platform, problem, mapped):
 @contextlib.contextmanager
 def _as_called(context, problem):
     """With the precision and the types of where the operation was called, and without a mesh."""
-    manual = getattr(getattr(context.module_context, "axis_context", None), "manual_axes", None)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.sharding.use_abstract_mesh(AbstractMesh((), ())))
         stack.enter_context(jax.default_matmul_precision(problem.precision))
         if problem.dtype == jnp.float64:
             stack.enter_context(jax.enable_x64(True))
-        if manual:
+        if is_lowered_manually(context):
             stack.enter_context(without_onednn())
         yield
 
@@ -234,7 +233,7 @@ def _called(*operands, operation, **settings):
     return results
 
 
-def _primitive(operation: Operation) -> Primitive:
+def _primitive(operation: Operation) -> Any:
     new, told = Primitive(operation), {"operation": operation}
     new.multiple_results = True
     new.def_impl(partial(_called, **told))
@@ -247,4 +246,27 @@ def _primitive(operation: Operation) -> Primitive:
     return new
 
 
-PRIMITIVES = {operation: _primitive(operation) for operation in ("convolution", "input_gradient", "kernel_gradient")}
+def _primitives() -> dict[Operation, Any]:
+    return {operation: _primitive(operation) for operation in ("convolution", "input_gradient", "kernel_gradient")}
+
+
+PRIMITIVES = KERNELS.attempt(_primitives, dict)
+
+
+@KERNELS.checked_by
+def _check() -> None:
+    """Raises an error if the values and gradients of a small convolution are not XLA's."""
+    x = np.arange(32, dtype=np.float32).reshape(1, 4, 4, 2)
+    kernel = np.arange(18, dtype=np.float32).reshape(3, 3, 2, 1)
+    settings = (1, 1), ((1, 1), (1, 1)), (1, 1)
+
+    def gradients(convolution):
+        return jax.grad(lambda x, kernel: jnp.sum(convolution(x, kernel, *settings) ** 2), (0, 1))
+
+    def both(x, kernel):
+        ours = gradients(lambda x, *others: convolve((x,), *others))
+        return ours(x, kernel), gradients(native_convolution)(x, kernel)
+
+    given, expected = jax.jit(both).lower(x, kernel).compile()(x, kernel)
+    if not all(map(partial(np.allclose, rtol=0.01), given, expected)):
+        raise ArithmeticError("other gradients than XLA's")

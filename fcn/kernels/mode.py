@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from fcn.environment import TraceContext, asked_kernels
+from fcn.environment import KERNELS, TraceContext, asked_kernels
 from fcn.errors import unknown
 
 MODES = ("auto", "xla")
@@ -26,12 +26,12 @@ def use(mode: str) -> AbstractContextManager:
 
 
 def is_xla() -> bool:
-    """Whether XLA's own operations are asked for.
+    """Whether XLA's own operations are asked for, or all that this version of JAX has.
 
     Raises:
       ValueError: FCN_KERNELS is neither of the modes.
     """
-    return _checked(_mode.value) == "xla"
+    return _checked(_mode.value) == "xla" or not KERNELS.works()
 
 
 def _checked(mode: str) -> str:

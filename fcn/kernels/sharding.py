@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
+
+from fcn.environment import explicit_mesh, varying_axes
 
 
 def with_auto_axes(apply: Callable[..., Any], variables: Any, arguments: tuple, options: dict[str, Any]) -> Any:
@@ -15,12 +17,11 @@ def with_auto_axes(apply: Callable[..., Any], variables: Any, arguments: tuple, 
     batch as the first array among the arguments is; collections of `variables` that come back stay as they were.
     """
     given = variables, arguments, options
-    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(given) if isinstance(leaf, jax.Array)]
-    mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
-    if mesh is None or mesh.manual_axes:
+    found = explicit_mesh(leaf for leaf in jax.tree.leaves(given) if isinstance(leaf, jax.Array))
+    if found is None:
         return apply(variables, *arguments, **options)
+    mesh, auto = found
     images = next(leaf for leaf in jax.tree.leaves((arguments, options)) if getattr(leaf, "ndim", 0))
-    auto = mesh.update_axis_types(dict.fromkeys(mesh.explicit_axes, AxisType.Auto))
     with jax.sharding.use_abstract_mesh(auto):
         here, arguments_here, options_here = jax.tree.map(_replicated_type, given)
         outputs = apply(here, *arguments_here, **options_here)
@@ -40,16 +41,10 @@ def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
 
     The gradient by an array that was the same on all devices is then summed over them.
     """
-    axes = [_varying(array) for array in arrays]
+    axes = [varying_axes(array) for array in arrays]
     union = frozenset().union(*axes)
     missing = [tuple(sorted(union - own, key=str)) for own in axes]
     return tuple(jax.lax.pcast(array, names, to="varying") if names else array for array, names in zip(arrays, missing))
-
-
-def _varying(array):
-    """The axes of a `jax.shard_map` that an array varies over; what tells them has another name in other versions of JAX."""
-    kind = jax.typeof(array)
-    return getattr(getattr(kind, "manual_axis_type", kind), "varying", getattr(kind, "vma", frozenset()))
 
 
 def _replicated_type(leaf):

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
-from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array
 
+from fcn.environment import QUICK_INIT, ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun
 from fcn.kernels.sharding import with_auto_axes
 from fcn.layers.initialisers import Note, draw, noting
 
@@ -30,7 +29,7 @@ class Network(nn.Module):
         """The variables, as `flax.linen.Module.init` gives them, with its arguments."""
         key = rngs.get("params") if isinstance(rngs, Mapping) else rngs
         init = partial(super().init, rngs, *args, **kwargs)
-        return init() if key is None else initialise(init, key)
+        return init() if key is None else QUICK_INIT.attempt(partial(initialise, init, key), init)
 
     @nn.nowrap
     def apply(self, variables: Mapping[str, Any], *args, **kwargs) -> Any:
