@@ -28,26 +28,23 @@ import contextlib
 import contextvars
 import functools
 import json
-import os
-import platform
-import sys
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from fcn.kernels.padding import NO_PADS, Pads
+from fcn import environment
+from fcn.environment import ONEDNN, Primitive, ad, batching, mlir
+from fcn.kernels.padding import Pads
 from fcn.kernels.windows import is_known
 from fcn.kernels.xla import native_convolution
 
-VERSIONS = (0, 10), (0, 13)
-"""Of JAX: the first that this was tested with, and the first that it was not."""
 FEWEST_COLUMNS = 24
 """Of matrices; products with fewer are as fast or faster as XLA's own."""
 FEWEST_OPERATIONS = 2**24
@@ -61,9 +58,9 @@ _is_manual = contextvars.ContextVar("_is_manual", default=False)
 
 def usable() -> bool:
     """Whether what is traced now, for convolutions what is lowered now, may compute with oneDNN on a CPU."""
-    manual = _is_manual.get() or jax.sharding.get_abstract_mesh().manual_axes
-    off = os.environ.get("FCN_ONEDNN") == "0" or _programs_are_kept() or manual
-    return not off and is_inside() and jax.device_count() == 1
+    if not environment.asked_onednn() or environment.programs_are_kept() or jax.device_count() > 1:
+        return False
+    return not _is_manual.get() and not environment.is_traced_manually() and is_inside()
 
 
 @contextlib.contextmanager
@@ -76,25 +73,46 @@ def without_onednn() -> Iterator[None]:
         _is_manual.reset(token)
 
 
-def _programs_are_kept():
-    """Whether there is a persistent compilation cache."""
-    config: Any = jax.config  # which adds its attributes by name
-    return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)
-
-
 @functools.cache
 def is_inside() -> bool:
-    """Whether this XLA computes on a CPU and was built with oneDNN, in a version that this was tested with."""
-    tested = VERSIONS[0] <= jax.__version_info__ < VERSIONS[1]
-    if not tested or (sys.platform, platform.machine(), jax.default_backend()) != ("linux", "x86_64", "cpu"):
+    """Whether this XLA computes on a CPU and was built with oneDNN, which computes what it should."""
+    if not environment.computes_on_x86_in_linux():
         return False
-    one, settings = jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32), ((1, 1), NO_PADS, (1, 1), 1)
+    if not environment.is_tested():
+        ONEDNN.turn_off()
+    return ONEDNN.works() and _computes_right()
+
+
+def _computes_right():
+    """Whether oneDNN is there, and a convolution and a product are XLA's."""
+    x = np.arange(60, dtype=np.float32).reshape(1, 6, 5, 2) % 7
+    kernel = np.arange(36, dtype=np.float32).reshape(3, 3, 2, 2) % 5
+    settings = (2, 1), ((1, 1), (1, 1)), (1, 1), 1
+
+    def both(x, kernel):
+        left, right, transposed = x[0, 0].T, kernel[0, 0], (True, False)
+        convolutions = _bind_convolution(x, kernel, settings, None), native_convolution(x, kernel, *settings)
+        products = _bind_product(left, right, transposed), multiply_by_xla(left, right, transposed)
+        return convolutions, products
+
     try:
-        for operation in (_bind_product, partial(_bind_convolution, settings=settings, otherwise=None)):
-            jax.jit(operation).lower(one, one).compile()
-    except jax.errors.JaxRuntimeError:
+        results = jax.jit(both).lower(x, kernel).compile()(x, kernel)
+    except jax.errors.JaxRuntimeError:  # built without oneDNN
         return False
-    return True
+    if not all(np.array_equal(ours, expected) for ours, expected in results):
+        ONEDNN.turn_off("it computes other numbers than XLA")
+    return ONEDNN.works()
+
+
+def multiplies_stacks() -> bool:
+    """Whether several matrices may be multiplied at once.
+
+    Without AVX-512, oneDNN of before JAX 0.12 shares a stack among threads, each of which shares its products again. XLA's pool
+    of threads for oneDNN does not expect that: two threads replace the pool's state at once, which ends in "malloc():
+    unsorted double linked list corrupted", a segmentation fault or not at all (6 products [112, 768] [768, 256]: one process
+    in a few ends so within 1000 runs). XLA's own products of such stacks take as long there.
+    """
+    return not environment.is_before(0, 12) or environment.has_avx512()
 
 
 def may_convolve(shape: Sequence[Any], pads: Pads) -> bool:
@@ -133,6 +151,8 @@ def may_multiply(x: Float[Array, "*stack p c"], y: Float[Array, "*stack2 q o"]) 
     if not is_known((*x.shape, *y.shape)) or x.shape[:-2] != y.shape[:-2] or {x.dtype, y.dtype} != {jnp.dtype(jnp.float32)}:
         return False
     columns = x.shape[-1], y.shape[-1]
+    if math.prod(x.shape[:-2]) > 1 and not multiplies_stacks():
+        return False
     if min(columns) < FEWEST_COLUMNS or columns[1] % SLOW_COLUMNS == 0 or x.size * columns[1] < FEWEST_OPERATIONS:
         return False
     return usable()
@@ -151,10 +171,6 @@ def multiply_onednn(
     return _bind_product(x, y, transposed)
 
 
-_convolution = Primitive("onednn_convolution")
-_product = Primitive("onednn_product")
-
-
 @partial(jax.jit, static_argnums=(2, 3), inline=True)
 def _bind_convolution(x, kernel, settings, otherwise):
     return _convolution.bind(x, kernel, settings=settings, otherwise=otherwise)
@@ -165,12 +181,10 @@ def _bind_product(x, y, transposed=(False, False)):
     return _product.bind(x, y, transposed=transposed)
 
 
-@_convolution.def_abstract_eval
 def _convolved(x, kernel, settings, otherwise):
     return x.update(shape=jax.eval_shape(lambda x, kernel: native_convolution(x, kernel, *settings), x, kernel).shape)
 
 
-@_product.def_abstract_eval
 def _multiplied(x, y, transposed):
     return x.update(shape=jax.eval_shape(partial(multiply_by_xla, transposed=transposed), x, y).shape)
 
@@ -200,10 +214,6 @@ def _by_right(dz, x, y, transposed):
     return _bind_product(dz, x, (True, transposed[0])) if transposed[1] else _bind_product(x, dz, (not transposed[0], False))
 
 
-ad.primitive_jvps[_convolution] = _derivative_of_convolution
-ad.defbilinear(_product, _by_left, _by_right)
-
-
 def _settings_of_convolution(x, kernel, settings, otherwise):
     """As XLA writes them, in JSON: the places of the axes, and numbers as strings."""
     strides, pads, dilation, groups = settings
@@ -231,12 +241,13 @@ def _told(numbers):
     return [str(number) for number in numbers]
 
 
-def _define(primitive, name, settings_of, otherwise):
-    """How XLA computes the operation, on CPUs and elsewhere, and several of them at once."""
+def _primitive(name, settings_of, abstract_eval, otherwise):
+    """An operation that is oneDNN's on CPUs and `otherwise` elsewhere, for several at once and for exported programs."""
+    primitive = Primitive(name.replace("__onednn$", "onednn_"))
     elsewhere = mlir.lower_fun(otherwise, multiple_results=False)
 
     def on_cpu(context, *operands, **settings):
-        if context.module_context.lowering_parameters.for_export or _programs_are_kept():
+        if environment.is_exported(context) or environment.programs_are_kept():
             return elsewhere(context, *operands, **settings)
         told = json.dumps(settings_of(*context.avals_in, **settings))
         return jax.ffi.ffi_lowering(name, api_version=2, backend_config=told)(context, *operands)
@@ -244,11 +255,20 @@ def _define(primitive, name, settings_of, otherwise):
     def batched(operands, axes, **settings):
         return jax.vmap(partial(otherwise, **settings), axes)(*operands), 0
 
+    primitive.def_abstract_eval(abstract_eval)
     primitive.def_impl(otherwise)  # where neither `jax.jit` nor what it traced to is compiled
     mlir.register_lowering(primitive, elsewhere)
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
     batching.primitive_batchers[primitive] = batched
+    return primitive
 
 
-_define(_convolution, "__onednn$convolution", _settings_of_convolution, _convolve_otherwise)
-_define(_product, "__onednn$matmul", _settings_of_product, multiply_by_xla)
+def _primitives():
+    convolution = _primitive("__onednn$convolution", _settings_of_convolution, _convolved, _convolve_otherwise)
+    product = _primitive("__onednn$matmul", _settings_of_product, _multiplied, multiply_by_xla)
+    ad.primitive_jvps[convolution] = _derivative_of_convolution
+    ad.defbilinear(product, _by_left, _by_right)
+    return convolution, product
+
+
+_convolution, _product = ONEDNN.attempt(_primitives, lambda: (None, None))
