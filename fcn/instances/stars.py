@@ -35,7 +35,7 @@ def candidates(
     grid: int = 1,
     border: int = 0,
 ) -> Stars:
-    """The places whose probability is above a threshold, the most probable first.
+    """The places whose probability is above a threshold, the most probable first; of equal ones the last in the image first.
 
     Args:
         probabilities: that a place is the middle of an object.
@@ -47,7 +47,7 @@ def candidates(
     inside = np.zeros(probabilities.shape, bool)
     inside[border : inside.shape[0] - border, border : inside.shape[1] - border] = True
     rows, columns = np.nonzero((probabilities > threshold) & inside)
-    order = np.argsort(-probabilities[rows, columns], kind="stable")
+    order = np.argsort(probabilities[rows, columns], kind="stable")[::-1]
     rows, columns = rows[order], columns[order]
     lengths = np.maximum(distances[rows, columns], 1e-3).astype(np.float32)
     return Stars(np.stack([rows, columns], -1) * grid, lengths, probabilities[rows, columns])

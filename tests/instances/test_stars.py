@@ -133,6 +133,12 @@ def test_perfect_targets_give_the_nuclei_back(grid, reference):
     assert easy.tp >= 48 and easy.fp + easy.fn <= 1 and hard.tp >= 44
 
 
+def test_of_equally_probable_places_the_last_is_the_first():
+    probabilities = np.array([[0.9, 0.6, 0.9], [0.4, 0.9, 0.7]], np.float32)
+    stars = candidates(probabilities, np.ones((2, 3, 4), np.float32), 0.5, grid=3)
+    assert stars.points.tolist() == [[3, 3], [0, 6], [0, 0], [3, 6], [0, 3]]
+
+
 def test_nothing_to_decode():
     stars = suppress(candidates(np.zeros((4, 5), np.float32), np.zeros((4, 5, 8), np.float32), 0.5), 0.4)
     assert len(stars.points) == 0 and not paint(stars, (4, 5)).any()
