@@ -140,6 +140,8 @@ class Experiment:
             aux_weight=self.config.loss.auxiliary,
             ema_decay=self.config.ema,
             **frozen_parts(self.config, self.model),
+            remat=self.config.remat,
+            accumulate=self.config.accumulate,
             axis_name=self.parallel.axis_name,
         )
         return self.parallel.train_step(step)
@@ -154,7 +156,7 @@ class Experiment:
         classes = len(self.val.classes)
         if self.config.best not in (names := self.evaluation(np.zeros((classes, classes), np.int64))):
             raise unknown("value of an evaluation:", self.config.best, names)
-        nothing = np.full(self.config.batch_size // jax.process_count(), -1)
+        nothing = np.full(self.config.step_size // jax.process_count(), -1)
         batch = self.parallel.put_batch(self.train.batch(nothing, np.zeros_like(nothing)))
         jax.eval_shape(train_step, self.parallel.put_state(state), batch)
 

@@ -151,6 +151,10 @@ class TrainConfig:
     """The run folder (default: runs/PRESET). A run that was interrupted goes on where its last checkpoint is."""
     overwrite: bool = False
     """Start afresh if the run folder holds a run already, which is removed when the new one has its first checkpoint."""
+    dry_run: bool = False
+    """Say what the run would take (parameters, arithmetic, memory, time), and end before anything is trained or written."""
+    json: Path | None = None
+    """A file to which --dry-run also writes what it says, as JSON."""
     extend: bool = False
     """Go on with a run of fewer steps, to the new --steps. From there the learning rate follows the schedule of the new length:
     it may jump, and the result is not that of a run which had this length from the start."""
@@ -159,7 +163,13 @@ class TrainConfig:
     steps: Annotated[int, Range(1)] = 1000
     """Length of the run in steps (updates)."""
     batch_size: Annotated[int, Range(1, 2**20)] = 16
-    """Images in a step, over all devices."""
+    """Images at a time, over all devices."""
+    accumulate: Annotated[int, Range(1, 1024)] = 1
+    """So many batches make a step, as one that is so many times as large would."""
+    precision: Literal["f32", "bf16"] = "f32"
+    """What the network computes in, float32 or bfloat16; parameters, statistics, logits and loss are float32 in any case."""
+    remat: Literal["none", "blocks", "all"] = "none"
+    """What is computed again in the backward pass, to save memory: nothing, the inside of each block, or the whole network."""
     log_every: Annotated[int, Range(1)] = 20
     """Steps between records of the training loss."""
     eval_every: Annotated[int, Range(1)] = 200
@@ -199,13 +209,18 @@ class TrainConfig:
             raise ValueError(f"unfreeze_after is {self.unfreeze_after}, but nothing is frozen; name it: --freeze encoder")
 
     @property
+    def step_size(self) -> int:
+        """Images in a step."""
+        return self.batch_size * self.accumulate
+
+    @property
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.workdir or f"runs/{self.preset}")
 
 
 # How a run is started, not what it computes: not kept.
-_NOT_KEPT = ("workdir", "overwrite", "extend", "hosts")
+_NOT_KEPT = ("workdir", "overwrite", "dry_run", "json", "extend", "hosts")
 # Where its data lie, and when it writes what down: kept, and free to change when it goes on.
 _FREE = ("data.root", "log_every", "eval_every", "checkpoint_every")
 

@@ -74,6 +74,11 @@ def main(args: Sequence[str]) -> None:
     start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
     command.cache_compilations(calls=config.steps)  # not those that are left: a run that goes on computes as before
     first_process = jax.process_index() == 0
+    if config.dry_run:
+        from experiments.rehearsal import rehearse
+
+        rehearse(config)
+        return
     with with_advice(folder):
         with Succession(folder) if first_process else contextlib.nullcontext() as succession:
             synchronize("run folder found")
@@ -150,7 +155,7 @@ def train(config, folder, succession) -> None:
 
     batches = TrainLoader(
         experiment.train,
-        batch_size=config.batch_size,
+        batch_size=config.step_size,
         seed=config.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -197,7 +202,7 @@ def train(config, folder, succession) -> None:
             checkpoints=checkpoints,
             records=records,
             schedule=schedule,
-            batch_size=config.batch_size,
+            batch_size=config.step_size,
             best=best,
             elapsed=seconds,
             stop=stopping,

@@ -4,6 +4,7 @@ import dataclasses
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 import fcn
 from experiments import command
@@ -18,6 +19,10 @@ from fcn.training import TrainState, abstract_state
 def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = None) -> nn.Module:
     """The configured network."""
     options = config.model.keywords()
+    if config.precision == "bf16":
+        if "dtype" in options:
+            raise ValueError(f"precision is bf16 and the model option dtype is {options['dtype']}; leave one of them out")
+        options["dtype"] = jnp.bfloat16
     names = {"num_classes": num_classes, "encoder": config.model.encoder, "axis_name": axis_name}
     try:
         return fcn.create_model(config.model.name, **names, **options)

@@ -12,6 +12,8 @@ from jaxtyping import Array, Int
 
 from fcn.metrics import confusion_matrix
 from fcn.training.finetuning import evaluating, held
+from fcn.training.gradients import gradient, gradient_in_parts
+from fcn.training.remat import Remat, rematerialised
 from fcn.training.state import SkippingState, TrainState
 
 Objective = Callable[[Array, Array], Array]
@@ -35,6 +37,8 @@ def make_train_step(
     ema_decay: float = 0.0,
     frozen: Sequence[str] = (),
     unfreeze_after: int | None = None,
+    remat: Remat = "none",
+    accumulate: int = 1,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """Builds `train_step(state, batch) -> (state, metrics)`.
@@ -49,6 +53,8 @@ def make_train_step(
       ema_decay: decay of the moving average of the variables, which the state must carry if it is above 0.
       frozen: parts of the network, such as "encoder", that compute as with `train=False` and get no gradient, and
       unfreeze_after: for how many steps; None: for all. The optimizer must know it, too (`make_optimizer`).
+      remat: what of the forward pass is computed again in the backward pass; see `rematerialised`.
+      accumulate: in how many parts, one after the other, the gradient of a batch is computed; see `gradient_in_parts`.
       axis_name: the `pmap` axis, or None under `jit`.
 
     Returns:
@@ -57,29 +63,39 @@ def make_train_step(
       are the metrics `skipped` and `skipped_in_a_row`.
     """
 
-    def train_step(state, batch):
+    def forward(params, model_state, batch, key, *, frozen):
         images, labels = prepare(batch)
+
+        def network(params, images):
+            with evaluating(frozen):
+                logits, updates = model.apply(
+                    {"params": held(params, frozen), **model_state},
+                    images,
+                    train=True,
+                    mutable=["batch_stats", "aux_logits"],
+                    rngs={"dropout": key},
+                )
+            statistics = {name: tree for name, tree in updates.items() if name != "aux_logits"}
+            return (logits, updates.get("aux_logits", {})), {**model_state, **statistics}
+
+        outputs, new = rematerialised(network, remat)(params, images)
+        return outputs, labels, new
+
+    def loss_of(outputs, labels):
+        logits, auxiliary = outputs
+        target = crop_to(labels, logits.shape[1:3])
+        return objective(logits, target) + aux_weight * sum(objective(aux, target) for aux in jax.tree.leaves(auxiliary))
+
+    compute = gradient if accumulate == 1 else partial(gradient_in_parts, parts=accumulate)
+
+    def train_step(state, batch):
         dropout_key = jax.random.fold_in(key, state.step)
         if axis_name is not None:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
 
-        def loss_fn(params, frozen):
-            with evaluating(frozen):
-                logits, updates = model.apply(
-                    {"params": held(params, frozen), **state.model_state},
-                    images,
-                    train=True,
-                    mutable=["batch_stats", "aux_logits"],
-                    rngs={"dropout": dropout_key},
-                )
-            auxiliary = jax.tree.leaves(updates.get("aux_logits", {}))
-            statistics = {name: tree for name, tree in updates.items() if name != "aux_logits"}
-            target = crop_to(labels, logits.shape[1:3])
-            loss = objective(logits, target) + aux_weight * sum(objective(aux, target) for aux in auxiliary)
-            return loss, {**state.model_state, **statistics}
-
         def with_gradient(frozen):
-            return jax.value_and_grad(partial(loss_fn, frozen=frozen), has_aux=True)
+            step_of = partial(forward, frozen=frozen)
+            return lambda params: compute(step_of, loss_of, params, state.model_state, batch, dropout_key)
 
         if frozen and unfreeze_after is not None:
             ways = with_gradient(frozen), with_gradient(())

@@ -1,0 +1,99 @@
+"""What a training will take: `--dry-run` measures a few steps, and writes nothing but the file of `--json`."""
+
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from experiments.build import Experiment, load_splits
+from experiments.config import TrainConfig
+from fcn.data import TrainLoader
+from fcn.training.records import write_json
+
+_STEPS = 3
+"""Steps that are measured; the fastest counts."""
+
+
+def rehearse(config: TrainConfig) -> None:
+    """Says what a run of `config` takes, and writes it to the file that it names."""
+    if config.json is not None and config.json.exists():
+        raise FileExistsError(f"{config.json} exists already; give another --json")
+    measured = measure(Experiment(config, *load_splits(config.data)))
+    if jax.process_index() == 0:
+        print(describe(measured, datetime.datetime.now()))
+        if config.json is not None:
+            write_json(config.json, measured)
+
+
+def measure(experiment: Experiment) -> dict[str, float | None]:
+    """Trains a few steps on the first batch, and forgets them.
+
+    Returns:
+      `parameters`; `flops` of a step, by the definition of its layers; on each device, in bytes, `state_bytes` (parameters,
+      statistics, moments) and `temporary_bytes` of a step; `compilation_seconds`, `step_seconds`, `images_per_second`, and
+      `seconds` of all steps, without evaluations. None stands for what the platform does not tell.
+    """
+    config, parallel, step = experiment.config, experiment.parallel, experiment.train_step()
+    state = experiment.initial_state()
+    experiment.check(step, state)
+    parameters = sum(x.size for x in jax.tree.leaves(state.params))
+    state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
+    arguments = parallel.put_state(state), parallel.put_batch(next(_batches(experiment)))
+    begun = time.perf_counter()
+    compiled = step.lower(*arguments).compile()
+    compilation = time.perf_counter() - begun
+    memory = compiled.memory_analysis()
+    seconds = min(_seconds(compiled, *arguments))
+    return {
+        "parameters": parameters,
+        "flops": _operations(step, *arguments, parts=config.accumulate),
+        "state_bytes": state_bytes,
+        "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
+        "compilation_seconds": compilation,
+        "step_seconds": seconds,
+        "images_per_second": config.step_size / seconds,
+        "seconds": config.steps * seconds,
+    }
+
+
+def describe(measured: dict[str, float | None], now: datetime.datetime) -> str:
+    """What was measured, in lines for a terminal."""
+    end = now + datetime.timedelta(seconds=measured["seconds"])
+    memory = [_with_unit(measured[f"{name}_bytes"], 2**20, "MiB") for name in ("state", "temporary")]
+    lines = {
+        "parameters": _with_unit(measured["parameters"], 1e6, "M"),
+        "arithmetic": _with_unit(measured["flops"], 1e9, "GFLOP a step"),
+        "memory": f"{memory[0]} for the state, {memory[1]} more in a step, on each device",
+        "a step": f"{measured['step_seconds']:.3f} s, {measured['images_per_second']:.1f} images/s",
+        "all steps": f"{measured['seconds']:.0f} s without evaluations; begun now they end at {end:%Y-%m-%d %H:%M}",
+    }
+    return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
+
+
+def _with_unit(value: float | None, unit: float, name: str) -> str:
+    return "unknown" if value is None else f"{value / unit:.2f} {name}"
+
+
+def _batches(experiment: Experiment) -> TrainLoader:
+    hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    return TrainLoader(experiment.train, batch_size=experiment.config.step_size, seed=experiment.config.seed, **hosts)
+
+
+def _operations(step: Callable, state: Any, batch: Any, *, parts: int) -> float | None:
+    """Multiplications and additions of a step by the definition of its layers, as they are lowered for a TPU.
+
+    XLA counts what is done for each of several `parts` once.
+    """
+    if not hasattr(step, "trace"):  # that of pmap
+        return None
+    shapes = jax.eval_shape(lambda *arguments: arguments, state, batch)
+    return parts * step.trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+
+
+def _seconds(compiled: Callable, state: Any, batch: Any) -> Iterator[float]:
+    for _ in range(_STEPS):
+        begun = time.perf_counter()
+        state, _ = jax.block_until_ready(compiled(state, batch))
+        yield time.perf_counter() - begun
