@@ -24,6 +24,7 @@ from fcn.layers import (
     resize_bilinear,
     resize_nearest,
 )
+from fcn.models.parts.supervision import sow_coarse_logits
 from fcn.models.unet import TwoConvolutions
 
 _VARIANTS = ("paper", "common")
@@ -33,10 +34,10 @@ class AttentionUNet(Network):
     """U-Net whose skips are multiplied by coefficients in 0..1, one for each pixel, computed from the skip and a coarser map.
 
     The variant "paper" is `fcn.models.unet` with the paper's gates: grid attention, whose gating signal is the decoder's map
-    one level below, on all skips but the finest. Departs from the paper: two-dimensional; no deep supervision; transposed
-    convolutions, as in `unet`. As in the authors' code the skip comes to the grid of the signal by a 2x2 convolution of
-    stride 2, where the paper says 1x1 after a downsampling; no convolution follows the product, where that code has one. With
-    three input channels and one class it has 32,070,724 parameters.
+    one level below, on all skips but the finest. Departs from the paper: two-dimensional; deep supervision is an option;
+    transposed convolutions, as in `unet`. As in the authors' code the skip comes to the grid of the signal by a 2x2 convolution
+    of stride 2, where the paper says 1x1 after a downsampling; no convolution follows the product, where that code has one.
+    With three input channels and one class it has 32,070,724 parameters.
 
     The variant "common" is what most implementations build under this name (AttU_Net of LeeJunHyun/Image_Segmentation): the
     signal is the enlarged map, at the resolution of the skip; every convolution has a bias and all but the head have BatchNorm,
@@ -52,6 +53,8 @@ class AttentionUNet(Network):
         base_features: channels of the finest level, at least 2; each level below has twice as many.
         depth: number of 2x2 max-pools.
         variant: "paper" or "common".
+        deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
+            `fcn.models.parts.supervision`.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
@@ -61,6 +64,7 @@ class AttentionUNet(Network):
     base_features: int = 64
     depth: int = 4
     variant: str = "paper"
+    deep_supervision: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -81,7 +85,7 @@ class AttentionUNet(Network):
         _, height, width, _ = x.shape
 
         x = extend_to_multiple(x, 2**self.depth)
-        skips = []
+        size, skips, maps = x.shape[1:3], [], []
         for level in range(self.depth):
             x = TwoConvolutions(self.base_features * 2**level, **norm, name=f"encoder{level}")(x, train=train)
             skips.append(x)
@@ -96,6 +100,9 @@ class AttentionUNet(Network):
                 skip = GridGate(features // 2, **types, name=f"gate{level}")(skip, x) if level else skip
                 x = ConvTranspose(features, 2, 2, **types, name=f"up{level}")(x)
             x = TwoConvolutions(features, **norm, name=f"decoder{level}")(jnp.concatenate([skip, x], axis=-1), train=train)
+            maps.append(x)
+        if self.deep_supervision:
+            sow_coarse_logits(self, maps, self.num_classes, size, (height, width), **types)
         return PointwiseConv(self.num_classes, **types, name="head")(x).astype(jnp.float32)[:, :height, :width]
 
 

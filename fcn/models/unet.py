@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import BatchNorm, Conv, ConvNormRelu, ConvTranspose, Network, PointwiseConv, max_pool, resize_bilinear
+from fcn.models.parts.supervision import sow_coarse_logits
 
 
 class UNet(Network):
@@ -34,6 +35,8 @@ class UNet(Network):
         stem_stride: with s > 1 a convolution of 2s x 2s and stride s to twice `base_features` (with BatchNorm and ReLU)
             comes first, the network runs at that resolution, and its logits are resized bilinearly by s: s * s times less work.
         dropout_rate: dropout before the head in training; takes the rng "dropout".
+        deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
+            `fcn.models.parts.supervision`.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.
@@ -45,6 +48,7 @@ class UNet(Network):
     max_features: int | None = None
     stem_stride: int = 1
     dropout_rate: float = 0.0
+    deep_supervision: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -66,7 +70,7 @@ class UNet(Network):
             x = Conv(2 * self.base_features, 2 * s, s, use_bias=False, **types, name="stem_conv")(x)
             x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="stem_bn")(x, train=train))
 
-        skips = []
+        size, skips, maps = x.shape[1:3], [], []
         for level in range(self.depth):
             x = two_convolutions(features[level], name=f"encoder{level}")(x, train=train)
             skips.append(x)
@@ -76,7 +80,11 @@ class UNet(Network):
             x = ConvTranspose(features[level], 2, 2, **types, name=f"up{level}")(x)
             x = jnp.concatenate([skips[level], x], axis=-1)
             x = two_convolutions(features[level], name=f"decoder{level}")(x, train=train)
+            maps.append(x)
 
+        if self.deep_supervision:
+            whole = tuple(side * self.stem_stride for side in size)
+            sow_coarse_logits(self, maps, self.num_classes, whole, (height, width), **types)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         x = PointwiseConv(self.num_classes, **types, name="head")(x).astype(jnp.float32)
         if self.stem_stride > 1:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from fcn.models.parts.blocks import Conv2dReLU, Norm, UpBlock
 from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.parts.heads import SegmentationHead
+from fcn.models.parts.supervision import sow_coarse_logits
 
 
 class UNetEncoder(EncoderDecoder):
@@ -26,6 +27,8 @@ class UNetEncoder(EncoderDecoder):
         decoder_channels: channels of each step, coarsest first; `encoder_depth` numbers.
         decoder_use_norm: see `fcn.models.parts.blocks.Norm`.
         decoder_attention_type: None or "scse" (see `fcn.models.parts.blocks.SCSE`).
+        deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
+            `fcn.models.parts.supervision`.
         decoder_interpolation: a method of `fcn.layers.resize`: "nearest", "nearest-exact", "bilinear", "bicubic" or "area".
     """
 
@@ -33,6 +36,7 @@ class UNetEncoder(EncoderDecoder):
     decoder_use_norm: Norm = "batchnorm"
     decoder_attention_type: str | None = None
     decoder_interpolation: str = "nearest"
+    deep_supervision: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -54,7 +58,9 @@ class UNetEncoder(EncoderDecoder):
             **self.types,
             name="decoder",
         )
-        x = decoder(features, (height, width), train=train)
+        *maps, x = decoder(features, (height, width), train=train)
+        if self.deep_supervision:
+            sow_coarse_logits(self, [*maps, x], self.num_classes, x.shape[1:3], (height, width), **self.types)
         return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
 
 
@@ -75,10 +81,12 @@ class _Decoder(nn.Module):
         if self.center:
             for i in range(2):
                 x = Conv2dReLU(x.shape[-1], use_norm=self.use_norm, **types, name=f"center_{i}")(x, train=train)
+        maps = []
         for i, channels in enumerate(self.channels):
             level = len(skips) - 1 - i
             skip, last = skips[level], level == 0
             block = UpBlock(channels, self.attention, self.interpolation, self.use_norm, **types, name=f"blocks_{i}")
             target = tuple(side // 2**level for side in size) if skip is None else skip.shape[1:3]
             x = block(x, target, None if last else [] if skip is None else [skip], train=train)
-        return x
+            maps.append(x)
+        return maps

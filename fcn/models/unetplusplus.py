@@ -16,21 +16,24 @@ from fcn.encoders.padding import extend_to_multiple
 from fcn.models.parts.blocks import Conv2dReLU, Norm, UpBlock
 from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.parts.heads import SegmentationHead
+from fcn.models.parts.supervision import sow_coarse_logits
 
 
 class UNetPlusPlus(EncoderDecoder):
     """An encoder, and a triangle of steps up: the skips are nested U-Nets.
 
     Departs from the paper: the encoder's maps in place of its first column; a last step up to the image's size, without a skip;
-    no deep supervision. Images whose sides do not divide by 2**encoder_depth are extended by repeating the last row and column,
-    and the logits are cropped. With a VGG, smp has two more convolutions that it never applies; they have parameters here too,
-    so that weights travel both ways.
+    deep supervision is an option, of the nested nodes at stride 2. Images whose sides do not divide by 2**encoder_depth are
+    extended by repeating the last row and column, and the logits are cropped. With a VGG, smp has two more convolutions that it
+    never applies; they have parameters here too, so that weights travel both ways.
 
     Attributes (more in `EncoderDecoder`):
         decoder_channels: channels of each step of the outermost path, coarsest first; `encoder_depth` numbers. The nested steps
             have as many channels as the encoder's map of their stride.
         decoder_use_norm: see `fcn.models.parts.blocks.Norm`.
         decoder_attention_type: None or "scse" (see `fcn.models.parts.blocks.SCSE`).
+        deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
+            `fcn.models.parts.supervision`.
         decoder_interpolation: a method of `fcn.layers.resize`: "nearest", "nearest-exact", "bilinear", "bicubic" or "area".
     """
 
@@ -38,6 +41,7 @@ class UNetPlusPlus(EncoderDecoder):
     decoder_use_norm: Norm = "batchnorm"
     decoder_attention_type: str | None = None
     decoder_interpolation: str = "nearest"
+    deep_supervision: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -59,7 +63,10 @@ class UNetPlusPlus(EncoderDecoder):
             **self.types,
             name="decoder",
         )
-        x = decoder(features[1:], train=train)
+        x, nested = decoder(features[1:], train=train)
+        if self.deep_supervision:
+            padded = tuple(-(-side // 2**self.encoder_depth) * 2**self.encoder_depth for side in (height, width))
+            sow_coarse_logits(self, [*nested, x], self.num_classes, padded, (height, width), **self.types)
         return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
 
 
@@ -93,4 +100,5 @@ class _Decoder(nn.Module):
                 fine = [x, *fine]
             coarse = fine
         size = tuple(2 * side for side in x.shape[1:3])
-        return step(self.channels[-1], name=f"x_0_{len(skips)}")(x, size, None, train=train)
+        x = step(self.channels[-1], name=f"x_0_{len(skips)}")(x, size, None, train=train)
+        return x, coarse[-2::-1]

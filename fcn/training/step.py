@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 from fcn.metrics import confusion_matrix
 from fcn.training.finetuning import evaluating, held
 from fcn.training.gradients import gradient, gradient_in_parts
+from fcn.training.heads import loss_of_heads
 from fcn.training.remat import Remat, rematerialised
 from fcn.training.state import SkippingState, TrainState
 
@@ -49,7 +50,7 @@ def make_train_step(
       objective: the loss. Under `axis_name` it sums its numerator and denominator over that axis itself (`fcn.losses` does).
       prepare: turns a batch of the loader into float images and int labels; augmentation happens here, on the device.
       key: seed of dropout; step t uses `fold_in(key, t)`.
-      aux_weight: weight of each auxiliary head's loss.
+      aux_weight: weight of each auxiliary head's loss; see `loss_of_heads`.
       ema_decay: decay of the moving average of the variables, which the state must carry if it is above 0.
       frozen: parts of the network, such as "encoder", that compute as with `train=False` and get no gradient, and
       unfreeze_after: for how many steps; None: for all. The optimizer must know it, too (`make_optimizer`).
@@ -84,7 +85,7 @@ def make_train_step(
     def loss_of(outputs, labels):
         logits, auxiliary = outputs
         target = crop_to(labels, logits.shape[1:3])
-        return objective(logits, target) + aux_weight * sum(objective(aux, target) for aux in jax.tree.leaves(auxiliary))
+        return loss_of_heads(lambda head: objective(head, target), logits, auxiliary, aux_weight)
 
     compute = gradient if accumulate == 1 else partial(gradient_in_parts, parts=accumulate)
 

@@ -1,0 +1,47 @@
+"""Deep supervision: heads on the coarser maps of a decoder, whose losses reach it directly.
+
+Lee, Xie, Gallagher, Zhang, Tu, "Deeply-Supervised Nets", AISTATS 2015; for U-Nets: Isensee, Jaeger, Kohl, Petersen, Maier-Hein,
+"nnU-Net", Nature Methods 2021.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.layers import PointwiseConv, resize_bilinear
+
+
+def sow_coarse_logits(
+    module: nn.Module,
+    maps: Sequence[Float[Array, "b _ _ _"]],
+    num_classes: int,
+    size: tuple[int, ...],
+    crop: tuple[int, ...],
+    **types,
+) -> None:
+    """Sows the logits of a decoder's maps into "aux_logits", as coarse_1, coarse_2 ..., each as large as the image.
+
+    `fcn.training` weighs the loss of coarse_i by 1 / 2^i, the network's own by 1, and divides by the sum.
+
+    Args:
+        module: in whose compact method it is called.
+        maps: the decoder's, coarsest first, down to the one that gives the network's logits, which has no further head. The
+            coarsest one has none either: its weight is 0 in nnU-Net.
+        num_classes: channels of the logits.
+        size: (height, width) of the image that the maps are of, and
+        crop: of the part of it that is wanted.
+        **types: dtype and param_dtype of the heads.
+
+    Raises:
+        ValueError: there are fewer than three maps, so that none would get a head.
+    """
+    if len(maps) < 3:
+        raise ValueError(f"deep_supervision takes a decoder of 3 steps or more; this one has {len(maps)}: leave it out")
+    if not (module.is_initializing() or module.is_mutable_collection("aux_logits")):
+        return
+    for i, x in enumerate(maps[-2:0:-1], 1):
+        logits = PointwiseConv(num_classes, **types, name=f"coarse_head_{i}")(x).astype(jnp.float32)
+        if not module.is_initializing():
+            module.sow("aux_logits", f"coarse_{i}", resize_bilinear(logits, size)[:, : crop[0], : crop[1]])
