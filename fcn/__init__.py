@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fcn import losses, metrics, surgery
-    from fcn.pretrained import from_torch, load, load_weights, save, to_torch
+    from fcn.pretrained import from_torch, init, load, load_weights, save, to_torch
     from fcn.registration import register_encoder, register_model
     from fcn.registry import create_classifier, create_encoder, create_model, list_encoders, list_models
 
@@ -20,6 +20,7 @@ __all__ = [
     "create_encoder",
     "create_model",
     "from_torch",
+    "init",
     "list_encoders",
     "list_models",
     "load",
@@ -35,7 +36,7 @@ __all__ = [
 
 _HOMES = dict.fromkeys(["create_classifier", "create_encoder", "create_model", "list_encoders", "list_models"], "fcn.registry")
 _HOMES |= dict.fromkeys(["register_encoder", "register_model"], "fcn.registration")
-_HOMES |= dict.fromkeys(["from_torch", "load", "load_weights", "save", "to_torch"], "fcn.pretrained")
+_HOMES |= dict.fromkeys(["from_torch", "init", "load", "load_weights", "save", "to_torch"], "fcn.pretrained")
 
 
 def __getattr__(name: str):

@@ -58,11 +58,11 @@ def test_errors(tmp_path):
         ValueError, match=r"resnet50.imagenet1k_v1 is for the encoder resnet50, but the model's encoder is None"
     ):
         start_from(state, model, "resnet50.imagenet1k_v1", None, 3)
-    with pytest.raises(FileNotFoundError, match=r"none.pth is no checkpoint file, saved model or run folder"):
+    with pytest.raises(FileNotFoundError, match=r"none.pth is no checkpoint file or saved model"):
         start_from(state, model, str(tmp_path / "none.pth"), None, 3)
     (tmp_path / "there.pth").write_bytes(b"")
     with pytest.raises(
-        ValueError, match=r"there.pth is a checkpoint file; say whose names it has \(--source, or --init-source"
+        ValueError, match=r"there.pth is a checkpoint file; say whose names it has \(source=, on .* --source, or --init-source"
     ):
         start_from(state, model, str(tmp_path / "there.pth"), None, 3)
     (tmp_path / "photo.png").touch()
@@ -70,7 +70,7 @@ def test_errors(tmp_path):
         ValueError, match=r"photo.png is no checkpoint that can be read; known are .safetensors, .* .ckpt, .bin$"
     ):
         start_from(state, model, str(tmp_path / "photo.png"), None, 3)
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no checkpoint file, saved model or run folder"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no saved model or run folder"):
         start_from(state, model, str(tmp_path), None, 3)
     other = fcn.create_encoder("vgg11", width_multiplier=1 / 32)
     fcn.save(tmp_path / "other", other, random_variables(other, 1, 32, 32, 3))

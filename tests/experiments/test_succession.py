@@ -131,7 +131,7 @@ def test_readers_are_told_where_the_run_of_before_is(killed_at, tmp_path):
     set_aside(folder)
     with pytest.raises(FileNotFoundError, match=rf"there is no config.json; .*, {there}: until then read {tmp_path / ASIDE}$"):
         folder.read_config()
-    with pytest.raises(FileNotFoundError, match=rf"saved model or run folder; .* until then read {tmp_path / ASIDE}$"):
+    with pytest.raises(FileNotFoundError, match=rf"is no saved model or run folder; .* until then read {tmp_path / ASIDE}$"):
         find_weights(None, str(tmp_path), None)
     assert RunFolder(tmp_path / ASIDE).read_config().seed == 0
 
