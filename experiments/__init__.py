@@ -10,9 +10,10 @@ COMMANDS = {
     "compare": "shows runs side by side: configurations, scores, curves",
     "predict": "labels each pixel of your images",
     "convert": "turns a run or a checkpoint into a saved model",
+    "explain": "tells which algorithm computes each layer of a network",
     "pointwise": "shows what a 1x1 convolution is for",
     "benchmark": "compares the speed of networks with PyTorch (takes long)",
-    "model_table": "writes the tables of README.md and docs/models.md",
+    "model_table": "writes the tables of README.md and docs",
 }
 _PROCESSES = ("benchmark.contestant",)
 """What commands start for themselves."""

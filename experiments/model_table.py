@@ -1,4 +1,4 @@
-"""The tables of models, presets and encoders in README.md and docs/models.md: `python -m experiments.model_table [--check]`.
+"""The tables of models, presets, encoders and algorithms in README.md and docs: `python -m experiments.model_table [--check]`.
 
 Names, papers and references come from the registry, parameters and operations from the models themselves (traced, not run).
 """
@@ -9,9 +9,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments import command
+from fcn.errors import unknown
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = {"models": ROOT / "README.md", "presets": ROOT / "README.md", "encoders": ROOT / "docs" / "models.md"}
+FILES = {
+    "models": ROOT / "README.md",
+    "presets": ROOT / "README.md",
+    "encoders": ROOT / "docs" / "models.md",
+    "algorithms": ROOT / "docs" / "forms.md",
+}
 CLASSES, SIZE = 21, 512
 
 
@@ -21,13 +27,18 @@ class TableConfig:
 
     check: bool = False
     """Write nothing; fail if a table is not what it would be."""
+    tables: tuple[str, ...] = tuple(FILES)
+    """Which of them."""
 
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(TableConfig, args, "model_table", __doc__)
-    for name, rows in (("models", model_rows()), ("presets", preset_rows()), ("encoders", encoder_rows())):
+    makers = {"models": model_rows, "presets": preset_rows, "encoders": encoder_rows}
+    for name in options.tables:
+        if name not in FILES:
+            raise unknown("table", name, FILES)
         text = FILES[name].read_text()
-        new = replace(text, name, table(*rows))
+        new = replace(text, name, algorithms() if name == "algorithms" else table(*makers[name]()))
         if options.check and new != text:
             raise ValueError(f"the table of {name} in {FILES[name].name} is stale; run python -m experiments.model_table")
         FILES[name].write_text(new)
@@ -70,6 +81,43 @@ def preset_rows() -> list[list[str]]:
         seconds = "" if preset.seconds is None else f"{preset.seconds} s"
         rows.append([f"`{name}`", preset.data, preset.needs, seconds, "" if preset.miou is None else f"{preset.miou:.3f}"])
     return rows
+
+
+LAYERS = {
+    "dense": "Convolutions",
+    "depthwise": "Depthwise convolutions",
+    "grouped": "Convolutions in groups",
+    "upsampled": "Convolutions of images whose pixels are repeated",
+    "transposed": "Transposed convolutions",
+    "matrices": "Matrix products, alone and inside of other algorithms",
+    "attention": "Attention",
+}
+OPERATIONS = {
+    "convolution": "forward",
+    "input_gradient": "images' gradient",
+    "kernel_gradient": "kernel's gradient",
+    "sum": "sum over positions",
+}
+
+
+def algorithms() -> str:
+    """A table for each layer, rules in the order in which they are asked."""
+    from fcn.kernels import RULES
+
+    header = ["of", "algorithm", "on", "when", "gain", "cost", "error", "until JAX"]
+    parts = []
+    for layer, title in LAYERS.items():
+        rows = [_rule_row(rule) for rule in RULES if rule.layer == layer]
+        parts += [f"## {title}", table(header, *rows)]
+    return "\n\n".join(parts)
+
+
+def _rule_row(rule):
+    of = "all" if len(rule.operations) == 3 else ", ".join(OPERATIONS.get(name, name) for name in rule.operations)
+    on = "all" if len(rule.platforms) > 2 else ", ".join(rule.platforms)
+    error = ", ".join(f"{value:.1e}" for value in rule.error)
+    until = ".".join(map(str, rule.until or ()))
+    return [of, rule.algorithm, on, rule.reason, rule.gain, rule.cost, error, until]
 
 
 def costs(model, size: int = SIZE) -> list[str]:

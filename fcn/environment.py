@@ -226,6 +226,12 @@ def asked_onednn() -> bool:
     return os.environ.get("FCN_ONEDNN") != "0"
 
 
+def compute_capability() -> float:
+    """That of this process's first device, where it is an NVIDIA GPU; else 0."""
+    told = getattr(jax.local_devices()[0], "compute_capability", "")  # "9.0"; AMD's are words
+    return float(told) if re.fullmatch(r"\d+\.\d+", told) else 0.0
+
+
 def asked_kernels() -> str:
     """FCN_KERNELS of the environment, "auto" where it is not set."""
     return os.environ.get("FCN_KERNELS") or "auto"

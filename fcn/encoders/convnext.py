@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, computed_once, gelu
+from fcn.layers import Conv, Dense, Network, gelu, materialize
 
 
 class ConvNeXt(Network):
@@ -117,7 +117,7 @@ class _Block(nn.Module):
         y = _Perceptron(**types, name="mlp")(y)
         gamma = self.param("gamma", nn.initializers.constant(1e-6), (features,), self.param_dtype)
         y = y * gamma.astype(y.dtype)
-        return computed_once(x + nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(y))
+        return materialize(x + nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(y))
 
 
 class _Perceptron(nn.Module):

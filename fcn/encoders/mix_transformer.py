@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, attend, computed_once, gelu
+from fcn.layers import Conv, Dense, Network, attend, gelu, materialize
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
@@ -109,7 +109,7 @@ class _Block(nn.Module):
         drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
         norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
         x = x + drop_path(_Attention(self.heads, self.reduction, self.dilation, **types, name="attn")(norm(name="norm1")(x)))
-        return computed_once(x + drop_path(_Perceptron(self.dilation, **types, name="mlp")(norm(name="norm2")(x))))
+        return materialize(x + drop_path(_Perceptron(self.dilation, **types, name="mlp")(norm(name="norm2")(x))))
 
 
 class _Attention(nn.Module):

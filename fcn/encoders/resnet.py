@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import BatchNorm, Conv, Network, computed_once, max_pool
+from fcn.layers import BatchNorm, Conv, Network, materialize, max_pool
 
 
 class ResNet(Network):
@@ -117,7 +117,7 @@ class _Block(nn.Module):
             y = norm("bn2", conv(out, 3, **around, name="conv2")(y))
         if x.shape[-1] != out or self.strides > 1:
             x = norm("downsample_1", conv(out, 1, self.strides, name="downsample_0")(x))
-        return computed_once(nn.relu(x + y))
+        return materialize(nn.relu(x + y))
 
 
 _RESNET = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016"

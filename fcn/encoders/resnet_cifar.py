@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import BatchNorm, Conv, Network, computed_once
+from fcn.layers import BatchNorm, Conv, Network, materialize
 
 
 class ResNetCifar(Network):
@@ -78,7 +78,7 @@ class _Block(nn.Module):
         y = norm(name="bn2")(conv(name="conv2")(y), train=train)
         new = self.features - x.shape[-1]
         shortcut = jnp.pad(x[:, :: self.strides, :: self.strides], ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
-        return computed_once(nn.relu(shortcut + y))
+        return materialize(nn.relu(shortcut + y))
 
 
 _PAPER = "He et al., Deep Residual Learning for Image Recognition, CVPR 2016"

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.blocks import SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, Network, computed_once, max_pool
+from fcn.layers import BatchNorm, Conv, Network, materialize, max_pool
 
 REDUCTION = 16
 """Channels of a block for one channel inside its gate."""
@@ -115,7 +115,7 @@ class _Block(nn.Module):
         y = y * SqueezeExcitation(out // REDUCTION, **types, name="se_module")(y)
         if x.shape[-1] != out or self.strides > 1:
             x = norm("downsample_1", conv(out, 1, self.strides, name="downsample_0")(x))
-        return computed_once(nn.relu(x + y))
+        return materialize(nn.relu(x + y))
 
 
 _PAPER = "Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018"

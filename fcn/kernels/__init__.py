@@ -1,7 +1,9 @@
 """What computes the layers: algorithms, and the choice among them. Deeper than these names only `fcn.layers` imports."""
 
+from fcn.kernels.explaining import Explanation, explain
 from fcn.kernels.mode import use
 from fcn.kernels.onednn import usable as uses_onednn
+from fcn.kernels.table import RULES
 from fcn.kernels.tuning import tune
 
-__all__ = ["tune", "use", "uses_onednn"]
+__all__ = ["RULES", "Explanation", "explain", "tune", "use", "uses_onednn"]

@@ -15,7 +15,7 @@ chosen where that is lowered, when the platform is known. Images may be several 
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,63 +23,29 @@ import numpy as np
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from fcn.environment import KERNELS, ClosedJaxpr, Primitive, ad, batching, dce_jaxpr, is_lowered_manually, jaxpr_as_fun, mlir
+from fcn.environment import (
+    KERNELS,
+    ClosedJaxpr,
+    Primitive,
+    ad,
+    batching,
+    dce_jaxpr,
+    is_exported,
+    is_lowered_manually,
+    jaxpr_as_fun,
+    mlir,
+)
+from fcn.kernels.call import Layer, Operation, Problem, describe
 from fcn.kernels.onednn import without_onednn
 from fcn.kernels.padding import Pads
 from fcn.kernels.sharding import varying_alike
-from fcn.kernels.windows import output_size
+from fcn.kernels.table import choose, is_heard
 from fcn.kernels.xla import native_convolution
 
-Operation = Literal["convolution", "input_gradient", "kernel_gradient"]
-Kind = Literal["dense", "depthwise", "grouped", "upsampled"]
-
-
-class Problem(NamedTuple):
-    """All that a choice may look at.
-
-    Attributes:
-      shapes: of the maps, [N, H, W, _] each; the first is enlarged.
-      kernel_shape: [kh, kw, C / groups, O].
-      dtype: of all arrays.
-      strides: (rows, columns).
-      pads: zeros around the enlarged images, ((top, bottom), (left, right)).
-      dilation: distance of the kernel's taps, (rows, columns).
-      groups: of channels.
-      factor: how often a pixel of the first map is repeated, in rows and columns.
-      precision: `jax.default_matmul_precision` where the convolution was called.
-    """
-
-    shapes: tuple[tuple[Any, ...], ...]
-    kernel_shape: tuple[int, ...]
-    dtype: Any
-    strides: tuple[int, int]
-    pads: Pads
-    dilation: tuple[int, int]
-    groups: int = 1
-    factor: int = 1
-    precision: str | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """Whose algorithms these are."""
-        if self.factor > 1:
-            return "upsampled"
-        if self.groups == 1:
-            return "dense"
-        return "depthwise" if self.groups == self.shapes[0][3] else "grouped"
-
-    @property
-    def output_shape(self) -> tuple[Any, ...]:
-        """[N, H', W', O]."""
-        n, *sides, _ = self.shapes[0]
-        sides = [side * self.factor for side in sides]
-        size = output_size(sides, self.kernel_shape[:2], self.strides, self.pads, self.dilation)
-        return (n, *size, self.kernel_shape[3])
-
-
-CHOICES: dict[Kind, Callable[[Operation, str | None, Problem], Callable]] = {}
-"""For each kind, what chooses: a function of the operands for an operation, a platform ("cpu", "cuda", None for others) and a
-problem. It gives one array, for the input gradient of several maps a tuple of them."""
+ALGORITHMS: dict[Layer, Callable[[Operation, str, Problem], Callable]] = {}
+"""For each layer, a function of the operands for an operation, an algorithm and a problem. It gives one array, for the input
+gradient of several maps a tuple of them."""
+OPERATIONS: tuple[Operation, ...] = ("convolution", "input_gradient", "kernel_gradient")
 
 
 def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation, groups: int = 1, factor: int = 1) -> Array:
@@ -88,6 +54,8 @@ def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation
     shapes = tuple(tuple(x.shape) for x in maps)
     settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor, jax.config.jax_default_matmul_precision
     problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings)
+    if is_heard():
+        _foresee(problem)
     return _bind("convolution", maps, kernel, problem, ())[0]
 
 
@@ -178,9 +146,23 @@ def _batched(operands, axes, *, operation, problem, mapped):
     return results, [0] * len(results)
 
 
+def algorithm(operation: Operation, platform: str | None, problem: Problem) -> Callable:
+    """A function of the operands, by the algorithm that the table names."""
+    return ALGORITHMS[problem.layer](operation, choose(describe(operation, platform, problem)).algorithm, problem)
+
+
+def _foresee(problem):
+    """Chooses what will be chosen when this is lowered for this machine, and so for the convolutions that it consists of."""
+    platform = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend())
+    convolution, *_ = (algorithm(operation, platform, problem) for operation in OPERATIONS)
+    if problem.layer in ("grouped", "upsampled"):
+        types = (jax.ShapeDtypeStruct(shape, problem.dtype) for shape in (*problem.shapes, problem.kernel_shape))
+        jax.eval_shape(lambda *arrays: convolution(*arrays), *types)
+
+
 def _function(operation, platform, problem, mapped):
     """The algorithm for the platform, of mapped operands, with a list of results."""
-    chosen = CHOICES[problem.kind](operation, platform, problem)
+    chosen = algorithm(operation, platform, problem)
 
     def function(*operands):
         results = chosen(*operands)
@@ -192,14 +174,17 @@ def _function(operation, platform, problem, mapped):
 
 
 @contextlib.contextmanager
-def _as_called(context, problem):
-    """With the precision and the types of where the operation was called, and without a mesh."""
+def _as_called(context, problem, mapped):
+    """With the precision and the types of where the operation was called, and without a mesh.
+
+    oneDNN computes whole arrays, one at a time, in programs that are not exported.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.sharding.use_abstract_mesh(AbstractMesh((), ())))
         stack.enter_context(jax.default_matmul_precision(problem.precision))
         if problem.dtype == jnp.float64:
             stack.enter_context(jax.enable_x64(True))
-        if is_lowered_manually(context):
+        if mapped or is_lowered_manually(context) or is_exported(context):
             stack.enter_context(without_onednn())
         yield
 
@@ -207,7 +192,7 @@ def _as_called(context, problem):
 def _lowered(context, *operands, operation, platform, problem, mapped):
     """By the algorithm for the platform, of plain arrays: how these are divided among devices is XLA's to find out."""
     types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in context.avals_in]
-    with _as_called(context, problem):
+    with _as_called(context, problem, mapped):
         traced = jax.make_jaxpr(_function(operation, platform, problem, mapped))(*types)
         used, _ = dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals), instantiate=True)
         lower = mlir.lower_fun(jaxpr_as_fun(ClosedJaxpr(used, traced.consts)), multiple_results=True)
@@ -247,7 +232,7 @@ def _primitive(operation: Operation) -> Any:
 
 
 def _primitives() -> dict[Operation, Any]:
-    return {operation: _primitive(operation) for operation in ("convolution", "input_gradient", "kernel_gradient")}
+    return {operation: _primitive(operation) for operation in OPERATIONS}
 
 
 PRIMITIVES = KERNELS.attempt(_primitives, dict)

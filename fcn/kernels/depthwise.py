@@ -1,64 +1,32 @@
 """Depthwise convolution: every channel is filtered alone.
 
-Largest error against float64, relative to the largest result (192 channels at 64x64; convolution | gradient by the kernel):
-0.2e-6 | 0.2e-6 in float32, 3.0e-3 | 2.2e-3 in bfloat16.
-
-On a CPU as one shifted multiplication and addition for each tap of the kernel: 192 channels, 3x3, 64x64 take 2.5 / 2.1 / 20 ms
-(forward, gradient by input, by kernel), XLA's grouped convolution 95 / 109 / 146 ms. So do dilated kernels on GPUs: 320
-channels, 3x3 with dilation 12, 16 images of 32x32 take 0.05 / 0.05 / 0.07 ms on an H200 (bfloat16), and 0.23 / 0.37 / 0.89 ms
-as cuDNN's convolution. Others, and other accelerators, keep XLA's.
+One shifted multiplication and addition for each tap of the kernel, where XLA's grouped convolution, or cuDNN's of dilated
+kernels, takes several times as long.
 """
 
 import functools
-import math
 import operator
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from fcn.kernels import bilinear
-from fcn.kernels.onednn import convolve_onednn, may_convolve
-from fcn.kernels.windows import is_known, output_size, seen_by_taps
+from fcn.kernels.onednn import convolve_onednn
+from fcn.kernels.windows import output_size, seen_by_taps
 from fcn.kernels.xla import native_convolution
 
-MANY_TAPS = 25
-"""For which oneDNN is faster in a network; with fewer XLA computes what comes before and after together with the shifts."""
 
-
-def convolve_depthwise(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw 1 o"], strides: tuple, pads: tuple, dilation: tuple
-) -> Float[Array, "b h2 w2 o"]:
-    """A convolution with as many groups as channels: output channel i comes from input channel i // (O / C)."""
-    return bilinear.convolve((x,), kernel, strides, pads, dilation, groups=x.shape[-1])
-
-
-def _choose(operation, platform, problem):
+def function(operation, algorithm, problem):
+    """A function of the operands."""
     settings = {"strides": problem.strides, "pads": problem.pads, "dilation": problem.dilation}
-    if not is_known(problem.output_shape[1:3]):
-        return _of(_native, operation, problem, settings)
-    if platform == "cpu" and operation == "convolution" and _is_large(problem):
-        groups = problem.groups
-        return lambda x, kernel: convolve_onednn(x, kernel, *settings.values(), groups, otherwise=_convolve_otherwise)
-    if platform == "cpu":
-        return _of(_shifted, operation, problem, settings)
-    if platform == "cuda" and problem.dilation != (1, 1):
-        return _alone(_of(_shifted, operation, problem, settings))
-    return _of(_native, operation, problem, settings)
-
-
-bilinear.CHOICES["depthwise"] = _choose
-
-
-def _is_large(problem):
-    large = math.prod(problem.kernel_shape[:2]) >= MANY_TAPS and problem.dilation == (1, 1)
-    return large and may_convolve(problem.shapes[0], problem.pads)
-
-
-def _convolve_otherwise(x, kernel, strides, pads, dilation, groups):
-    return _shifted(x, kernel, strides, pads, dilation)
+    if algorithm == "onednn":
+        return partial(convolve_onednn, **settings, groups=problem.groups, otherwise=native_convolution)
+    if algorithm == "native":
+        return _of(partial(native_convolution, **settings, groups=problem.groups), operation, problem)
+    shifted = _of(partial(_shifted, **settings), operation, problem, _mirrored(problem))
+    return shifted if algorithm == "shift and add" else _alone(shifted)
 
 
 def _alone(function):
@@ -66,28 +34,26 @@ def _alone(function):
     return lambda *arguments: lax.optimization_barrier(function(*lax.optimization_barrier(arguments)))
 
 
-def _of(convolution, operation, problem, settings):
-    """The operation by a way of convolving."""
-    convolve = partial(convolution, **settings)
+def _of(convolve, operation, problem, mirrored=None):
+    """The operation by a way of convolving.
+
+    As a convolution with the mirrored kernel the gradient with respect to the images is one loop; as the derivative of a sum of
+    shifted images, every one of them would be kept.
+    """
     if operation == "convolution":
         return convolve
-    shape = problem.kernel_shape if operation == "kernel_gradient" else problem.shapes[0]
-    target = jax.ShapeDtypeStruct(shape, problem.dtype)
     if operation == "kernel_gradient":
-        return lambda x, dy: jax.linear_transpose(partial(convolve, x), target)(dy)[0]
-    mirrored = _mirrored(problem) if convolution is _shifted else None
+        kernel = jax.ShapeDtypeStruct(problem.kernel_shape, problem.dtype)
+        return lambda x, dy: jax.linear_transpose(partial(convolve, x), kernel)(dy)[0]
     if mirrored:
-        # As a convolution it is one loop; as the derivative of a sum of shifted images, every one of them would be kept.
-        return lambda dy, kernel: convolve_depthwise(dy, kernel[::-1, ::-1], problem.strides, mirrored, problem.dilation)
-    return lambda dy, kernel: jax.linear_transpose(lambda x: convolve(x, kernel), target)(dy)[0]
+        settings = problem.strides, mirrored, problem.dilation, problem.groups
+        return lambda dy, kernel: bilinear.convolve((dy,), kernel[::-1, ::-1], *settings)
+    images = jax.ShapeDtypeStruct(problem.shapes[0], problem.dtype)
+    return lambda dy, kernel: jax.linear_transpose(lambda x: convolve(x, kernel), images)(dy)[0]
 
 
 def _mirrored(problem):
-    """The zeros around the gradient by the output, where that by the input is its convolution; else None."""
-    sides = zip(problem.kernel_shape, problem.dilation, problem.pads)
-    mirrored = tuple(((k - 1) * d - before, (k - 1) * d - after) for k, d, (before, after) in sides)
-    multiplied, empty = problem.kernel_shape[3] != problem.groups, 0 in problem.output_shape
-    return None if problem.strides != (1, 1) or multiplied or empty or min(map(min, mirrored)) < 0 else mirrored
+    return None if problem.kernel_shape[3] != problem.groups else problem.mirrored_pads
 
 
 def _shifted(x, kernel, strides, pads, dilation):
@@ -100,7 +66,3 @@ def _shifted(x, kernel, strides, pads, dilation):
     shifted = seen_by_taps(x, (kh, kw), size, strides, dilation)
     products = (image * tap for image, tap in zip(shifted, kernel.astype(sums).reshape(-1, features)))
     return functools.reduce(operator.add, products).astype(dtype)
-
-
-def _native(x, kernel, strides, pads, dilation):
-    return native_convolution(x, kernel, strides, pads, dilation, groups=x.shape[-1])

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from fcn.kernels.mode import is_xla
 
 
-def computed_once(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def materialize(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, such as the output of a residual block, which a CPU is to compute once and keep; and so its gradient.
 
     XLA computes elementwise operations anew for each operation that uses them, so that in a chain of blocks y = relu(y + f(y))

@@ -4,19 +4,8 @@ Any kernel, stride and dilation. The convolution pays where there are few positi
 positions takes 154 ms instead of 396 (PyTorch: 152). Dilated kernels of few channels take it, too: nine products of 12 channels
 each cost more than the memory of the windows (12 to 12 at 2 x 56x56: 0.20 ms, XLA's own 0.28; Zen 5).
 
-Largest error against float64, relative to the largest result (256 to 64 channels at 64x64; convolution | gradient by the
-kernel): 0.6e-6 | 0.3e-6 in float32, 2.0e-3 | 2.4e-3 in bfloat16.
-
-XLA's own gradient by the kernel slows down as the cotangent grows: from 30 GF/s to 4 once that has more than some 8 MB, where
-the forward pass runs at ten times that; the product walks over blocks of rows that stay in the cache.
-
-Milliseconds of processor time (float32, AMD EPYC Zen 4; batch, height x width, channels in -> out):
-
-    shape                                      native   im2col
-    3x3, 8, 256x256, 3 -> 64                   425      102
-    5x5, 8,  90x120, 64 -> 64                  2270     608
-    3x3 stride 2, 4, 256x256, 64 -> 64         707      206
-    7x7 stride 2, 8, 256x256,  3 -> 64         461      88
+XLA's own gradient with respect to the kernel slows down as the cotangent grows: from 30 GF/s to 4 once that has more than some
+8 MB, where the forward pass runs at ten times that; the product walks over blocks of rows that stay in the cache.
 """
 
 import jax
@@ -60,11 +49,11 @@ def im2col_gradient(
     pads: Pads = NO_PADS,
     dilation: tuple[int, int] = (1, 1),
 ) -> Float[Array, "kh kw c o"]:
-    """The gradient by the kernel of a convolution, as one product [P, kh kw C]^T [P, O] over P positions.
+    """The gradient with respect to the kernel of a convolution, as one product [P, kh kw C]^T [P, O] over P positions.
 
     Args:
       x: the input.
-      dy: the gradient by the output.
+      dy: the gradient with respect to the output.
       kernel_size: (kh, kw).
       strides: of the convolution, (rows, columns).
       pads: zeros around the input, ((top, bottom), (left, right)).

@@ -28,7 +28,6 @@ import contextlib
 import contextvars
 import functools
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -42,16 +41,8 @@ from jaxtyping import Array, Float
 from fcn import environment
 from fcn.environment import ONEDNN, Primitive, ad, batching, mlir
 from fcn.kernels.padding import Pads
-from fcn.kernels.windows import is_known
+from fcn.kernels.windows import is_static
 from fcn.kernels.xla import native_convolution
-
-FEWEST_COLUMNS = 24
-"""Of matrices; products with fewer are as fast or faster as XLA's own."""
-FEWEST_OPERATIONS = 2**24
-"""Multiplications and additions of a product, all matrices of a stack together."""
-SLOW_COLUMNS = 3072
-"""Products of 3072 or 6144 columns take oneDNN 1.4 to 1.6 times as long as XLA, those of numbers beside them no longer."""
-
 
 _is_manual = contextvars.ContextVar("_is_manual", default=False)
 
@@ -117,7 +108,7 @@ def multiplies_stacks() -> bool:
 
 def may_convolve(shape: Sequence[Any], pads: Pads) -> bool:
     """Whether images [N, H, W, C] with zeros around them may be convolved with oneDNN."""
-    return usable() and is_known(shape) and 0 not in shape and min(map(min, pads)) >= 0
+    return usable() and is_static(shape) and 0 not in shape and min(map(min, pads)) >= 0
 
 
 def convolve_onednn(
@@ -144,18 +135,6 @@ def convolve_onednn(
     if x.dtype != kernel.dtype or x.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
         return otherwise(x, kernel, *settings)
     return _bind_convolution(x.astype(jnp.float32), kernel.astype(jnp.float32), settings, otherwise).astype(x.dtype)
-
-
-def may_multiply(x: Float[Array, "*stack p c"], y: Float[Array, "*stack2 q o"]) -> bool:
-    """Whether a product of two stacks of matrices, x y or x^T y, may be oneDNN's, and is fast: as wide as `y`."""
-    if not is_known((*x.shape, *y.shape)) or x.shape[:-2] != y.shape[:-2] or {x.dtype, y.dtype} != {jnp.dtype(jnp.float32)}:
-        return False
-    columns = x.shape[-1], y.shape[-1]
-    if math.prod(x.shape[:-2]) > 1 and not multiplies_stacks():
-        return False
-    if min(columns) < FEWEST_COLUMNS or columns[1] % SLOW_COLUMNS == 0 or x.size * columns[1] < FEWEST_OPERATIONS:
-        return False
-    return usable()
 
 
 def multiply_onednn(

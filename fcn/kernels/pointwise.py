@@ -1,8 +1,4 @@
-"""Convolutions with kernels of size 1, as the matrix products which they are.
-
-XLA:CPU's convolution with a 1x1 kernel reaches 29 / 25 / 2.4 GF/s (forward, gradient by input, by kernel; 64 to 21 channels at
-256x256), the product 95 / 72 / 45.
-"""
+"""Convolutions with kernels of size 1, as the matrix products which they are."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

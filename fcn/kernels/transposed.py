@@ -3,21 +3,16 @@
 With stride s, the output falls into s x s phases, each of which is an ordinary convolution of the input with every s-th tap of
 the kernel. All phases together are one matrix product of [positions, m m C] and [m m C, s s O], where m = ceil(k / s), and a
 shuffle of pixels. For a 2x2 kernel with stride 2 (U-Net) m is 1 and nothing is gathered at all.
-
-Largest error against float64, relative to the largest result (2x2, stride 2, 128 to 64 channels | 16x16, stride 8, 21 to 21):
-0.6e-6 | 0.4e-6 in float32, 3.4e-3 | 2.7e-3 in bfloat16.
-
-On a CPU, XLA's transposed convolution has a gradient by the kernel of 1.2 GF/s (2x2, stride 2, 128 to 64 channels, 128x128,
-batch 4; forward 76, gradient by input 65); the product has 100 / 80 / 79 GF/s (forward, by input, by kernel). FCN's 64x64
-kernel with stride 32 takes 11 / 18 / 8 ms instead of 153 / 22 / 84.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fcn.kernels.call import Call
 from fcn.kernels.convolution import convolve
 from fcn.kernels.mode import is_xla
 from fcn.kernels.products import matmul
+from fcn.kernels.table import choose
 from fcn.kernels.xla import native_transposed
 
 
@@ -28,17 +23,20 @@ def convolve_transposed(
     if is_xla():
         return native_transposed(x, kernel, strides, groups)
     (n, h, w, _), (kh, kw, _, features), (sh, sw) = x.shape, kernel.shape, strides
-    if strides == (1, 1):
+    size = (h - 1) * sh + kh, (w - 1) * sw + kw
+    shapes = x.shape, kernel.shape, (n, *size, features)
+    algorithm = choose(Call("transposed", "convolution", "other", *shapes, x.dtype, strides, groups=groups)).algorithm
+    if algorithm == "convolution":
         return convolve(x, kernel, strides, ((kh - 1, kh - 1), (kw - 1, kw - 1)), (1, 1), groups)
     mh, mw = -(-kh // sh), -(-kw // sw)
     phases = _phases(kernel, mh, mw, strides, groups)
-    if groups == 1:
+    if algorithm == "product":
         windows = _windows(x, mh, mw)
         y = matmul(windows.reshape(-1, windows.shape[-1]), phases.reshape(windows.shape[-1], -1))
     else:
         y = convolve(x, phases, (1, 1), ((mh - 1, mh - 1), (mw - 1, mw - 1)), (1, 1), groups)
     y = y.reshape(n, h + mh - 1, w + mw - 1, groups, sh, sw, features // groups).transpose(0, 1, 4, 2, 5, 3, 6)
-    return y.reshape(n, (h + mh - 1) * sh, (w + mw - 1) * sw, features)[:, : (h - 1) * sh + kh, : (w - 1) * sw + kw]
+    return y.reshape(n, (h + mh - 1) * sh, (w + mw - 1) * sw, features)[:, : size[0], : size[1]]
 
 
 def _phases(kernel, mh, mw, strides, groups):

@@ -1,4 +1,4 @@
-"""Measures the forms of 3x3 convolutions."""
+"""Measures the algorithms of 3x3 convolutions."""
 
 import math
 import statistics
@@ -10,21 +10,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fcn.kernels.dense_convolution import convolution_in_form, kernel_gradient_in_form
-from fcn.kernels.forms import CHANNELS, FORMS, PIXELS, PRODUCTS, Form, Product, keep, usual_form
+from fcn.kernels.dense_convolution import convolution, kernel_gradient
+from fcn.kernels.measured import ALGORITHMS, CHANNELS, PIXELS, PRODUCTS, Algorithm, Product, keep, usual_algorithm
 from fcn.kernels.onednn import usable
 
 
 def tune(rounds: int = 5) -> Path:
-    """Measures all forms on this machine's processors, some minutes long; a file in the user's cache folder names the fastest.
+    """Measures the algorithms of 3x3 convolutions on this machine's processors, which takes minutes, and keeps the fastest.
 
-    Where no form is clearly faster than the one that is used without measuring, that one stays. What is traced from then on, in
+    Where none is clearly faster than the one that is used without measuring, that one stays. What is traced from then on, in
     this process and others, uses what was found; another machine with the same home folder and another version of JAX (0.10,
     0.12) do not, and have tables of their own in the file, nor does a process where oneDNN may be used if it might not here,
-    or the other way round. Delete it to go back. Results differ between forms by rounding.
+    or the other way round. Delete it to go back. Results differ between algorithms by rounding.
 
     Args:
-      rounds: how often each form runs, in turn with the others; medians are compared.
+      rounds: how often each runs, in turn with the others; medians are compared.
 
     Returns:
       The file.
@@ -37,11 +37,11 @@ def tune(rounds: int = 5) -> Path:
 
 
 BATCH = 4
-"""Images; XLA's gradient by the kernel is slower for several than for one of as many pixels."""
+"""Images; XLA's gradient with respect to the kernel is slower for several than for one of as many pixels."""
 CLEARLY = 0.9
-"""A form takes the usual one's place if it needs less than so much of its time: measured times wander by some percent."""
+"""One takes the usual one's place if it needs less than so much of its time: measured times wander by some percent."""
 _MOST_WORK = 2e10
-"""Additions and multiplications of the largest convolution that is measured; larger ones take the form of the next smaller."""
+"""Additions and multiplications of the largest convolution that is measured; larger ones take that of the next smaller."""
 
 
 def _fastest_of_line(product: Product, channels: int, rounds: int) -> str:
@@ -52,29 +52,29 @@ def _fastest_of_line(product: Product, channels: int, rounds: int) -> str:
     return letters
 
 
-def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Form:
+def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Algorithm:
     side, settings = math.isqrt(pixels // BATCH), ((1, 1), ((1, 1), (1, 1)), (1, 1))
     x, kernel = jnp.ones((BATCH, side, side, channels)), jnp.ones((3, 3, channels, channels))
     if product == "convolution":
-        forms = [form for form in FORMS if form != ("native" if usable() else "onednn")]
-        functions: dict[Any, Callable] = {form: convolution_in_form(form, *settings) for form in forms}
+        names = [name for name in ALGORITHMS if name != ("native" if usable() else "onednn")]
+        functions: dict[Any, Callable] = {name: convolution(name, *settings) for name in names}
         arguments = x, kernel
     else:
-        functions = {form: kernel_gradient_in_form(form, kernel.shape, *settings) for form in FORMS if form != "onednn"}
+        functions = {name: kernel_gradient(name, kernel.shape, *settings) for name in ALGORITHMS if name != "onednn"}
         arguments = x, x
-    compiled: dict[Form, Callable] = {form: jax.jit(f).lower(*arguments).compile() for form, f in functions.items()}
-    seconds, usual = _race(compiled, arguments, rounds), usual_form(product, channels, pixels, onednn=usable())
-    best = min(seconds, key=lambda form: seconds[form])
+    compiled: dict[Algorithm, Callable] = {name: jax.jit(f).lower(*arguments).compile() for name, f in functions.items()}
+    seconds, usual = _race(compiled, arguments, rounds), usual_algorithm(product, channels, pixels, onednn=usable())
+    best = min(seconds, key=lambda name: seconds[name])
     return best if seconds[best] < CLEARLY * seconds[usual] else usual
 
 
-def _race(functions: dict[Form, Callable], arguments, rounds: int) -> dict[Form, float]:
+def _race(functions: dict[Algorithm, Callable], arguments, rounds: int) -> dict[Algorithm, float]:
     """Median seconds of each."""
-    seconds: dict[Form, list[float]] = {form: [] for form in functions}
+    seconds: dict[Algorithm, list[float]] = {name: [] for name in functions}
     for number in range(rounds + 1):
-        for form, function in functions.items():
+        for name, function in functions.items():
             start = time.perf_counter()
             jax.block_until_ready(function(*arguments))
             if number:
-                seconds[form].append(time.perf_counter() - start)
-    return {form: statistics.median(times) for form, times in seconds.items()}
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}

@@ -4,24 +4,6 @@ The f x f pixels that are copies of one see only a few different pixels. Each of
 small image with a smaller kernel whose taps are sums of the kernel's own: for 3x3 and f = 2 four kernels of 2x2, 4/9 of the
 multiplications. All phases together are one convolution of the small image with f x f times the features, whose results are
 put side by side. Maps that a decoder concatenates with the enlarged images are convolved on their own, and the two are added.
-
-Largest error against float64, relative to the largest result (256 to 64 channels, 32x32 doubled; convolution | gradient by the
-kernel): 0.5e-6 | 0.4e-6 in float32, 2.2e-3 | 2.6e-3 in bfloat16.
-
-Milliseconds (float32, two processors of an AMD EPYC Zen 5; batch, height = width of the small image, channels + channels beside
--> features), forward | forward and all gradients:
-
-    shape                     enlarged and concatenated    phases
-    2,   7,  512 + 256 -> 256     3.1 |  11                3.0 |  10
-    2,  14,  256 + 128 -> 128     2.6 | 6.6                1.9 | 5.8
-    2,  28,  128 +  64 ->  64     2.5 | 6.8                1.8 | 7.0
-    2,  56,   64 +  64 ->  32     5.0 |  14                2.8 |  11
-    2, 112,   32 +   0 ->  16     5.4 |  17                1.7 | 7.2
-    2,  56,  128 + 128 ->  64      19 |  45                9.9 |  38
-    4,  64,  128 + 128 -> 128      59 | 165                 70 | 173
-    2,   3,  512 + 256 -> 256     0.9 | 2.7                1.4 | 6.0
-
-Images of few positions and those on accelerators are enlarged.
 """
 
 from functools import partial
@@ -33,11 +15,9 @@ from jax import lax
 from jaxtyping import Array, Float, Num
 
 from fcn.kernels import bilinear
-from fcn.kernels.dense_convolution import FEW, convolve_dense
 from fcn.kernels.im2col import im2col_convolution
 from fcn.kernels.mode import is_xla
 from fcn.kernels.padding import Pads
-from fcn.kernels.windows import is_known
 from fcn.kernels.xla import native_convolution, native_resize
 
 Maps = tuple[Float[Array, "b _ _ _"], ...]
@@ -55,33 +35,34 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
     """
     if is_xla():
         return native_convolution(concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
-    n, h, w, _ = maps[0].shape
-    same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel.shape))
-    pays = same and factor > 1 and is_known((n, h, w)) and n * h * w * factor**2 > FEW
-    if pays:
-        return bilinear.convolve(maps, kernel, (1, 1), pads, (1, 1), factor=factor)
-    return _enlarged(maps, kernel, factor, pads)
+    if factor == 1:
+        return _enlarged(maps, kernel, factor, pads)
+    return bilinear.convolve(maps, kernel, (1, 1), pads, (1, 1), factor=factor)
 
 
-def _choose(operation, platform, problem):
-    """The gradients of one product are faster than those of a convolution with even sides."""
-    settings = {"factor": problem.factor, "pads": problem.pads}
-    phases = _phases if operation == "convolution" else partial(_phases, convolution=im2col_convolution)
-    function = partial(phases if platform == "cpu" else _enlarged, **settings)
+def function(operation, algorithm, problem):
+    """A function of the operands. The gradients of one product are faster than those of a convolution with even sides."""
+    of_product = {} if operation == "convolution" else {"convolution": im2col_convolution}
+    phases = partial(_phases, **of_product)
+    convolve = partial(phases if algorithm == "phases" else _enlarged, factor=problem.factor, pads=problem.pads)
     if operation == "convolution":
-        return lambda *arrays: function(arrays[:-1], arrays[-1])
+        return lambda *arrays: convolve(arrays[:-1], arrays[-1])
     if operation == "kernel_gradient":
         kernel_type = jax.ShapeDtypeStruct(problem.kernel_shape, problem.dtype)
-        return lambda *arrays: jax.linear_transpose(partial(function, arrays[:-1]), kernel_type)(arrays[-1])[0]
+        return lambda *arrays: jax.linear_transpose(partial(convolve, arrays[:-1]), kernel_type)(arrays[-1])[0]
     types = tuple(jax.ShapeDtypeStruct(shape, problem.dtype) for shape in problem.shapes)
-    return lambda dy, kernel: jax.linear_transpose(lambda maps: function(maps, kernel), types)(dy)[0]
+    return lambda dy, kernel: jax.linear_transpose(lambda maps: convolve(maps, kernel), types)(dy)[0]
 
 
-bilinear.CHOICES["upsampled"] = _choose
+bilinear.ALGORITHMS["upsampled"] = function
 
 
 def _enlarged(maps, kernel, factor, pads):
-    return convolve_dense(concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
+    return _convolve(concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
+
+
+def _convolve(x, *arguments):
+    return bilinear.convolve((x,), *arguments)
 
 
 def repeat_pixels(x: Num[Array, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
@@ -98,14 +79,14 @@ def concatenated(maps: Maps, factor: int) -> Float[Array, "b h w c"]:
     return jnp.concatenate([repeat_pixels(x, factor), *beside], -1)
 
 
-def _phases(maps, kernel, factor, pads, convolution=convolve_dense):
+def _phases(maps, kernel, factor, pads, convolution=_convolve):
     """Sums are at least float32."""
     (x, *beside), dtype, sums = maps, maps[0].dtype, jnp.promote_types(maps[0].dtype, jnp.float32)
     kernel = kernel.astype(sums)
     y = _convolve_phases(x.astype(sums), kernel[:, :, : x.shape[3]], factor, pads, convolution)
     if beside:
         others = jnp.concatenate(beside, -1).astype(sums)
-        y += convolve_dense(others, kernel[:, :, x.shape[3] :], (1, 1), pads, (1, 1))
+        y += _convolve(others, kernel[:, :, x.shape[3] :], (1, 1), pads, (1, 1))
     return y.astype(dtype)
 
 

@@ -2,9 +2,6 @@
 
 FCN's fc6 has a kernel of 103 M numbers for a few positions. As a product it is read where it lies; cuDNN wants it transposed,
 and its gradient is transposed back.
-
-Largest error against float64, relative to the largest result (7x7, 512 to 256 channels at 3x3; convolution | gradient by the
-kernel): 0.5e-6 | 0.2e-6 in float32, 2.5e-3 | 2.8e-3 in bfloat16.
 """
 
 import jax
@@ -24,10 +21,10 @@ def convolve_wide(
     return (columns @ kernel.reshape(-1, kernel.shape[-1])).reshape(x.shape[0], *size, kernel.shape[-1])
 
 
-def wide_gradient_by_input(
+def wide_input_gradient(
     dy: Float[Array, "n h w o"], kernel: Float[Array, "kh kw c o"], shape: tuple, strides: tuple, pads: Pads, dilation: tuple
 ) -> Float[Array, "n h2 w2 c"]:
-    """The gradient by an input of this shape; what the windows share is summed in float32 at least."""
+    """The gradient with respect to images of this shape; what the windows share is summed in float32 at least."""
     sums = jnp.promote_types(dy.dtype, jnp.float32)
     by_windows = (dy.reshape(-1, dy.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1]).T).astype(sums)
 
@@ -37,9 +34,9 @@ def wide_gradient_by_input(
     return jax.linear_transpose(stack, jax.ShapeDtypeStruct(shape, sums))(by_windows)[0].astype(dy.dtype)
 
 
-def wide_gradient_by_kernel(
+def wide_kernel_gradient(
     x: Float[Array, "n h2 w2 c"], dy: Float[Array, "n h w o"], shape: tuple, strides: tuple, pads: Pads, dilation: tuple
 ) -> Float[Array, "kh kw c o"]:
-    """The gradient by a kernel of this shape."""
+    """The gradient with respect to a kernel of this shape."""
     columns = stack_windows(pad_images(x, pads), dy.shape[1:3], shape[:2], strides, dilation)
     return (columns.T @ dy.reshape(-1, dy.shape[-1])).reshape(shape)

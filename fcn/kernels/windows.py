@@ -10,7 +10,7 @@ from fcn.environment import largest
 from fcn.kernels.padding import Pads
 
 
-def is_known(shape: Sequence[Any]) -> bool:
+def is_static(shape: Sequence[Any]) -> bool:
     """Whether all sizes are numbers. Programs for any size (`jax.export`) have symbols among them, and take XLA's own forms."""
     return all(isinstance(size, int) for size in shape)
 

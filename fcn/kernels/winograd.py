@@ -10,25 +10,6 @@ while there is less of it:
   costs more than it saves where there are few pixels.
 
 The interpolation points are 0, +-sqrt(1/2), +-sqrt(2) and infinity in place of the paper's 0, +-1, +-2: a third of its error.
-The largest error relative to the largest result (256 channels, 64x64 normal numbers, against float64; XLA's convolution has
-1.6e-6 in float32, 2.4e-3 in bfloat16, where sums are float32 and rounded once):
-
-              float32, convolution   kernel gradient   bfloat16, both
-    rows      2.4e-6                 0.9e-6            2.6e-3
-    tiles     2.6e-6                 2.1e-6            2.6e-3
-
-Milliseconds (float32, two processors of an AMD EPYC with AVX2; batch, height x width, channels in -> out; convolution | kernel
-gradient). PyTorch 2.13 needs 31 | 49 for the first shape, 29 | 60, 33 | 57, 35 | 55 and 33 | 48 for those with 128 to 1024.
-
-    shape                          native    rows   tiles  |  im2col   rows   tiles
-    4, 128x128,   64 ->   64         61       59      28   |    98      64      48
-    4,  64x64,   128 ->  128         45       47      23   |    63      43      25
-    4,  32x32,   256 ->  256         39       22      17   |    47      26      14
-    4,  16x16,   512 ->  512         36       23      21   |    53      24      18
-    4,   8x8,   1024 -> 1024         49       36      54   |    70      32      46
-    2,  14x14,   256 ->  256        4.0      2.7     4.1   |   4.9     2.9     3.3
-    2,   7x7,    512 ->  512        6.2      6.1     8.8   |   4.4     5.1     8.2
-    4, 128x128,   16 ->   16        4.2      6.9     8.2   |   8.0     8.7     9.4
 """
 
 import functools
@@ -41,9 +22,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.kernels.blocks import number_of_blocks
-from fcn.kernels.dilated import apart, together
 from fcn.kernels.padding import NO_PADS, Pads, place
 from fcn.kernels.products import matmul, sum_over_positions
+from fcn.kernels.space_to_batch import batch_to_space, space_to_batch
 
 MANY_BLOCKS = 4
 """With so many the gradient transforms its images anew: a training step of a U-Net at 512x512 takes 2 to 7 percent longer and
@@ -69,8 +50,8 @@ def winograd_convolution(
     """
     (n, h, w), (c, o) = _size(x, pads, dilation), kernel.shape[2:]
     if dilation != (1, 1):
-        y = winograd_convolution(apart(x, pads, (h, w), dilation, (2, 2)), kernel, NO_PADS, along)
-        return together(y, dilation)[:, :h, :w]
+        y = winograd_convolution(space_to_batch(x, pads, (h, w), dilation, (2, 2)), kernel, NO_PADS, along)
+        return batch_to_space(y, dilation)[:, :h, :w]
     kernel, rows, across = kernel.astype(_sum_type(x)), -(-h // 4), -(-w // 4)
     if along == "rows":
         blocks = _blocks(rows, 6 * n * w * (3 * c + o))
@@ -100,10 +81,10 @@ def winograd_gradient(
     along: Along,
     dilation: tuple[int, int] = (1, 1),
 ) -> Float[Array, "3 3 c o"]:
-    """The gradient by the kernel of a convolution with stride 1, from its input and the gradient by its output."""
+    """The gradient with respect to the kernel of a convolution with stride 1."""
     (n, h, w, o), c = dy.shape, x.shape[-1]
     if dilation != (1, 1):
-        x, dy = apart(x, pads, (h, w), dilation, (2, 2)), apart(dy, NO_PADS, (h, w), dilation)
+        x, dy = space_to_batch(x, pads, (h, w), dilation, (2, 2)), space_to_batch(dy, NO_PADS, (h, w), dilation)
         return winograd_gradient(x, dy, NO_PADS, along)
     rows, across = -(-h // 4), -(-w // 4)
     floats = 6 * n * w * (3 * c + o) if along == "rows" else 36 * n * across * (c + o)

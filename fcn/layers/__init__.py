@@ -1,7 +1,7 @@
 """Building blocks. `fcn.kernels` computes them."""
 
 from fcn.kernels.attention import attend
-from fcn.kernels.fusion import computed_once
+from fcn.kernels.fusion import materialize
 from fcn.kernels.pointwise import convolve_pointwise
 from fcn.kernels.tuning import tune
 from fcn.layers.activations import gelu
@@ -21,7 +21,7 @@ from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
 from fcn.layers.resizing import resize
 from fcn.layers.transposed import ConvTranspose
-from fcn.layers.unpooling import max_pool_with_places, max_unpool
+from fcn.layers.unpooling import max_pool_with_indices, max_unpool
 from fcn.layers.upsampled import UpsampledConv
 from fcn.layers.upsampling import (
     LearnedBilinearUpsample,
@@ -44,7 +44,6 @@ __all__ = [
     "attend",
     "average_pool",
     "bilinear_kernel",
-    "computed_once",
     "constant_deviation",
     "convolve_pointwise",
     "fan_in_scaling",
@@ -52,8 +51,9 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "lecun_normal",
+    "materialize",
     "max_pool",
-    "max_pool_with_places",
+    "max_pool_with_indices",
     "max_unpool",
     "resize",
     "resize_bilinear",

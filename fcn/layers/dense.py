@@ -9,7 +9,7 @@ from fcn.layers.initialisers import lecun_normal
 
 
 def _product(x, kernel, dimension_numbers, precision=None):
-    """With one axis of positions: the gradient by the kernel sums over them, and with several XLA would first copy them."""
+    """With one axis of positions: the kernel's gradient sums over them, and with several XLA would first copy them."""
     return convolve_pointwise(x, kernel)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Num
 
 from fcn.kernels.mode import is_xla
 from fcn.kernels.padding import pair
-from fcn.kernels.windows import is_known
+from fcn.kernels.windows import is_static
 from fcn.kernels.xla import native_average_pool, native_max_pool
 
 
@@ -113,7 +113,7 @@ def _pads(x, window, strides, padding, ceil_mode):
     """Zeros around the maps with which XLA takes as many windows; a size that is a symbol is taken to have room for one."""
     pads = []
     for size, k, s, p in zip(x.shape[1:3], window, strides, padding):
-        if is_known((size,)):
+        if is_static((size,)):
             beyond = max(p, (_count(size, k, s, p, ceil_mode) - 1) * s + k - size - p)
         elif ceil_mode and s > k - p:
             settings = f"window {k}, stride {s} and padding {p}"

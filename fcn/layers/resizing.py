@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
-from fcn.kernels.windows import is_known
+from fcn.kernels.windows import is_static
 from fcn.layers.upsampling import resize_bilinear, resize_nearest
 
 METHODS = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
@@ -42,7 +42,7 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
         return resize_nearest(x, factor)[:, : size[0], : size[1]]
     for axis in (2, 1):
         old, new = x.shape[axis], size[axis - 1]
-        if not is_known((old, new)) and old != new:
+        if not is_static((old, new)) and old != new:
             raise ValueError(f"{method!r} from {old} to {new} pixels takes sizes that are numbers: export for one image size")
         if old != new and method.startswith("nearest"):
             x = jnp.take(x, _nearest(old, new, 0.5 if method == "nearest-exact" else 0.0), axis)
@@ -53,7 +53,7 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
 
 def _repeats(old: int, new: int, factor: int) -> bool:
     """Whether the nearest pixels are those of an enlargement by a whole factor, cropped at the end."""
-    if not is_known((old, new, factor)):
+    if not is_static((old, new, factor)):
         return new == old * factor
     return new <= old * factor and np.array_equal(_nearest(old, new, 0.0), np.arange(new) // factor)
 

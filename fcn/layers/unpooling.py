@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 
-def max_pool_with_places(
+def max_pool_with_indices(
     x: Float[Array | np.ndarray, "b h w c"], *, ceil_mode: bool = False
 ) -> tuple[Float[Array, "b h2 w2 c"], UInt8[Array, "b h2 w2 c"]]:
     """The largest value of every 2x2 window, and its place in the window.
@@ -23,7 +23,7 @@ def max_pool_with_places(
       ceil_mode: at odd sides, also take the last row or column, as windows of their own; otherwise they are left out.
 
     Returns:
-      Values and places, [B, H / 2, W / 2, C], rounded up with `ceil_mode` and else down. Places are 0 and 1 in the upper
+      Values and indices, [B, H / 2, W / 2, C], rounded up with `ceil_mode` and else down. Indices are 0 and 1 in the upper
       row of a window, 2 and 3 in the lower.
 
     Raises:
@@ -37,16 +37,16 @@ def max_pool_with_places(
         pads = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
         x = jnp.pad(x, pads, constant_values=-jnp.inf)
     x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
-    largest, places = x[:, ::2, ::2], jnp.zeros((batch, x.shape[1] // 2, x.shape[2] // 2, channels), jnp.uint8)
+    largest, indices = x[:, ::2, ::2], jnp.zeros((batch, x.shape[1] // 2, x.shape[2] // 2, channels), jnp.uint8)
     for place in (1, 2, 3):
         other = x[:, place // 2 :: 2, place % 2 :: 2]
         larger = (other > largest) | jnp.isnan(other)
-        largest, places = jnp.where(larger, other, largest), jnp.where(larger, jnp.uint8(place), places)
-    return largest, places
+        largest, indices = jnp.where(larger, other, largest), jnp.where(larger, jnp.uint8(place), indices)
+    return largest, indices
 
 
 def max_unpool(
-    x: Float[Array | np.ndarray, "b h w c"], places: UInt8[Array, "b h w c"], size: Sequence[int]
+    x: Float[Array | np.ndarray, "b h w c"], indices: UInt8[Array, "b h w c"], size: Sequence[int]
 ) -> Float[Array, "b h2 w2 c"]:
     """Every value at its place in a 2x2 window, zero elsewhere.
 
@@ -54,7 +54,7 @@ def max_unpool(
 
     Args:
       x: feature maps [B, H, W, C].
-      places: where each value belongs, as `max_pool_with_places` gives them.
+      indices: where each value belongs, as `max_pool_with_indices` gives them.
       size: (H', W') of the result, between 2 H - 1 and 2 H + 1 rows, columns likewise: the size of what was pooled.
 
     Returns:
@@ -69,7 +69,7 @@ def max_unpool(
     if any(abs(m) > 1 for m in missing):
         raise ValueError(f"size={tuple(size)} does not pool to {height}x{width}; give sides of at most 1 beside the double")
     window = np.arange(4, dtype=np.uint8).reshape(2, 1, 2, 1)
-    here = places[:, :, None, :, None, :] == window
+    here = indices[:, :, None, :, None, :] == window
     y = jnp.where(here, x[:, :, None, :, None, :], jnp.zeros((), x.dtype))
     y = y.reshape(batch, 2 * height, 2 * width, channels)
     return lax.pad(y, jnp.zeros((), x.dtype), [(0, 0, 0), *((0, m, 0) for m in missing), (0, 0, 0)])

@@ -1,15 +1,7 @@
 """Resizing of feature maps, and FCN's upsampling.
 
 Enlarging by a small whole factor f takes f fixed phases along the width, then along the height, each a weighted sum of
-neighbours. Everything else is one matrix product per axis. Milliseconds of processor time, forward / gradient (float32; batch,
-height = width, channels, factor):
-
-    shape               phases       matrix        jax.image.resize
-    2, 128, 64, x2     31 / 65      154 / 102      125 / 110
-    8,  64, 12, x2    1.2 / 3.5     8.8 / 7.4      7.5 / 11.6
-    8,  45, 12, x4    4.1 / 5.3      12 / 12        14 / 16
-    8,  23, 12, x8    2.7 / 2.0      10 / 7.0       10 / 8.0
-    2,  65, 21, x8     39 / 9.2     120 / 76       116 / 88
+neighbours. Everything else is one matrix product per axis.
 
 FCN's bilinear transposed convolution takes 1.0 / 4.0 / 16.2 s (x8, x16, x32, 21 channels) as XLA's convolution on a CPU and
 1.3 to 2.9 ms here; its dense, learned form is `LearnedBilinearUpsample`.
@@ -28,7 +20,7 @@ from jaxtyping import Array, Float, Num
 from fcn.kernels.mode import is_xla
 from fcn.kernels.transposed import convolve_transposed
 from fcn.kernels.upsampled import repeat_pixels
-from fcn.kernels.windows import is_known
+from fcn.kernels.windows import is_static
 from fcn.kernels.xla import native_resize, native_upsampling
 
 MOST_PHASES = 8
@@ -202,7 +194,7 @@ def _precision(dtype):
 
 def _interpolation(old, new, align_corners):
     """The matrix [new, old] of linear interpolation, clamped at the border; computed by JAX where sizes are symbols."""
-    numpy, sides = (np, (old, new)) if is_known((old, new)) else (jnp, (jnp.array(old), jnp.array(new)))
+    numpy, sides = (np, (old, new)) if is_static((old, new)) else (jnp, (jnp.array(old), jnp.array(new)))
     if align_corners:
         places = numpy.arange(new) * ((sides[0] - 1) / numpy.maximum(sides[1] - 1, 1))
     else:

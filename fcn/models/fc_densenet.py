@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, computed_once, he_uniform, max_pool
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, he_uniform, materialize, max_pool
 
 
 class FCDenseNet(Network):
@@ -123,7 +123,7 @@ class _DenseBlock(nn.Module):
         for i in range(self.layers):
             together = jnp.concatenate([x, *added], axis=-1)
             if train:
-                together = computed_once(together)  # for the gradient by it: all layers before take parts of that
+                together = materialize(together)  # for the gradient by it: all layers before take parts of that
             added.append(layer(name=f"layer{i}")(together, train=train))
         return jnp.concatenate(added, axis=-1)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import BatchNorm, Conv, max_pool_with_places, max_unpool
+from fcn.layers import BatchNorm, Conv, max_pool_with_indices, max_unpool
 from fcn.models.parts.with_encoder import AnyEncoder, WithVGG
 
 
@@ -58,8 +58,8 @@ class SegNet(WithVGG):
         *maps, x = encoder(x, train=train)
         for stage, count in reversed(list(enumerate(encoder.convolutions))):
             fine = maps[stage]
-            _, places = max_pool_with_places(fine, ceil_mode=self.ceil_mode)
-            x = max_unpool(x, places, fine.shape[1:3])
+            _, indices = max_pool_with_indices(fine, ceil_mode=self.ceil_mode)
+            x = max_unpool(x, indices, fine.shape[1:3])
             for i in range(count, 0 if stage else 1, -1):
                 features = fine.shape[-1] if i > 1 else maps[stage - 1].shape[-1]
                 x = Conv(features, 3, padding=1, **types, name=f"conv{stage + 1}_{i}_D")(x)

@@ -30,6 +30,15 @@ def test_presets():
     assert model_table.preset_rows()[1] == ["`shapes_unet`", "the built-in scenes, 128x128", "nothing", "168 s", "0.917"]
 
 
+def test_algorithms():
+    """docs/forms.md holds the table of rules: `python -m experiments.model_table --tables algorithms` writes it anew."""
+    text = model_table.FILES["algorithms"].read_text()
+    assert model_table.replace(text, "algorithms", model_table.algorithms()) == text
+    model_table.main(["--tables", "algorithms", "--check"])
+    with pytest.raises(ValueError, match="unknown table 'algorithm'; did you mean 'algorithms'"):
+        model_table.main(["--tables", "algorithm"])
+
+
 def test_costs():
     """A pointwise convolution has one multiplication and one addition for each weight and pixel."""
     from fcn.layers import PointwiseConv

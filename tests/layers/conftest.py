@@ -1,19 +1,34 @@
 """Fixtures of the layers' tests."""
 
+import dataclasses
+
 import jax
 import pytest
 
-from fcn.kernels import blocks, forms
+from fcn.kernels import bilinear, blocks, measured, table
 
 
 @pytest.fixture
-def usual_forms(monkeypatch, tmp_path):
-    """The table that comes with the library, whatever was measured on this machine, and the rules of before JAX 0.12."""
-    monkeypatch.setattr(forms, "BEFORE_0_12", True)
-    monkeypatch.setattr(forms, "_path", lambda: tmp_path / "forms.json")
-    forms._table.cache_clear()
+def usual_table(monkeypatch, tmp_path):
+    """The table that comes with the library, whatever was measured on this machine."""
+    monkeypatch.setattr(measured, "_path", lambda: tmp_path / "forms.json")
+    measured._table.cache_clear()
     yield
-    forms._table.cache_clear()
+    measured._table.cache_clear()
+
+
+@pytest.fixture
+def choosing(monkeypatch):
+    """On a CPU convolutions are computed by the algorithm that a function of the call names, if it names one."""
+
+    def use(name_of):
+        def choose(call):
+            rule, name = table.choose(call), name_of(call) if call.platform == "cpu" else None
+            return dataclasses.replace(rule, algorithm=name) if name else rule
+
+        monkeypatch.setattr(bilinear, "choose", choose)
+
+    return use
 
 
 @pytest.fixture

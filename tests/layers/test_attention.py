@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.kernels import attention
+from fcn.kernels.call import Call
+from fcn.kernels.table import find
 from fcn.layers import attend
 from tests.layers.references import normal
 
@@ -53,8 +54,8 @@ def test_equals_the_formula(dtype, tolerance, features):
 )
 def test_what_cudnn_takes(monkeypatch, capability, dtype, queries, keys, features, suits):
     monkeypatch.setattr(jax, "local_devices", lambda: [Mock(spec=jax.Device, compute_capability=capability)])
-    query, key = (jax.ShapeDtypeStruct((2, count, 4, features), dtype) for count in (queries, keys))
-    assert attention._suits_cudnn(query, key) == suits
+    query, key = ((2, count, 4, features) for count in (queries, keys))
+    assert (find(Call("attention", "attention", "cuda", query, key, key, jnp.dtype(dtype))).algorithm == "cudnn") == suits
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,8 @@ def test_what_cudnn_takes(monkeypatch, capability, dtype, queries, keys, feature
 )
 def test_where_heads_may_be_apart(key, value, dtype, suits):
     """Where all arrays are alike; others, such as fewer heads of keys, are JAX's own to compute or to refuse."""
-    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((2, 10, 6, 16), key, value)]
-    assert attention._suits_heads_apart(*arrays) == suits
+    call = Call("attention", "attention", "cpu", (2, 10, 6, 16), key, value, jnp.dtype(dtype))
+    assert (find(call).algorithm == "heads apart") == suits
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])

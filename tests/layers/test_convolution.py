@@ -1,4 +1,4 @@
-"""Conv against `nn.Conv`: values and gradients by input, kernel and bias, in every form."""
+"""Conv against `nn.Conv`: values and gradients by input, kernel and bias, by every algorithm."""
 
 from functools import partial
 
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from fcn.kernels import dense_convolution, forms, fours, grouped, pairs
+from fcn.kernels import dense_convolution
+from fcn.kernels.call import Problem
 from fcn.layers import Conv
 from fcn.layers import convolution as module
 from tests.layers.references import assert_close, assert_same, convolution, normal
@@ -49,20 +50,21 @@ LAYERS = [
     ("taps", Conv(17, dilation=2), (1, 13, 18, 16)),
     ("taps", Conv(17, (3, 2), dilation=(12, 9), padding=11), (2, 9, 10, 16)),
     ("taps", Conv(17, 3, dilation=(6, 1), padding=((7, 6), (0, 1))), (1, 9, 10, 16)),
-    ("shifts", Conv(5), (2, 13, 9, 16)),
-    ("shifts", Conv(5, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
-    ("shifts", Conv(5, (3, 2), dilation=(2, 9), padding=11), (2, 9, 10, 16)),
-    ("fours", Conv(20, (3, 5), padding=((2, 0), (0, 3))), (2, 13, 9, 3)),
-    ("fours", Conv(20, 3, (2, 3)), (1, 20, 21, 7)),
-    ("fours", Conv(27, dilation=(3, 2)), (1, 20, 21, 5)),
-    ("fours", Conv(50, 3, 2), (1, 12, 9, 17)),
+    ("kn2row", Conv(5), (2, 13, 9, 16)),
+    ("kn2row", Conv(5, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
+    ("kn2row", Conv(5, (3, 2), dilation=(2, 9), padding=11), (2, 9, 10, 16)),
+    ("padded channels", Conv(20, (3, 5), padding=((2, 0), (0, 3))), (2, 13, 9, 3)),
+    ("padded channels", Conv(20, 3, (2, 3)), (1, 20, 21, 7)),
+    ("padded channels", Conv(27, dilation=(3, 2)), (1, 20, 21, 5)),
+    ("padded channels", Conv(50, 3, 2), (1, 12, 9, 17)),
     ("pairs", Conv(5), (2, 13, 9, 3)),
+    *(("pairs and a row", Conv(5, padding=p), (2, 13, 9, 3)) for p in ("SAME", "VALID", ((2, 0), (0, 3)), 3)),
     ("pairs", Conv(16, (2, 5), padding=((2, 0), (0, 3))), (1, 9, 10, 16)),
     ("pairs", Conv(5, 3, padding="VALID"), (2, 13, 8, 3)),
     ("strips", Conv(34, 7, 2), (2, 40, 31, 3)),
-    ("folded", Conv(5, 7, 2), (2, 20, 31, 3)),
-    ("folded", Conv(5, (4, 5), (2, 3), ((0, 4), (2, 0))), (1, 13, 14, 4)),
-    ("folded", Conv(16, 3, 2, 1), (2, 21, 14, 3)),
+    ("space to depth", Conv(5, 7, 2), (2, 20, 31, 3)),
+    ("space to depth", Conv(5, (4, 5), (2, 3), ((0, 4), (2, 0))), (1, 13, 14, 4)),
+    ("space to depth", Conv(16, 3, 2, 1), (2, 21, 14, 3)),
     ("strips", Conv(64, 3, 2, "VALID"), (2, 131, 140, 3)),
     ("strips", Conv(27), (1, 30, 21, 17)),
     ("strips", Conv(3), (1, 40, 700, 2)),
@@ -76,11 +78,11 @@ LAYERS = [
     ("pointwise", Conv(6, 1), (2, 5, 7, 3)),
     ("pointwise", Conv(6, 1, 2), (2, 5, 8, 3)),
     ("pointwise", Conv(6, 1, (2, 3), ((1, 2), (0, 1))), (2, 5, 8, 3)),
-    ("products", Conv(6, 3, groups=2), (2, 5, 8, 4)),
-    ("products", Conv(6, 1, groups=2), (2, 5, 8, 4)),
-    ("products", Conv(24, 3, 2, groups=6), (2, 9, 8, 12)),
-    ("products", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (1, 9, 10, 34)),
-    ("products", Conv(32, 3, (2, 3), "VALID", groups=8), (1, 12, 12, 32)),
+    ("block products", Conv(6, 3, groups=2), (2, 5, 8, 4)),
+    ("block products", Conv(6, 1, groups=2), (2, 5, 8, 4)),
+    ("block products", Conv(24, 3, 2, groups=6), (2, 9, 8, 12)),
+    ("block products", Conv(40, (3, 5), padding=((0, 3), (2, 1)), dilation=(2, 1), groups=2), (1, 9, 10, 34)),
+    ("block products", Conv(32, 3, (2, 3), "VALID", groups=8), (1, 12, 12, 32)),
     ("blocks", Conv(6, 1, groups=2), (2, 15, 18, 4)),
     ("blocks", Conv(36, groups=6), (3, 9, 10, 30)),
     ("blocks", Conv(48, groups=3), (2, 13, 14, 48)),
@@ -91,33 +93,32 @@ LAYERS = [
     ("blocks", Conv(8, groups=8), (2, 13, 14, 64)),
     ("blocks of tiles", Conv(64, groups=4), (2, 13, 14, 64)),
     *((form, Conv(18), (0, 13, 9, 16)) for form in ("native", "tiles", "rows", "im2col", "taps")),
-    *((form, Conv(18), (0, 13, 9, 16)) for form in ("shifts", "fours", "pairs", "strips", "folded")),
-    ("products", Conv(18, groups=2), (0, 13, 9, 16)),
-    *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "shifts")),
-    ("products", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
+    *((form, Conv(18), (0, 13, 9, 16)) for form in ("kn2row", "padded channels", "pairs", "strips", "space to depth")),
+    ("block products", Conv(18, groups=2), (0, 13, 9, 16)),
+    *((form, Conv(18, dilation=7, padding="VALID"), (1, 13, 9, 16)) for form in ("native", "im2col", "taps", "kn2row")),
+    ("block products", Conv(18, dilation=7, padding="VALID", groups=2), (1, 13, 9, 16)),
 ]
 
 
 @pytest.fixture
-def take(monkeypatch):
-    """Convolutions and gradients of all sizes take this form."""
+def take(choosing):
+    """Convolutions without groups, and their gradients by kernels, of all sizes are computed by this algorithm."""
+    return lambda name: choosing(lambda call: name if call.layer == "dense" and call.operation != "input_gradient" else None)
 
-    def take(form):
-        monkeypatch.setattr(dense_convolution, "convolution_form", lambda *_: form)
-        monkeypatch.setattr(dense_convolution, "gradient_form", lambda *_: form)
 
-    return take
+@pytest.fixture
+def take_in_groups(choosing):
+    """Convolutions in groups of all sizes are computed by this algorithm."""
+    return lambda name: choosing(lambda call: name if call.layer == "grouped" and call.operation != "kernel_gradient" else None)
 
 
 @pytest.mark.parametrize(("form", "layer", "shape"), LAYERS, ids=lambda value: value if isinstance(value, str) else "")
-def test_equals_flax(take, monkeypatch, form, layer, shape):
+def test_equals_flax(take, take_in_groups, form, layer, shape):
     """float32 sums differ by rounding; Winograd's by ten times that."""
-    if form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs", "strips", "folded"):
-        take(form)
-    elif form == "blocks of tiles":
-        take("tiles")
-    elif layer.groups > 1:
-        monkeypatch.setattr(grouped, "convolve_blocks" if form == "products" else "convolve_products", None)
+    if layer.groups > 1 and form != "blocks of tiles":
+        take_in_groups(form)
+    elif form != "pointwise":
+        take(form.removeprefix("blocks of "))
     reference = flax(layer)
     assert_same(layer.apply, reference.apply, variables(layer, *shape), normal(*shape), tolerance=2e-5)
     ours, theirs = (jax.eval_shape(m.init, jax.random.key(0), jnp.zeros(shape)) for m in (layer, reference))
@@ -127,8 +128,8 @@ def test_equals_flax(take, monkeypatch, form, layer, shape):
 @pytest.mark.parametrize(
     ("form", "groups"),
     [
-        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "shifts", "fours", "pairs", "strips")),
-        *((form, 2) for form in ("products", "blocks")),
+        *((form, 1) for form in ("native", "rows", "tiles", "im2col", "taps", "kn2row", "padded channels", "pairs", "strips")),
+        *((form, 2) for form in ("block products", "blocks")),
     ],
 )
 def test_bfloat16(take, form, groups):
@@ -149,191 +150,6 @@ def test_bfloat16(take, form, groups):
     for a, b in zip(given, expected):
         assert a.dtype == jnp.bfloat16
         assert_close(a.astype(jnp.float32), b, 2**-8)
-
-
-@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 3)), 3])
-def test_pairs_with_another_row(take, monkeypatch, padding):
-    """Where one device has all processors, before JAX 0.12, a row more is computed and cut off."""
-    monkeypatch.setattr(pairs, "leaves_processors_idle", lambda: True)
-    take("pairs")
-    layer = Conv(5, padding=padding)
-    assert_same(layer.apply, flax(layer).apply, variables(layer, 2, 13, 9, 3), normal(2, 13, 9, 3), tolerance=2e-5)
-
-
-SAME, ONE = ((1, 1), (1, 1)), (1, 1)
-
-
-def run_by_one_device(monkeypatch, before_0_12):
-    """The choice that one device makes, with JAX of before or since 0.12."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    for place in (forms, fours, pairs):
-        monkeypatch.setattr(place, "BEFORE_0_12", before_0_12)
-
-
-@pytest.mark.parametrize(
-    ("form", "shape", "kernel", "strides", "pads", "dilation"),
-    [
-        ("tiles", (2, 96, 96, 64), (3, 3, 64, 64), ONE, SAME, ONE),
-        ("rows", (2, 14, 14, 256), (3, 3, 256, 256), ONE, SAME, ONE),
-        ("native", (2, 96, 96, 3), (3, 3, 3, 64), ONE, SAME, ONE),
-        ("native", (2, 96, 96, 64), (3, 3, 64, 64), (2, 2), SAME, ONE),
-        ("tiles", (2, 96, 96, 64), (3, 3, 64, 64), ONE, ((2, 2), (2, 2)), (2, 2)),
-        ("taps", (2, 32, 32, 64), (3, 3, 64, 64), ONE, ((12, 12), (12, 12)), (12, 12)),
-        ("taps", (2, 96, 96, 64), (5, 5, 64, 64), ONE, ((4, 4), (4, 4)), (2, 2)),
-        ("taps", (4, 256, 256, 32), (5, 5, 32, 32), ONE, ((4, 4), (4, 4)), (2, 2)),
-        ("fours", (2, 28, 28, 25), (3, 3, 25, 25), ONE, ((4, 4), (4, 4)), (4, 4)),
-        ("im2col", (2, 28, 28, 24), (3, 3, 24, 24), ONE, ((4, 4), (4, 4)), (4, 4)),
-        ("im2col", (2, 56, 56, 12), (3, 3, 12, 12), ONE, ((16, 16), (16, 16)), (16, 16)),
-        ("native", (2, 512, 512, 12), (3, 3, 12, 12), ONE, ((2, 2), (2, 2)), (2, 2)),
-        ("native", (2, 96, 96, 3), (3, 3, 3, 64), ONE, ((2, 2), (2, 2)), (2, 2)),
-        ("im2col", (1, 15, 15, 512), (7, 7, 512, 4096), ONE, ((0, 0), (0, 0)), ONE),
-        ("im2col", (1, 16, 16, 256), (3, 3, 256, 512), (2, 2), SAME, ONE),
-        ("im2col", (1, 2, 2, 512), (3, 3, 512, 512), ONE, SAME, ONE),
-        ("native", (2, 96, 96, 64), (5, 5, 64, 64), ONE, SAME, ONE),
-        ("native", (2, 96, 96, 64), (3, 3, 64, 64), ONE, ((-1, 1), (1, 1)), ONE),
-        ("fours", (2, 224, 224, 3), (3, 3, 3, 32), (2, 2), SAME, ONE),
-        ("fours", (1, 3, 3, 3), (3, 3, 3, 24), ONE, SAME, ONE),
-        ("native", (1, 3, 3, 12), (3, 3, 12, 32), ONE, SAME, ONE),
-        ("rows", (2, 56, 56, 14), (3, 3, 14, 180), ONE, SAME, ONE),
-        ("pairs", (2, 224, 224, 21), (3, 3, 21, 12), ONE, SAME, ONE),
-        ("native", (2, 224, 224, 14), (3, 3, 14, 32), ONE, SAME, ONE),
-        ("fours", (2, 224, 224, 14), (3, 3, 14, 36), ONE, SAME, ONE),
-        ("strips", (2, 224, 224, 18), (3, 3, 18, 40), ONE, SAME, ONE),
-        ("fours", (2, 56, 56, 131), (3, 3, 131, 25), (2, 2), SAME, ONE),
-        ("fours", (2, 112, 112, 48), (3, 3, 48, 49), (2, 2), SAME, ONE),
-        ("fours", (2, 56, 56, 64), (3, 3, 64, 120), (2, 2), SAME, ONE),
-        ("native", (2, 56, 56, 64), (3, 3, 64, 128), (2, 2), SAME, ONE),
-        ("native", (2, 56, 56, 131), (3, 3, 131, 24), (2, 2), SAME, ONE),
-        ("native", (2, 56, 56, 131), (3, 3, 131, 44), (2, 2), SAME, ONE),
-        ("native", (2, 56, 56, 15), (3, 3, 15, 60), (2, 2), SAME, ONE),
-        ("folded", (2, 224, 224, 3), (3, 3, 3, 16), (2, 2), SAME, ONE),
-        ("native", (2, 224, 224, 5), (3, 3, 5, 16), (2, 2), SAME, ONE),
-        ("native", (2, 224, 224, 3), (3, 3, 3, 16), (2, 1), SAME, ONE),
-        ("native", (2, 224, 224, 3), (3, 3, 3, 16), (2, 2), ((2, 2), (2, 2)), (2, 2)),
-        ("strips", (2, 224, 224, 3), (3, 3, 3, 64), (2, 2), ((0, 0), (0, 0)), ONE),
-        ("native", (2, 224, 224, 3), (3, 3, 3, 48), (2, 2), SAME, ONE),
-        ("native", (2, 224, 224, 3), (5, 5, 3, 64), (2, 2), SAME, ONE),
-        ("strips", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
-        ("pairs", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
-        ("strips", (2, 224, 224, 32), (3, 3, 32, 16), ONE, SAME, ONE),
-        ("pairs", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
-        ("native", (2, 28, 28, 16), (3, 3, 16, 16), ONE, SAME, ONE),
-        ("strips", (2, 224, 224, 16), (3, 3, 16, 32), ONE, SAME, ONE),
-        ("strips", (2, 224, 224, 16), (3, 3, 16, 25), ONE, SAME, ONE),
-        ("shifts", (2, 112, 112, 16), (3, 3, 16, 4), ONE, SAME, ONE),
-        ("pairs", (2, 224, 224, 16), (3, 3, 16, 4), ONE, SAME, ONE),
-        ("shifts", (2, 224, 224, 16), (3, 3, 16, 3), ONE, SAME, ONE),
-        ("native", (2, 224, 224, 12), (3, 3, 12, 32), ONE, SAME, ONE),
-        ("native", (2, 224, 224, 16), (3, 3, 16, 21), (2, 2), SAME, ONE),
-        ("pairs", (2, 112, 112, 16), (3, 3, 16, 21), ONE, SAME, ONE),
-        ("pairs", (2, 512, 512, 16), (3, 3, 16, 21), ONE, SAME, ONE),
-        ("rows", (2, 112, 112, 16), (3, 3, 16, 25), ONE, SAME, ONE),
-        ("rows", (2, 512, 512, 16), (3, 3, 16, 25), ONE, SAME, ONE),
-        ("fours", (2, 28, 28, 21), (3, 3, 21, 12), ONE, SAME, ONE),
-        ("tiles", (2, 224, 224, 56), (3, 3, 56, 56), ONE, SAME, ONE),
-        ("native", (64, 128, 128, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
-        ("native", (2, 1024, 1024, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
-        ("native", (2, 8192, 64, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
-        ("fours", (2, 224, 224, 3), (7, 7, 3, 32), (4, 4), ((3, 3), (3, 3)), ONE),
-        ("shifts", (2, 224, 224, 96), (3, 3, 96, 12), ONE, SAME, ONE),
-        ("shifts", (2, 56, 56, 96), (3, 3, 96, 16), ONE, SAME, ONE),
-        ("native", (2, 224, 224, 96), (3, 3, 96, 16), ONE, SAME, ONE),
-        ("fours", (2, 56, 56, 35), (3, 3, 35, 12), ONE, SAME, ONE),
-        ("native", (2, 56, 56, 36), (3, 3, 36, 13), ONE, SAME, ONE),
-        ("native", (2, 56, 56, 96), (3, 3, 96, 12), (2, 2), SAME, ONE),
-    ],
-)
-def test_choice_of_the_convolution(usual_forms, monkeypatch, form, shape, kernel, strides, pads, dilation):
-    run_by_one_device(monkeypatch, before_0_12=True)
-    assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
-
-
-@pytest.mark.parametrize(
-    ("form", "shape", "kernel", "strides", "pads", "dilation"),
-    [
-        ("native", (2, 224, 224, 3), (3, 3, 3, 32), ONE, SAME, ONE),
-        ("native", (1, 224, 224, 3), (7, 7, 3, 64), (2, 2), ((3, 3), (3, 3)), ONE),
-        ("native", (2, 224, 224, 16), (3, 3, 16, 21), ONE, SAME, ONE),
-        ("pairs", (2, 224, 224, 16), (3, 3, 16, 16), ONE, SAME, ONE),
-        ("native", (1, 224, 224, 3), (3, 3, 3, 64), (2, 2), SAME, ONE),
-        ("folded", (1, 224, 224, 3), (3, 3, 3, 16), (2, 2), SAME, ONE),
-        ("fours", (2, 28, 28, 25), (3, 3, 25, 25), ONE, ((4, 4), (4, 4)), (4, 4)),
-        ("im2col", (2, 28, 28, 23), (3, 3, 23, 23), ONE, ((4, 4), (4, 4)), (4, 4)),
-    ],
-)
-def test_choice_of_the_convolution_since_jax_0_12(usual_forms, monkeypatch, form, shape, kernel, strides, pads, dilation):
-    run_by_one_device(monkeypatch, before_0_12=False)
-    assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
-
-
-@pytest.mark.parametrize(
-    ("form", "kernel", "strides", "pads"),
-    [
-        ("shifts", (3, 3, 12, 96), ONE, SAME),
-        ("rows", (3, 3, 96, 16), ONE, SAME),
-        ("rows", (3, 3, 96, 12), ONE, SAME),
-        ("native", (3, 3, 60, 12), ONE, SAME),
-        ("native", (3, 3, 64, 64), (2, 2), SAME),
-        ("native", (3, 3, 64, 64), ONE, ((3, 3), (1, 1))),
-    ],
-)
-def test_choice_of_the_gradient_by_the_input(usual_forms, form, kernel, strides, pads):
-    """That of the convolution which it is, from the features to the channels."""
-    shapes = (2, 56, 56, kernel[2]), kernel, (2, 56 // strides[0], 56 // strides[1], kernel[3])
-    assert dense_convolution._input_gradient_form(*shapes, strides, pads, ONE) == form
-
-
-@pytest.mark.parametrize(
-    ("form", "kernel", "output", "strides", "dilation"),
-    [
-        ("im2col", (5, 5, 3, 16), (16, 128, 128, 16), ONE, ONE),
-        ("native", (5, 5, 3, 16), (1, 128, 128, 16), ONE, ONE),
-        ("tiles", (3, 3, 17, 17), (4, 64, 64, 17), ONE, ONE),
-        ("tiles", (3, 3, 16, 33), (4, 64, 64, 33), ONE, ONE),
-        ("shifts", (3, 3, 16, 32), (4, 64, 64, 32), ONE, ONE),
-        ("tiles", (3, 3, 16, 32), (4, 64, 64, 32), ONE, (2, 2)),
-        ("shifts", (3, 3, 16, 16), (4, 64, 64, 16), ONE, ONE),
-        ("shifts", (3, 3, 180, 12), (2, 56, 56, 12), ONE, ONE),
-        ("shifts", (3, 3, 12, 12), (2, 28, 28, 12), ONE, (8, 8)),
-        ("shifts", (7, 7, 512, 1), (2, 7, 7, 1), ONE, ONE),
-        ("im2col", (3, 3, 16, 16), (4, 64, 64, 16), (2, 2), ONE),
-        ("im2col", (3, 3, 3, 33), (8, 256, 256, 33), ONE, ONE),
-        ("shifts", (3, 3, 3, 32), (8, 256, 256, 32), ONE, ONE),
-        ("tiles", (3, 3, 32, 32), (8, 90, 120, 32), ONE, ONE),
-        ("rows", (3, 3, 256, 256), (2, 14, 14, 256), ONE, ONE),
-        ("im2col", (3, 3, 512, 512), (1, 8, 8, 512), ONE, ONE),
-        ("im2col", (3, 3, 512, 512), (1, 2, 2, 512), ONE, ONE),
-        ("im2col", (3, 3, 3, 64), (8, 256, 256, 64), ONE, ONE),
-        ("im2col", (5, 5, 64, 64), (8, 90, 120, 64), ONE, ONE),
-        ("tiles", (3, 3, 64, 64), (8, 90, 120, 64), ONE, (2, 2)),
-        ("taps", (3, 3, 64, 64), (8, 30, 30, 64), ONE, (8, 8)),
-        ("im2col", (3, 3, 128, 256), (1, 11, 15, 256), (2, 2), ONE),
-        ("im2col", (7, 7, 3, 64), (8, 128, 128, 64), (2, 2), ONE),
-        ("im2col", (3, 3, 128, 256), (8, 11, 15, 256), (2, 2), ONE),
-        ("native", (5, 5, 32, 32), (2, 28, 28, 32), ONE, ONE),
-        ("native", (7, 7, 512, 4096), (1, 7, 7, 4096), ONE, ONE),
-    ],
-)
-def test_choice_of_the_gradient(usual_forms, monkeypatch, form, kernel, output, strides, dilation):
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    assert dense_convolution.gradient_form(kernel, output, strides, dilation) == form
-
-
-@pytest.mark.parametrize(
-    ("form", "kernel", "output"),
-    [
-        ("im2col", (3, 3, 3, 16), (16, 128, 128, 16)),
-        ("native", (3, 3, 3, 16), (1, 128, 128, 16)),
-        ("tiles", (3, 3, 16, 17), (4, 64, 64, 17)),
-        ("tiles", (3, 3, 16, 32), (4, 64, 64, 32)),
-        ("im2col", (3, 3, 3, 9), (8, 256, 256, 9)),
-        ("shifts", (3, 3, 3, 8), (8, 256, 256, 8)),
-    ],
-)
-def test_choice_of_the_gradient_on_several_devices(usual_forms, monkeypatch, form, kernel, output):
-    """There are no blocks that stay in the cache."""
-    monkeypatch.setattr(jax, "device_count", lambda: 2)
-    assert dense_convolution.gradient_form(kernel, output, ONE, ONE) == form
 
 
 def test_wide_padding(take):
@@ -372,8 +188,8 @@ def test_the_kernel_starts_with_he_variance():
 @pytest.mark.parametrize(
     ("form", "images", "groups"),
     [
-        *((form, 1, 1) for form in ("im2col", "rows", "tiles", "taps", "shifts", "fours", "strips")),
-        ("products", 1, 2),
+        *((form, 1, 1) for form in ("im2col", "rows", "tiles", "taps", "kn2row", "padded channels", "strips")),
+        ("block products", 1, 2),
         ("tiles", 9, 2),
     ],
 )
@@ -472,8 +288,8 @@ def test_gpus_fold_strided_images(layer, channels, folded):
         ("wide", Conv(6, 5, padding="VALID"), (2, 9, 8, 7)),
         ("wide", Conv(6, (3, 4), 2, ((2, 1), (0, 3))), (2, 9, 8, 7)),
         ("wide", Conv(6, (2, 3), dilation=(3, 2), padding=2), (1, 9, 8, 7)),
-        ("folded", Conv(6, 7, 2), (2, 20, 31, 3)),
-        ("folded", Conv(6, (4, 5), (2, 3), ((0, 4), (2, 0))), (1, 13, 14, 4)),
+        ("space to depth", Conv(6, 7, 2), (2, 20, 31, 3)),
+        ("space to depth", Conv(6, (4, 5), (2, 3), ((0, 4), (2, 0))), (1, 13, 14, 4)),
     ],
 )
 def test_the_forms_of_large_kernels_on_gpus(form, layer, shape, dtype):
@@ -484,33 +300,13 @@ def test_the_forms_of_large_kernels_on_gpus(form, layer, shape, dtype):
     settings = {"strides": strides, "pads": pads, "dilation": dilation}
     expected, pull = jax.vjp(partial(convolution, **settings), x.astype(jnp.float32), kernel.astype(jnp.float32))
     dy = jnp.asarray(normal(*expected.shape, seed=4), dtype)
-    y = dense_convolution.convolution_in_form(form, **settings)(x, kernel)
-    dx = dense_convolution._input_gradient_in_form(form, x.shape, kernel.shape, **settings)(dy, kernel)
-    dkernel = dense_convolution.kernel_gradient_in_form(form, kernel.shape, **settings)(x, dy)
+    problem = Problem((x.shape,), kernel.shape, x.dtype, **settings)
+    operands = ("convolution", x, kernel), ("input_gradient", dy, kernel), ("kernel_gradient", x, dy)
+    y, dx, dkernel = (dense_convolution.function(name, form, problem)(*arrays) for name, *arrays in operands)
     tolerance = 2e-6 if dtype == jnp.float32 else 2**-8
     for given, exact in zip((y, dx, dkernel), (expected, *pull(dy.astype(jnp.float32)))):
         assert given.dtype == dtype
         assert_close(given, exact, tolerance)
-
-
-@pytest.mark.parametrize(
-    ("kernel_size", "pads", "dilation", "shape"),
-    [
-        ((3, 3), ((2, 2), (2, 2)), (2, 2), (2, 9, 8, 5)),
-        ((3, 2), ((0, 3), (1, 0)), (3, 1), (1, 9, 8, 5)),
-        ((2, 3), ((9, 9), (7, 7)), (9, 7), (2, 4, 3, 5)),
-    ],
-)
-def test_the_kernel_gradient_of_images_apart(kernel_size, pads, dilation, shape):
-    """On GPUs; XLA takes the plain form of such a gradient for a convolution with strides whose kernel is the image."""
-    x, kernel = normal(*shape), normal(*kernel_size, shape[-1], 6)
-    y, pull = jax.vjp(lambda kernel: convolution(x, kernel, pads=pads, dilation=dilation), kernel)
-    dy = normal(*y.shape, seed=4)
-    gradient = dense_convolution.kernel_gradient_in_form("apart", kernel.shape, (1, 1), pads, dilation)
-    assert_close(jax.jit(gradient)(x, dy), *pull(dy))
-    layer = Conv(6, kernel_size, padding=pads, dilation=dilation)
-    strided = [lowered(layer, *shape, platform=p).count(f"stride = [{dilation[0]}, {dilation[1]}]") for p in ("cuda", "tpu")]
-    assert strided == [0, 1]
 
 
 def test_strides_of_pointwise_convolutions_are_arrays_of_their_own_on_gpus():

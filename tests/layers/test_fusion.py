@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from fcn.kernels.fusion import sum_in_turn
-from fcn.layers import computed_once
+from fcn.layers import materialize
 
 KERNELS = jax.random.normal(jax.random.key(0), (8, 16, 16)) / 4
 
 
-def chain(x, kernels, keep=computed_once):
+def chain(x, kernels, keep=materialize):
     for kernel in kernels:
         x = keep(jax.nn.relu(x + x @ kernel))
     return x
@@ -27,7 +27,7 @@ def test_values_and_gradients_are_those_without_it(dtype):
     def both(keep):
         return jax.value_and_grad(lambda *a: chain(*a, keep=keep).astype(jnp.float32).sum(), argnums=(0, 1))(x, kernels)
 
-    for got, expected in zip(jax.tree.leaves(both(computed_once)), jax.tree.leaves(both(lambda x: x))):
+    for got, expected in zip(jax.tree.leaves(both(materialize)), jax.tree.leaves(both(lambda x: x))):
         assert got.dtype == expected.dtype
         np.testing.assert_array_equal(got, expected)
 
@@ -36,7 +36,7 @@ def test_it_can_be_batched_and_differentiated_forward():
     x = jax.random.normal(jax.random.key(1), (3, 4, 16))
     batched = jax.vmap(lambda x: chain(x, KERNELS))(x)  # products of batches may be summed in another order
     np.testing.assert_allclose(batched, chain(x, KERNELS), rtol=1e-5)
-    value, tangent = jax.jvp(lambda x: computed_once(x * x), (x,), (jnp.ones_like(x),))
+    value, tangent = jax.jvp(lambda x: materialize(x * x), (x,), (jnp.ones_like(x),))
     np.testing.assert_array_equal(value, x * x)
     np.testing.assert_array_equal(tangent, 2 * x)
 
@@ -48,7 +48,7 @@ def most_operands(keep):
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators fuse as they like")
 def test_no_operation_adds_up_the_blocks_before_it():
-    assert most_operands(computed_once) <= 3
+    assert most_operands(materialize) <= 3
     assert most_operands(lambda x: x) >= len(KERNELS)  # what it is for
 
 

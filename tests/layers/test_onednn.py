@@ -11,9 +11,11 @@ import pytest
 from jax import export
 
 from fcn import environment
-from fcn.kernels import dense_convolution, forms, onednn
+from fcn.kernels import onednn
+from fcn.kernels.call import describe_product
 from fcn.kernels.onednn import convolve_onednn, multiply_onednn
 from fcn.kernels.products import matmul, multiply, sum_over_positions
+from fcn.kernels.table import find
 from fcn.kernels.xla import native_convolution
 from fcn.layers import Conv, UpsampledConv, attend
 from tests.layers.references import assert_close, exact_convolution, needs_onednn, pad
@@ -42,6 +44,11 @@ def normal(*shape):
 
 def convolve(*settings):
     return lambda x, kernel: convolve_onednn(x, kernel, *settings, otherwise=native_convolution)
+
+
+def is_multiplied(x, y):
+    """Whether oneDNN multiplies."""
+    return find(describe_product("product", x, y)).algorithm == "onednn"
 
 
 def operations(function, *arguments):
@@ -133,7 +140,7 @@ def test_gradients_of_products_are_oneDNNs():
     ],
     ids=lambda value: f"{value.features} {value.kernel_size}" if isinstance(value, Conv) else "",
 )
-def test_layers(usual_forms, with_onednn, monkeypatch, layer, shape, forward, training):
+def test_layers(usual_table, with_onednn, monkeypatch, layer, shape, forward, training):
     """With as many of oneDNN's operations as there are without and with gradients; the last goes by Winograd's algorithm."""
     x = normal(*shape)
     variables = jax.tree.map(lambda leaf: normal(*leaf.shape), jax.eval_shape(layer.init, jax.random.key(0), x))
@@ -192,20 +199,20 @@ def _value_and_gradients(function, *arrays):
 
 
 def test_float64_is_not_its_business(with_onednn):
-    assert onednn.may_multiply(jnp.zeros((4096, 64)), jnp.zeros((64, 64)))
+    assert is_multiplied(jnp.zeros((4096, 64)), jnp.zeros((64, 64)))
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(normal_numbers(*shape), jnp.float64) for shape in ((2, 9, 9, 16), (3, 3, 16, 8)))
         assert operations(convolve(ONE, SAME, ONE), x, kernel) == 0
         np.testing.assert_allclose(convolve(ONE, SAME, ONE)(x, kernel), exact_convolution(pad(x, SAME), kernel), rtol=1e-12)
         wide, narrow = jnp.zeros((64, 64), jnp.float64), jnp.zeros((4096, 64), jnp.float32)
-        assert not onednn.may_multiply(narrow, wide)
-        assert not onednn.may_multiply(narrow.astype(jnp.float64), wide)
+        assert not is_multiplied(narrow, wide)
+        assert not is_multiplied(narrow.astype(jnp.float64), wide)
         assert multiply(narrow, wide).dtype == jnp.float64
         with pytest.raises(TypeError, match="not float32 and float64"):
             multiply_onednn(narrow, wide)
 
 
-def test_exported_programs_have_none(usual_forms, with_onednn):
+def test_exported_programs_have_none(usual_table, with_onednn):
     """They could not be kept: XLA promises nothing about these operations."""
     layer, x = Conv(32), normal(2, 20, 20, 32)
     variables = layer.init(jax.random.key(0), x)
@@ -245,7 +252,7 @@ def test_where_it_is_usable(with_onednn, monkeypatch, allowed, change):
     with pytest.warns(UserWarning, match="nothing is computed by oneDNN") if untested else contextlib.nullcontext():
         assert onednn.usable() == allowed
     assert onednn.may_convolve((2, 9, 9, 3), SAME) == allowed
-    assert onednn.may_multiply(jnp.zeros((4096, 64)), jnp.zeros((64, 64))) == allowed
+    assert is_multiplied(jnp.zeros((4096, 64)), jnp.zeros((64, 64))) == allowed
 
 
 def test_not_with_a_compilation_cache(with_onednn, tmp_path):
@@ -357,7 +364,7 @@ def test_matrices_that_do_not_fit(left, right):
         multiply_onednn(normal(*left), normal(*right))
 
 
-def test_gradients_of_each_device_s_part(usual_forms, with_onednn):
+def test_gradients_of_each_device_s_part(usual_table, with_onednn):
     """XLA's operations follow what varies over the axes of a mesh; oneDNN's are not among these."""
     mesh, spec = jax.make_mesh((1,), ("d",), (jax.sharding.AxisType.Auto,)), jax.sharding.PartitionSpec
     layer, x = Conv(64, 1), normal(2, 64, 64, 64)
@@ -372,33 +379,3 @@ def test_gradients_of_each_device_s_part(usual_forms, with_onednn):
     assert operations(gradients, variables, x) == 1
     assert operations(of_parts, variables, x) == 0
     jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), jax.jit(of_parts)(variables, x), jax.jit(gradients)(variables, x))
-
-
-@pytest.mark.parametrize(
-    ("form", "shape", "kernel", "strides", "dilation"),
-    [
-        ("onednn", (2, 224, 224, 16), (3, 3, 16, 16), ONE, ONE),
-        ("onednn", (2, 224, 224, 96), (3, 3, 96, 12), ONE, ONE),
-        ("onednn", (2, 224, 224, 3), (7, 7, 3, 64), (2, 2), ONE),
-        ("onednn", (2, 56, 56, 256), (3, 3, 256, 256), (2, 2), ONE),
-        ("onednn", (2, 56, 56, 64), (3, 3, 64, 64), ONE, ONE),
-        ("onednn", (2, 28, 28, 64), (3, 3, 64, 64), ONE, (12, 12)),
-        ("onednn", (2, 28, 28, 16), (3, 3, 16, 16), ONE, (2, 2)),
-        ("tiles", (2, 20, 20, 16), (3, 3, 16, 16), ONE, ONE),
-        ("onednn", (2, 28, 28, 512), (5, 5, 512, 512), ONE, ONE),
-        ("tiles", (2, 28, 28, 512), (3, 3, 512, 512), ONE, (2, 2)),
-        ("tiles", (2, 56, 56, 256), (3, 3, 256, 256), ONE, ONE),
-        ("im2col", (2, 7, 7, 512), (3, 3, 512, 512), ONE, ONE),
-    ],
-)
-def test_choice_of_the_convolution(usual_forms, with_onednn, form, shape, kernel, strides, dilation):
-    pads = tuple((d * (k // 2),) * 2 for k, d in zip(kernel, dilation))
-    assert dense_convolution.convolution_form(shape, kernel, strides, pads, dilation) == form
-
-
-@pytest.mark.parametrize(
-    ("form", "channels", "pixels"), [("native", 64, 256), ("tiles", 64, 6272), ("tiles", 32, 25088), ("rows", 1024, 256)]
-)
-def test_choice_of_the_gradient(usual_forms, with_onednn, form, channels, pixels):
-    assert forms.form_3x3("gradient", channels, channels, pixels, onednn=True) == form
-    assert forms.usual_form("gradient", channels, pixels, onednn=True) == form

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fcn.kernels import dense_convolution as module
 from fcn.kernels import im2col
 from fcn.layers import (
     Conv,
@@ -50,12 +49,18 @@ SHAPE = (8, 16, 12, 4)
 
 
 @pytest.fixture
-def forms(monkeypatch):
-    """The form by the number of features, so that small layers take all of them."""
-    forms = {15: "shifts", 16: "taps", 17: "tiles", 18: "rows"}
-    by_kernel = forms | {1: "shifts", 19: "im2col"}
-    monkeypatch.setattr(module, "convolution_form", lambda _, kernel, *__: forms.get(max(kernel[2:]), "native"))
-    monkeypatch.setattr(module, "gradient_form", lambda kernel, *_: by_kernel.get(kernel[3], "native"))
+def algorithms(choosing):
+    """By the number of features, so that small layers take all of them."""
+    names = {15: "kn2row", 16: "taps", 17: "tiles", 18: "rows"}
+    by_kernel = names | {1: "kn2row", 19: "im2col"}
+
+    def name_of(call):
+        if call.layer != "dense" or call.operation == "input_gradient":
+            return None
+        name = by_kernel.get(call.features) if call.operation == "kernel_gradient" else names.get(call.most)
+        return name or "native"
+
+    choosing(name_of)
 
 
 def gradients(variables, inputs):
@@ -98,7 +103,7 @@ def split(arguments, grid):
     return jax.device_put(variables, replicated), jax.device_put(inputs, NamedSharding(grid, PartitionSpec(*grid.axis_names)))
 
 
-def test_sharded_jit_and_pmap(forms):
+def test_sharded_jit_and_pmap(algorithms):
     """On one device; the batch over eight devices; batch and rows over 4 x 2; pmap."""
     arguments = variables, inputs = random_arguments()
     expected = jax.jit(gradients)(*arguments)
@@ -109,7 +114,7 @@ def test_sharded_jit_and_pmap(forms):
     assert_all_close((summed, jax.tree.map(lambda leaf: leaf[:, 0], by_input)), expected)
 
 
-def test_a_loop_over_blocks_is_right_when_sharded(forms, monkeypatch):
+def test_a_loop_over_blocks_is_right_when_sharded(algorithms, monkeypatch):
     """It communicates in every turn, which is why several devices take one block, but its sums are right."""
     monkeypatch.setattr(im2col, "_blocks", lambda rows, _: (2, -(-rows // 2)))
     monkeypatch.setitem(globals(), "FUNCTIONS", {})

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fcn.kernels import upsampled
+from fcn.kernels import conditions, upsampled
 from fcn.layers import Conv, UpsampledConv, resize_nearest
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
@@ -10,7 +10,7 @@ from tests.layers.references import assert_close, assert_same, convolution, norm
 @pytest.fixture
 def phases(monkeypatch):
     """Small images go by phases, too."""
-    monkeypatch.setattr(upsampled, "FEW", 0)
+    monkeypatch.setattr(conditions, "FEW", 0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.layers import average_pool, max_pool_with_places, max_unpool
+from fcn.layers import average_pool, max_pool_with_indices, max_unpool
 from tests.parity.reference import assert_close, nchw, nhwc, torch
 
 F = torch.nn.functional
@@ -24,7 +24,7 @@ def pool(x, ceil_mode=False):
 def test_values(size, ceil_mode):
     """Pooled values, and what unpooling makes of others at their places."""
     x = np.round(normal(2, *size, 3))  # with ties
-    largest, places = jax.jit(max_pool_with_places, static_argnames="ceil_mode")(x, ceil_mode=ceil_mode)
+    largest, places = jax.jit(max_pool_with_indices, static_argnames="ceil_mode")(x, ceil_mode=ceil_mode)
     expected, indices = pool(x, ceil_mode)
     np.testing.assert_array_equal(largest, nhwc(expected))
     assert places.dtype == jnp.uint8
@@ -39,7 +39,7 @@ def test_gradients(size, ceil_mode):
     x, weights, inner = np.round(normal(2, *size, 3)), normal(2, *size, 3, seed=1), normal(2, 5, 5, 3)
 
     def loss(x, inner):
-        largest, places = max_pool_with_places(x, ceil_mode=ceil_mode)
+        largest, places = max_pool_with_indices(x, ceil_mode=ceil_mode)
         factor = inner[:, : largest.shape[1], : largest.shape[2]]
         return (max_unpool(largest * factor, places, size) * weights).sum()
 
@@ -54,17 +54,17 @@ def test_gradients(size, ceil_mode):
 
 def test_nan_and_types():
     x = np.asarray([[1.0, np.nan], [np.nan, 2.0]], np.float32).reshape(1, 2, 2, 1)
-    largest, places = max_pool_with_places(x)
+    largest, places = max_pool_with_indices(x)
     expected, indices = pool(x)
     assert np.isnan(largest).all() and expected.isnan().all()
     assert places.item() == indices.item() == 2
-    largest, places = max_pool_with_places(jnp.ones((1, 3, 3, 1), jnp.bfloat16), ceil_mode=True)
+    largest, places = max_pool_with_indices(jnp.ones((1, 3, 3, 1), jnp.bfloat16), ceil_mode=True)
     assert largest.dtype == max_unpool(largest, places, (3, 3)).dtype == jnp.bfloat16
 
 
 def test_errors():
     with pytest.raises(ValueError, match="a map of 4x1 has no room for a window of 2x2; pad it, or take ceil_mode=True"):
-        max_pool_with_places(jnp.zeros((1, 4, 1, 1)))
+        max_pool_with_indices(jnp.zeros((1, 4, 1, 1)))
     with pytest.raises(ValueError, match=r"size=\(6, 4\) does not pool to 2x2"):
         max_unpool(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1), jnp.uint8), (6, 4))
 

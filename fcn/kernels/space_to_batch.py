@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 from fcn.kernels.padding import Pads, place
 
 
-def apart(
+def space_to_batch(
     x: Float[Array, "n h2 w2 c"],
     pads: Pads,
     size: tuple[int, int],
@@ -28,8 +28,8 @@ def apart(
     return x.reshape(n * dilation[0] * dilation[1], down, across, c)
 
 
-def together(x: Float[Array, "m h w c"], dilation: tuple[int, int]) -> Float[Array, "n h2 w2 c"]:
-    """The opposite of `apart`."""
+def batch_to_space(x: Float[Array, "m h w c"], dilation: tuple[int, int]) -> Float[Array, "n h2 w2 c"]:
+    """The opposite of `space_to_batch`."""
     m, h, w, c = x.shape
     n = m // (dilation[0] * dilation[1])
     x = x.reshape(n, *dilation, h, w, c).transpose(0, 3, 1, 4, 2, 5)

@@ -1,28 +1,8 @@
 """Convolutions of images with few channels and strides: the pixels of a stride become channels.
 
 With stride s, s x s neighbouring pixels are one with s s C channels, and a kernel of k x k taps one of k / s x k / s without
-strides. cuDNN's kernels for matrix units want channels by the eight and more; of three it makes its slow ones. Milliseconds on
-an H200 (bfloat16; 16 images of 512x512, 7x7, stride 2, 3 -> 64; forward, gradient by kernel):
-
-    cuDNN         0.63, 0.41
-    folded        0.30, 0.25    12 channels
-    filled up     0.26, 0.21    16 channels
-
-Largest error against float64, relative to the largest result (3x3, stride 2, 3 to 16 channels, 128x128): 0.2e-6 in float32,
-2.3e-3 in bfloat16.
-
-On CPUs 3x3 kernels to few features, which are Eigen's there, gain by it, filled up as well. Milliseconds (float32, two
-processors of an AMD EPYC Zen 5, JAX 0.10.2; with 0.12 the first takes 0.60 and 0.44; to 24 features and more, folding takes
-longer):
-
-    batch, size, channels -> features    image    folded
-    2, 224x224, 3 -> 16                  0.62     0.47
-    2, 224x224, 3 -> 8                   0.54     0.45
-    1, 256x256, 3 -> 16                  0.44     0.31
-    4, 512x512, 3 -> 16                  6.9      6.4
+strides. cuDNN's kernels for matrix units want channels by the eight and more; of three it makes its slow ones.
 """
-
-from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -35,13 +15,7 @@ MULTIPLE = 16
 """Channels are filled up to a multiple of so many, with zeros."""
 
 
-def pays_folded(kernel_shape: Sequence[int], strides: tuple[int, int]) -> bool:
-    """Whether a convolution without dilation is faster on a CPU."""
-    *sides, channels, features = kernel_shape
-    return sides == [3, 3] and strides == (2, 2) and channels <= 4 and features <= 16
-
-
-def convolve_folded(
+def space_to_depth_convolution(
     x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "kh kw c o"], strides: tuple[int, int], pads: Pads
 ) -> Float[Array, "n h w o"]:
     """A convolution without dilation."""

@@ -1,0 +1,79 @@
+"""Which algorithm computes each layer of a network on this machine, and why: `python -m experiments.explain unet --size 224`.
+
+The network is traced, not run. docs/forms.md has all algorithms, with what they gain and cost.
+"""
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import tyro
+
+from experiments import command
+from fcn.ranges import Range, check_fields
+
+WIDTH = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Prints a row for each layer."""
+
+    name: Annotated[str, tyro.conf.Positional] = tyro.MISSING
+    """A name of fcn.list_models() or fcn.list_encoders()."""
+    size: Annotated[int, Range(1, 2**14)] = 224
+    """Rows and columns of the images."""
+    batch_size: Annotated[int, Range(1, 2**14)] = 2
+    """Images at a time."""
+    encoder: str | None = None
+    """A name of fcn.list_encoders(), for models that take one."""
+    gradients: bool = False
+    """Also explain the gradients of the layers."""
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def main(options: Options) -> None:
+    """Prints the table, and the reasons."""
+    from fcn.kernels import explain
+
+    rows = explain(_network(options), (options.batch_size, options.size, options.size, 3), gradients=options.gradients)
+    print("\n".join(table(rows)))
+
+
+def _network(options):
+    import fcn
+
+    if options.name in fcn.list_encoders() and options.encoder is None:
+        return fcn.create_encoder(options.name)
+    return fcn.create_model(options.name, num_classes=21, encoder=options.encoder)
+
+
+def table(rows: Sequence) -> Iterator[str]:
+    """Lines of up to 80 columns: layers with numbers of reasons, then the reasons."""
+    reasons = list(dict.fromkeys((row.algorithm, row.reason) for row in rows))
+    yield f"{'layer':<31}{'operation':<16}{'shapes':<20}algorithm"
+    for row in rows:
+        number = reasons.index((row.algorithm, row.reason)) + 1
+        yield f"{_end(row.path, 30):<31}{row.operation:<16}{_shapes(row.shapes):<20}[{number}] {row.algorithm}"[:WIDTH]
+    for number, (algorithm, reason) in enumerate(reasons, 1):
+        yield from textwrap.wrap(f"[{number}] {algorithm}: {reason}", WIDTH, subsequent_indent="    ")
+
+
+def _end(text, length):
+    return text if len(text) <= length else f"…{text[1 - length :]}"
+
+
+def _shapes(shapes):
+    """ "56x56 3x3 64->64": rows and columns, taps, channels to features."""
+    images, kernel, _ = shapes
+    if len(kernel) < 4:
+        return f"{images[-2]} {kernel[-2]}->{kernel[-1]}"
+    return f"{images[1]}x{images[2]} {kernel[0]}x{kernel[1]} {images[3]}->{kernel[3]}"
+
+
+if __name__ == "__main__":
+    command.run(lambda: main(command.parse(Options, sys.argv[1:], "explain NAME", __doc__)))

@@ -1,0 +1,76 @@
+"""`fcn.kernels.explain` and `python -m experiments.explain`: which algorithm each layer takes, and why."""
+
+import flax.linen as nn
+import pytest
+
+from experiments import explain as command
+from fcn.kernels import Explanation, explain, use
+from fcn.layers import Conv, Dense, UpsampledConv, attend
+
+
+class Small(nn.Module):
+    """A layer of each kind."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = Conv(16, 3, 2, name="stem")(x)
+        x = Conv(16, groups=16, name="depthwise")(x)
+        x = Conv(16, groups=2, name="grouped")(x)
+        x = UpsampledConv(8, name="upsampled")(x)
+        x = Dense(4, name="dense")(x)
+        return attend(*(x.reshape(1, -1, 1, 4),) * 3)
+
+
+@pytest.fixture(autouse=True)
+def _(usual_table):
+    """Whatever was measured on this machine."""
+
+
+def test_rows():
+    """In the order of the layers; what a layer consists of stands under its own path."""
+    rows = explain(Small(), (1, 64, 64, 3))
+    assert [(row.path, row.operation, row.algorithm) for row in rows] == [
+        ("stem", "convolution", "native"),
+        ("depthwise", "convolution", "shift and add"),
+        ("grouped", "convolution", "blocks"),
+        ("grouped", "convolution", "native"),
+        ("upsampled", "convolution", "phases"),
+        ("upsampled", "convolution", "native"),
+        ("dense", "pointwise", "exchanged"),
+        ("", "attention", "heads apart"),
+    ]
+    shapes = (1, 64, 64, 3), (3, 3, 3, 16), (1, 32, 32, 16)
+    assert rows[0] == Explanation("stem", "convolution", shapes, "native", "no other fits")
+    assert rows[6].reason == "fewer features than channels, more than 16 positions for each feature"
+
+
+def test_gradients():
+    """That with respect to the images is of the layer's own shapes."""
+    rows = explain(Conv(12, name="conv"), (2, 28, 28, 192), gradients=True)
+    shapes = (2, 28, 28, 192), (3, 3, 192, 12), (2, 28, 28, 12)
+    assert [(row.operation, row.shapes, row.algorithm) for row in rows] == [
+        ("convolution", shapes, "kn2row"),
+        ("input_gradient", shapes, "native"),
+        ("kernel_gradient", shapes, "kn2row"),
+    ]
+
+
+def test_xla():
+    with use("xla"):
+        rows = explain(Small(), (1, 64, 64, 3))
+    assert {(row.algorithm, row.reason) for row in rows} == {("native", "asked for by fcn.kernels.use or FCN_KERNELS")}
+
+
+def test_command(capsys, monkeypatch):
+    monkeypatch.setattr(command, "_network", lambda options: Small())
+    command.main(command.Options("small", size=64, batch_size=1))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["layer", "operation", "shapes", "algorithm"]
+    assert lines[1].split() == ["stem", "convolution", "64x64", "3x3", "3->16", "[1]", "native"]
+    assert "[1] native: no other fits" in lines
+
+
+def test_a_name_that_is_none():
+    with pytest.raises(ValueError, match=r"unknown model 'unett'; did you mean 'unet'\?"):
+        command.main(command.Options("unett"))
