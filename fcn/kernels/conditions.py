@@ -199,8 +199,8 @@ def without_groups(call: Call) -> bool:
 
 
 def large_product(call: Call) -> bool:
-    """float32, 24 columns or more on both sides, 2^24 multiplications or more, no multiple of 3072 columns; several matrices with
-    AVX-512 or JAX 0.12 only"""
+    """float32, 24 columns or more on both sides, 2^24 multiplications or more, no multiple of 3072 columns; several matrices
+    with AVX-512 or JAX 0.12 only"""
     if math.prod(call.images[:-2]) > 1 and not multiplies_stacks():
         return False
     fast = call.fewest >= FEWEST_COLUMNS and call.features % SLOW_COLUMNS > 0
