@@ -5,9 +5,9 @@ import math
 import jax.numpy as jnp
 
 from fcn.environment import compute_capability
+from fcn.kernels import onednn
 from fcn.kernels.call import Call
 from fcn.kernels.measured import FEWEST, measured_algorithm
-from fcn.kernels.onednn import multiplies_stacks
 from fcn.kernels.windows import is_static
 
 FEW = 256
@@ -201,7 +201,7 @@ def without_groups(call: Call) -> bool:
 def large_product(call: Call) -> bool:
     """float32, 24 columns or more on both sides, 2^24 multiplications or more, no multiple of 3072 columns; several matrices
     with AVX-512 or JAX 0.12 only"""
-    if math.prod(call.images[:-2]) > 1 and not multiplies_stacks():
+    if math.prod(call.images[:-2]) > 1 and not onednn.multiplies_stacks():
         return False
     fast = call.fewest >= FEWEST_COLUMNS and call.features % SLOW_COLUMNS > 0
     return fast and call.dtype == jnp.float32 and call.positions * call.channels * call.features >= FEWEST_OPERATIONS
