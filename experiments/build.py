@@ -95,7 +95,10 @@ class Experiment:
             raise ValueError(f"train has the classes {self.train.classes}, val has {self.val.classes}")
         if self.train.shape[2] != self.val.shape[2]:
             raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
-        self.parallel = make_parallel(self.config.parallel, self.config.batch_size)
+        mesh = self.config.mesh
+        if uneven := [split.shape[0] for split in (self.train, self.val) if split.shape[0] % mesh.height]:
+            raise ValueError(f"mesh.height {mesh.height} does not divide the {uneven[0]} rows of the images")
+        self.parallel = make_parallel(self.config.parallel, self.config.batch_size, data=mesh.data, height=mesh.height)
         self.model = make_model(self.config, len(self.train.classes), self.parallel.axis_name)
         channels = self.train.shape[2]
         wanted = self.expected or default_preprocessing(channels)

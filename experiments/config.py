@@ -126,6 +126,19 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices are laid out."""
+
+    data: Annotated[int | None, Range(1)] = None
+    """Over so many devices a batch is divided (default: over all, by those of an image)."""
+    height: Annotated[int, Range(1)] = 1
+    """Over so many devices the rows of each image are divided, for images that are too large for one; with --parallel jit."""
+
+    def __post_init__(self):
+        check_fields(self, "mesh.")
+
+
+@dataclasses.dataclass(frozen=True)
 class HostsConfig:
     """Several hosts: start the same command on each. On Slurm, Kubernetes and Cloud TPU coordinator=auto is enough."""
 
@@ -201,6 +214,7 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     optim: OptimizerConfig = OptimizerConfig()
     augment: AugmentConfig = AugmentConfig()
+    mesh: MeshConfig = MeshConfig()
     hosts: HostsConfig = HostsConfig()
 
     def __post_init__(self):
@@ -220,7 +234,7 @@ class TrainConfig:
 
 
 # How a run is started, not what it computes: not kept.
-_NOT_KEPT = ("workdir", "overwrite", "dry_run", "json", "extend", "hosts")
+_NOT_KEPT = ("workdir", "overwrite", "dry_run", "json", "extend", "mesh", "hosts")
 # Where its data lie, and when it writes what down: kept, and free to change when it goes on.
 _FREE = ("data.root", "log_every", "eval_every", "checkpoint_every")
 

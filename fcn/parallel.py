@@ -135,20 +135,42 @@ class Pmapped:
         return self.get_state(jax.block_until_ready(value))
 
 
-def make_parallel(kind: str, batch_size: int, devices: Sequence[Device] | None = None):
+def make_parallel(
+    kind: str, batch_size: int, devices: Sequence[Device] | None = None, *, data: int | None = None, height: int = 1
+):
     """The way to run that `kind` names, after checking that the global batch divides by the devices.
 
+    Args:
+      kind: "jit" or "pmap".
+      batch_size: images in a global batch.
+      devices: those to use; all by default.
+      data: over so many of them batches are divided, and
+      height: over so many the rows of each image; where `data` is given, the first `data * height` are used.
+
     Raises:
-      ValueError: an unknown kind, or a batch that does not divide.
+      ValueError: an unknown kind, a batch that does not divide, fewer devices than asked for, or rows to divide with pmap.
     """
     if kind not in ("jit", "pmap"):
         raise ValueError(f"unknown parallel {kind!r}; it is 'jit' or 'pmap'")
-    parallel = Sharded(devices) if kind == "jit" else Pmapped(devices)
+    if kind == "pmap" and height > 1:
+        raise ValueError(f"height is {height}, but pmap divides batches only; use jit to divide images")
+    if data is not None:
+        devices = _first(data * height, jax.devices() if devices is None else devices)
+    parallel = Sharded(devices, height=height) if kind == "jit" else Pmapped(devices)
     if batch_size % parallel.size:
         lower, n = batch_size // parallel.size * parallel.size, parallel.size
         nearest = f"{lower} or {lower + n}" if lower else f"{n}"
         raise ValueError(f"a batch of {batch_size} does not divide by the {n} devices; the nearest that do: {nearest}")
     return parallel
+
+
+def _first(count: int, devices: Sequence[Device]) -> Sequence[Device]:
+    """So many of the devices; of those of several processes none may be left out."""
+    if count > len(devices):
+        raise ValueError(f"the mesh takes {count} devices, but there are {len(devices)}")
+    if count < len(devices) and jax.process_count() > 1:
+        raise ValueError(f"the mesh takes {count} of the {len(devices)} devices; on several hosts it takes all of them")
+    return devices[:count]
 
 
 def compiler_options(devices: Iterable[Device]) -> dict[str, str]:

@@ -109,6 +109,14 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
         make_parallel("pmap", 3)
     with pytest.raises(ValueError, match="unknown parallel 'pjit'"):
         make_parallel("pjit", 8)
+    for data, height, message in ((4, 3, "the mesh takes 12 devices, but there are 8"), (None, 3, "height=3 does not divide")):
+        with pytest.raises(ValueError, match=message):
+            make_parallel("jit", 8, data=data, height=height)
+    with pytest.raises(ValueError, match="height is 2, but pmap divides batches only; use jit"):
+        make_parallel("pmap", 8, height=2)
+    assert dict(make_parallel("jit", 8, height=2).mesh.shape) == {"data": 4, "height": 2}
+    assert dict(make_parallel("jit", 8, data=2, height=3).mesh.shape) == {"data": 2, "height": 3}
+    assert make_parallel("pmap", 8, data=2).size == 2
     with pytest.raises(ValueError, match="height=3 does not divide the 8 devices"):
         Sharded(height=3)
 

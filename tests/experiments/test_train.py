@@ -161,6 +161,8 @@ def test_mistakes_are_told_before_anything_is_written(options, folder_data, tmp_
         train.main([*options, "--workdir", str(run), "--data.root", str(folder_data.with_name("discz"))])
     with pytest.raises(ValueError, match="a batch of 12 does not divide by the 8 devices; the nearest that do: 8 or 16"):
         train.main([*options, "--workdir", str(run), "--batch-size", "12"])
+    with pytest.raises(ValueError, match=r"mesh\.height 5 does not divide the 24 rows of the images"):
+        train.main([*options, "--workdir", str(run), "--mesh.data", "1", "--mesh.height", "5"])
     with pytest.raises(ValueError, match=r"discs is a folder of images; to use them give --data\.name folder as well"):
         train.main(["--workdir", str(run), "--data.root", str(folder_data)])
     with pytest.raises(ValueError, match=r"did you mean .base_features.\? \(--model.options base_feature=4\)"):
