@@ -44,9 +44,9 @@ def candidates(
         grid: rows and columns of the image from one place to the next.
         border: so many places along the border are none. `stardist` leaves 2, which loses objects there.
     """
-    inside = np.zeros(probabilities.shape, bool)
-    inside[border : inside.shape[0] - border, border : inside.shape[1] - border] = True
-    rows, columns = np.nonzero((probabilities > threshold) & inside)
+    places = np.argwhere(probabilities > threshold)
+    inside = (places >= border) & (places < np.subtract(probabilities.shape, border))
+    rows, columns = places[inside.all(1)].T
     order = np.argsort(probabilities[rows, columns], kind="stable")[::-1]
     rows, columns = rows[order], columns[order]
     lengths = np.maximum(distances[rows, columns], 1e-3).astype(np.float32)

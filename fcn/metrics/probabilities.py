@@ -55,7 +55,8 @@ class Calibration(Metric[CalibrationState]):
 
     def init(self) -> CalibrationState:
         """No pixel."""
-        return CalibrationState(*np.zeros((2, self.bins), np.int64), np.zeros(self.bins))
+        counts, correct = np.zeros((2, self.bins), np.int64)
+        return CalibrationState(counts, correct, np.zeros(self.bins))
 
     def count(self, predictions: Float[np.ndarray, "*pixels k"], labels: Integer[np.ndarray, "*pixels"]) -> CalibrationState:
         """Counts a batch; not compiled.

@@ -153,11 +153,11 @@ def _matrices(tp, fp, fn, tn):
 
 
 def _kappa(*counts):
-    return cohen_kappa(_matrices(*counts))
+    return np.asarray(cohen_kappa(_matrices(*counts)))
 
 
 def _mcc(*counts):
-    return matthews_correlation(_matrices(*counts))
+    return np.asarray(matthews_correlation(_matrices(*counts)))
 
 
 @dataclasses.dataclass(frozen=True)

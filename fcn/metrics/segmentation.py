@@ -117,9 +117,9 @@ def image_scalars(images: Counts, classes: Sequence[str]) -> list[dict[str, floa
         classes: K names.
     """
     iou, recall = score("iou", images, None), divide(np.sum(images.tp, -1), np.sum(images.tp, -1) + np.sum(images.fn, -1))
-    mean = [score("iou", Counts(*one)) for one in zip(*images)]
+    mean = np.array([float(score("iou", Counts(*one))) for one in zip(*images)])
     names = ["miou", "pixel_accuracy", *(f"iou/{name}" for name in classes)]
-    table = np.column_stack([np.reshape(mean, len(recall)), recall, iou])
+    table = np.column_stack([mean, recall, iou])
     return [{name: None if np.isnan(value) else float(value) for name, value in zip(names, row, strict=True)} for row in table]
 
 

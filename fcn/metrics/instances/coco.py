@@ -56,7 +56,8 @@ def coco_average_precision(images: Iterable[tuple[ScoredInstances, ScoredInstanc
         found += _annotations(prediction, number)
         sizes.append({"id": number, "height": truth.ids.shape[0], "width": truth.ids.shape[1]})
     with contextlib.redirect_stdout(io.StringIO()):
-        data, categories = COCO(), {each["category_id"] for each in true + found}
+        data: Any = COCO()
+        categories = {each["category_id"] for each in true + found}
         data.dataset = {"images": sizes, "annotations": true, "categories": [{"id": c} for c in sorted(categories)]}
         data.createIndex()
         evaluation = COCOeval(data, data.loadRes(found) if found else _without(data), "segm")

@@ -63,7 +63,8 @@ class Instances(Metric[InstanceState]):
 
     def __init__(self, thresholds: Sequence[float] = THRESHOLDS, criterion: Criterion = "iou"):
         check_thresholds(thresholds)
-        self.thresholds, self.criterion = tuple(thresholds), criterion
+        self.thresholds = tuple(thresholds)
+        self.criterion: Criterion = criterion
 
     def init(self) -> InstanceState:
         """No image."""
@@ -85,18 +86,18 @@ class Instances(Metric[InstanceState]):
 
     def merge(self, state: InstanceState, other: InstanceState) -> InstanceState:
         """The images of both."""
-        return InstanceState(*(np.concatenate(both) for both in zip(state, other)))
+        return InstanceState._make(np.concatenate(both) for both in zip(state, other))
 
     def compute(self, state: InstanceState) -> InstanceMetrics:
         """All metrics."""
 
         def matchings(counts, overlap):
-            return [Matching(*map(int, row), float(total)) for row, total in zip(counts, overlap)]
+            return [_matching(row, total) for row, total in zip(counts, overlap)]
 
         bias = state.counts[:, 0, 1] - state.counts[:, 0, 2]  # invented less missed
-        means = [float(each.mean()) if len(bias) else float("nan") for each in (np.abs(bias), bias)]
+        error, mean = (float(each.mean()) if len(bias) else float("nan") for each in (np.abs(bias), bias))
         pooled = matchings(state.counts.sum(0), state.overlap.sum(0))
-        return InstanceMetrics(self.thresholds, pooled, list(map(matchings, *state)), *means)
+        return InstanceMetrics(self.thresholds, pooled, list(map(matchings, *state)), error, mean)
 
 
 class Panoptic(Metric[InstanceState]):
@@ -133,11 +134,16 @@ class Panoptic(Metric[InstanceState]):
 
     def merge(self, state: InstanceState, other: InstanceState) -> InstanceState:
         """The images of both."""
-        return InstanceState(*(np.concatenate(both) for both in zip(state, other)))
+        return InstanceState._make(np.concatenate(both) for both in zip(state, other))
 
     def compute(self, state: InstanceState) -> list[Matching]:
         """Of each class, all images together: `.pq`, `.sq`, `.rq`; NaN for a class that is nowhere."""
-        return [Matching(*map(int, row), float(total)) for row, total in zip(state.counts.sum(0), state.overlap.sum(0))]
+        return [_matching(row, total) for row, total in zip(state.counts.sum(0), state.overlap.sum(0))]
+
+
+def _matching(counts: Int64[np.ndarray, " 3"], overlap: float) -> Matching:
+    tp, fp, fn = map(int, counts)
+    return Matching(tp, fp, fn, float(overlap))
 
 
 def _of_class(ids, classes: Classes, wanted: int) -> np.ndarray:
