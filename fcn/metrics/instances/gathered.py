@@ -130,7 +130,8 @@ class Panoptic(Metric[InstanceState]):
 
     def _match(self, predicted, true) -> list[Matching]:
         above = float(np.nextafter(0.5, 1))
-        return [match(_of_class(*true, c), _of_class(*predicted, c), above) for c in range(self.num_classes)]
+        (ids, classes), (found, called) = true, predicted
+        return [match(_of_class(ids, classes, c), _of_class(found, called, c), above) for c in range(self.num_classes)]
 
     def merge(self, state: InstanceState, other: InstanceState) -> InstanceState:
         """The images of both."""
