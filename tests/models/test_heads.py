@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcn.models.heads import activate
+from fcn.models.parts.heads import activate
 
 
 def test_activations():

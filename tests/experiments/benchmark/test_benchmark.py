@@ -4,7 +4,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import ClassVar
 
 import jax
@@ -12,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fcn
 from experiments.benchmark import jax_work
 from experiments.benchmark import records as benchmark_records
-from experiments.benchmark.__main__ import BenchmarkConfig, find_cases, plan
+from experiments.benchmark.__main__ import BenchmarkConfig, find_cases, main, plan
 from experiments.benchmark.case import Case
 from experiments.benchmark.race import Result, Runner, race
 from experiments.benchmark.records import Compared, Records
@@ -207,8 +207,15 @@ sys.exit(3)
         self._process = subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, bufsize=1)
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """Four layers in place of twenty: their compilation takes the time."""
+    encoder = fcn.create_encoder("vgg11_bn", width_multiplier=1 / 16, depth=3)
+    monkeypatch.setattr(jax_work, "_build", lambda case: encoder)
+
+
 @pytest.mark.parametrize("what", ["forward", "train"])
-def test_a_divided_batch_is_the_same_work(what, monkeypatch):
+def test_a_divided_batch_is_the_same_work(what, small, monkeypatch):
     """On the eight devices of the tests: two images each; maps, or parameters, statistics, gradients and loss, as on one.
 
     In float32 a ReLU near zero may fall on either side, 1.4e-3 of the gradients with JAX 0.12; a wrong share is of order 1.
@@ -234,26 +241,55 @@ def test_a_divided_batch_is_the_same_work(what, monkeypatch):
         assert np.linalg.norm(one) > 0 and np.linalg.norm(other - one) <= 5e-3 * np.linalg.norm(one)
 
 
+def test_training_is_repeated(small):
+    torch_work = pytest.importorskip("experiments.benchmark.torch_work", reason="PyTorch: install '.[parity]'").torch_work
+    case = Case("resnet20_cifar", "train", 32, 1)
+    ours, theirs = jax_work.jax_work(case, "fcn"), torch_work(case, "torch")
+    for work in (ours, theirs):
+        work.run(2)
+        assert work.facts["compile_seconds"] >= 0
+    forward = jax_work.jax_work(dataclasses.replace(case, what="forward"), "fcn")
+    assert ours.facts["gflop"] == pytest.approx(3 * forward.facts["gflop"])
+
+
 def test_command(type_command, tmp_path):
+    """Of one case; what the machine can do is known already."""
     pytest.importorskip("torch", reason="the benchmark compares with PyTorch: install '.[parity]'")
-    out = tmp_path / "out"
-    options = ["--models", "resnet20_cifar", "--batch", "1", "--rounds", "2", "--sides", "fcn", "torch", "--out", out]
-    done = type_command("experiments.benchmark", *options, "--size", "32")
+    records = Records(tmp_path / "benchmark.json")
+    records.add(records.product("float32"), [result("fcn", 0.1), result("torch", 0.1)])
+    words = [
+        word for name, value in OPTIONS.items() for word in (f"--{name}", *(value if isinstance(value, tuple) else [value]))
+    ]
+    done = type_command("experiments.benchmark", *words, "--what", "forward", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2 cases by 2 sides in 2 rounds: roughly 1 min") and "min to go" in done.stdout
-    assert "| resnet20_cifar forward 1 x 32² |" in done.stdout and "| resnet20_cifar train 1 x 32² |" in done.stdout
-    content = json.loads((out / "benchmark.json").read_text())
+    assert "| resnet20_cifar forward 1 x 32² |" in done.stdout
+    content = json.loads((tmp_path / "benchmark.json").read_text())
     assert ("accelerator" in content["machine"]) == (jax.default_backend() != "cpu")
     assert content["machine"]["processors"] >= 1 and {"jax", "torch"} <= content["machine"].keys()
-    measured = {(row["case"]["what"], side): r for row in content["cases"][1:] for side, r in row["results"].items()}
-    assert measured.keys() == {(what, side) for what in ("forward", "train") for side in ("fcn", "torch")}
+    measured = content["cases"][1]["results"]
+    assert measured.keys() == {"fcn", "torch"}
     for value in measured.values():
         assert len(value["seconds"]) == 2 and min(value["seconds"]) > 0
         assert value["facts"]["peak_bytes"] >= value["facts"]["resident_bytes"] > 0
-    forward, train = (measured[what, "fcn"]["facts"] for what in ("forward", "train"))
-    assert forward["compile_seconds"] > 0 and 0.07 < forward["gflop"] < 0.09  # 41 M multiplications and additions
-    assert train["gflop"] == pytest.approx(3 * forward["gflop"])
+    facts = measured["fcn"]["facts"]
+    assert facts["compile_seconds"] > 0 and 0.07 < facts["gflop"] < 0.09  # 41 M multiplications and additions
+
+
+def test_several_cases_and_those_that_are_missing(tmp_path, monkeypatch, capsys):
+    cases = {"models": ("resnet20_cifar",), "batch": (1,), "size": (32,)}
+    config = BenchmarkConfig(**cases, rounds=2, sides=("fcn", "torch"), out=tmp_path, missing=True)
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    monkeypatch.setattr(
+        "experiments.benchmark.race.race", lambda case, sides, rounds: [result(side, *[0.1] * rounds) for side in sides]
+    )
+    main(config)
+    said = capsys.readouterr().out
+    assert said.startswith("2 cases by 2 sides in 2 rounds: roughly 1 min") and "min to go" in said
+    assert "| resnet20_cifar forward 1 x 32² |" in said and "| resnet20_cifar train 1 x 32² |" in said
     for picture in ("benchmark_forward.png", "benchmark_train.png"):
-        assert Path(out / picture).stat().st_size > 5000
-    assert type_command("experiments.benchmark", *options, "--size", "32", "--missing").returncode == 0
-    assert json.loads((out / "benchmark.json").read_text())["cases"] == content["cases"]
+        assert (tmp_path / picture).stat().st_size > 5000
+    measured = (tmp_path / "benchmark.json").read_bytes()
+    monkeypatch.setattr("experiments.benchmark.race.race", None)
+    main(config)
+    assert capsys.readouterr().out.startswith("nothing is missing")
+    assert json.loads((tmp_path / "benchmark.json").read_bytes())["cases"] == json.loads(measured)["cases"]
