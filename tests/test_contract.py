@@ -93,7 +93,7 @@ class Subject:
 
     @cached_property
     def evaluated(self):
-        return jax.tree.map(np.asarray, self.evaluate(self.variables["params"], self.images()))
+        return self.evaluate(self.variables["params"], self.images())
 
     @property
     def logits(self):
@@ -183,7 +183,7 @@ def test_activation(subject):
 
 
 def test_gradients_reach_every_parameter(subject):
-    gradients = flatten_dict(subject.evaluated[0], sep="/")
+    gradients = flatten_dict(jax.tree.map(np.asarray, subject.evaluated[0]), sep="/")
     assert [name for name, leaf in gradients.items() if not np.all(np.isfinite(leaf))] == []
     assert [name for name, leaf in gradients.items() if not np.any(leaf)] == []
 
