@@ -188,6 +188,13 @@ def test_gradients_reach_every_parameter(subject):
     assert [name for name, leaf in gradients.items() if not np.any(leaf)] == []
 
 
+def test_forward_mode(subject):
+    """Tangents of the logits, as they are; what has derivatives in reverse mode only cannot be traced."""
+    x = subject.images()
+    logits, tangents = jax.eval_shape(lambda v: jax.jvp(lambda v: subject.model.apply(v, x), (v,), (v,)), subject.variables)
+    assert tangents.shape == logits.shape and tangents.dtype == logits.dtype == jnp.float32
+
+
 def test_training_changes_the_statistics_and_nothing_else(subject):
     logits, new = subject.trained
     assert isinstance(logits, jax.Array) and isinstance(new, dict)

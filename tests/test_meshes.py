@@ -100,14 +100,20 @@ def test_gradients_in_shard_map(subject):
 
 @pytest.mark.parametrize("layer", [Conv(4, groups=4), Conv(8, groups=2), UpsampledConv(4), Conv(4, 3, 2)], ids=str)
 def test_layers_in_shard_map(layer):
-    """Depthwise, in groups, enlarged and with strides."""
+    """Depthwise, in groups, enlarged and with strides; without checks nothing is summed over devices unasked."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     x, variables = normal(8, 16, 16, 4), random_variables(layer, 1, 16, 16, 4)
 
     def gradients(variables, x):
         return jax.grad(lambda v, x: jnp.sum(jnp.sin(layer.apply(v, x))), argnums=(0, 1))(variables, x)
 
-    mapped = jax.shard_map(gradients, mesh=mesh, in_specs=(P(), P("data")), out_specs=(P(), P("data")))
-    given, expected = jax.jit(lambda *arguments: (mapped(*arguments), gradients(*arguments)))(variables, x)
-    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(expected), strict=True):
-        assert_close(a, b, 2e-5)
+    def without_checks(variables, x):
+        by_variables, by_images = gradients(variables, x)
+        return jax.lax.psum(by_variables, "data"), by_images
+
+    specs = {"mesh": mesh, "in_specs": (P(), P("data")), "out_specs": (P(), P("data"))}
+    functions = jax.shard_map(gradients, **specs), jax.shard_map(without_checks, **specs, check_vma=False), gradients
+    *given, expected = jax.jit(lambda *arguments: [function(*arguments) for function in functions])(variables, x)
+    for results in given:
+        for a, b in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
+            assert_close(a, b, 2e-5)

@@ -1,5 +1,6 @@
 """Every transformation of JAX, on layers of each kind: equal to that of XLA's own operations."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -9,13 +10,26 @@ from fcn.layers import Conv, UpsampledConv
 from tests.layers.references import assert_close, normal
 from tests.variables import random_variables
 
+
+class TwoMaps(nn.Module):
+    """A convolution of small images, enlarged, with larger ones beside them."""
+
+    @nn.compact
+    def __call__(self, x):
+        return UpsampledConv(3)(x[:, ::2, ::2], [x])
+
+
 LAYERS = {
     "dense": Conv(3, 5, 2),
     "dilated": Conv(17, dilation=2),
     "depthwise": Conv(4, groups=4),
     "grouped": Conv(8, groups=2),
     "upsampled": UpsampledConv(3),
+    "two maps": TwoMaps(),
 }
+
+
+KEPT = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 
 
 def transformed(apply, v, x):
@@ -39,6 +53,7 @@ def transformed(apply, v, x):
         "grad of vmap": jax.grad(lambda v: jnp.sum(jnp.sin(jax.vmap(apply, (None, 0))(v, each))))(v),
         "scan": jax.lax.scan(lambda carry, x: (carry, gradients(v, x)), 0, each)[1],
         "checkpoint": jax.grad(jax.checkpoint(loss))(v, x),
+        "checkpoint with a policy": jax.grad(jax.checkpoint(loss, policy=KEPT))(v, x),
     }
 
 
@@ -52,6 +67,35 @@ def test_layers(name):
     for name, leaves in given.items():
         for a, b in zip(jax.tree.leaves(leaves), jax.tree.leaves(expected[name]), strict=True):
             assert_close(a, b, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["dense", "two maps"])
+def test_bfloat16(name):
+    """Forward over reverse of several images; types stay, and numbers are XLA's but for their rounding."""
+    x = jnp.asarray(normal(2, 1, 12, 12, 4), jnp.bfloat16)
+    variables = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), random_variables(LAYERS[name], *x.shape[1:]))
+
+    def along(x):
+        gradients = jax.grad(lambda v, x: jnp.sum(jnp.sin(LAYERS[name].apply(v, x))), (0, 1))
+        return jax.jvp(gradients, (variables, x), (variables, x))
+
+    given = jax.jit(jax.vmap(along))(x)
+    with use("xla"):
+        expected = jax.jit(jax.vmap(along))(x)
+    for a, b in zip(jax.tree.leaves(given), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype == jnp.bfloat16
+        assert_close(a, b, 0.03)
+
+
+@pytest.mark.parametrize("name", ["dense", "depthwise", "two maps"])
+def test_export_for_all_platforms(name):
+    """One program for CPUs and accelerators of two makers; here it computes the gradients."""
+    x = normal(2, 12, 12, 4)
+    variables = random_variables(LAYERS[name], *x.shape)
+    gradients = jax.jit(jax.grad(lambda v, x: jnp.sum(jnp.sin(LAYERS[name].apply(v, x))), (0, 1)))
+    program = jax.export.export(gradients, platforms=["cpu", "cuda", "tpu"])(variables, x)
+    for a, b in zip(jax.tree.leaves(program.call(variables, x)), jax.tree.leaves(gradients(variables, x)), strict=True):
+        assert_close(a, b, 1e-5)
 
 
 @pytest.mark.parametrize("name", LAYERS)
