@@ -221,6 +221,16 @@ def has_avx512() -> bool:
         return False
 
 
+def processors() -> str:
+    """Their kind and number; hosts of virtual machines give the same name to several generations."""
+    told = [platform.processor() or platform.machine()]
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        first = [line.partition(":") for line in information.read_text().partition("\n\n")[0].splitlines()]
+        told = [value.strip() for name, _, value in first if name.strip() in ("cpu family", "model", "model name", "CPU part")]
+    return f"{' '.join(told)} x {os.cpu_count()}"
+
+
 def asked_onednn() -> bool:
     """FCN_ONEDNN of the environment; True where it is not set."""
     return os.environ.get("FCN_ONEDNN") != "0"

@@ -13,31 +13,9 @@ from fcn.kernels.windows import is_static
 FEW = 256
 """Positions in all images of a batch; products of that many rows are small beside the kernel."""
 ONE = (1, 1)
-NARROW = 32
-"""Channels of a dilated kernel whose taps are too small to be products of their own."""
-FEWEST_DILATED = 64
-"""Channels from which on a dilated kernel goes by Winograd's algorithm where there is oneDNN."""
-FEW_FEATURES = 16
-"""Features that are too few columns for a product; for just so many, other algorithms of the convolution, not of its kernel's
-gradient, are faster where there are many positions."""
 ONE_PROCESSOR, MANY_POSITIONS = 16, 4096
 """XLA before 0.12 mostly convolves on one processor where either side has more channels: 16 to 64 at 4 x 128x128 in 19 ms, by
 rows 12."""
-FEWEST_TO_MANY, MANY = 8, 80
-"""A convolution of many positions goes by rows from so many channels to more features than that, too."""
-WIDEST = 341
-"""Columns of an output that strips were measured with."""
-PADDED_FROM, PADDED_UP_TO = {2: 3, 5: 3}, 63
-"""Channels from which channels of zeros pay, for each number of vectors of 16 features, and up to which."""
-MANY_TAPS = 25
-"""Taps that make a kernel large."""
-FEWEST_COLUMNS, SLOW_COLUMNS, FEWEST_OPERATIONS = 24, 3072, 2**24
-"""Of oneDNN's products: with fewer columns XLA's are as fast or faster; 3072 or 6144 columns take 1.4 to 1.6 times as long
-as XLA's, numbers beside them do not; multiplications of all matrices of a stack together."""
-FEWEST_POSITIONS = 16
-"""For each feature, from which a sum over positions is exchanged."""
-LARGEST_HEAD = 128
-"""Features of a head that cuDNN takes on all GPUs, where they are also a multiple of 8."""
 
 
 def always(call: Call) -> bool:
@@ -69,21 +47,21 @@ def stem(call: Call) -> bool:
     """up to 4 channels with strides, 7x7 to more than 32 features or 3x3 to 64, outputs of 64 to 341 columns; one device"""
     (_, h, w, features), (kh, kw) = call.output, call.kernel[:2]
     much = (min(kh, kw) >= 7 and features > 32) or ((kh, kw) == (3, 3) and features >= 64)
-    large = h * w >= 2**13 and h >= 64 and 64 <= w <= WIDEST
+    large = h * w >= 2**13 and h >= 64 and 64 <= w <= 341
     few = call.channels <= 4 and min(call.strides) > 1 and not odd_channels(call)
     return call.alone and call.dilation == ONE and much and large and few
 
 
 def to_few_features(call: Call) -> bool:
     """stride 1, fewer than 16 features (16 up to 16384 positions), at least a third as many channels as taps x features"""
-    fewer = call.features < FEW_FEATURES or (call.features == FEW_FEATURES and call.positions <= 2**14)
+    fewer = call.features < 16 or (call.features == 16 and call.positions <= 2**14)
     columns = call.taps * call.features  # of the product, which must not take much more memory than the images
     return fewer and call.strides == ONE and columns <= 3 * call.channels
 
 
 def few_dilated(call: Call) -> bool:
     """dilated, 8 to 32 channels and features, windows of up to 2^21 numbers"""
-    narrow = call.fewest >= 8 and call.most <= NARROW and call.positions * call.taps * call.channels <= 2**21
+    narrow = call.fewest >= 8 and call.most <= 32 and call.positions * call.taps * call.channels <= 2**21
     return call.dilation != ONE and call.strides == ONE and narrow and measured(call) not in ("rows", "tiles")
 
 
@@ -95,7 +73,7 @@ def few_dilated_odd(call: Call) -> bool:
 def few_to_many(call: Call) -> bool:
     """3x3, 4096 positions or more, from 16 channels to more, or from 8 to 15 to more than 80 features"""
     return on_one_processor(call) and (
-        call.channels == ONE_PROCESSOR or (call.channels >= FEWEST_TO_MANY and call.features > MANY and call.dilation == ONE)
+        call.channels == ONE_PROCESSOR or (call.channels >= 8 and call.features > 80 and call.dilation == ONE)
     )
 
 
@@ -126,19 +104,19 @@ def odd_channels(call: Call) -> bool:
     """17 to 32 features and an odd number of channels, or 65 to 80 and one that 4 does not divide; 3 to 63 channels"""
     vectors = -(-call.features // 16)
     divisor = 2 if vectors == 2 else 4
-    return vectors in PADDED_FROM and PADDED_FROM[vectors] <= call.channels <= PADDED_UP_TO and call.channels % divisor > 0
+    return vectors in (2, 5) and 3 <= call.channels <= 63 and call.channels % divisor > 0
 
 
 def less_than_windows(call: Call) -> bool:
     """stride 1, up to 16 features, where the copies are fewer than those of im2col"""
     kh, kw, c, o = call.kernel
     written = min(kw * c + kh * o, c + kh * kw * o)
-    return call.strides == ONE and o <= FEW_FEATURES and written < kh * kw * c + o
+    return call.strides == ONE and o <= 16 and written < kh * kw * c + o
 
 
 def in_cached_blocks(call: Call) -> bool:
     """3x3, up to 16 channels and 32 features, where one device has all processors"""
-    few = call.channels <= FEW_FEATURES and call.features <= 2 * FEW_FEATURES
+    few = call.channels <= 16 and call.features <= 2 * 16
     return few and call.alone and is_3x3(call) and call.dilation == ONE
 
 
@@ -155,7 +133,7 @@ def windows_pay(call: Call) -> bool:
 
 def large_kernel(call: Call) -> bool:
     """25 taps or more, not dilated"""
-    return call.taps >= MANY_TAPS and call.dilation == ONE
+    return call.taps >= 25 and call.dilation == ONE
 
 
 def dilated_taps(call: Call) -> bool:
@@ -176,13 +154,13 @@ def doubled(call: Call) -> bool:
 def strided_stem_of_16_bits(call: Call) -> bool:
     """up to 4 channels of 16 bits, stride 2, 25 taps or more"""
     narrow = call.channels <= 4 and jnp.finfo(call.dtype).bits == 16
-    return narrow and call.strides == (2, 2) and call.dilation == ONE and call.taps >= MANY_TAPS
+    return narrow and call.strides == (2, 2) and call.dilation == ONE and call.taps >= 25
 
 
 def few_positions_of_large_kernels(call: Call) -> bool:
     """25 taps or more, 64 channels or more, up to 4 positions for each feature"""
     few = call.positions <= 4 * call.features  # the windows of more would take much more memory than the kernel
-    return few and call.taps >= MANY_TAPS and call.channels >= 64
+    return few and call.taps >= 25 and call.channels >= 64
 
 
 def stride_1(call: Call) -> bool:
@@ -203,14 +181,14 @@ def large_product(call: Call) -> bool:
     with AVX-512 or JAX 0.12 only"""
     if math.prod(call.images[:-2]) > 1 and not onednn.multiplies_stacks():
         return False
-    fast = call.fewest >= FEWEST_COLUMNS and call.features % SLOW_COLUMNS > 0
-    return fast and call.dtype == jnp.float32 and call.positions * call.channels * call.features >= FEWEST_OPERATIONS
+    fast = call.fewest >= 24 and call.features % 3072 > 0
+    return fast and call.dtype == jnp.float32 and call.positions * call.channels * call.features >= 2**24
 
 
 def few_columns(call: Call) -> bool:
     """fewer features than channels, more than 16 positions for each feature"""
     positions = call.output[-2]
-    return call.channels > call.features and is_static((positions,)) and positions > FEWEST_POSITIONS * call.features
+    return call.channels > call.features and is_static((positions,)) and positions > 16 * call.features
 
 
 def alike(call: Call) -> bool:
@@ -223,7 +201,7 @@ def alike(call: Call) -> bool:
 def flash(call: Call) -> bool:
     """16 bits, even numbers of queries and keys, heads of up to 128 features that 8 divides; compute capability 8.0 or more"""
     features, counts = call.images[-1], (call.images[1], call.kernel[1])
-    suits = features % 8 == 0 and features <= LARGEST_HEAD and not any(count % 2 for count in counts)
+    suits = features % 8 == 0 and features <= 128 and not any(count % 2 for count in counts)
     return suits and call.dtype in (jnp.bfloat16, jnp.float16) and compute_capability() >= 8
 
 
@@ -249,7 +227,7 @@ def measured(call: Call) -> str | None:
     """What `fcn.kernels.tune` or its usual table says, where it knows: 3x3 with stride 1 and not too few channels."""
     product = "gradient" if call.operation == "kernel_gradient" else "convolution"
     onednn = call.platform == "cpu+onednn"
-    few = onednn and product == "convolution" and call.dilation != ONE and call.fewest < FEWEST_DILATED
+    few = onednn and product == "convolution" and call.dilation != ONE and call.fewest < 64
     if few or not has_tiles(call) or call.fewest < FEWEST[product] or on_one_processor(call):
         return None
     return measured_algorithm(product, call.channels, call.features, call.positions, onednn=onednn)

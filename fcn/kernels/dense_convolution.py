@@ -30,7 +30,7 @@ CONVOLUTIONS = {
     "padded channels": channel_padded_convolution,
     "im2col": im2col_convolution,
     "wide": convolve_wide,
-    "onednn": partial(convolve_onednn, otherwise=native_convolution),
+    "onednn": convolve_onednn,
     "native": native_convolution,
 }
 """Functions of images, kernel, strides, pads and dilation."""

@@ -22,7 +22,7 @@ def function(operation, algorithm, problem):
     """A function of the operands."""
     settings = {"strides": problem.strides, "pads": problem.pads, "dilation": problem.dilation}
     if algorithm == "onednn":
-        return partial(convolve_onednn, **settings, groups=problem.groups, otherwise=native_convolution)
+        return partial(convolve_onednn, **settings, groups=problem.groups)
     if algorithm == "native":
         return _of(partial(native_convolution, **settings, groups=problem.groups), operation, problem)
     shifted = _of(partial(_shifted, **settings), operation, problem, _mirrored(problem))

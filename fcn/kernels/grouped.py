@@ -30,8 +30,7 @@ def function(operation, algorithm, problem):
     settings = problem.strides, problem.pads, problem.dilation, problem.groups
     if operation == "kernel_gradient" and algorithm == "block products":
         return partial(grouped_gradient, problem.kernel_shape, *settings)
-    onednn = partial(convolve_onednn, otherwise=native_convolution)
-    algorithms = {"onednn": onednn, "blocks": convolve_blocks, "block products": convolve_products}
+    algorithms = {"onednn": convolve_onednn, "blocks": convolve_blocks, "block products": convolve_products}
     convolution = algorithms.get(algorithm, native_convolution)
     if operation == "convolution":
         return lambda x, kernel: convolution(x, kernel, *settings)

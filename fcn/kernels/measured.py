@@ -9,11 +9,12 @@ import functools
 import json
 import math
 import os
-import platform
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
+
+from fcn.environment import is_before, processors
 
 Algorithm = Literal["native", "im2col", "rows", "tiles", "onednn"]
 Product = Literal["convolution", "gradient"]
@@ -26,12 +27,10 @@ PIXELS = (64, 256, 1024, 4096, 16384, 65536)
 FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
 """With fewer channels on either side, none of these was measured to be fast but XLA's and oneDNN's."""
 
-BEFORE_0_12 = jax.__version_info__ < (0, 12)
-"""Whether XLA's library for convolutions (YNNPACK) is that of JAX 0.10 and 0.11, which is slow for more shapes."""
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2;
 # what differs since JAX 0.12, on one with AVX-512.
 _USUAL: dict[Product, tuple[str, ...]] = {
-    "convolution": ("nnnnnn", "nnnttt" if BEFORE_0_12 else "nnnttn", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
+    "convolution": ("nnnnnn", "nnnttt" if is_before(0, 12) else "nnnttn", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
     "gradient": ("nrrttt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
 }
 # With oneDNN, on two processors of an Intel Xeon with AVX-512.
@@ -116,12 +115,6 @@ def _path() -> Path:
 
 
 def _machine(onednn: bool = False) -> str:
-    """The processors' kind and number (hosts of virtual machines give the same name to several generations), JAX's version,
-    whose own forms differ, and whether oneDNN may be used."""
-    told = [platform.processor() or platform.machine()]
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        first = [line.partition(":") for line in information.read_text().partition("\n\n")[0].splitlines()]
-        told = [value.strip() for name, _, value in first if name.strip() in ("cpu family", "model", "model name", "CPU part")]
+    """Its processors, JAX's version, whose own algorithms differ, and whether oneDNN may be used."""
     major, minor, *_ = jax.__version_info__
-    return f"{' '.join(told)} x {os.cpu_count()}, JAX {major}.{minor}{', oneDNN' if onednn else ''}"
+    return f"{processors()}, JAX {major}.{minor}{', oneDNN' if onednn else ''}"

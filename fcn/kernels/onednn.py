@@ -2,21 +2,7 @@
 
 XLA for Linux has it inside, but computes with it only when it is asked to: for a whole program by a flag
 (`--xla_cpu_experimental_onednn_custom_call`, which does nothing before JAX 0.12), or, as here, for one operation by the name
-that XLA itself gives it. On two processors of an Intel Xeon (AVX-512; float32, milliseconds; batch, height x width, channels ->
-features) beside XLA's own and the fastest of the other forms:
-
-    shape                                native   others   oneDNN
-    3x3; 2, 224x224,   3 ->  16             2.5      1.9      0.5
-    3x3; 2, 224x224,  16 ->  16             2.9      2.8      1.5
-    3x3; 2, 112x112,  32 ->  32             2.6      3.2      1.2
-    3x3; 2,   56x56,  64 ->  64             2.8      1.8      1.3
-    3x3; 2,   32x32, 256 -> 256             8.0      5.5      6.1
-    3x3; 2,   56x56, 128 in 32 groups                2.7      0.9
-    7x7; 2,   56x56,  96 depthwise                   1.8      0.5
-    x^T y of 25088 positions, 64 and 64     2.6               0.9
-
-Largest error against float64, relative to the largest result (3x3, 64 to 64 channels at 64x64): 1.1e-6 in float32, 2.1e-3 in
-bfloat16. Sums are float32 always.
+that XLA itself gives it.
 
 The names are no public interface of XLA, so only versions of JAX that this was tested with use them. Other forms compute where
 several devices share the work, which XLA would not divide, and what is to be kept, which XLA cannot write or promises nothing
@@ -28,7 +14,7 @@ import contextlib
 import contextvars
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -82,7 +68,7 @@ def _computes_right():
 
     def both(x, kernel):
         left, right, transposed = x[0, 0].T, kernel[0, 0], (True, False)
-        convolutions = _bind_convolution(x, kernel, settings, None), native_convolution(x, kernel, *settings)
+        convolutions = _bind_convolution(x, kernel, settings), native_convolution(x, kernel, *settings)
         products = _bind_product(left, right, transposed), multiply_by_xla(left, right, transposed)
         return convolutions, products
 
@@ -118,23 +104,19 @@ def convolve_onednn(
     pads: Pads,
     dilation: tuple[int, int],
     groups: int = 1,
-    *,
-    otherwise: Callable[..., Array],
 ) -> Float[Array, "n h w o"]:
     """A convolution with zeros around the images, ((top, bottom), (left, right)), in `groups` groups of channels.
 
-    oneDNN computes float32, and bfloat16 and float16 in float32; the result has the type of `x`. What else there is,
-    `otherwise(x, kernel, strides, pads, dilation, groups)` computes: other types, exported programs, derivatives, and several
-    convolutions at once (`jax.vmap`). It is to be a function of a module: with one that is made for each call, calls outside of
-    `jax.jit` would compile each time.
+    oneDNN computes float32, and bfloat16 and float16 in float32; the result has the type of `x`. It has no derivative: those of
+    `fcn.kernels.bilinear` are convolutions of their own.
 
     Raises:
-      TypeError, ValueError: shapes that do not fit each other, as XLA's own convolution.
+      TypeError, ValueError: other types, and shapes that do not fit each other, as XLA's own convolution.
     """
-    settings = strides, pads, dilation, groups
     if x.dtype != kernel.dtype or x.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
-        return otherwise(x, kernel, *settings)
-    return _bind_convolution(x.astype(jnp.float32), kernel.astype(jnp.float32), settings, otherwise).astype(x.dtype)
+        raise TypeError(f"oneDNN convolves float32, bfloat16 and float16 here, not {x.dtype} and {kernel.dtype}")
+    settings = strides, pads, dilation, groups
+    return _bind_convolution(x.astype(jnp.float32), kernel.astype(jnp.float32), settings).astype(x.dtype)
 
 
 def multiply_onednn(
@@ -150,9 +132,9 @@ def multiply_onednn(
     return _bind_product(x, y, transposed)
 
 
-@partial(jax.jit, static_argnums=(2, 3), inline=True)
-def _bind_convolution(x, kernel, settings, otherwise):
-    return _convolution.bind(x, kernel, settings=settings, otherwise=otherwise)
+@partial(jax.jit, static_argnums=2, inline=True)
+def _bind_convolution(x, kernel, settings):
+    return _convolution.bind(x, kernel, settings=settings)
 
 
 @partial(jax.jit, static_argnums=2, inline=True)
@@ -160,16 +142,8 @@ def _bind_product(x, y, transposed=(False, False)):
     return _product.bind(x, y, transposed=transposed)
 
 
-def _convolved(x, kernel, settings, otherwise):
-    return x.update(shape=jax.eval_shape(lambda x, kernel: native_convolution(x, kernel, *settings), x, kernel).shape)
-
-
-def _multiplied(x, y, transposed):
-    return x.update(shape=jax.eval_shape(partial(multiply_by_xla, transposed=transposed), x, y).shape)
-
-
-def _convolve_otherwise(x, kernel, settings, otherwise):
-    return otherwise(x, kernel, *settings)
+def _convolve_by_xla(x, kernel, settings):
+    return native_convolution(x, kernel, *settings)
 
 
 def multiply_by_xla(x, y, transposed):
@@ -179,21 +153,17 @@ def multiply_by_xla(x, y, transposed):
     return lax.dot_general(x, y, (summed, (stack, stack)))
 
 
-def _derivative_of_convolution(primals, tangents, **settings):
-    return jax.jvp(partial(_convolve_otherwise, **settings), primals, tuple(map(ad.instantiate_zeros, tangents)))
-
-
 def _by_left(dz, x, y, transposed):
-    """The gradient by `x`, in the order in which it was given, from that by the product."""
+    """The gradient with respect to `x`, in the order in which it was given, from that with respect to the product."""
     return _bind_product(y, dz, (transposed[1], True)) if transposed[0] else _bind_product(dz, y, (False, not transposed[1]))
 
 
 def _by_right(dz, x, y, transposed):
-    """The gradient by `y`, likewise."""
+    """The gradient with respect to `y`, likewise."""
     return _bind_product(dz, x, (True, transposed[0])) if transposed[1] else _bind_product(x, dz, (not transposed[0], False))
 
 
-def _settings_of_convolution(x, kernel, settings, otherwise):
+def _settings_of_convolution(x, kernel, settings):
     """As XLA writes them, in JSON: the places of the axes, and numbers as strings."""
     strides, pads, dilation, groups = settings
     image = {"data": {"batch_dim": "0", "feature_dim": "3", "spatial_dims": ["1", "2"]}}
@@ -220,10 +190,13 @@ def _told(numbers):
     return [str(number) for number in numbers]
 
 
-def _primitive(name, settings_of, abstract_eval, otherwise):
-    """An operation that is oneDNN's on CPUs and `otherwise` elsewhere, for several at once and for exported programs."""
+def _primitive(name, settings_of, fallback):
+    """An operation that is oneDNN's on CPUs and `fallback` elsewhere, for several at once and for exported programs."""
     primitive = Primitive(name.replace("__onednn$", "onednn_"))
-    elsewhere = mlir.lower_fun(otherwise, multiple_results=False)
+    elsewhere = mlir.lower_fun(fallback, multiple_results=False)
+
+    def shaped(x, y, **settings):
+        return x.update(shape=jax.eval_shape(partial(fallback, **settings), x, y).shape)
 
     def on_cpu(context, *operands, **settings):
         if environment.is_exported(context) or environment.programs_are_kept():
@@ -232,10 +205,10 @@ def _primitive(name, settings_of, abstract_eval, otherwise):
         return jax.ffi.ffi_lowering(name, api_version=2, backend_config=told)(context, *operands)
 
     def batched(operands, axes, **settings):
-        return jax.vmap(partial(otherwise, **settings), axes)(*operands), 0
+        return jax.vmap(partial(fallback, **settings), axes)(*operands), 0
 
-    primitive.def_abstract_eval(abstract_eval)
-    primitive.def_impl(otherwise)  # where neither `jax.jit` nor what it traced to is compiled
+    primitive.def_abstract_eval(shaped)
+    primitive.def_impl(fallback)  # where neither `jax.jit` nor what it traced to is compiled
     mlir.register_lowering(primitive, elsewhere)
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
     batching.primitive_batchers[primitive] = batched
@@ -243,9 +216,8 @@ def _primitive(name, settings_of, abstract_eval, otherwise):
 
 
 def _primitives():
-    convolution = _primitive("__onednn$convolution", _settings_of_convolution, _convolved, _convolve_otherwise)
-    product = _primitive("__onednn$matmul", _settings_of_product, _multiplied, multiply_by_xla)
-    ad.primitive_jvps[convolution] = _derivative_of_convolution
+    convolution = _primitive("__onednn$convolution", _settings_of_convolution, _convolve_by_xla)
+    product = _primitive("__onednn$matmul", _settings_of_product, multiply_by_xla)
     ad.defbilinear(product, _by_left, _by_right)
     return convolution, product
 

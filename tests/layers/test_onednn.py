@@ -13,6 +13,7 @@ from jax import export
 from fcn import environment
 from fcn.kernels import onednn
 from fcn.kernels.call import describe_product
+from fcn.kernels.convolution import convolve as convolve_any
 from fcn.kernels.onednn import convolve_onednn, multiply_onednn
 from fcn.kernels.products import matmul, multiply, sum_over_positions
 from fcn.kernels.table import find
@@ -43,7 +44,7 @@ def normal(*shape):
 
 
 def convolve(*settings):
-    return lambda x, kernel: convolve_onednn(x, kernel, *settings, otherwise=native_convolution)
+    return lambda x, kernel: convolve_onednn(x, kernel, *settings)
 
 
 def is_multiplied(x, y):
@@ -79,7 +80,7 @@ def test_convolution(shape, kernel_shape, strides, pads, dilation, groups):
     ],
     ids=["gradients", "second derivatives", "forward mode", "kernels", "gradients of several"],
 )
-def test_derivatives_and_several_at_once(transform, shape, kernel_shape, strides, pads, dilation, groups):
+def test_derivatives_and_several_at_once(with_onednn, transform, shape, kernel_shape, strides, pads, dilation, groups):
     settings = strides, pads, dilation, groups
 
     def loss(convolution):
@@ -88,7 +89,10 @@ def test_derivatives_and_several_at_once(transform, shape, kernel_shape, strides
     x, kernel = normal(*shape), normal(*kernel_shape)
     given, expected = (
         jax.jit(transform(loss(convolution)))(x, kernel)
-        for convolution in (convolve(*settings), lambda x, kernel: native_convolution(x, kernel, *settings))
+        for convolution in (
+            lambda x, kernel: convolve_any(x, kernel, *settings),
+            lambda x, kernel: native_convolution(x, kernel, *settings),
+        )
     )
     jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), given, expected)
 
@@ -202,8 +206,10 @@ def test_float64_is_not_its_business(with_onednn):
     assert is_multiplied(jnp.zeros((4096, 64)), jnp.zeros((64, 64)))
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(normal_numbers(*shape), jnp.float64) for shape in ((2, 9, 9, 16), (3, 3, 16, 8)))
-        assert operations(convolve(ONE, SAME, ONE), x, kernel) == 0
-        np.testing.assert_allclose(convolve(ONE, SAME, ONE)(x, kernel), exact_convolution(pad(x, SAME), kernel), rtol=1e-12)
+        given = jax.jit(lambda x, kernel: convolve_any(x, kernel, ONE, SAME, ONE, 1))(x, kernel)
+        np.testing.assert_allclose(given, exact_convolution(pad(x, SAME), kernel), rtol=1e-12)
+        with pytest.raises(TypeError, match="oneDNN convolves float32, bfloat16 and float16 here, not float64 and float64"):
+            convolve(ONE, SAME, ONE)(x, kernel)
         wide, narrow = jnp.zeros((64, 64), jnp.float64), jnp.zeros((4096, 64), jnp.float32)
         assert not is_multiplied(narrow, wide)
         assert not is_multiplied(narrow.astype(jnp.float64), wide)
@@ -339,9 +345,9 @@ def test_products_that_xla_keeps(with_onednn):
     ],
     ids=["checkpoint", "linearize", "jaxpr", "gradient of a checkpoint"],
 )
-def test_without_compilation(evaluate):
+def test_without_compilation(with_onednn, evaluate):
     x, kernel = normal(2, 9, 9, 16), normal(3, 3, 16, 8)
-    assert_close(evaluate(convolve(ONE, SAME, ONE), x, kernel), exact_convolution(pad(x, SAME), kernel))
+    assert_close(evaluate(lambda *a: convolve_any(*a, ONE, SAME, ONE, 1), x, kernel), exact_convolution(pad(x, SAME), kernel))
     x, y = normal(7, 5), normal(5, 6)
     assert_close(evaluate(multiply_onednn, x, y), np.asarray(x, np.float64) @ np.asarray(y, np.float64))
 
