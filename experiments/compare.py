@@ -7,14 +7,14 @@ class. Runs that differ in nothing but the seed stand in one column, with mean a
 import dataclasses
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from experiments import command
-from experiments.config import TrainConfig, changes, to_json
+from experiments.config import TrainConfig, changes, flattened, to_json
 from experiments.run_folder import RunFolder
 from fcn.text import columns, cut, pad, printable, short_name
 from fcn.training.best import BEST
@@ -108,14 +108,6 @@ def summary(values: Sequence[float | None]) -> str:
         return "-"
     mean = f"{statistics.fmean(values):.4f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"optim": {"name": "sgd"}} -> {"optim.name": "sgd"}."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,6 +164,8 @@ class TrainConfig:
     """The run folder (default: runs/PRESET). A run that was interrupted goes on where its last checkpoint is."""
     overwrite: bool = False
     """Start afresh if the run folder holds a run already, which is removed when the new one has its first checkpoint."""
+    tracker: Literal["none", "wandb", "mlflow"] = "none"
+    """A service that gets the records, too; its package must be installed."""
     dry_run: bool = False
     """Say what the run would take (parameters, arithmetic, memory, time), and end before anything is trained or written."""
     json: Path | None = None
@@ -234,7 +236,7 @@ class TrainConfig:
 
 
 # How a run is started, not what it computes: not kept.
-_NOT_KEPT = ("workdir", "overwrite", "dry_run", "json", "extend", "mesh", "hosts")
+_NOT_KEPT = ("workdir", "overwrite", "tracker", "dry_run", "json", "extend", "mesh", "hosts")
 # Where its data lie, and when it writes what down: kept, and free to change when it goes on.
 _FREE = ("data.root", "log_every", "eval_every", "checkpoint_every")
 
@@ -243,6 +245,14 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
     """The configuration as JSON values, without what does not change the run."""
     fields = dataclasses.asdict(config)
     return json.loads(json.dumps({name: value for name, value in fields.items() if name not in _NOT_KEPT}))
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"optim": {"name": "sgd"}} -> {"optim.name": "sgd"}."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
 
 
 def from_json(values: dict[str, Any]) -> TrainConfig:

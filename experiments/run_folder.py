@@ -24,6 +24,7 @@ class RunFolder:
     checkpoints/     state and data iterator
     pictures/        panels and curves
     tensorboard/     the records again
+    tracker.json     what the run is called where --tracker sends the records
     .fcn-lock        locked while a training runs here
     .fcn-previous/   the run of before, until one that follows it with --overwrite has a checkpoint
     """
@@ -38,6 +39,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.pictures = path / "pictures"
         self.tensorboard = path / "tensorboard"
+        self.tracker = path / "tracker.json"
 
     def read_config(self) -> TrainConfig:
         """The configuration of the run that lies here.
@@ -163,7 +165,8 @@ class RunFolder:
         """What a run made, files and folders, config.json last; whatever else lies here is not a run's."""
         from fcn.training.checkpoint import half_removed, steps
 
-        made = [path for path in (self.result, self.metrics, self.facts, self.environment) if path.is_file()]
+        files = (self.result, self.metrics, self.facts, self.environment, self.tracker)
+        made = [path for path in files if path.is_file()]
         made += (path for path in _contents(self.path) if _TEMPORARY.fullmatch(path.name))
         made += (self.checkpoints / str(step) for step in steps(self.checkpoints))
         made += half_removed(self.checkpoints)
@@ -180,7 +183,7 @@ def _contents(folder: Path) -> list[Path]:
 ASIDE = ".fcn-previous"
 _MARK = {"preset", "seed", "steps", "data", "model", "optim"}
 """What every config.json of a run says, and hardly that of another program."""
-_TEMPORARY = re.compile(r"\.(config\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
+_TEMPORARY = re.compile(r"\.(config\.json|tracker\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
 """What a kill may leave of a file that was being written."""
 _UNFINISHED = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|damaged\d+)")
 """What checkpoints are called that were being written, or were put aside."""

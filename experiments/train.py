@@ -138,8 +138,11 @@ def train(config, folder, succession) -> None:
     from fcn.data import TrainLoader
     from fcn.parallel import stop_together, synchronize
     from fcn.training import Best, Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
-    from fcn.training.records import Records, Silent, write_json
+    from fcn.training.records import Silent, write_json
+    from fcn.training.trackers import load
 
+    if config.tracker != "none":
+        load(config.tracker)
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
     experiment, facts = build(config, folder)
     state, train_step = experiment.initial_state(), experiment.train_step()
@@ -188,7 +191,7 @@ def train(config, folder, succession) -> None:
     def evaluate(state):
         return experiment.evaluation(confusion(state.eval_variables))
 
-    records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard) if first_process else Silent()
+    records = open_records(config, folder, step) if first_process else Silent()
     started = time.perf_counter()
     stopping = StopSignals(stop_together if jax.process_count() > 1 else None)
     with checkpoints, contextlib.closing(records), stopping:
@@ -215,6 +218,18 @@ def train(config, folder, succession) -> None:
     matrix = confusion(state.eval_variables)
     if first_process:
         write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds, best.verdict())
+
+
+def open_records(config, folder, step):
+    """Where the records of a run go that has come to `step`: its files, TensorBoard, and the tracker that is asked for."""
+    from experiments.config import flattened, to_json
+    from fcn.training.records import Records
+    from fcn.training.trackers import Several, open_tracker
+
+    records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard)
+    if config.tracker == "none":
+        return records
+    return Several([records, open_tracker(config.tracker, folder.tracker, str(folder.path), flattened(to_json(config)))])
 
 
 def build(config, folder):

@@ -1,5 +1,6 @@
 """`python -m experiments.train` as a user types it: what it leaves behind, and that a kill changes nothing."""
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -8,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -241,6 +244,18 @@ def test_the_encoder_is_frozen_whatever_it_is_called():
     assert frozen_parts(config, model) == {"frozen": ("backbone", "head/scale"), "unfreeze_after": 3}
     with pytest.raises(ValueError, match="unfreeze_after is 3, but nothing is frozen; name it: --freeze encoder"):
         TrainConfig(unfreeze_after=3)
+
+
+def test_a_tracker_gets_what_the_file_gets(monkeypatch, tmp_path):
+    run, wandb = RunFolder(tmp_path), types.SimpleNamespace(init=Mock())
+    run.tensorboard = None
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with contextlib.closing(train.open_records(TrainConfig(tracker="wandb"), run, 0)) as records:
+        records.write(1, {"train/loss": 0.5})
+    assert read_records(run.metrics) == [{"step": 1, "train/loss": 0.5}]
+    wandb.init.return_value.log.assert_called_once_with({"train/loss": 0.5}, step=1)
+    assert wandb.init.call_args.kwargs["config"]["optim.name"] == "adamw"
+    assert run.tracker in RunFolder(tmp_path).files()
 
 
 def test_presets_are_sound_and_survive_json():
