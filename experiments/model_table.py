@@ -145,10 +145,11 @@ def operations(model, variables, images) -> float:
 
 
 def weights(name: str) -> str:
-    """The tags of the published weights of a model or an encoder."""
+    """The tags of the published weights of a model or an encoder, with the licences that are stated."""
     from fcn.pretrained import WEIGHTS
 
-    return ", ".join(f"`{full.rsplit('.', 1)[1]}`" for full, row in WEIGHTS.items() if row.model == name)
+    tags = {full.rsplit(".", 1)[1]: row.licence for full, row in WEIGHTS.items() if row.model == name}
+    return ", ".join(f"`{tag}`" + (f" ({licence})" if licence else "") for tag, licence in tags.items())
 
 
 def table(header: list[str], *rows: list[str]) -> str:

@@ -28,7 +28,7 @@ def open_network(name: str | Path) -> Saved:
             raise ValueError(f"{name} has an encoder only, which does not segment")
         model = default_model(WEIGHTS[name])
         variables = load_weights(name, model=model)
-        return Saved(model, variables, classes, None, _expected(model, variables), None)
+        return Saved(model, variables, classes, None, _expected(model, variables), WEIGHTS[name].licence or None)
     path = Path(name)
     if is_smp_folder(path):
         return read_checkpoint(path, smp_model(path), source="smp")

@@ -31,6 +31,10 @@ class Weights(NamedTuple):
     """Beginning of the file's SHA-256."""
     classes: tuple[str, ...] = ()
     """Names of the classes of a segmentation model."""
+    revision: str = ""
+    """The commit of a repository on the hub; "": its newest."""
+    licence: str = ""
+    """Under which the weights may be used, where their source states it (SPDX)."""
 
 
 def _torchvision(file: str, classes: tuple[str, ...] = ()) -> Weights:
@@ -40,7 +44,7 @@ def _torchvision(file: str, classes: tuple[str, ...] = ()) -> Weights:
 
 def _timm(name: str, tag: str) -> Weights:
     ending = _TIMM_ENDINGS.get(name.split("_")[0], "")
-    return Weights(name, "timm", f"hub:timm/{name}{ending}.{tag}")
+    return Weights(name, "timm", f"hub:timm/{name}{ending}.{tag}", licence=_TIMM_LICENCES[tag])
 
 
 _IMAGENET_V1 = (
@@ -55,10 +59,29 @@ _IMAGENET_V2 = (
     "resnet50-11ad3fa6 resnet101-cd907fc2 resnet152-f82ba261 resnext50_32x4d-1a0047aa resnext101_32x8d-110c445d "
     "wide_resnet50_2-9ba9bcbe wide_resnet101_2-d733dc28 mobilenet_v2-7ebf99e0 mobilenet_v3_large-5c1a4163"
 ).split()
-_SMP = (
-    "mit_b0 mit_b1 mit_b2 mit_b3 mit_b4 mit_b5 mobilenet_v2 se_resnet50 se_resnet101 se_resnet152 se_resnext50_32x4d "
-    "se_resnext101_32x4d"
-).split() + [f"efficientnet-b{i}" for i in range(8)]
+_SMP = {
+    "mit_b0": "9ce53d104d92d75aabb00aae70677aaab67e7c84",
+    "mit_b1": "a04bf4f13a549bce677cf79b04852e7510782817",
+    "mit_b2": "868ab6f13871dcf8c3d9f90ee4519403475b65ef",
+    "mit_b3": "32558d12a65f1daa0ebcf4f4053c4285e2c1cbda",
+    "mit_b4": "3a3454e900a4b4f11dd60eeb59101a9a1a36b017",
+    "mit_b5": "ced04d96c586b6297fd59a7a1e244fc78fdb6531",
+    "mobilenet_v2": "e67aa804e17f7b404b629127eabbd224c4e0690b",
+    "se_resnet50": "e6b4bc2dc85226c3d3474544410724a485455459",
+    "se_resnet101": "71fe95cc0a27f444cf83671f354de02dc741b18b",
+    "se_resnet152": "e79fc3d9d76f197bd76a2593c2054edf1083fe32",
+    "se_resnext50_32x4d": "73246406d879a2b0e3fdfe6fddd56347d38f38ae",
+    "se_resnext101_32x4d": "18808a4276f46421d358a9de554e0b93c2795df4",
+    "efficientnet-b0": "1bbe7ecc1d5ea1d2058de1a2db063b8701aff314",
+    "efficientnet-b1": "5d637466a5215de300a8ccb13a39357df2df2bf4",
+    "efficientnet-b2": "a96d4f0295ffbae18ebba173bf7f3c0c8f21990e",
+    "efficientnet-b3": "074c54a6c473e0d294690d49cedb6cf463e7127d",
+    "efficientnet-b4": "05cd5dde5dab658f00c463f9b9aa0ced76784f40",
+    "efficientnet-b5": "69f4d28460a4e421b7860bc26ee7d832e03e01ca",
+    "efficientnet-b6": "8570752016f7c62ae149cffa058550fe44e21c8b",
+    "efficientnet-b7": "5a5dbe687d612ebc3dca248274fd1191111deda6",
+}
+"""The commit of each repository that smp itself takes; timm takes the newest."""
 
 _COCO_VOC = (
     "fcn_resnet50_coco-1167a1af fcn_resnet101_coco-7ecb50ca deeplabv3_resnet50_coco-cd0a2569 deeplabv3_resnet101_coco-586e9e4e "
@@ -77,6 +100,13 @@ _TIMM = {
     "augreg_in21k_ft_in1k": ("vit_small_patch16", "vit_base_patch16"),
     "augreg_in21k": ("vit_small_patch16", "vit_base_patch16"),
 }
+_TIMM_LICENCES = {
+    "pycls_in1k": "MIT",
+    "fb_in1k": "Apache-2.0",
+    "ms_in1k": "MIT",
+    "augreg_in21k_ft_in1k": "Apache-2.0",
+    "augreg_in21k": "Apache-2.0",
+}
 _TIMM_ENDINGS = {"swin": "_patch4_window7_224", "vit": "_224"}
 
 _CAMVID = "sky building column_pole road sidewalk tree sign fence car pedestrian bicyclist void"
@@ -86,7 +116,10 @@ WEIGHTS: dict[str, Weights] = {
     **{f"{row.model}.imagenet1k_v1": row for row in map(_torchvision, _IMAGENET_V1)},
     **{f"{row.model}.imagenet1k_v2": row for row in map(_torchvision, _IMAGENET_V2)},
     **{f"{row.model}.coco_voc": row for row in (_torchvision(file, VOC_CLASSES) for file in _COCO_VOC)},
-    **{f"{name}.imagenet": Weights(name, "smp", f"hub:smp-hub/{name}.imagenet") for name in _SMP},
+    **{
+        f"{name}.imagenet": Weights(name, "smp", f"hub:smp-hub/{name}.imagenet", revision=revision)
+        for name, revision in _SMP.items()
+    },
     **{f"{name}.{tag}": _timm(name, tag) for tag, names in _TIMM.items() for name in names},
     "espnet.camvid": Weights(
         "espnet",
@@ -124,7 +157,7 @@ def load_weights(
     if model is None:
         model = default_model(weights)
     if weights.url.startswith("hub:"):
-        path = _from_hub(weights.url.removeprefix("hub:"), folder)
+        path = _from_hub(weights.url.removeprefix("hub:"), weights.revision or "main", folder)
     else:
         path = download(weights.url, weights.sha256, folder)
     return from_torch(model, path, source=weights.source, in_channels=in_channels)
@@ -137,7 +170,7 @@ def default_model(weights: Weights) -> nn.Module:
     return create_encoder(weights.model)
 
 
-def _from_hub(repository: str, folder: str | Path | None) -> str | Path:
+def _from_hub(repository: str, revision: str, folder: str | Path | None) -> str | Path:
     """The file of a repository on the hub: one that was put there by hand, else the hub's cache, else the network."""
     folder = weights_folder() if folder is None else Path(folder)
     by_hand = folder / f"{repository.replace('/', '--')}.safetensors"
@@ -149,11 +182,11 @@ def _from_hub(repository: str, folder: str | Path | None) -> str | Path:
     except ImportError as error:
         raise ImportError(f"{repository} lies on the Hugging Face hub: pip install 'fcn-zoo[hub]'") from error
     for cache in (folder, None):  # ours, and the one that smp and timm fill
-        if isinstance(cached := try_to_load_from_cache(repository, _HUB_FILE, cache_dir=cache), str):
+        if isinstance(cached := try_to_load_from_cache(repository, _HUB_FILE, cache, revision), str):
             return cached
     try:
-        return hf_hub_download(repository, _HUB_FILE, cache_dir=folder)
+        return hf_hub_download(repository, _HUB_FILE, revision=revision, cache_dir=folder)
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        url = f"https://huggingface.co/{repository}/resolve/main/{_HUB_FILE}"
+        url = f"https://huggingface.co/{repository}/resolve/{revision}/{_HUB_FILE}"
         reason = f"{type(error).__name__}; download it by other means and put it at {by_hand}"
         raise ConnectionError(f"{url} cannot be had ({reason})") from error
