@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from experiments import command
+from fcn.errors import unknown
 from fcn.ranges import Range, check_fields
 
 WIDTH = 80
@@ -21,7 +22,7 @@ WIDTH = 80
 class Options:
     """Prints a row for each layer."""
 
-    name: Annotated[str, tyro.conf.Positional] = tyro.MISSING
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = tyro.MISSING
     """A name of fcn.list_models() or fcn.list_encoders()."""
     size: Annotated[int, Range(1, 2**14)] = 224
     """Rows and columns of the images."""
@@ -47,7 +48,12 @@ def main(options: Options) -> None:
 def _network(options):
     import fcn
 
-    if options.name in fcn.list_encoders() and options.encoder is None:
+    models, encoders = fcn.list_models(), fcn.list_encoders()
+    if options.name not in (*models, *encoders):
+        raise unknown("model or encoder", options.name, (*models, *encoders))
+    if options.name not in models:
+        if options.encoder is not None:
+            raise ValueError(f"{options.name} is an encoder itself; leave --encoder {options.encoder} out, or name a model")
         return fcn.create_encoder(options.name)
     return fcn.create_model(options.name, num_classes=21, encoder=options.encoder)
 
@@ -76,4 +82,4 @@ def _shapes(shapes):
 
 
 if __name__ == "__main__":
-    command.run(lambda: main(command.parse(Options, sys.argv[1:], "explain NAME", __doc__)))
+    command.run(lambda: main(command.parse(Options, sys.argv[1:], "explain", __doc__)))

@@ -72,5 +72,7 @@ def test_command(capsys, monkeypatch):
 
 
 def test_a_name_that_is_none():
-    with pytest.raises(ValueError, match=r"unknown model 'unett'; did you mean 'unet'\?"):
-        command.main(command.Options("unett"))
+    with pytest.raises(ValueError, match=r"unknown model or encoder 'resnet19'; did you mean 'resnet18'\?"):
+        command.main(command.Options("resnet19"))
+    with pytest.raises(ValueError, match="resnet18 is an encoder itself; leave --encoder resnet34 out"):
+        command.main(command.Options("resnet18", encoder="resnet34"))
