@@ -58,10 +58,10 @@ class UNetEncoder(EncoderDecoder):
             **self.types,
             name="decoder",
         )
-        *maps, x = decoder(features, (height, width), train=train)
+        maps = decoder(features, (height, width), train=train)
         if self.deep_supervision:
-            sow_coarse_logits(self, [*maps, x], self.num_classes, x.shape[1:3], (height, width), **self.types)
-        return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
+            sow_coarse_logits(self, maps, self.num_classes, maps[-1].shape[1:3], (height, width), **self.types)
+        return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(maps[-1])[:, :height, :width]
 
 
 class _Decoder(nn.Module):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 BEST = "val/miou"
 """The metric by which the best checkpoint of a run is chosen, if no other is asked for."""
@@ -34,7 +35,7 @@ class Best:
 
     def __post_init__(self):
         self._value: float | None = None
-        self._since = 0
+        self._since: int = 0
 
     def update(self, evaluation: Mapping[str, float | None]) -> bool:
         """Takes the values of an evaluation; whether they are the best so far."""
@@ -57,6 +58,6 @@ class Best:
         """What a checkpoint keeps of it."""
         return {"value": self._value, "since": self._since}
 
-    def set_state(self, state: Mapping[str, float | None]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `get_state` gave."""
         self._value, self._since = state["value"], state["since"]

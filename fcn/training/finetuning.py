@@ -5,6 +5,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,7 +18,7 @@ Path = tuple[str, ...]
 _BLOCK = re.compile(r"blocks?\d*_\d+")
 
 
-def is_within(path: Sequence[str], parts: Sequence[str]) -> bool:
+def is_within(path: Sequence[Any], parts: Sequence[str]) -> bool:
     """Whether what has this path lies in one of `parts`: "encoder", "encoder/layer1_0" ..."""
     return any(tuple(path[: part.count("/") + 1]) == tuple(part.split("/")) for part in parts)
 

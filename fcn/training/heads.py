@@ -24,9 +24,10 @@ def loss_of_heads(
     """
     total, weight, others = loss(logits), 1.0, []
     for path, sown in flatten_dict(auxiliary).items():
+        losses = [loss(head) for head in jax.tree.leaves(sown)]
         if match := re.fullmatch(r"coarse_(\d+)", path[-1]):
             share = 0.5 ** int(match[1])
-            total, weight = total + share * sum(map(loss, sown)), weight + share
+            total, weight = total + share * sum(losses), weight + share
         else:
-            others += map(loss, jax.tree.leaves(sown))
+            others += losses
     return total / weight + aux_weight * sum(others)

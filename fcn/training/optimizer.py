@@ -142,7 +142,9 @@ def _later(config: OptimizerConfig, schedule: optax.Schedule, begin: int | None)
     """The optimizer from step `begin` on, where its moments begin as well; nothing where that is None."""
     if begin is None:
         return optax.set_to_zero()
-    return optax.conditionally_mask(_update(config, lambda count: schedule(count + begin)), lambda step: step >= begin)
+    return optax.conditionally_mask(
+        _update(config, lambda count: schedule(count + begin)), lambda step, **_: jnp.greater_equal(step, begin)
+    )
 
 
 def _update(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
