@@ -101,7 +101,8 @@ def assert_gradients_equal(name, net, *, source, size=(64, 64), maps=smp_maps, *
 
 
 def _leaves(tree):
-    return {tuple(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """By path, as NumPy arrays, whose differences need no compilation."""
+    return {tuple(key.key for key in path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _assert_trees_close(given, expected):
