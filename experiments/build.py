@@ -1,6 +1,7 @@
 """From a configuration to objects: data, model, optimizer and steps."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,24 +11,25 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from experiments.config import DataConfig, LossConfig, TrainConfig
+from experiments.config import DataConfig, TrainConfig
 from experiments.initialise import preprocessing_of, start_from
+from experiments.objective import loss_terms, weighted
 from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
 from experiments.trained import make_model
-from fcn import losses
-from fcn.data import WHOLE_RANGE, Prepared, augment_batch, check_source, eval_batches, open_source
+from fcn import tasks
+from fcn.data import WHOLE_RANGE, LabelKind, Prepared, augment_batch, check_source, eval_batches, open_source
 from fcn.errors import unknown
-from fcn.metrics import segmentation_metrics
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
+from fcn.tasks import Task
 from fcn.text import printable
 from fcn.training import TrainState, create_state, make_eval_step, make_train_step
 
 
-def load_splits(config: DataConfig) -> tuple[Prepared, Prepared]:
+def load_splits(config: DataConfig, label_kind: LabelKind = "classes") -> tuple[Prepared, Prepared]:
     """The training and the validation split; 16-bit images of both are scaled by the range of the training images."""
-    train = load_data(config, config.train)
-    val = load_data(config, config.val, train.value_range or WHOLE_RANGE)
+    train = load_data(config, config.train, None, label_kind)
+    val = load_data(config, config.val, train.value_range or WHOLE_RANGE, label_kind)
     tell_remarks(train, val)
     return train, val
 
@@ -40,44 +42,27 @@ def tell_remarks(*splits: Prepared) -> None:
         print(printable(remark), file=sys.stderr)
 
 
-def load_data(config: DataConfig, split: str, value_range: tuple[int | float, int | float] | None = None) -> Prepared:
+def load_data(
+    config: DataConfig,
+    split: str,
+    value_range: tuple[int | float, int | float] | None = None,
+    label_kind: LabelKind = "classes",
+) -> Prepared:
     """A checked split in the configured size.
 
     Args:
       value_range: the stored values of 16-bit images that become 0 and 255; found in the split by default.
+      label_kind: what labels are to be.
 
     Raises:
       ValueError, FileNotFoundError: something is missing or wrong; the message names the file.
     """
     if config.name == "shapes" and config.root is not None and (Path(config.root) / "images").is_dir():
         raise ValueError(f"{config.root} is a folder of images; to use them give --data.name folder as well")
-    source = open_source(config.name, split, root=config.root, channels=config.channels, value_range=value_range)
+    asked = {"channels": config.channels, "value_range": value_range, "label_kind": label_kind}
+    source = open_source(config.name, split, root=config.root, **asked)
     check_source(source, size=config.size)
     return Prepared(source, config.size)
-
-
-def make_objective(config: LossConfig, source: Prepared, axis_name: str | None) -> Callable:
-    """(logits, labels) -> loss, with class weights from the training labels where they are asked for."""
-    classes = len(source.classes)
-    weights = None
-    if config.class_weights != "none":
-        counts = losses.class_counts((source[i]["label"] for i in range(len(source))), classes)
-        weights = getattr(losses, f"{config.class_weights}_weights")(counts) ** config.class_weight_power
-
-    def objective(logits, labels):
-        loss = losses.cross_entropy(
-            logits,
-            labels,
-            class_weights=weights,
-            reduction=config.reduction,
-            label_smoothing=config.label_smoothing,
-            axis_name=axis_name,
-        )
-        if config.dice:
-            loss = loss + config.dice * losses.dice_loss(logits, labels, absent="skip", axis_name=axis_name)
-        return loss
-
-    return objective
 
 
 @dataclasses.dataclass
@@ -95,11 +80,15 @@ class Experiment:
             raise ValueError(f"train has the classes {self.train.classes}, val has {self.val.classes}")
         if self.train.shape[2] != self.val.shape[2]:
             raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
+        terms = loss_terms(self.config.loss, tasks.find(self.config.task).default_loss)
+        self.task = tasks.make(self.config.task, self.train.classes, palette=self.train.palette, terms=terms)
+        self.train, self.val = self.train.encoded(self.task), self.val.encoded(self.task)
+        self.task = self.task.fitted(self.train)
         mesh = self.config.mesh
         if uneven := [split.shape[0] for split in (self.train, self.val) if split.shape[0] % mesh.height]:
             raise ValueError(f"mesh.height {mesh.height} does not divide the {uneven[0]} rows of the images")
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size, data=mesh.data, height=mesh.height)
-        self.model = make_model(self.config, len(self.train.classes), self.parallel.axis_name)
+        self.model = make_model(self.config, self.task.channels, self.parallel.axis_name)
         channels = self.train.shape[2]
         wanted = self.expected or default_preprocessing(channels)
         if self.config.init is not None and self.expected is None:
@@ -131,13 +120,16 @@ class Experiment:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(self.key, 1))
 
         def prepare(batch):
-            changed = augment_batch(augment_key, batch, self.config.augment, self.preprocessing)
-            return changed["image"], changed["label"]
+            changed = augment_batch(augment_key, batch, self.config.augment, self.preprocessing, codec=self.task)
+            return changed["image"], {name: changed[name] for name in self.task.fill}
+
+        terms = weighted(self.task.terms, self.config.loss, self.task, self.train)
+        loss = dataclasses.replace(self.task, terms=terms).loss
 
         step = make_train_step(
             self.model,
             configured_optimizer(self.config, self.model),
-            make_objective(self.config.loss, self.train, self.parallel.axis_name),
+            functools.partial(loss, axis_name=self.parallel.axis_name),
             prepare,
             key=dropout_key,
             aux_weight=self.config.loss.auxiliary,
@@ -156,37 +148,44 @@ class Experiment:
           train_step: that of `train_step`, which need not be traced again for such a state and batch.
           state: that of `initial_state`.
         """
-        classes = len(self.val.classes)
-        if self.config.best not in (names := self.evaluation(np.zeros((classes, classes), np.int64))):
+        if self.config.best not in (names := self.evaluation(self.task.metric().init())):
             raise unknown("value of an evaluation:", self.config.best, names)
         nothing = np.full(self.config.step_size // jax.process_count(), -1)
         batch = self.parallel.put_batch(self.train.batch(nothing, np.zeros_like(nothing)))
         jax.eval_shape(train_step, self.parallel.put_state(state), batch)
 
-    def evaluation(self, matrix: np.ndarray) -> dict[str, float | None]:
-        """The values of an evaluation record, from the confusion matrix of the validation split."""
-        return segmentation_metrics(matrix).scalars(self.val.classes, "val/")
+    def evaluation(self, measured: Any) -> dict[str, float | None]:
+        """The values of an evaluation record, from the state of the task's metric after the validation split."""
+        return self.task.scalars(self.task.metric().compute(measured), "val/")
 
-    def evaluator(self) -> Callable[[Any], np.ndarray]:
-        """variables on the devices -> confusion matrix of the validation split."""
-        return make_evaluator(self.model, self.preprocessing, self.val, self.config.batch_size, self.parallel)
+    def evaluator(self) -> Callable[[Any], Any]:
+        """variables on the devices -> the state of the task's metric after the validation split."""
+        return make_evaluator(self.model, self.task, self.preprocessing, self.val, self.config.batch_size, self.parallel)
 
 
 def make_evaluator(
-    model: nn.Module, preprocessing: Preprocessing, source: Prepared, batch_size: int, parallel: Any
-) -> Callable[[Any], np.ndarray]:
-    """Builds `confusion(variables) -> int64 [K, K]` over every pixel of `source`, each counted once."""
-    classes = len(source.classes)
+    model: nn.Module, task: Task, preprocessing: Preprocessing, source: Prepared, batch_size: int, parallel: Any
+) -> Callable[[Any], Any]:
+    """Builds `measure(variables) -> state of task.metric()` over every pixel of `source`, each counted once."""
+    metric = task.metric()
 
     def prepare(batch):
-        return preprocessing.apply(batch["image"]), batch["label"]
+        return preprocessing.apply(batch["image"]), {name: batch[name] for name in task.fill}
 
-    step = parallel.eval_step(make_eval_step(model, classes, prepare, axis_name=parallel.axis_name))
+    def count(scores, targets, images):  # without those that fill up the last batch
+        truths = [task.truth({name: values[i] for name, values in targets.items()}) for i in range(images)]
+        return metric.count([task.prediction(one) for one in scores[:images]], truths)
+
+    step = parallel.eval_step(make_eval_step(model, task, prepare, axis_name=parallel.axis_name))
     hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
-    def confusion(variables):
-        batches = eval_batches(source, batch_size, **hosts)
-        counts = (parallel.read(step(variables, parallel.put_batch(batch))) for batch in batches)
-        return sum(counts, np.zeros((classes, classes), np.int64))
+    def measure(variables):
+        state = metric.init()
+        for number, batch in enumerate(eval_batches(source, batch_size, **hosts)):
+            found = parallel.read(step(variables, parallel.put_batch(batch)))
+            if task.on_host:
+                found = count(*found, images=min(batch_size, len(source) - number * batch_size))
+            state = metric.merge(state, found)
+        return state
 
-    return confusion
+    return measure

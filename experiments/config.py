@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcn.data import AugmentConfig
+from fcn.data import AugmentConfig, LabelKind
 from fcn.options import frozen, wrong_type
 from fcn.ranges import LARGEST, Range, abbreviate, check_fields
+from fcn.tasks import find
 from fcn.text import short_name
 from fcn.training import OptimizerConfig
 from fcn.training.best import BEST
@@ -108,6 +109,8 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 class LossConfig:
     """What is minimised."""
 
+    terms: str | None = None
+    """A sum of losses (docs/losses.md): 0.5*ce+0.5*dice, focal(gamma=3) ... (default: the task's, such as ce)."""
     reduction: Literal["mean", "sum"] = "mean"
     """mean over labelled pixels, or their sum as in the FCN paper."""
     class_weights: Literal["none", "enet", "median_frequency"] = "none"
@@ -115,7 +118,7 @@ class LossConfig:
     class_weight_power: Annotated[float, Range(0, 8)] = 1.0
     """Exponent of these weights: 0.5 is their square root, a milder correction."""
     dice: Annotated[float, Range(0)] = 0.0
-    """Weight of a Dice loss that is added to the cross-entropy."""
+    """Weight of a Dice loss over the classes that occur, added to the cross-entropy; see also --loss.terms."""
     label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Share of the target that is spread over all classes."""
     auxiliary: Annotated[float, Range(0)] = 0.4
@@ -196,6 +199,9 @@ class TrainConfig:
     highest is the best; of what is called a loss, an error or a distance the lowest."""
     patience: Annotated[int | None, Range(1)] = None
     """Evaluations in a row without a better value of --best after which the run ends early."""
+    task: str = "semantic"
+    """What the network's channels mean: semantic (one class a pixel), binary (one channel for two classes), multilabel (any
+    number of classes a pixel) or regression (values)."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
     init: str | None = None
@@ -221,8 +227,15 @@ class TrainConfig:
 
     def __post_init__(self):
         check_fields(self)
+        if self.best == BEST:  # of tasks that do not measure it another value
+            object.__setattr__(self, "best", f"val/{find(self.task).best}")
         if self.unfreeze_after is not None and not self.freeze:
             raise ValueError(f"unfreeze_after is {self.unfreeze_after}, but nothing is frozen; name it: --freeze encoder")
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What the labels are that the task learns from."""
+        return find(self.task).label_kind
 
     @property
     def step_size(self) -> int:

@@ -70,8 +70,8 @@ def main(args: Sequence[str]) -> None:
     else:
         import fcn
 
-        facts = {name: getattr(network, name) for name in ("classes", "palette", "preprocessing")}
-        fcn.save(options.out, network.model, network.variables, **facts, licence=options.licence)
+        facts = {"preprocessing": network.preprocessing, "licence": options.licence}
+        fcn.save(options.out, network.model, network.variables, task=network.task, **facts)
     print(f"{options.input} -> {options.out}")
 
 

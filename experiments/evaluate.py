@@ -52,7 +52,6 @@ def main(args: Sequence[str]) -> None:
     options = command.parse(EvaluateConfig, args, "evaluate", __doc__)
     from experiments.build import make_evaluator
     from experiments.networks import from_folder
-    from fcn.metrics import format_table, segmentation_metrics
     from fcn.parallel import Sharded, sharing_devices
     from fcn.text import printable
 
@@ -61,15 +60,16 @@ def main(args: Sequence[str]) -> None:
     batch_size = options.batch_size or network.batch_size
     command.cache_compilations(calls=-(-len(source) // batch_size))
     parallel = Sharded(sharing_devices(batch_size))
-    confusion = make_evaluator(network.model, network.preprocessing, source, batch_size, parallel)
-    metrics = segmentation_metrics(confusion(parallel.put_state(network.variables)))
+    task = network.task
+    measure = make_evaluator(network.model, task, network.preprocessing, source, batch_size, parallel)
+    result = task.metric().compute(measure(parallel.put_state(network.variables)))
     if options.json:
-        print(json.dumps({"step": network.step, **metrics.scalars(source.classes, "val/")}))
+        print(json.dumps({"step": network.step, **task.scalars(result, "val/")}))
     else:
         step = "" if network.step is None else f", step {network.step}"
         height, width, _ = source.shape
         head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {height}x{width}"
-        print(f"{printable(head)}\n\n{format_table(metrics, source.classes)}")
+        print(f"{printable(head)}\n\n{task.table(result)}")
 
 
 def open_data(options: EvaluateConfig, network):
@@ -90,11 +90,11 @@ def open_data(options: EvaluateConfig, network):
         )
     size = options.size or expected.size
     data = dataclasses.replace(data, name=name, root=root, size=size, channels=expected.channels)
-    source = load_data(data, options.split or data.val, expected.value_range or WHOLE_RANGE)
+    source = load_data(data, options.split or data.val, expected.value_range or WHOLE_RANGE, network.task.label_kind)
     tell_remarks(source)
-    if list(source.classes) != list(network.classes):
-        raise ValueError(f"the network knows the classes {list(network.classes)}, the data have {list(source.classes)}")
-    return source
+    if source.classes != network.task.classes:
+        raise ValueError(f"the network knows the classes {list(network.task.classes)}, the data have {list(source.classes)}")
+    return source.encoded(network.task)
 
 
 if __name__ == "__main__":

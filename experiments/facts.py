@@ -5,17 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.config import DataConfig, TrainConfig
+from fcn import tasks
 from fcn.data import Prepared, Source
 from fcn.data.opening import Subset
 from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
+from fcn.tasks import Task
 
 _MADE_HERE = ("shapes",)
 """Data sets whose files are made on each machine: of the same pixels, but not of the same sizes."""
 _SHOWN = 3
 
 
-def describe(data: DataConfig, train: Prepared, val: Prepared, preprocessing: Preprocessing) -> dict[str, Any]:
-    """The facts of a run: classes, colours, image shape [H, W, C], preprocessing, and, of each split, "files" (their
+def describe(data: DataConfig, train: Prepared, val: Prepared, preprocessing: Preprocessing, task: Task) -> dict[str, Any]:
+    """The facts of a run: task, classes, colours, image shape [H, W, C], preprocessing, and, of each split, "files" (their
     sizes in bytes by name) and "label_values" (the class number of what labels store).
     """
     files, values = {}, {}
@@ -23,8 +25,9 @@ def describe(data: DataConfig, train: Prepared, val: Prepared, preprocessing: Pr
         files[name] = {} if data.name in _MADE_HERE else _told(split.source, "file_sizes")
         values[name] = _told(split.source, "label_values")
     facts = {
-        "classes": list(train.classes),
-        "palette": [[int(v) for v in colour] for colour in train.palette],
+        "task": tasks.to_json(task),
+        "classes": list(task.classes),
+        "palette": [list(colour) for colour in task.palette],
         "image_shape": list(train.shape),
         "preprocessing": preprocessing.to_json(),
         "label_values": values,
@@ -46,6 +49,11 @@ def read_preprocessing(facts: dict[str, Any], config: TrainConfig) -> Preprocess
         return from_json(facts["preprocessing"])
     known = {"size": config.data.size, "value_range": facts.get("value_range")}
     return from_json(default_preprocessing(facts["image_shape"][2]).to_json() | known)
+
+
+def read_task(facts: dict[str, Any]) -> Task:
+    """What the channels of a run's network mean; older runs do not say it, and are semantic."""
+    return tasks.from_json(facts.get("task"), facts["classes"], facts["palette"])
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

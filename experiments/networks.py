@@ -9,16 +9,19 @@ import flax.linen as nn
 
 import fcn
 from experiments.config import DataConfig, ModelConfig
+from experiments.facts import read_task
 from experiments.initialise import find_weights
 from experiments.run_folder import RunFolder
 from experiments.trained import restore
+from fcn import tasks
 from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
+from fcn.pretrained.saving import load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS, segments
-from fcn.visualize import default_palette
+from fcn.tasks import Task
 
 
 class Network(NamedTuple):
@@ -26,8 +29,7 @@ class Network(NamedTuple):
 
     model: nn.Module
     variables: dict[str, Any]
-    classes: Sequence[str]
-    palette: Sequence[Sequence[int]]
+    task: Task
     preprocessing: Preprocessing
     data: DataConfig = DataConfig("folder")
     """What it was trained on, if it is known."""
@@ -52,16 +54,24 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
             raise ValueError(f"{path} is a {type(saved.model).__name__}, an encoder or a classifier, which does not segment")
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
-        palette = default_palette(len(saved.classes)) if saved.palette is None else saved.palette
+        task = saved.task or tasks.make("semantic", saved.classes, palette=saved.palette or ())
         preprocessing = saved.preprocessing or _assumed(path, channels_of(saved.model, saved.variables))
-        return Network(saved.model, saved.variables, saved.classes, palette, preprocessing)
+        return Network(saved.model, saved.variables, task, preprocessing)
     if is_smp_folder(path):
         model = smp_model(path)
         names = [f"class {i}" for i in range(model.num_classes)] if classes is None else _read_names(classes)
         return _read(model, str(path), "smp", names)
     run = restore(RunFolder(path), which)
     known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
-    return Network(run.model, run.variables, run.classes, run.palette, run.preprocessing, **known)
+    return Network(run.model, run.variables, run.task, run.preprocessing, **known)
+
+
+def stored_task(path: Path) -> Task | None:
+    """That of a run folder or a saved model, without reading its variables; None where nothing tells it."""
+    if (path / "model.json").is_file():
+        return load_task(path)
+    run = RunFolder(path)
+    return read_task(run.read_facts()) if run.config.is_file() and run.facts.is_file() else None
 
 
 def _assumed(path: Path, channels: int) -> Preprocessing:
@@ -113,7 +123,7 @@ def _read(model: nn.Module, weights: str, source: str | None, names: Sequence[st
         except UserWarning:
             raise ValueError(f"{weights} has another number of classes than the {len(names)} that are named") from None
     preprocessing = origin.preprocessing().with_channels(channels_of(model, variables))
-    return Network(model, variables, names, default_palette(len(names)), preprocessing)
+    return Network(model, variables, tasks.make("semantic", names), preprocessing)
 
 
 def _read_names(file: Path) -> tuple[str, ...]:

@@ -4,40 +4,29 @@ import glob
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from fcn.data.layout import IMAGE_SUFFIXES, find_images
+from fcn.inference.files import Files
+from fcn.tasks import Semantic
 
 LEGEND = "legend.png"
-
-
-class Outputs(NamedTuple):
-    """An image and what is written for it."""
-
-    image: Path
-    mask: Path
-    overlay: Path | None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files, the mask last: where it is, all are."""
-        return tuple(file for file in (self.overlay, self.mask) if file is not None)
 
 
 def plan(
     inputs: Sequence[Path],
     out: Path,
+    endings: Sequence[str] = Semantic.suffixes,
     *,
-    overlay: bool = True,
     done: Literal["refused", "left out", "replaced"] = "refused",
-) -> list[Outputs]:
-    """The files to write for each image: NAME_mask.png and NAME_overlay.png in `out`; of a folder, in its subfolders as there.
+) -> list[Files]:
+    """The files to write for each image: NAME_mask.png, ... in `out`; of a folder, in its subfolders as there.
 
     Args:
       inputs: image files, folders of them, and patterns such as "photos/*.jpg".
       out: the folder to write to.
-      overlay: whether overlays are written as well.
-      done: what becomes of images whose files exist; "left out" are those whose mask does.
+      endings: of the files, such as "overlay.png" and "mask.png"; the last one tells that an image is done.
+      done: what becomes of images whose files exist; "left out" are those that are done.
 
     Raises:
       FileExistsError: a file exists, two images would write the same, or an image would be replaced.
@@ -47,12 +36,11 @@ def plan(
     plans = []
     for path, name in _named(inputs, out):
         stem = out / name.with_suffix("")
-        mask, picture = (stem.with_name(f"{stem.name}_{kind}.png") for kind in ("mask", "overlay"))
-        plans.append(Outputs(path, mask, picture if overlay else None))
+        plans.append(Files(path, {ending: stem.with_name(f"{stem.name}_{ending}") for ending in endings}))
     _refuse_collisions(plans, out)
     if done == "left out":
-        plans = [each for each in plans if not each.mask.exists()]
-    taken = [file for each in plans for file in each.files if file.exists()]
+        plans = [each for each in plans if not each.done.exists()]
+    taken = [file for each in plans for file in each.paths.values() if file.exists()]
     if taken and done != "replaced":
         raise FileExistsError(f"{taken[0]} exists already; give another --out, or --skip-existing, or --overwrite")
     return plans
@@ -106,14 +94,14 @@ def _not_written(images: Sequence[Path], place: Path, out: Path) -> list[Path]:
     return [path for path in images if not (inside and path.resolve().is_relative_to(out))]
 
 
-def _refuse_collisions(plans: Sequence[Outputs], out: Path) -> None:
+def _refuse_collisions(plans: Sequence[Files], out: Path) -> None:
     images = {each.image.resolve(): each.image for each in plans}
     writers: dict[Path, Path] = {}
     for each in plans:
-        for file in (*each.files, out / LEGEND):
+        for file in (*each.paths.values(), out / LEGEND):
             if file.resolve() in images:
                 raise FileExistsError(f"{file} is one of the images and would be replaced; give another --out")
-        for file in each.files:
+        for file in each.paths.values():
             if file in writers:
                 cure = "name the folder itself, which keeps its subfolders, or give each its own --out"
                 raise FileExistsError(f"{writers[file]} and {each.image} would both write {file}; {cure}")

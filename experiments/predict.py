@@ -92,7 +92,7 @@ def main(args: Sequence[str]) -> None:
     command.refuse_file_name(options.out, "a folder of pictures")
     from experiments.outputs import plan
 
-    plans = plan(options.images, options.out, overlay=options.overlay, done=done_before(options))
+    plans = plan(options.images, options.out, endings(options), done=done_before(options))
     if not plans:
         print(f"the masks of all images are in {options.out}")
         return
@@ -106,6 +106,16 @@ def main(args: Sequence[str]) -> None:
     if refused:
         shown = ", ".join(map(str, refused[:5])) + (f" and {len(refused) - 5} more" if refused[5:] else "")
         raise ValueError(f"{len(refused)} of {len(plans)} images were not predicted: {shown}")
+
+
+def endings(options: PredictConfig) -> list[str]:
+    """Of the files that are written for an image, the one last that tells that it is done."""
+    from experiments.networks import stored_task
+    from fcn.tasks import Semantic
+
+    task = None if options.run is None else stored_task(options.run)
+    found = Semantic.suffixes if task is None else task.suffixes
+    return [ending for ending in found if options.overlay or ending != "overlay.png"]
 
 
 def done_before(options: PredictConfig) -> Literal["refused", "left out", "replaced"]:
@@ -131,8 +141,9 @@ def read_network(options: PredictConfig):
     expected = network.preprocessing
     if expected.channels not in (1, 3):
         raise ValueError(f"the network takes images of {expected.channels} channels; this command reads gray and RGB images")
-    if not 2 <= len(network.classes) <= 256:
-        count = "1 class" if len(network.classes) == 1 else f"{len(network.classes)} classes"
+    classes = network.task.classes
+    if network.task.label_kind == "classes" and not 2 <= len(classes) <= 256:
+        count = "1 class" if len(classes) == 1 else f"{len(classes)} classes"
         raise ValueError(f"the network has {count}; a mask, which is a PNG of 8 bits, tells 2 to 256 apart")
     if options.value_range is not None:
         expected = dataclasses.replace(expected, value_range=options.value_range)

@@ -20,7 +20,7 @@ def rehearse(config: TrainConfig) -> None:
     """Says what a run of `config` takes, and writes it to the file that it names."""
     if config.json is not None and config.json.exists():
         raise FileExistsError(f"{config.json} exists already; give another --json")
-    measured = measure(Experiment(config, *load_splits(config.data)))
+    measured = measure(Experiment(config, *load_splits(config.data, config.label_kind)))
     if jax.process_index() == 0:
         print(describe(measured, datetime.datetime.now()))
         if config.json is not None:

@@ -17,7 +17,7 @@ PICTURED = 4
 
 
 def write_report(
-    folder: RunFolder, experiment: Experiment, state: Any, matrix: np.ndarray, seconds: float, ended: str | None
+    folder: RunFolder, experiment: Experiment, state: Any, measured: Any, seconds: float, ended: str | None
 ) -> None:
     """Writes pictures/ and then result.json, which marks the run as finished.
 
@@ -25,25 +25,25 @@ def write_report(
       folder: the run's folder.
       experiment: its objects.
       state: the final state, one copy.
-      matrix: confusion matrix of the validation split.
+      measured: the state of the task's metric after the validation split.
       seconds: time spent in training, over all starts of the run.
       ended: why it ended before its last step, if it did.
     """
     from fcn import visualize
 
     folder.pictures.mkdir(exist_ok=True)
-    val = experiment.val
+    val, task = experiment.val, experiment.task
     chosen = np.linspace(0, len(val) - 1, min(PICTURED, len(val))).astype(int)
     samples = [val[int(i)] for i in chosen]
     images = np.stack([sample["image"] for sample in samples])
-    predict = make_predictor(experiment.model.clone(axis_name=None), experiment.preprocessing)
+    predict = make_predictor(experiment.model.clone(axis_name=None), experiment.preprocessing, task)
     variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
-    panel = visualize.panel(images, [s["label"] for s in samples], predict(variables, images), val.classes, val.palette)
+    panel = task.panel(images, [task.truth(sample) for sample in samples], predict(variables, images))
     save_pictures({folder.pictures / PANELS: Image.fromarray(panel)})
     visualize.plot_curves(read_records(folder.metrics), folder.pictures / CURVES)
-    visualize.plot_confusion(matrix, val.classes, folder.pictures / CONFUSION)
+    task.draw(measured, folder.pictures / CONFUSION)
     result = {
-        **experiment.evaluation(matrix),
+        **experiment.evaluation(measured),
         "steps": int(state.step),
         "seconds": seconds,
         "ended": ended,

@@ -7,8 +7,9 @@ from typing import Any
 
 from experiments import stored
 from experiments.config import TrainConfig, changes
-from experiments.facts import differences, read_preprocessing
+from experiments.facts import differences, read_preprocessing, read_task
 from fcn.preprocessing import Preprocessing
+from fcn.tasks import Task
 from fcn.text import columns, pad, printable, short_name
 from fcn.training.records import read_json
 
@@ -78,6 +79,10 @@ class RunFolder:
         """What the network of the run expects of images."""
         return read_preprocessing(self.read_facts(), self.read_config())
 
+    def read_task(self) -> Task:
+        """What the channels of the run's network mean."""
+        return read_task(self.read_facts())
+
     def read_result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None; a ValueError if it is damaged."""
         return stored.read_result(self.result) if self.result.is_file() else None
@@ -97,8 +102,8 @@ class RunFolder:
         classes = [(short_name(key.removeprefix("val/iou/")), value) for key, value in result.items() if "/iou/" in key]
         width = max((columns(name) for name, _ in classes), default=0)
         lines = [f"  {pad(name, width)}  {'absent' if value is None else f'{value:.4f}'}" for name, value in classes]
-        miou, accuracy = ("undefined" if v is None else f"{v:.4f}" for v in (result["val/miou"], result["val/pixel_accuracy"]))
-        head = f"validation mIoU {miou}, pixel accuracy {accuracy}"
+        known = [(title, result[name]) for name, title in _TITLES.items() if name in result]
+        head = "validation " + ", ".join(f"{title} {'undefined' if v is None else f'{v:.4f}'}" for title, v in known)
         head += f" after {result['steps']} steps, {result['seconds']:.0f} s of training"
         if result.get("skipped"):
             head += f"; {result['skipped']} updates were not finite and were dropped"
@@ -183,6 +188,14 @@ def _contents(folder: Path) -> list[Path]:
 ASIDE = ".fcn-previous"
 _MARK = {"preset", "seed", "steps", "data", "model", "optim"}
 """What every config.json of a run says, and hardly that of another program."""
+_TITLES = {
+    "val/miou": "mIoU",
+    "val/pixel_accuracy": "pixel accuracy",
+    "val/mean_f1": "mean F1",
+    "val/mae": "mean absolute error",
+    "val/rmse": "root mean square error",
+}
+"""What results are called whose names are these."""
 _TEMPORARY = re.compile(r"\.(config\.json|tracker\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
 """What a kill may leave of a file that was being written."""
 _UNFINISHED = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|damaged\d+)")

@@ -12,13 +12,13 @@ from PIL import Image
 
 from experiments import command
 from experiments.networks import Network
-from experiments.outputs import LEGEND, Outputs
-from fcn import visualize
+from experiments.outputs import LEGEND
 from fcn.data import read_image
 from fcn.data.depth import ValueRange, exposure
 from fcn.inference import ahead, make_predictor, predict_image
-from fcn.text import printable, short_name
-from fcn.visualize.files import indexed, save_pictures
+from fcn.inference.files import Files
+from fcn.text import printable
+from fcn.visualize.files import save_pictures
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -26,7 +26,7 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class Work(NamedTuple):
     """An image on its way: what has been made of it, or why nothing was."""
 
-    files: Outputs
+    files: Files
     made: Any = None
     refusal: str = ""
 
@@ -46,49 +46,45 @@ class Stages:
     scale: float | None = None
 
     def __post_init__(self):
-        self._palette = np.array(self.network.palette, np.uint8)
-        self._predict = make_predictor(self.network.model, self.network.preprocessing)
+        self._task = self.network.task
+        self._predict = make_predictor(self.network.model, self.network.preprocessing, self._task)
         self._far_is_told = False
 
     def write_legend(self, out: Path, *, overwrite: bool = False, keep: bool = False) -> None:
         """Writes what the colours mean, or keeps what is there; refuses to replace another legend unasked."""
-        path = out / LEGEND
-        if keep and path.exists():  # another font may have drawn it
+        path, legend = out / LEGEND, self._task.legend()
+        if legend is None or (keep and path.exists()):  # another font may have drawn it
             return
-        legend = visualize.legend(self.network.classes, self._palette)
         if path.exists() and not overwrite:
             if not np.array_equal(read_image(path, channels=3), legend):
                 raise FileExistsError(f"{path} is the legend of other classes; give another --out, or --overwrite")
             return
         save_pictures({path: Image.fromarray(legend)})
 
-    def read(self, files: Outputs, _) -> np.ndarray:
+    def read(self, files: Files, _) -> np.ndarray:
         """The image, uint8 [H, W, C]."""
         expected = self.network.preprocessing
         image = read_image(files.image, channels=expected.channels, value_range=expected.value_range)
         tell_of_exposure(files.image, image, expected.value_range)
         return image
 
-    def predict(self, files: Outputs, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-        """The image, its class map, and how it was seen."""
+    def predict(self, files: Files, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+        """The image, its scores, and how it was seen."""
         seen = self._seen_size(*image.shape[:2])
         scale = max(seen) / max(image.shape[:2])
         self._tell_of_scale(files.image, scale)
-        mask = predict_image(self._predict, self.network.variables, image, size=seen)
+        scores = predict_image(self._predict, self.network.variables, image, size=seen)
         how = "" if seen == image.shape[:2] else f" (seen at {seen[0]}x{seen[1]} pixels, scale {scale:.3g})"
-        return image, mask.astype(np.uint8), how
+        return image, scores, how
 
-    def write(self, files: Outputs, made: tuple[np.ndarray, np.ndarray, str]) -> str:
+    def write(self, files: Files, made: tuple[np.ndarray, np.ndarray, str]) -> str:
         """Writes the pictures; says what was found in the image."""
-        image, mask, how = made
-        pictures = {files.mask: indexed(mask, self._palette)}
-        if files.overlay is not None:
-            pictures = {files.overlay: Image.fromarray(visualize.overlay(image, mask, self._palette)), **pictures}
-        files.mask.parent.mkdir(parents=True, exist_ok=True)
-        save_pictures(pictures, level=1)
-        shares = np.bincount(mask.ravel(), minlength=len(self._palette)) / mask.size
-        found = [f"{short_name(self.network.classes[c])} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005]
-        return f"{printable(f'{files.image} -> {files.mask}')}: {', '.join(found)}{how}"
+        image, scores, how = made
+        found = self._task.files(image, scores)
+        last = files.done
+        last.parent.mkdir(parents=True, exist_ok=True)
+        save_pictures({path: found[ending] for ending, path in files.paths.items()}, level=1)
+        return f"{printable(f'{files.image} -> {last}')}: {self._task.summary(scores)}{how}"
 
     def _seen_size(self, height: int, width: int) -> tuple[int, int]:
         if self.scale is not None:
@@ -107,7 +103,7 @@ class Stages:
         )
 
 
-def predict_all(stages: Stages, plans: Sequence[Outputs]) -> list[Path]:
+def predict_all(stages: Stages, plans: Sequence[Files]) -> list[Path]:
     """Predicts each image while the next is read and the one before is written; tells of each. Gives those that were refused.
 
     Raises:
@@ -124,7 +120,7 @@ def predict_all(stages: Stages, plans: Sequence[Outputs]) -> list[Path]:
     return refused
 
 
-def attempt(stage: Callable[[Outputs, Any], Any]) -> Callable[[Work], Work]:
+def attempt(stage: Callable[[Files, Any], Any]) -> Callable[[Work], Work]:
     """`stage` for images whose stages before went well; what is wrong with an image becomes its refusal."""
 
     def attempted(work: Work) -> Work:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import TrainConfig, from_json
-from fcn import preprocessing
+from fcn import preprocessing, tasks
 from fcn.options import frozen, wrong_type
 from fcn.ranges import abbreviate
 from fcn.training.records import DamagedFile, read_json
@@ -15,7 +15,7 @@ FACTS_CURE = "delete it and result.json and start the training again, which writ
 RESULT_CURE = "delete it and start the training again, which writes it and loses no step"
 
 FACTS = {"classes": tuple[str, ...], "palette": tuple[tuple[int, int, int], ...], "image_shape": tuple[int, int, int]}
-RESULT = {"steps": int, "seconds": float, "val/miou": float | None, "val/pixel_accuracy": float | None}
+RESULT = {"steps": int, "seconds": float}
 LARGEST = 2**16
 
 
@@ -70,6 +70,7 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
             isinstance(parts, dict) and parts.keys() <= {"train", "val"} and all(isinstance(v, dict) for v in parts.values())
         ):
             raise ValueError(f"{name} is {abbreviate(parts)}; it must hold numbers by name, those of train and those of val")
+    tasks.from_json(facts.get("task"), classes, palette)
     older = preprocessing.default_preprocessing(shape[2]).to_json() | {"value_range": facts.get("value_range")}
     if (channels := preprocessing.from_json(facts.get("preprocessing", older)).channels) != shape[2]:
         raise ValueError(f"preprocessing is for {channels} channels, the images have {shape[2]}")

@@ -186,10 +186,10 @@ def train(config, folder, succession) -> None:
             print(f"continuing {folder.path} from step {step}")
     if first_process and (changed := surroundings.record(folder.environment, step)):
         command.warn(f"the run goes on with other means than before ({', '.join(changed)}): equal up to rounding only")
-    confusion = experiment.evaluator()
+    measure = experiment.evaluator()
 
     def evaluate(state):
-        return experiment.evaluation(confusion(state.eval_variables))
+        return experiment.evaluation(measure(state.eval_variables))
 
     records = open_records(config, folder, step) if first_process else Silent()
     started = time.perf_counter()
@@ -215,9 +215,9 @@ def train(config, folder, succession) -> None:
         last = f"stopped by {stopping.signal.name} with a checkpoint of step {checkpoints.latest()}"
         raise Interrupted(f"{last}; the same command, without --overwrite, goes on from there", stopping.signal)
     seconds += time.perf_counter() - started
-    matrix = confusion(state.eval_variables)
+    measured = measure(state.eval_variables)
     if first_process:
-        write_report(folder, experiment, experiment.parallel.get_state(state), matrix, seconds, best.verdict())
+        write_report(folder, experiment, experiment.parallel.get_state(state), measured, seconds, best.verdict())
 
 
 def open_records(config, folder, step):
@@ -238,14 +238,16 @@ def build(config, folder):
 
     from experiments.build import Experiment, load_splits
     from experiments.facts import describe
+    from fcn import tasks
 
     expected = folder.read_preprocessing() if folder.goes_on(config) and folder.facts.is_file() else None
-    experiment = Experiment(config, *load_splits(config.data), expected)
-    facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing)
+    experiment = Experiment(config, *load_splits(config.data, config.label_kind), expected)
+    facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing, experiment.task)
     if expected is not None:
         folder.refuse_other_data(facts)
         experiment.preprocessing = expected
-        facts["preprocessing"] = experiment.preprocessing.to_json()
+        experiment.task = dataclasses.replace(folder.read_task(), terms=experiment.task.terms)
+        facts |= {"preprocessing": experiment.preprocessing.to_json(), "task": tasks.to_json(experiment.task)}
     elif folder.goes_on(config) and jax.process_index() == 0:
         command.warn(f"without {folder.facts} nothing tells whether the data are those of before")
     return experiment, facts

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import fcn
 from experiments import command
 from experiments.config import TrainConfig
-from experiments.facts import read_preprocessing
+from experiments.facts import read_preprocessing, read_task
 from experiments.optimization import configured_optimizer, parts_of_state
 from experiments.run_folder import RunFolder
 from fcn.preprocessing import Preprocessing
+from fcn.tasks import Task
 from fcn.training import TrainState, abstract_state
 
 
@@ -39,8 +40,7 @@ class TrainedRun:
     step: int
     model: nn.Module
     variables: dict
-    classes: list[str]
-    palette: list[list[int]]
+    task: Task
     image_shape: tuple[int, int, int]
     preprocessing: Preprocessing
 
@@ -103,10 +103,11 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     """
     config, facts = folder.read_config(), folder.read_facts()
     shape, preprocessing = tuple(facts["image_shape"]), read_preprocessing(facts, config)
-    model = make_model(config, len(facts["classes"]))
+    task = read_task(facts)
+    model = make_model(config, task.channels)
     tx = configured_optimizer(config, model)
     template = abstract_state(model, tx, shape, **parts_of_state(config))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
     step, state = _read_checkpoint(folder, which, template)
-    return TrainedRun(config, step, model, state.eval_variables, facts["classes"], facts["palette"], shape, preprocessing)
+    return TrainedRun(config, step, model, state.eval_variables, task, shape, preprocessing)

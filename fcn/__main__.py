@@ -60,27 +60,27 @@ def list_names(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Writes what a network sees in each image; one that cannot be read is told, and the others are done."""
-    import numpy as np
-
+    from fcn import tasks
     from fcn.inference import make_predictor
     from fcn.inference.files import plan_files, predict_file
     from fcn.preprocessing import default_preprocessing
     from fcn.pretrained.networks import open_network
-    from fcn.visualize import default_palette
 
-    plans = plan_files(options.images, options.out)
+    plan_files(options.images, options.out)  # what is wrong with them is told before the network is read
     network = open_network(options.network)
     count, expected = network.model.num_classes, network.preprocessing or default_preprocessing(3)
-    if not 2 <= count <= 256:
+    if network.task is None and not 2 <= count <= 256:
         raise ValueError(f"the network has {count} class(es); a mask, which is a PNG of 8 bits, tells 2 to 256 apart")
-    palette = default_palette(count) if network.palette is None else np.array(network.palette, np.uint8)
-    run = make_predictor(network.model, expected)
+    names = network.classes or [f"class {number}" for number in range(count)]
+    task = network.task or tasks.make("semantic", names, palette=network.palette or ())
+    plans = plan_files(options.images, options.out, task.suffixes)
+    run = make_predictor(network.model, expected, task)
     options.out.mkdir(parents=True, exist_ok=True)
     status = 0
     for files in plans:
         try:
-            predict_file(run, network.variables, expected, palette, files)
-            print(f"{files.image} -> {files.mask}")
+            predict_file(run, network.variables, expected, task, files)
+            print(f"{files.image} -> {files.done}")
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             status = 1
@@ -103,8 +103,8 @@ def convert(options: argparse.Namespace) -> int:
         save_torch(options.out, network.model, network.variables, source=options.source)
     else:
         network = _read_checkpoint(options)
-        facts = {"classes": network.classes, "preprocessing": network.preprocessing}
-        fcn.save(options.out, network.model, network.variables, **facts)
+        facts = {"classes": network.classes, "palette": network.palette} if network.task is None else {"task": network.task}
+        fcn.save(options.out, network.model, network.variables, preprocessing=network.preprocessing, **facts)
     print(f"{options.input} -> {options.out}")
     return 0
 

@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "fcn.metrics": set(),
     "fcn.instances": {"fcn.metrics"},
     "fcn.visualize": set(),
+    "fcn.tasks": {"fcn.losses", "fcn.metrics", "fcn.data", "fcn.visualize"},
 }
 ZOO = {"fcn.models", "fcn.classifiers", "fcn.encoders", "fcn.registry"}
 MAY_NOT_IMPORT = {
-    "fcn.data": {*ZOO, "fcn.training", "fcn.parallel"},
-    "fcn.training": {*ZOO, "fcn.data", "fcn.parallel"},
+    "fcn.data": {*ZOO, "fcn.tasks", "fcn.training", "fcn.parallel"},
+    "fcn.training": {*ZOO, "fcn.tasks", "fcn.data", "fcn.parallel"},
     "fcn.parallel": {*ZOO},
     "fcn.inference": {*ZOO, "fcn.training"},
 }

@@ -68,10 +68,17 @@ def _train(parallel):
 
 
 def _evaluate(parallel, variables):
-    step = parallel.eval_step(make_eval_step(_model(parallel.axis_name), CLASSES, _prepare, axis_name=parallel.axis_name))
-    variables = parallel.put_state(variables)
-    batches = eval_batches(Prepared(_Source()), BATCH)
-    return sum(parallel.read(step(variables, parallel.put_batch(batch))).astype(np.int64) for batch in batches)
+    task, axis_name = fcn.tasks.make("semantic", _Source.classes), parallel.axis_name
+
+    def prepare(batch):
+        images, labels = _prepare(batch)
+        return images, {"label": labels}
+
+    step, metric = parallel.eval_step(make_eval_step(_model(axis_name), task, prepare, axis_name=axis_name)), task.metric()
+    variables, state = parallel.put_state(variables), metric.init()
+    for batch in eval_batches(Prepared(_Source()), BATCH):
+        state = metric.merge(state, parallel.read(step(variables, parallel.put_batch(batch))))
+    return state.matrix
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fcn import visualize
 from fcn.visualize import IGNORED, colourise, default_palette, legend, overlay, panel, plot_confusion, plot_curves
 from fcn.visualize.palette import _oklab
 from fcn.visualize.plots import _percent, _running_mean
@@ -255,3 +256,31 @@ def test_plots_leave_matplotlib_alone(tmp_path):
     plot_curves(RECORDS[:2], tmp_path / "curves.png")
     plot_confusion(np.eye(2, dtype=int), ["a", "b"], tmp_path / "confusion.png")
     assert dict(matplotlib.rcParams) == settings and pyplot.get_fignums() == figures
+
+
+def test_heat_runs_from_blue_to_yellow_and_shows_what_is_not_known():
+    values = np.array([[-5.0, 0.0, 1.0, 2.0, 9.0, np.nan]])
+    colours = visualize.heat(values, 0.0, 2.0)[0]
+    np.testing.assert_array_equal(colours[[0, 1]], [(0x44, 0x01, 0x54)] * 2)
+    np.testing.assert_array_equal(colours[2], (0x21, 0x91, 0x8C))
+    np.testing.assert_array_equal(colours[[3, 4]], [(0xFD, 0xE7, 0x25)] * 2)
+    np.testing.assert_array_equal(colours[5], visualize.IGNORED)
+
+
+def test_several_classes_of_a_pixel_mix_their_colours():
+    image = np.full((1, 4, 3), 100, np.uint8)
+    masks = np.array([[[0, 0], [1, 0], [1, 1], [255, 1]]], np.int32)
+    palette = np.array([[200, 0, 0], [0, 100, 0]], np.uint8)
+    tinted = visualize.overlay_masks(image, masks, palette, alpha=0.5)
+    np.testing.assert_array_equal(tinted[0], [(100, 100, 100), (150, 50, 50), (100, 75, 50), (50, 100, 50)])
+    with pytest.raises(ValueError, match="does not fit"):
+        visualize.overlay_masks(image, masks[:, :2], palette)
+
+
+def test_a_gallery_holds_its_pictures_in_order():
+    rows = [[np.full((4, 6, 3), 10 * (3 * row + column), np.uint8) for column in range(3)] for row in range(2)]
+    sheet = visualize.gallery(rows)
+    found = [value for value in range(0, 60, 10) if (sheet == value).all(-1).sum() >= 4 * 6]
+    assert found == list(range(0, 60, 10))
+    with pytest.raises(ValueError, match="as many pictures in each row"):
+        visualize.gallery([rows[0], rows[1][:2]])

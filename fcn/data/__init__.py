@@ -6,13 +6,14 @@ from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
 from fcn.data.loader import Prepared, TrainLoader, eval_batches
 from fcn.data.opening import open_source
-from fcn.data.source import IGNORE, Sample, Source
+from fcn.data.source import IGNORE, LabelKind, Sample, Source
 from fcn.preprocessing import normalise
 
 __all__ = [
     "IGNORE",
     "WHOLE_RANGE",
     "AugmentConfig",
+    "LabelKind",
     "Prepared",
     "Sample",
     "Source",

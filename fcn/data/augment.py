@@ -1,6 +1,7 @@
 """Augmentation and normalisation on the device: pure functions of arrays and a key, one sample at a time under `vmap`."""
 
 import dataclasses
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -8,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Num
 
+from fcn.data.codec import Codec, Targets
 from fcn.preprocessing import Preprocessing
 from fcn.ranges import Range, check_fields
 
 _LUMA = (0.299, 0.587, 0.114)
+_LABELS = Codec()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,18 +65,28 @@ def augment(
     Returns:
         The image (float32, 0..255) and the label, of size `config.crop` where that is set.
     """
+    image, targets = _augment(key, image, {"label": label}, config, Codec(ignore_index=ignore_index), fill)
+    return image, targets["label"]
+
+
+def _augment(key, image, targets: Targets, config, codec: Codec, fill) -> tuple[Array, Targets]:
     chance = jax.random.uniform(key, (8,))
-    image, label = jnp.asarray(image, jnp.float32), jnp.asarray(label)
-    inside = None
-    if config.crop not in (None, label.shape) or config.scale != (1.0, 1.0):
-        image, label, inside = _resample(chance[:3], image, label, config, ignore_index)
+    image, targets = jnp.asarray(image, jnp.float32), {name: jnp.asarray(values) for name, values in targets.items()}
+    inside, scale = None, 1.0
+    if config.crop not in (None, image.shape[:2]) or config.scale != (1.0, 1.0):
+        image, targets, inside, scale = _resample(chance[:3], image, targets, config, codec.fill)
     image = _jitter(chance[3:6], image, config)
     if inside is not None:
         image = jnp.where(inside[..., None], image, fill)
-    for use, draw, axis in ((config.flip, chance[6], 1), (config.vertical_flip, chance[7], 0)):
+    flipped = (config.vertical_flip & (chance[7] < 0.5), config.flip & (chance[6] < 0.5))
+    for use, axis in ((config.flip, 1), (config.vertical_flip, 0)):
         if use:
-            image, label = (jnp.where(draw < 0.5, jnp.flip(x, axis), x) for x in (image, label))
-    return image, label
+            image, targets = jax.tree.map(partial(_mirror, flipped[axis], axis), (image, targets))
+    return image, codec.moved(targets, scale, flipped)
+
+
+def _mirror(chosen, axis, array):
+    return jnp.where(chosen, jnp.flip(array, axis), array)
 
 
 def augment_batch(
@@ -82,7 +95,7 @@ def augment_batch(
     config: AugmentConfig,
     preprocessing: Preprocessing,
     *,
-    ignore_index: int = 255,
+    codec: Codec = _LABELS,
 ) -> dict[str, Array | np.ndarray]:
     """Augment and normalise a batch of the loader.
 
@@ -90,36 +103,44 @@ def augment_batch(
 
     Args:
         key: the key of the run.
-        batch: "image" [B, H, W, C] with values 0..255, "label" [B, H, W], "index" and "epoch" [B].
+        batch: "image" [B, H, W, C] with values 0..255, the targets of the codec ("label" [B, H, W]), "index" and "epoch" [B].
         config: which changes.
         preprocessing: what the network expects; pixels from outside the image take the mean, hence the value 0.
+        codec: that of the loader's source.
 
     Returns:
-        The batch with "image" float32 [B, H2, W2, C], normalised, and "label" int [B, H2, W2].
+        The batch with "image" float32 [B, H2, W2, C], normalised, and the targets for it ("label" int [B, H2, W2]).
     """
 
-    def change(image, label, index, epoch):
+    def change(image, targets, index, epoch):
         own = jax.random.fold_in(jax.random.fold_in(key, epoch), index)
-        return augment(own, image, label, config, ignore_index=ignore_index, fill=jnp.asarray(preprocessing.fill, jnp.float32))
+        return _augment(own, image, targets, config, codec, jnp.asarray(preprocessing.fill, jnp.float32))
 
-    images, labels = jax.vmap(change)(*(jnp.asarray(batch[name]) for name in ("image", "label", "index", "epoch")))
-    return {**batch, "image": preprocessing.apply(images), "label": labels}
+    targets = {name: jnp.asarray(batch[name]) for name in codec.fill}
+    image, index, epoch = (jnp.asarray(batch[name]) for name in ("image", "index", "epoch"))
+    images, targets = jax.vmap(change)(image, targets, index, epoch)
+    return {**batch, "image": preprocessing.apply(images), **targets}
 
 
-def _resample(chance, image, label, config, ignore_index):
-    """A random crop of the image scaled by a random factor: image, label, and which pixels lie inside the image."""
+def _resample(chance, image, targets, config, fill):
+    """A random crop of image and targets scaled by a random factor; which of its pixels lie inside the image; the factor."""
     low, high = config.scale
     scale = low * (high / low) ** chance[0]
-    crop = config.crop or label.shape
-    rows = _places(chance[1], label.shape[0], crop[0], scale, whole=low == high == 1)
-    columns = _places(chance[2], label.shape[1], crop[1], scale, whole=low == high == 1)
-    down, across = (_weights(place, length, scale) for place, length in zip((rows, columns), label.shape))
+    size = image.shape[:2]
+    crop = config.crop or size
+    rows = _places(chance[1], size[0], crop[0], scale, whole=low == high == 1)
+    columns = _places(chance[2], size[1], crop[1], scale, whole=low == high == 1)
+    down, across = (_weights(place, length, scale) for place, length in zip((rows, columns), size))
     image = jnp.einsum("ih,hwc->iwc", down, image, precision="highest")
     image = jnp.einsum("jw,iwc->ijc", across, image, precision="highest")
     row, column = jnp.floor(rows + 0.5).astype(int), jnp.floor(columns + 0.5).astype(int)
-    inside = ((row >= 0) & (row < label.shape[0]))[:, None] & ((column >= 0) & (column < label.shape[1]))
-    label = jnp.take(jnp.take(label, row, 0, mode="clip"), column, 1, mode="clip")
-    return image, jnp.where(inside, label, ignore_index), inside
+    inside = ((row >= 0) & (row < size[0]))[:, None] & ((column >= 0) & (column < size[1]))
+
+    def nearest(name, values):
+        values = jnp.take(jnp.take(values, row, 0, mode="clip"), column, 1, mode="clip")
+        return jnp.where(inside.reshape(*inside.shape, *[1] * (values.ndim - 2)), values, fill[name])
+
+    return image, {name: nearest(name, values) for name, values in targets.items()}, inside, scale
 
 
 def _places(chance, length, crop, scale, *, whole):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from fcn.data.source import Source, verify
+from fcn.data.source import Source, kind_of, verify
 
 
 def check_source(source: Source, *, size: tuple[int, int] | None = None, samples: int | None = None) -> None:
@@ -42,7 +42,12 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
             f"{found[0]['name']}: every pixel of all {count} labels of this split is ignored ({source.ignore_index}); "
             "there is nothing to learn or to measure"
         )
-    if set(values) == {0, 255} and source.ignore_index == 255 and len(source.classes) < 3:
+    if (
+        kind_of(source) in ("classes", "binary")
+        and set(values) == {0, 255}
+        and source.ignore_index == 255
+        and len(source.classes) < 3
+    ):
         raise ValueError(
             f"{found[0]['name']}: the labels of {source.name} hold only 0 and 255, and 255 means ignored pixels; "
             "store class ids 0 and 1, or write classes.csv with the rows 0,background and 255,foreground"
@@ -65,14 +70,18 @@ def _compare(first: dict, other: dict, size: tuple[int, int] | None) -> None:
 def _facts(source: Source, index: int) -> dict:
     facts = verify(source, index)
     label, size = facts.pop("label"), facts["image_size"]
-    if label.shape != size:
-        raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape)}")
+    if label.shape[:2] != size:
+        raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape[:2])}")
+    kind = kind_of(source)
+    if kind == "values":  # any that is finite will do
+        label = np.where(np.isfinite(label), 0, source.ignore_index)
     values = _values(label)
-    bad = [int(v) for v in values if v != source.ignore_index and not 0 <= v < len(source.classes)]
+    largest = 1 if kind == "masks" else len(source.classes) - 1
+    bad = [int(v) for v in values if v != source.ignore_index and not 0 <= v <= largest]
     if bad:
         raise ValueError(
             f"{facts['name']}: label value {', '.join(map(str, bad[:5]))} is out of range: "
-            f"classes are 0..{len(source.classes) - 1}, ignored pixels {source.ignore_index}"
+            f"classes are 0..{largest}, ignored pixels {source.ignore_index}"
         )
     return {**facts, "values": values}
 

@@ -13,7 +13,7 @@ from fcn.data.images import read_label
 from fcn.data.source import IGNORE, illegal_values
 from fcn.visualize import default_palette
 
-_VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 _LARGEST_ID = 65535
 Row = tuple[int, str, tuple[int, int, int] | None]
 
@@ -78,15 +78,17 @@ def _rgb(code: int) -> tuple[int, int, int]:
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def read_classes(path: Path, labels: Iterable[Path]) -> ClassTable:
+def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False) -> ClassTable:
     """The classes of classes.csv; where there is no such file, as many as the largest id in `labels` asks for.
+
+    With `binary`, labels without a file that hold 0 and one other value, or 0, 1 and 255 (ignored), are background and object.
 
     Raises:
         FileNotFoundError: it is a link to nothing.
         ValueError: the table is no file or cannot be read, or two classes share an id or a name.
     """
-    rows = _parse_classes(path) if is_given(path) else _count_classes(labels)
-    used = [row for row in rows if row[1].lower() not in _VOID]
+    rows = _parse_classes(path) if is_given(path) else _count_classes(labels, binary)
+    used = [row for row in rows if row[1].lower() not in IGNORED_NAMES]
     if not used or len(used) > IGNORE:
         raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")
     names = [row[1] for row in used]
@@ -143,9 +145,16 @@ def _parse_row(row: list[str], place: str) -> Row:
     return identity, name, (colour[0], colour[1], colour[2]) if colour else None
 
 
-def _count_classes(labels: Iterable[Path]) -> list[Row]:
+def class_names(path: Path) -> list[str]:
+    """The names that a table of classes has, without those of ignored pixels."""
+    return [name for _, name, _ in _parse_classes(path) if name.lower() not in IGNORED_NAMES]
+
+
+def _count_classes(labels: Iterable[Path], binary: bool) -> list[Row]:
     values: set[int] = set()
     for path in labels:
         values.update(np.unique(read_label(path)).tolist())
+    if binary and (values <= {0, 1, IGNORE} or len(values - {0}) == 1):
+        return [(0, "background", None), (1 if 1 in values else max(values | {1}), "object", None)]
     largest = max(values - {IGNORE}, default=0)
     return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE) + 1)]

@@ -26,7 +26,7 @@ class Refused(ValueError):
 
 
 @contextlib.contextmanager
-def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[ImageFile]:
+def opened(file: str | Path | bytes, name: str | None = None, *, floats: bool = False) -> Iterator[ImageFile]:
     """An image that is open, its pixels not yet decoded; errors inside the block are told as errors of the file, too.
 
     Raises:
@@ -38,7 +38,7 @@ def opened(file: str | Path | bytes, name: str | None = None) -> Iterator[ImageF
     token = _reading.set(name)
     try:
         with readable(file) as stream, Image.open(stream) as image:
-            _refuse_unclear(image)
+            _refuse_unclear(image, floats)
             yield image
     except Refused as error:
         raise ValueError(f"{name}: {error}") from None
@@ -137,14 +137,14 @@ def _in_planes(image: Image.Image) -> bool:
     return image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2 and channels_in_file(image) > 1
 
 
-def _refuse_unclear(image: Image.Image) -> None:
+def _refuse_unclear(image: Image.Image, floats: bool) -> None:
     """Raise for what would be read as other values than were meant, by images and labels alike."""
     if image.format in _RUN_PROGRAMS:
         raise Refused(f"{image.format} files are not read; save it as PNG")
     pages = getattr(image, "n_frames", 1)
     if image.format != "MPO" and pages > 1:  # MPO: a photo, and views of it for other devices
         raise Refused(f"holds {pages} pages; save each page as a file of its own")
-    if image.mode == "F":
+    if image.mode == "F" and not floats:
         raise Refused("floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
     if isinstance(image, TiffImageFile) and signed(image) and max(image.tag_v2.get(_BITS, (1,))) <= 8:
         raise Refused("signed 8-bit integers; save it with unsigned ones")

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from fcn.data.classes import UnknownValueError, read_classes
 from fcn.data.depth import SetRange, ValueRange
-from fcn.data.images import read_image, read_mask, verify_image
+from fcn.data.images import read_image, verify_image
+from fcn.data.labels import label_files, open_labels
 from fcn.data.layout import existing_folder, find_layout, split_names
-from fcn.data.source import IGNORE, Sample, position
+from fcn.data.source import IGNORE, LabelKind, Sample, position
 
 
 class FolderSource:
@@ -26,11 +24,17 @@ class FolderSource:
     the rows, whatever their ids. Rows named void, ignore or unlabelled, and the value 255 if no row has it, are ignored pixels.
     Without the file the largest id in the labels decides: class_0, class_1, ....
 
+    That is the kind "classes" of labels, and "binary", of which masks of 0 and 255 need no classes.csv. Of the kind "masks" a
+    label is a folder, labels/[SPLIT/]NAME/CLASS.png, with a mask for each class that occurs, not 0 where it is; pixels of
+    void.png in it are ignored. Of the kind "values" it is labels/[SPLIT/]NAME.npy, [H, W] or [H, W, K], or a gray TIFF or PNG
+    file of one channel; NaN marks what is not known. The names of classes.csv are then those of classes and of channels.
+
     Args:
         root: the folder.
         split: "train", "val", ... or "all".
         channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
         value_range: the stored values of 16-bit images that become 0 and 255; by default found in the images of the split.
+        label_kind: what labels are.
 
     Raises:
         FileNotFoundError: the folder, the split, an image or a label does not exist.
@@ -40,17 +44,24 @@ class FolderSource:
     ignore_index = IGNORE
 
     def __init__(
-        self, root: str | Path | None, split: str, *, channels: int | None = None, value_range: ValueRange | None = None
+        self,
+        root: str | Path | None,
+        split: str,
+        *,
+        channels: int | None = None,
+        value_range: ValueRange | None = None,
+        label_kind: LabelKind = "classes",
     ):
         self.root = existing_folder(root)
         self.name = self.root.resolve().name
-        layout = find_layout(self.root)
+        self.label_kind = label_kind
+        layout = find_layout(self.root, label_kind)
         self._layout_remark = layout.remark
         self.names, keys = split_names(layout, split)
         self.images = [layout.images[key] for key in keys]
         self.labels = [layout.label_of(key) for key in keys]
-        self._table = read_classes(self.root / "classes.csv", layout.labels.values())
-        self.classes, self.palette = self._table.names, self._table.palette
+        self._reader = open_labels(label_kind, self.root / "classes.csv", layout.labels.values())
+        self.classes, self.palette = self._reader.names, self._reader.palette
         self.channels, self._converted = channels or verify_image(self.images[0])[2], channels is not None
         self._range = SetRange(value_range, lambda: self.images)  # whatever they are called
 
@@ -66,11 +77,12 @@ class FolderSource:
 
     def file_sizes(self) -> dict[str, int]:
         """The bytes of each image and label, by name below the root."""
-        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in (*self.images, *self.labels)}
+        files = [*self.images, *(file for path in self.labels for file in label_files(path))]
+        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files}
 
     def label_values(self) -> dict[str, int]:
         """The class number of each id that labels may store, or of each colour where they store colours."""
-        return self._table.meanings(in_colours=read_mask(self.labels[0], name=str(self.labels[0])).ndim == 3)
+        return self._reader.meanings(self.labels[0])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,13 +90,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> Sample:
         index = position(index, len(self))
         image = read_image(self.images[index], channels=self.channels, value_range=self.value_range)
-        return {"image": image, "label": self._label(index), "name": self.names[index]}
-
-    def _label(self, index: int) -> np.ndarray:
-        try:
-            return self._table.numbers(read_mask(self.labels[index], name=str(self.labels[index])))
-        except UnknownValueError as error:
-            raise ValueError(f"{self.labels[index]}: {error}") from None
+        return {"image": image, "label": self._reader.read(self.labels[index]), "name": self.names[index]}
 
     def verify(self, index: int) -> dict:
         """What `check_source` needs, with the image read at reduced resolution."""
@@ -92,4 +98,9 @@ class FolderSource:
         name = f"{self.images[index]} (label {self.labels[index]})"
         if self._converted or self.channels == 3 or channels == 1:
             channels = self.channels
-        return {"image_size": (height, width), "channels": channels, "label": self._label(index), "name": name}
+        return {
+            "image_size": (height, width),
+            "channels": channels,
+            "label": self._reader.read(self.labels[index]),
+            "name": name,
+        }

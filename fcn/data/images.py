@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 from PIL import Image
 
 from fcn.data.decode import (
@@ -152,7 +152,7 @@ def resize_image(image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> UI
     return resized.reshape(height, width, image.shape[-1])
 
 
-def resize_label(label: Int[np.ndarray, "h w"], size: tuple[int, int]) -> Int[np.ndarray, "h2 w2"]:
+def resize_label(label: Shaped[np.ndarray, "h w ..."], size: tuple[int, int]) -> Shaped[np.ndarray, "h2 w2 ..."]:
     """Nearest-neighbour resize to (height, width): output pixel i takes the input pixel that holds its centre."""
     rows = nearest_rows(label.shape[0], size[0])
     columns = nearest_rows(label.shape[1], size[1])

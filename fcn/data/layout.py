@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES, is_given
+from fcn.data.source import LabelKind
 
 _LABEL_FOLDERS = ("labels", "masks")
 _COMPANION = "_mask"
+_TELLING: dict[LabelKind, str] = {"classes": ".png", "binary": ".png", "masks": "/CLASS.png", "values": ".npy"}
 _TREE = "images/train/NAME.jpg with labels/train/NAME.png, masks/train/NAME.png, or NAME_mask.png beside it"
 
 
@@ -25,6 +27,8 @@ class Layout:
     labels: dict[str, Path]
     remark: str = ""
     """What was found, where that is not images/ and labels/."""
+    ending: str = ".png"
+    """What follows an image's name in that of its label."""
 
     def label_of(self, key: str) -> Path:
         """The label of an image.
@@ -35,12 +39,14 @@ class Layout:
         for name in (key, key + _COMPANION):
             if name in self.labels:
                 return self.labels[name]
-        name = f"{key}{_COMPANION}.png" if self.label_folder == self.folder else f"{key}.png"
+        name = f"{key}{_COMPANION}.png" if self.label_folder == self.folder else f"{key}{self.ending}"
         raise FileNotFoundError(f"image {self.images[key]} has no label {self.label_folder / name}")
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path, kind: LabelKind = "classes") -> Layout:
     """Images in images/ with labels in labels/ or masks/, or NAME_mask.png beside NAME.jpg there or in `root` itself.
+
+    Labels of the kind "masks" are folders NAME/ of masks, those of "values" may be NAME.npy; both lie in labels/ or masks/.
 
     Raises:
         FileNotFoundError: there is no such thing; the message says what was found.
@@ -53,8 +59,8 @@ def find_layout(root: Path) -> Layout:
     images = _index(folder, IMAGE_SUFFIXES)
     if stores:
         remark = f"labels are those in {stores[0].name}/" if stores[0].name != _LABEL_FOLDERS[0] else ""
-        return Layout(root, folder, stores[0], images, _index(stores[0], LABEL_SUFFIXES), remark)
-    labels = _companions(images)
+        return Layout(root, folder, stores[0], images, _labels(stores[0], kind), remark, _TELLING[kind])
+    labels = _companions(images) if kind in ("classes", "binary") else {}
     if not labels:
         found = f"{len(images)} images lie in {folder}, without labels" if images else f"no images lie in {folder}"
         raise FileNotFoundError(f"no folder {root / _LABEL_FOLDERS[0]}: {found}; a data folder holds {_TREE}")
@@ -89,6 +95,12 @@ def existing_folder(root: str | Path | None) -> Path:
     near = difflib.get_close_matches(root.name, [p.name for p in parent.iterdir() if p.is_dir()], n=1)
     hint = f"did you mean {parent / near[0]}?" if near else f"{parent} exists, but holds no folder of that name"
     raise FileNotFoundError(f"no folder {root}; {hint}")
+
+
+def _labels(folder: Path, kind: LabelKind) -> dict[str, Path]:
+    """The labels below `folder` by the name of their image."""
+    files = _index(folder, (*LABEL_SUFFIXES, ".npy") if kind == "values" else LABEL_SUFFIXES)
+    return {key.rpartition("/")[0]: path.parent for key, path in files.items()} if kind == "masks" else files
 
 
 def _companions(images: dict[str, Path]) -> dict[str, Path]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from fcn.data.codec import Codec
 from fcn.data.depth import ValueRange
 from fcn.data.images import resize_image, resize_label
-from fcn.data.source import Sample, Source, position, refuse_other_types, verify
+from fcn.data.source import Sample, Source, kind_of, position, refuse_other_types, verify
 
 CACHE_BYTES = 2 << 30
 LARGEST_SIDE, LARGEST_BATCH = 32768, 65536
@@ -23,38 +24,43 @@ class Prepared:
         source: where samples come from.
         size: (height, width), or None where all samples have one size.
         cache: keep samples in memory if the whole source then takes at most `CACHE_BYTES`.
+        codec: makes the targets of a sample; its label alone by default.
     """
 
-    def __init__(self, source: Source, size: tuple[int, int] | None = None, cache: bool = True):
+    def __init__(self, source: Source, size: tuple[int, int] | None = None, cache: bool = True, codec: Codec | None = None):
         self.source, self.name = source, source.name
+        self.codec = codec or Codec(ignore_index=source.ignore_index)
         self.classes, self.palette, self.ignore_index = source.classes, source.palette, source.ignore_index
         self.size = None if size is None else (int(size[0]), int(size[1]))
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
             raise ValueError(f"size is {self.size}; height and width run from 1 to {LARGEST_SIDE}")
         first = self._read(0)
         self.shape = first["image"].shape
-        self._label_type = np.uint8 if 0 <= source.ignore_index <= 255 and len(source.classes) <= 256 else np.int32
-        height, width, channels = self.shape
-        fits = len(source) * height * width * (channels + np.dtype(self._label_type).itemsize) <= CACHE_BYTES
-        self._kept: dict[int, Sample] | None = {} if cache and fits else None  # labels in as few bytes as they need
+        self._blank = {name: np.full_like(first[name], value) for name, value in self.codec.fill.items()}
+        fits = len(source) * sum(_compact(first[name]).nbytes for name in ("image", *self._blank)) <= CACHE_BYTES
+        self._kept: dict[int, dict] | None = {} if cache and fits else None
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> dict:
         index = position(index, len(self))
         if self._kept is None:
             return self._read(index)
         if index not in self._kept:
             sample = self._read(index)
             sample["image"].setflags(write=False)
-            self._kept[index] = {**sample, "label": sample["label"].astype(self._label_type)}
+            self._kept[index] = sample | {name: _compact(sample[name]) for name in self._blank}
         kept = self._kept[index]
-        return {**kept, "label": kept["label"].astype(np.int32)}
+        return kept | {name: kept[name].astype(blank.dtype) for name, blank in self._blank.items()}
 
-    def _read(self, index: int) -> Sample:
+    def encoded(self, codec: Codec) -> "Prepared":
+        """The same samples with the targets of another codec."""
+        return Prepared(self.source, self.size, self._kept is not None, codec)
+
+    def _read(self, index: int) -> dict:
         sample = self.source[index]
-        refuse_other_types(sample)
+        refuse_other_types(sample, kind_of(self.source))
         image, label = sample["image"], sample["label"]
         if self.size is not None:
             image, label = resize_image(image, self.size), resize_label(label, self.size)
@@ -62,7 +68,8 @@ class Prepared:
             raise ValueError(
                 f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
             )
-        return {"image": image, "label": label, "name": sample["name"]}
+        sized: Sample = {"image": image, "label": label, "name": sample["name"]}
+        return {"image": image, "name": sample["name"], **self.codec.targets(sized)}
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -79,14 +86,21 @@ class Prepared:
         return verify(self.source, index)
 
     def batch(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"]) -> Batch:
-        """The samples `indices` as arrays; index -1 gives an image of zeros whose label is ignored everywhere."""
-        images = np.zeros((len(indices), *self.shape), np.uint8)
-        labels = np.full((len(indices), *self.shape[:2]), self.source.ignore_index, np.int32)
+        """The samples `indices` as arrays; index -1 gives an image of zeros of which no target is known."""
+        blank = {"image": np.zeros(self.shape, np.uint8), **self._blank}
+        arrays = {name: np.repeat(value[None], len(indices), 0) for name, value in blank.items()}
         for row, index in enumerate(indices.tolist()):
             if index >= 0:
                 sample = self[index]
-                images[row], labels[row] = sample["image"], sample["label"]
-        return {"image": images, "label": labels, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
+                for name, values in arrays.items():
+                    values[row] = sample[name]
+        return {**arrays, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
+
+
+def _compact(values: np.ndarray) -> np.ndarray:
+    """Integers of 0..255 in a byte each."""
+    small = values.dtype.kind in "iu" and values.size and values.min() >= 0 and values.max() <= 255
+    return values.astype(np.uint8) if small else values
 
 
 class TrainLoader:
@@ -105,7 +119,8 @@ class TrainLoader:
 
     Yields:
         {"image": uint8 [b, H, W, C], "label": int32 [b, H, W], "index": int32 [b], "epoch": int32 [b]} with
-        b = batch_size / process_count, index the number of the sample in the source.
+        b = batch_size / process_count, index the number of the sample in the source; of a `Prepared` source the targets of its
+        codec in place of the label.
 
     Raises:
         ValueError: the batch does not divide by the processes, or a negative seed; later, a sample has another size and `size`

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fcn.data.depth import ValueRange
 from fcn.data.folder import FolderSource
-from fcn.data.source import Sample, Source, position, verify
+from fcn.data.source import LabelKind, Sample, Source, kind_of, position, verify
+from fcn.data.variants import ShapesVariant
 from fcn.errors import unknown
 
 
@@ -16,6 +17,7 @@ def open_source(
     root: str | Path | None = None,
     channels: int | None = None,
     value_range: ValueRange | None = None,
+    label_kind: LabelKind = "classes",
 ) -> Source:
     """Open one split of a data set.
 
@@ -28,6 +30,7 @@ def open_source(
         channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
         value_range: the stored values of 16-bit images that become 0 and 255; by default those that the images of
             the split make use of (`source.value_range`). Give the range of the train split for all others.
+        label_kind: what labels are to be; a prepared set has class numbers only.
 
     Raises:
         ValueError: the name, the split or the slice is not known.
@@ -38,9 +41,12 @@ def open_source(
         from fcn.data.shapes import open_shapes
 
         source = open_shapes(base, root=root, channels=channels)
+        source = source if label_kind == "classes" else ShapesVariant(source, label_kind)
     elif name == "folder":
-        source = FolderSource(root, base, channels=channels, value_range=value_range)
+        source = FolderSource(root, base, channels=channels, value_range=value_range, label_kind=label_kind)
     elif name.startswith("tfds:"):
+        if label_kind in ("masks", "values"):
+            raise ValueError(f"{name} has class numbers as labels; this task needs {label_kind}, as shapes and folders have")
         from fcn.data.tfds import open_tfds
 
         source = open_tfds(name.removeprefix("tfds:"), base, root=root, channels=channels, value_range=value_range)
@@ -58,6 +64,7 @@ class Subset:
         self.source, self.start, self.stop = source, start, stop
         self.name, self.classes, self.palette = source.name, source.classes, source.palette
         self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)
+        self.label_kind = kind_of(source)
 
     @property
     def value_range(self) -> ValueRange | None:

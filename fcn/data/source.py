@@ -1,18 +1,21 @@
 """What a data set is to this package (`Source`), and what it may hold."""
 
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 
 IGNORE = 255
+LabelKind = Literal["classes", "binary", "masks", "values"]
+"""What a label is: class numbers int [H, W]; those of two classes; a mask for each class, int [H, W, K] of 0, 1 and ignored
+entries; or K values float [H, W, K], NaN where none is known."""
 
 
 class Sample(TypedDict):
     """One labelled image."""
 
     image: UInt8[np.ndarray, "h w c"]
-    label: Int[np.ndarray, "h w"]
+    label: Shaped[np.ndarray, "h w ..."]
     name: str
 
 
@@ -20,7 +23,8 @@ class Sample(TypedDict):
 class Source(Protocol):
     """A random-access sequence of labelled images: `len(source)`, `source[i]`.
 
-    Labels are class numbers 0..K-1 (K = `len(classes)`); `ignore_index` marks pixels that count nowhere.
+    Labels are class numbers 0..K-1 (K = `len(classes)`), or what `label_kind` says; `ignore_index` marks pixels that
+    count nowhere.
     """
 
     name: str
@@ -39,22 +43,34 @@ def verify(source: Source, index: int) -> dict:
     if own is not None:
         return own(index)
     sample = source[index]
-    refuse_other_types(sample)
+    refuse_other_types(sample, kind_of(source))
     *size, channels = sample["image"].shape
     return {"image_size": tuple(size), "channels": channels, "label": sample["label"], "name": sample["name"]}
 
 
-def refuse_other_types(sample: Sample) -> None:
-    """Raise a ValueError for a sample that is no uint8 image [h, w, c] with integer labels [h, w], h, w and c at least 1."""
+_FORMS = {
+    "classes": ("iu", 2, "integers [height, width]: class numbers"),
+    "binary": ("iu", 2, "integers [height, width]: 0 and 1"),
+    "masks": ("iu", 3, "integers [height, width, classes]: 0 and 1"),
+    "values": ("f", 3, "floats [height, width, channels]"),
+}
+
+
+def kind_of(source: Source) -> LabelKind:
+    """What the labels of a source are; those that do not say it have class numbers."""
+    return getattr(source, "label_kind", "classes")
+
+
+def refuse_other_types(sample: Sample, kind: LabelKind = "classes") -> None:
+    """Raise a ValueError for a sample that is no uint8 image [h, w, c], all at least 1, with a label of the given kind."""
     image, label, name = np.asarray(sample["image"]), np.asarray(sample["label"]), sample["name"]
     if image.dtype != np.uint8:
         raise ValueError(f"{name}: an image of type {image.dtype}{_span(image)}; images are uint8, 0..255: scale and round it")
     if image.ndim != 3 or not image.size:
         raise ValueError(f"{name}: an image of shape {image.shape}; images are [height, width, channels], none of them 0")
-    if label.dtype.kind not in "iu" or label.ndim != 2:
-        raise ValueError(
-            f"{name}: a label of type {label.dtype} and shape {label.shape}; labels are integers [height, width]: class numbers"
-        )
+    types, axes, form = _FORMS[kind]
+    if label.dtype.kind not in types or label.ndim != axes:
+        raise ValueError(f"{name}: a label of type {label.dtype} and shape {label.shape}; labels are {form}")
 
 
 def _span(values: np.ndarray) -> str:

@@ -1,30 +1,31 @@
-"""Image files through a network: a mask and an overlay for each."""
+"""Image files through a network: a mask and an overlay for each, or what else its task gives."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from fcn.data import read_image
 from fcn.inference.whole import predict_image
 from fcn.preprocessing import Preprocessing
-from fcn.visualize import overlay
-from fcn.visualize.files import indexed, save_pictures
+from fcn.tasks import Semantic, Task
+from fcn.visualize.files import save_pictures
 
 
 class Files(NamedTuple):
     """An image and what is written for it."""
 
     image: Path
-    mask: Path
-    overlay: Path
+    paths: Mapping[str, Path]
+    """By ending, such as "mask.png", as `Task.files` gives them; the one last without which the image is not done."""
+
+    @property
+    def done(self) -> Path:
+        """The file that is written last."""
+        return list(self.paths.values())[-1]
 
 
-def plan_files(images: Iterable[Path], out: Path) -> list[Files]:
-    """NAME_mask.png and NAME_overlay.png in `out` for each image.
+def plan_files(images: Iterable[Path], out: Path, endings: Sequence[str] = Semantic.suffixes) -> list[Files]:
+    """NAME_ENDING in `out` for each image and ending: NAME_overlay.png and NAME_mask.png.
 
     Raises:
         FileNotFoundError: an image is missing.
@@ -34,27 +35,25 @@ def plan_files(images: Iterable[Path], out: Path) -> list[Files]:
     for image in images:
         if not image.is_file():
             raise FileNotFoundError(f"no image {image}")
-        files = Files(image, *(out / f"{image.stem}_{kind}.png" for kind in ("mask", "overlay")))
-        if taken := [file for file in files[1:] if file.exists()]:
+        files = Files(image, {ending: out / f"{image.stem}_{ending}" for ending in endings})
+        if taken := [file for file in files.paths.values() if file.exists()]:
             raise FileExistsError(f"{taken[0]} exists already; give another folder")
-        if files.mask in plans:
+        if files.done in plans:
             raise FileExistsError(
-                f"{plans[files.mask].image} and {image} would both write {files.mask}; take one after the other"
+                f"{plans[files.done].image} and {image} would both write {files.done}; take one after the other"
             )
-        plans[files.mask] = files
+        plans[files.done] = files
     return list(plans.values())
 
 
-def predict_file(
-    predict: Callable, variables: dict, expected: Preprocessing, palette: UInt8[np.ndarray, "k 3"], files: Files
-) -> None:
-    """Writes the classes of an image as a PNG in the colours of `palette`, and the image tinted by them.
+def predict_file(predict: Callable, variables: dict, expected: Preprocessing, task: Task, files: Files) -> None:
+    """Writes what a network sees in an image.
 
     Args:
-        predict: what `make_predictor` gave.
+        predict: what `make_predictor` gave for the task.
         variables: the network's.
         expected: what it expects of images, which decides at which size it sees this one.
-        palette: a colour for each of up to 256 classes.
+        task: what its logits mean.
         files: what is read and written.
 
     Raises:
@@ -62,5 +61,6 @@ def predict_file(
         OSError: the pictures cannot be written.
     """
     image = read_image(files.image, channels=expected.channels, value_range=expected.value_range)
-    labels = predict_image(predict, variables, image, size=expected.seen_size(*image.shape[:2])).astype(np.uint8)
-    save_pictures({files.overlay: Image.fromarray(overlay(image, labels, palette)), files.mask: indexed(labels, palette)})
+    scores = predict_image(predict, variables, image, size=expected.seen_size(*image.shape[:2]))
+    found = task.files(image, scores)
+    save_pictures({path: found[ending] for ending, path in files.paths.items()})

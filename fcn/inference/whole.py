@@ -8,38 +8,43 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Shaped, UInt8
 
 from fcn.data import resize_image
 from fcn.layers import resize_bilinear
 from fcn.parallel import compiler_options
 from fcn.preprocessing import Preprocessing
+from fcn.tasks import Task
 
 
-def make_predictor(model: nn.Module, preprocessing: Preprocessing) -> Callable[..., Int[np.ndarray, "b h w"]]:
-    """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> predicted classes, int32 [B, *size].
+def make_predictor(
+    model: nn.Module, preprocessing: Preprocessing, task: Task | None = None
+) -> Callable[..., Shaped[np.ndarray, "b h w ..."]]:
+    """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> `task.scores`, [B, *size, ...].
 
-    Logits are resized bilinearly to `size` (default: the size of the images) before the largest is taken. Every new image
+    Logits are resized bilinearly to `size` (default: the size of the images) before scores are made of them. Every new image
     size compiles once. To a network of valid convolutions the images are shown with mirrored borders, so that its logits cover
     them.
 
     Args:
       model: images -> logits.
       preprocessing: what the network expects of images; these are given as red, green, blue.
+      task: what the logits mean; by default their largest is the class of a pixel, int32 [B, *size].
     """
+    scores = task.scores if task else lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def logits_to_classes(variables, images, size):
+    def images_to_scores(variables, images, size):
         _, height, width, _ = images.shape
         if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
             images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
         logits = cast("jax.Array", model.apply(variables, preprocessing.apply(images)))[:, :height, :width]
         if size is not None and size != logits.shape[1:3]:
             logits = resize_bilinear(logits, size)
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return scores(logits)
 
     @functools.cache
     def compiled():  # at the first call: JAX may not have been set up yet
-        return jax.jit(logits_to_classes, static_argnums=2, compiler_options=compiler_options(jax.devices()))
+        return jax.jit(images_to_scores, static_argnums=2, compiler_options=compiler_options(jax.devices()))
 
     def predict(variables, images, size=None):
         return np.asarray(compiled()(variables, images, size))
@@ -49,8 +54,8 @@ def make_predictor(model: nn.Module, preprocessing: Preprocessing) -> Callable[.
 
 def predict_image(
     predict: Callable, variables: dict, image: UInt8[np.ndarray, "h w c"], *, size: tuple[int, int] | None = None
-) -> Int[np.ndarray, "h w"]:
-    """Predicted classes of one image, at the image's own size.
+) -> Shaped[np.ndarray, "h w ..."]:
+    """The scores of one image (its classes, by default), at the image's own size.
 
     Args:
       predict: what `make_predictor` gave.

@@ -20,7 +20,7 @@ from fcn.losses.focal import focal_loss
 from fcn.losses.inputs import Labels, Logits
 from fcn.losses.lovasz import lovasz_loss
 from fcn.losses.overlap import dice_loss, focal_tversky_loss, generalized_dice_loss, jaccard_loss, tversky_loss
-from fcn.losses.regression import huber_loss, l1_loss
+from fcn.losses.regression import Targets, huber_loss, l1_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Term:
 
     weight: float
     name: str
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
-    def __call__(self, logits: Logits, labels: Labels, **options) -> Float[Array, ""]:
+    def __call__(self, logits: Logits, labels: Labels | Targets, **options) -> Float[Array, ""]:
         """The weighted loss; options of the term go before those that are given here."""
         return self.weight * LOSSES[self.name].function(logits, labels, **{**options, **self.options})
 
@@ -97,7 +97,7 @@ def parse_terms(text: str) -> tuple[Term, ...]:
     return terms
 
 
-def total_loss(terms: Sequence[Term], logits: Logits, labels: Labels, **options) -> Float[Array, ""]:
+def total_loss(terms: Sequence[Term], logits: Logits, labels: Labels | Targets, **options) -> Float[Array, ""]:
     """The sum of some losses.
 
     Args:

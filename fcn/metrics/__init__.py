@@ -19,6 +19,7 @@ from fcn.metrics.surfaces import (
     surface_dice,
     surface_distances,
 )
+from fcn.metrics.values import ErrorMetrics, Errors, ErrorSums
 from fcn.metrics.watershed import watershed
 
 __all__ = [
@@ -26,6 +27,9 @@ __all__ = [
     "Calibration",
     "Counts",
     "Curve",
+    "ErrorMetrics",
+    "ErrorSums",
+    "Errors",
     "Metric",
     "Multilabel",
     "PerImage",

@@ -1,7 +1,7 @@
 """What every metric of a data set has: a state that grows batch by batch, device by device, host by host."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 State = TypeVar("State")
 
 
+@runtime_checkable
 class Metric(Protocol[State]):
     """`init`, `update`, `merge` and `compute`; a state is a pytree of arrays, integers or float64 on the host.
 

@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fcn import tasks
 from fcn.draft import draft_folder, open_to_readers
 from fcn.preprocessing import Preprocessing, from_json
 from fcn.pretrained.description import describe, plain, read_object, rebuild
 from fcn.pretrained.names import image_channels, parts
 from fcn.pretrained.reading import number_array, read_file
 from fcn.ranges import abbreviate
+from fcn.tasks import Task
 
 FORMAT = 1
 _DESCRIPTION, _VARIABLES = "model.json", "variables.safetensors"
@@ -35,6 +37,8 @@ class Saved(NamedTuple):
     palette: tuple[tuple[int, int, int], ...] | None
     preprocessing: Preprocessing | None
     licence: str | None
+    task: Task | None = None
+    """What the channels of the logits mean; None: nothing was said, so that they are those of a softmax."""
 
     @property
     def mean(self) -> tuple[float, ...] | None:
@@ -64,6 +68,7 @@ def save(
     std: Sequence[int | float] | None = None,
     bgr: bool = False,
     licence: str | None = None,
+    task: Task | None = None,
 ) -> None:
     """Writes a model of this library and its variables into a new folder, whole or not at all.
 
@@ -77,11 +82,12 @@ def save(
         preprocessing: what the network expects of images.
         mean, std, bgr: these of its fields, in place of the record.
         licence: under which the variables may be used.
+        task: what the channels of the logits mean, with classes and palette, which are not given then.
 
     Raises:
         FileExistsError: there is something at `path` already.
         ValueError: the model is not one of this library, or has a field that JSON cannot hold; the variables are not the
-            model's, or no finite floating-point numbers; classes, palette or what is said of images do not fit.
+            model's, or no finite floating-point numbers; classes, palette, task or what is said of images do not fit.
     """
     from safetensors.numpy import save_file
 
@@ -90,8 +96,14 @@ def save(
         raise FileExistsError(f"{path} exists already; nothing was written")
     description = {"format": FORMAT, "model": describe(model)}
     preprocessing = _record(preprocessing, mean, std, bgr)
+    if task is not None:
+        if classes is not None or palette is not None:
+            raise ValueError("the task says classes and palette already; give either it or these")
+        classes, palette = task.classes, task.palette
     values = (classes, palette, preprocessing, licence)
     facts = {name: plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
+    if task is not None:
+        facts["task"] = tasks.to_json(task)
     tensors = {"/".join(leaf): np.asarray(value) for leaf, value in flatten_dict(dict(variables)).items()}
     wanted = _check_description(model, tensors, facts | {"preprocessing": preprocessing})
     _check_tensors(model, tensors, wanted)
@@ -142,6 +154,7 @@ def load(path: str | Path) -> Saved:
         model = rebuild(description["model"])
         facts = {name: _tuples(description[name]) for name in _FACTS if name in description}
         facts["preprocessing"] = _read_preprocessing(description)
+        facts["task"] = description.get("task")
         wanted = _check_description(model, tensors, facts)
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
         raise ValueError(f"{path / _DESCRIPTION} does not describe a network ({type(error).__name__}: {error})") from error
@@ -152,7 +165,7 @@ def load(path: str | Path) -> Saved:
     except ValueError as error:
         raise ValueError(f"{path / _VARIABLES}: {error}") from None
     leaves = {tuple(name.split("/")): jnp.asarray(value) for name, value in tensors.items()}
-    return Saved(model, unflatten_dict(leaves), *(facts.get(name) for name in _FACTS))
+    return Saved(model, unflatten_dict(leaves), *(facts.get(name) for name in _FACTS), _task(facts))
 
 
 def load_preprocessing(path: str | Path) -> Preprocessing | None:
@@ -164,6 +177,22 @@ def load_preprocessing(path: str | Path) -> Preprocessing | None:
         raise ValueError(f"{Path(path) / _DESCRIPTION}: {error}") from None
 
 
+def load_task(path: str | Path) -> Task | None:
+    """What a saved model says of its channels, without reading its variables; see `load` for the errors."""
+    description = _read_description(Path(path) / _DESCRIPTION)
+    try:
+        return _task(description)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{Path(path) / _DESCRIPTION}: {error}") from None
+
+
+def _task(facts: Mapping[str, Any]) -> Task | None:
+    """The task that is described, with the classes beside it."""
+    if facts.get("task") is None:
+        return None
+    return tasks.from_json(facts["task"], facts.get("classes") or (), facts.get("palette") or ())
+
+
 def _read_description(file: Path) -> dict[str, Any]:
     """The object in a file that anybody may have written.
 
@@ -173,7 +202,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     description = read_object(file)
     if description.get("format") != FORMAT:
         raise ValueError(f"{file} has format {description.get('format')!r}; this version of fcn reads format {FORMAT}")
-    if extra := sorted(set(description) - {"format", "model", *_FACTS, *_OLD_FACTS}):
+    if extra := sorted(set(description) - {"format", "model", "task", *_FACTS, *_OLD_FACTS}):
         raise ValueError(f"{file} says {', '.join(extra)}, which this version of fcn does not know")
     return description
 
@@ -195,7 +224,10 @@ def _check_description(model: nn.Module, tensors: Mapping[str, np.ndarray], fact
     Raises:
         ValueError: the fields make no network, or what is said of classes, colours or images does not fit.
     """
-    _check_texts(facts, getattr(model, "num_classes", None))
+    num_classes = getattr(model, "num_classes", None)
+    _check_texts(facts, num_classes if facts.get("task") is None else None)
+    if (task := _task(facts)) and task.channels != num_classes:
+        raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {num_classes} classes")
     channels, wanted = _wanted(model, _shapes(tensors))
     preprocessing = facts.get("preprocessing")
     if preprocessing is not None and preprocessing.channels != channels:

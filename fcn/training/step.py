@@ -2,36 +2,41 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, PyTree, Shaped
 
-from fcn.metrics import confusion_matrix
 from fcn.training.finetuning import evaluating, held
 from fcn.training.gradients import gradient, gradient_in_parts
 from fcn.training.heads import loss_of_heads
 from fcn.training.remat import Remat, rematerialised
 from fcn.training.state import SkippingState, TrainState
 
-Objective = Callable[[Array, Array], Array]
-"""(logits [B, H, W, K], labels [B, H, W]) -> scalar loss, summed over devices where there are several."""
+Prepare = Callable[[dict], tuple[Array, PyTree]]
+"""A batch of the loader -> float images [B, H, W, C], and targets: an array, or arrays by name, [B, H, W, ...]."""
+Objective = Callable[[Array, PyTree], Array]
+"""(logits [B, H, W, K], targets) -> scalar loss, summed over devices where there are several."""
 
 
-def crop_to(labels: Int[Array, "b h w"], shape: tuple[int, ...]) -> Int[Array, "b h2 w2"]:
-    """The central `shape` of `labels`: networks of valid convolutions give logits for the middle of the image only."""
-    top, left = ((full - part) // 2 for full, part in zip(labels.shape[1:], shape))
-    return labels[:, top : top + shape[0], left : left + shape[1]]
+def crop_to(targets: PyTree[Shaped[Array, "b h w ..."]], shape: tuple[int, ...]) -> PyTree[Shaped[Array, "b h2 w2 ..."]]:
+    """The central `shape` of each target: networks of valid convolutions give logits for the middle of the image only."""
+
+    def middle(target):
+        top, left = ((full - part) // 2 for full, part in zip(target.shape[1:3], shape))
+        return target[:, top : top + shape[0], left : left + shape[1]]
+
+    return jax.tree.map(middle, targets)
 
 
 def make_train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
     objective: Objective,
-    prepare: Callable[[dict], tuple[Array, Array]],
+    prepare: Prepare,
     *,
     key: Array,
     aux_weight: float = 0.4,
@@ -48,7 +53,7 @@ def make_train_step(
       model: maps images [B, H, W, C] to logits [B, H, W, K].
       tx: the optimizer.
       objective: the loss. Under `axis_name` it sums its numerator and denominator over that axis itself (`fcn.losses` does).
-      prepare: turns a batch of the loader into float images and int labels; augmentation happens here, on the device.
+      prepare: turns a batch of the loader into float images and targets; augmentation happens here, on the device.
       key: seed of dropout; step t uses `fold_in(key, t)`.
       aux_weight: weight of each auxiliary head's loss; see `loss_of_heads`.
       ema_decay: decay of the moving average of the variables, which the state must carry if it is above 0.
@@ -65,7 +70,7 @@ def make_train_step(
     """
 
     def forward(params, model_state, batch, key, *, frozen):
-        images, labels = prepare(batch)
+        images, targets = prepare(batch)
 
         def network(params, images):
             with evaluating(frozen):
@@ -80,11 +85,11 @@ def make_train_step(
             return (logits, updates.get("aux_logits", {})), {**model_state, **statistics}
 
         outputs, new = rematerialised(network, remat)(params, images)
-        return outputs, labels, new
+        return outputs, targets, new
 
-    def loss_of(outputs, labels):
+    def loss_of(outputs, targets):
         logits, auxiliary = outputs
-        target = crop_to(labels, logits.shape[1:3])
+        target = crop_to(targets, logits.shape[1:3])
         return loss_of_heads(lambda head: objective(head, target), logits, auxiliary, aux_weight)
 
     compute = gradient if accumulate == 1 else partial(gradient_in_parts, parts=accumulate)
@@ -131,21 +136,25 @@ def _unless_faulty(old: SkippingState, new: SkippingState, metrics: dict) -> tup
 
 
 def make_eval_step(
-    model: nn.Module,
-    num_classes: int,
-    prepare: Callable[[dict], tuple[Array, Array]],
-    *,
-    ignore_index: int = 255,
-    axis_name: str | None = None,
-) -> Callable[[dict, dict], Int[Array, "k k"]]:
-    """Builds `eval_step(variables, batch) -> confusion matrix`, int32 [K, K], row = label, column = prediction."""
+    model: nn.Module, task: Any, prepare: Prepare, *, axis_name: str | None = None
+) -> Callable[[dict, dict], PyTree]:
+    """Builds `eval_step(variables, batch) -> what the task's metric counts in the batch of all devices`.
+
+    Args:
+      model: maps images [B, H, W, C] to logits [B, H, W, K].
+      task: an `fcn.tasks.Task`. Where it predicts on the host the step gives (scores, targets) of each image instead.
+      prepare: turns a batch of the loader into float images and targets.
+      axis_name: the `pmap` axis, or None under `jit`.
+    """
+    metric = task.metric()
 
     def eval_step(variables, batch):
-        images, labels = prepare(batch)
+        images, targets = prepare(batch)
         logits = cast("Array", model.apply(variables, images))
-        predictions = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        labels = crop_to(labels, predictions.shape[1:3])
-        matrix = confusion_matrix(predictions, labels, num_classes, ignore_index=ignore_index)
-        return matrix if axis_name is None else jax.lax.psum(matrix, axis_name)
+        found = (task.scores(logits), crop_to(targets, logits.shape[1:3]))
+        if axis_name is not None:
+            found = jax.lax.all_gather(found, axis_name, tiled=True)
+        scores, targets = found
+        return found if task.on_host else metric.count(task.prediction(scores), task.truth(targets))
 
     return eval_step

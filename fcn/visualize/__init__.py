@@ -4,20 +4,25 @@ Labels are integer arrays [H, W] with values 0..K-1 or the ignore index; a palet
 Matplotlib is imported by the functions that plot, and only its file renderer is used: no window, no global state.
 """
 
-from fcn.visualize.palette import IGNORED, colourise, default_palette
-from fcn.visualize.pictures import legend, overlay, panel
+from fcn.visualize.palette import IGNORED, colourise, default_palette, heat, indexed
+from fcn.visualize.pictures import gallery, legend, overlay, overlay_masks, panel, rgb
 from fcn.visualize.plots import plot_confusion, plot_curves, plot_precision_recall, plot_reliability, plot_runs
 
 __all__ = [
     "IGNORED",
     "colourise",
     "default_palette",
+    "gallery",
+    "heat",
+    "indexed",
     "legend",
     "overlay",
+    "overlay_masks",
     "panel",
     "plot_confusion",
     "plot_curves",
     "plot_precision_recall",
     "plot_reliability",
     "plot_runs",
+    "rgb",
 ]

@@ -1,4 +1,4 @@
-"""Pictures as PNG files that are whole, or not there."""
+"""Pictures and arrays as files that are whole, or not there."""
 
 import os
 from collections.abc import Mapping
@@ -9,21 +9,16 @@ from PIL import Image
 
 from fcn.draft import draft_of
 
-
-def indexed(pixels: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """uint8 class numbers [H, W] that a viewer shows in the colours of a uint8 palette [K, 3]."""
-    picture = Image.fromarray(pixels)
-    picture.putpalette(palette.tobytes())
-    return picture
+Picture = Image.Image | np.ndarray
 
 
-def save_pictures(pictures: Mapping[Path, Image.Image], *, level: int = 6) -> None:
-    """Writes PNG files, each in one piece: a kill, or a disk that is full, leaves the old files or the new ones.
+def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
+    """Writes files, each in one piece: a kill, or a disk that is full, leaves the old files or the new ones.
 
     They take their places together, in the order that is given, once all are written.
 
     Args:
-      pictures: the files and what is to be in them.
+      pictures: the files and what is to be in them: arrays where they end in .npy, else PNG pictures, uint8.
       level: of compression, 0 to 9; 1 takes a quarter of the time of 6, and a photo is a fifth larger.
 
     Raises:
@@ -32,7 +27,7 @@ def save_pictures(pictures: Mapping[Path, Image.Image], *, level: int = 6) -> No
     drafts = {path: draft_of(path) for path in pictures}
     try:
         for path, draft in drafts.items():
-            pictures[path].save(draft, format="PNG", compress_level=level)
+            _write(pictures[path], path, draft, level)
         for path, draft in drafts.items():
             os.replace(draft, path)
     except OSError as error:
@@ -42,3 +37,12 @@ def save_pictures(pictures: Mapping[Path, Image.Image], *, level: int = 6) -> No
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
+
+
+def _write(picture: Picture, path: Path, draft: Path, level: int) -> None:
+    if path.suffix == ".npy":
+        with open(draft, "wb") as file:  # given a name, NumPy would add an ending to it
+            np.save(file, picture, allow_pickle=False)
+    else:
+        image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+        image.save(draft, format="PNG", compress_level=level)

@@ -3,7 +3,8 @@
 import functools
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
+from PIL import Image
 
 IGNORED = (222, 222, 222)
 """The colour of ignored pixels in `colourise`; `panel` and `legend` hatch it."""
@@ -11,6 +12,8 @@ IGNORED = (222, 222, 222)
 _FIRST = (
     "26282f 3f83d6 f08c32 55a84f dd4b50 9a6cc8 edc949 4fb9bd f59bb5 96653f b0d45c 20508f 8c1d40 8d8fe8 0f6b4f"  # hexadecimal
 )
+
+_HEAT = [tuple(bytes.fromhex(code)) for code in "440154 3b528b 21918c 5ec962 fde725".split()]
 
 
 def default_palette(n: int) -> UInt8[np.ndarray, "{n} 3"]:
@@ -48,6 +51,25 @@ def colourise(
     colours = palette[np.where(ignored, 0, label)]
     colours[ignored] = IGNORED
     return colours
+
+
+def indexed(pixels: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "k 3"]) -> Image.Image:
+    """Class numbers as a picture that keeps them, and that a viewer shows in the colours of a palette."""
+    picture = Image.fromarray(pixels)
+    picture.putpalette(palette.tobytes())
+    return picture
+
+
+def heat(values: Float[np.ndarray, "h w"], low: float, high: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Values as colours from dark blue (`low` and below) to yellow (`high` and above); `IGNORED` where there is none (NaN).
+
+    The colours are five of Matplotlib's viridis and what lies between them: brightness rises evenly.
+    """
+    values = np.asarray(values, np.float64)
+    place = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1) * (len(_HEAT) - 1)
+    anchors = np.arange(len(_HEAT))
+    colours = np.stack([np.interp(place, anchors, channel) for channel in np.transpose(_HEAT)], -1)
+    return np.where(np.isfinite(values)[..., None], np.rint(colours), IGNORED).astype(np.uint8)
 
 
 @functools.cache

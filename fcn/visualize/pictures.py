@@ -37,13 +37,42 @@ def overlay(
     Raises:
         ValueError: for an image and a label of different sizes, or a label without a colour.
     """
-    image, label = _rgb(image), np.asarray(label)
+    image, label = rgb(image), np.asarray(label)
     _check_size("label", label, image)
-    mixed = colourise(label, palette, ignore_index).astype(np.float32)
-    mixed -= image
-    mixed *= np.where(label == ignore_index, np.float32(0), np.float32(alpha))[..., None]
-    mixed += image
-    return np.rint(mixed, out=mixed).astype(np.uint8)
+    colours = colourise(label, palette, ignore_index).astype(np.float32)
+    return _mix(image, colours, np.where(label == ignore_index, np.float32(0), np.float32(alpha)))
+
+
+def overlay_masks(
+    image: Shaped[np.ndarray, "h w *c"],
+    masks: Integer[np.ndarray, "h w k"],
+    palette: UInt8[np.ndarray, "k 3"],
+    alpha: float = 0.5,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with each pixel tinted by the mean colour of all classes that are there; as it is where none is.
+
+    Args:
+        image: [H, W] or [H, W, C] as in `panel`.
+        masks: [H, W, K], 1 where the class is there.
+        palette: [K, 3].
+        alpha: share of the colour, 0..1.
+
+    Raises:
+        ValueError: for an image and masks of different sizes.
+    """
+    image, there = rgb(image), np.asarray(masks) == 1
+    _check_size("masks", there[..., 0], image)
+    count = there.sum(-1, keepdims=True)
+    colours = (there @ np.asarray(palette, np.float32)) / np.maximum(count, 1)
+    return _mix(image, colours, np.where(count[..., 0] > 0, np.float32(alpha), np.float32(0)))
+
+
+def _mix(image, colours, share) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with a share of colours, float32 [H, W, 3], which are overwritten."""
+    colours -= image
+    colours *= share[..., None]
+    colours += image
+    return np.rint(colours, out=colours).astype(np.uint8)
 
 
 def legend(
@@ -112,18 +141,47 @@ def panel(
     if not columns[0] or len({len(column) for column in columns}) > 1:
         raise ValueError(f"a panel needs as many labels and predictions as images, not {[len(c) for c in columns]}")
     rows = [_row(image, maps, palette, ignore_index) for image, *maps in zip(*columns)]
-    width = max(tile.shape[1] for row in rows for tile in row)
-    total = len(columns) * width + (len(columns) - 1) * _GAP
-
     maps = [np.unique(m) for column in columns[1:] for m in column]
     shown = [c for c in range(len(classes)) if len(classes) <= 24 or any(c in m for m in maps)]
     names, colours = [classes[c] for c in shown], np.asarray(palette)[shown]
-    key = legend(names, colours, width=total, ignored=any(ignore_index in m for m in maps))
+    ignored = any(ignore_index in m for m in maps)
+    return _sheet(rows, titles, lambda width: legend(names, colours, width=width, ignored=ignored))
 
+
+def gallery(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str] = ("image", "label", "prediction"),
+    classes: Sequence[str] = (),
+    palette: UInt8[np.ndarray, "k 3"] | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures in rows, with titles above the columns and a legend below, enlarged or reduced as in `panel`.
+
+    Args:
+        rows: pictures, uint8 [H, W, 3], of one size in each row.
+        titles: of the columns.
+        classes: names of the legend; without them there is none.
+        palette: [K, 3], the colours of the names.
+
+    Raises:
+        ValueError: for no row, or rows of different lengths.
+    """
+    if not len(rows) or len({len(row) for row in rows}) > 1:
+        raise ValueError(f"a gallery needs as many pictures in each row, not {[len(row) for row in rows]}")
+    scaled = [[_scaled(np.asarray(picture), _scaled_size(row[0])) for picture in row] for row in rows]
+    return _sheet(scaled, titles, lambda width: legend(classes, palette, width=width) if len(classes) else None)
+
+
+def _sheet(rows, titles, make_key) -> UInt8[np.ndarray, "h w 3"]:
+    """Tiles in rows below titles, and below them the key that is made for their width."""
+    columns = len(rows[0])
+    width = max(tile.shape[1] for row in rows for tile in row)
+    total = columns * width + (columns - 1) * _GAP
+    key = make_key(total)
+    below = 0 if key is None else key.shape[0] + 12
     height = sum(row[0].shape[0] + _GAP for row in rows)
-    canvas = Image.new("RGB", (total + 2 * _MARGIN, height + key.shape[0] + 2 * _MARGIN + 38), "white")
+    canvas = Image.new("RGB", (total + 2 * _MARGIN, height + below + 2 * _MARGIN + 26), "white")
     draw, top = ImageDraw.Draw(canvas), _MARGIN + 26
-    for i, title in enumerate(titles[: len(columns)]):
+    for i, title in enumerate(titles[:columns]):
         text, font = _fitting(title, width)
         draw.text((_MARGIN + i * (width + _GAP) + width / 2, _MARGIN + 16), text, _TEXT, font, anchor="ms")
     for row in rows:
@@ -131,12 +189,13 @@ def panel(
             left = _MARGIN + i * (width + _GAP) + (width - tile.shape[1]) // 2
             canvas.paste(Image.fromarray(tile), (left, top))
         top += row[0].shape[0] + _GAP
-    canvas.paste(Image.fromarray(key), (_MARGIN, top + 12))
+    if key is not None:
+        canvas.paste(Image.fromarray(key), (_MARGIN, top + 12))
     return np.asarray(canvas).copy()
 
 
-def _rgb(image) -> np.ndarray:
-    """Any image as uint8 [H, W, 3], see `panel`."""
+def rgb(image: Shaped[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Any image as `panel` shows it."""
     image = np.asarray(image)
     image = image[..., None] if image.ndim == 2 else image
     image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
@@ -155,14 +214,24 @@ def _check_size(name: str, label: np.ndarray, image: np.ndarray) -> None:
         raise ValueError(f"{name} of shape {label.shape} does not fit an image of shape {image.shape[:2]}")
 
 
-def _row(image, maps, palette, ignore_index: int) -> list[np.ndarray]:
-    """The tiles of one row, all of the same size."""
-    image, tiles = _rgb(image), []
+def _scaled_size(image) -> tuple[int, ...]:
+    """Width and height of a tile: a whole multiple of a small picture, a part of a large one."""
     factor = _TILE / max(image.shape[:2])
     factor = max(1, round(factor)) if factor > 0.5 else factor
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-    size = (width, height)
-    tiles.append(np.asarray(Image.fromarray(image).resize(size, Resampling.NEAREST if factor >= 1 else Resampling.BOX)))
+    return width, height
+
+
+def _scaled(image, size) -> np.ndarray:
+    method = Resampling.NEAREST if size[0] >= image.shape[1] else Resampling.BOX
+    return np.asarray(Image.fromarray(image).resize(size, method))
+
+
+def _row(image, maps, palette, ignore_index: int) -> list[np.ndarray]:
+    """The tiles of one row, all of the same size."""
+    image, tiles = rgb(image), []
+    size = _scaled_size(image)
+    tiles.append(_scaled(image, size))
     for name, label in zip(("label", "prediction"), maps):
         label = np.asarray(label)
         _check_size(name, label, image)

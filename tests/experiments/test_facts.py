@@ -13,6 +13,7 @@ from experiments import facts, train
 from experiments.build import load_data
 from experiments.config import DataConfig, ModelConfig, TrainConfig, to_json
 from experiments.run_folder import RunFolder
+from fcn import tasks
 from fcn.preprocessing import default_preprocessing
 from fcn.training import OptimizerConfig, make_schedule
 from fcn.training.checkpoint import DamagedCheckpoint
@@ -144,8 +145,9 @@ def test_generated_data_have_no_sizes_to_compare(begun):
     """A folder of the same name has."""
     _, data = begun
     split = load_data(DataConfig("folder", str(data.rename(data.with_name("shapes")))), "train")
+    task = tasks.make("semantic", split.classes)
     for name, count in (("shapes", 0), ("folder", 24)):
-        files = facts.describe(DataConfig(name), split, split, default_preprocessing(3))["files"]["train"]
+        files = facts.describe(DataConfig(name), split, split, default_preprocessing(3), task)["files"]["train"]
         assert len(files) == count
 
 

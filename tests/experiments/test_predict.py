@@ -105,7 +105,7 @@ def test_folders_patterns_and_files(saved, photos, tmp_path):
 def test_the_folder_to_write_to_may_hold_the_images_or_lie_among_them(photos, tmp_path, monkeypatch):
     """Only what lies in a folder below the images' own was written before; a parent of it holds all of them."""
     monkeypatch.chdir(tmp_path)
-    assert [each.mask.as_posix() for each in plan([Path("photos")], Path("."))] == ["a_mask.png", "deep/b_mask.png"]
+    assert [each.done.as_posix() for each in plan([Path("photos")], Path("."))] == ["a_mask.png", "deep/b_mask.png"]
     (tmp_path / "photos/out").mkdir()
     for name in ("a_mask", "b_mask"):
         Image.new("RGB", (2, 2)).save(tmp_path / f"photos/out/{name}.png")

@@ -1,32 +1,14 @@
 """What every loss of the table promises, and those without a reference against slow versions."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fcn import losses
-
-CHANNELS = {"multiclass": 3, "binary": 1, "multilabel": 3}
-NAMES = [name for name, row in losses.LOSSES.items() if not row.regression]
-
-
-def example(mode, shape=(4, 5, 6)):
-    rng = np.random.default_rng(0)
-    k = CHANNELS[mode]
-    labels = rng.integers(0, k if mode == "multiclass" else 2, (*shape, k) if mode == "multilabel" else shape).astype(np.int32)
-    labels[rng.random(labels.shape) < 0.2] = 255
-    labels[1] = 255  # one of the devices below sees ignored pixels only
-    return rng.normal(0, 2, (*shape, k)).astype(np.float32), labels, rng.random((*shape, k)).astype(np.float32)
-
-
-FEW = {"cldice": {"iterations": 1}}
-"""Options with which a loss does what it does once: compilation takes the time."""
-
-
-def call(name, logits, labels, distances, mode, **options):
-    extra = {"distances": distances} if losses.LOSSES[name].distances else {}
-    return losses.LOSSES[name].function(logits, labels, mode, **extra, **FEW.get(name, {}), **options)
+from tests.losses.examples import CHANNELS, NAMES, call, example
 
 
 @pytest.mark.parametrize("mode", CHANNELS)
@@ -111,3 +93,9 @@ def test_terms():
 def test_terms_that_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         losses.parse_terms(text)
+
+
+def test_the_docs_name_every_loss_with_its_paper():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text()
+    for name, row in losses.LOSSES.items():
+        assert f"| `{name}` | `{row.function.__name__}` | {row.paper} |" in page, name

@@ -1,0 +1,42 @@
+"""What of a sample a network learns, and what becomes of it when the image is changed."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
+
+from fcn.data.source import IGNORE, Sample
+
+Targets = dict[str, Shaped[Array | np.ndarray, "..."]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Codec:
+    """Labels as they are. The tasks of `fcn.tasks` are codecs, too, some of which make further arrays of a label.
+
+    Attributes:
+        ignore_index: the label of pixels that count nowhere.
+    """
+
+    ignore_index: int = IGNORE
+
+    @property
+    def fill(self) -> Mapping[str, int | float]:
+        """The names of the targets, and the value that each has where nothing is known: outside of the image."""
+        return {"label": self.ignore_index}
+
+    def targets(self, sample: Sample) -> dict[str, Any]:
+        """The targets of a sample by name, computed once, on the host: arrays [H, W] or [H, W, C] of the image's size."""
+        return {"label": np.asarray(sample["label"], np.int32)}
+
+    def moved(self, targets: Targets, scale: Float[Array, ""] | float, flipped: tuple[Bool[Array, ""] | bool, ...]) -> Targets:
+        """What targets become whose pixels have been moved already, on the device: distances grow, vectors turn.
+
+        Args:
+            targets: of one sample.
+            scale: the factor by which the image was enlarged.
+            flipped: whether top and bottom, and left and right, were mirrored.
+        """
+        return targets

@@ -1,0 +1,154 @@
+"""How the labels of a folder are read: class numbers in one picture, a mask for each class, or values."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+
+from fcn.data.classes import IGNORED_NAMES, ClassTable, UnknownValueError, class_names, read_classes
+from fcn.data.decode import LABEL_SUFFIXES, Refused, is_given, opened, upright
+from fcn.data.images import read_mask
+from fcn.data.source import IGNORE, LabelKind
+from fcn.visualize import default_palette
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """Reads labels of one kind."""
+
+    names: tuple[str, ...]
+    palette: UInt8[np.ndarray, "k 3"]
+
+    def read(self, path: Path) -> Shaped[np.ndarray, "h w ..."]:
+        """The label that lies at a path; a ValueError that names the file if it cannot be read."""
+        ...
+
+    def meanings(self, path: Path) -> dict[str, int]:
+        """The class number of each value that such a file may store, where it stores classes."""
+        ...
+
+
+def open_labels(kind: LabelKind, table: Path, paths: Iterable[Path]) -> Labels:
+    """The reader for the labels of a folder.
+
+    Args:
+        kind: of the labels.
+        table: classes.csv, which may be missing.
+        paths: of all labels.
+
+    Raises:
+        ValueError: classes.csv cannot be read, or there are no classes.
+    """
+    if kind == "masks":
+        return _Masks(table, paths)
+    if kind == "values":
+        return _Values(table, paths)
+    return _ClassNumbers(read_classes(table, paths, binary=kind == "binary"))
+
+
+class _ClassNumbers:
+    """One picture of class ids or colours."""
+
+    def __init__(self, table: ClassTable):
+        self._table = table
+        self.names, self.palette = table.names, table.palette
+
+    def read(self, path: Path) -> Int[np.ndarray, "h w"]:
+        try:
+            return self._table.numbers(read_mask(path, name=str(path)))
+        except UnknownValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def meanings(self, path: Path) -> dict[str, int]:
+        return self._table.meanings(in_colours=read_mask(path, name=str(path)).ndim == 3)
+
+
+class _Masks:
+    """A folder for each image, in it NAME_OF_CLASS.png: not 0 where the class is; a class without a file is nowhere.
+
+    Pixels that are not 0 in void.png (or ignore.png, unlabelled.png) are ignored in all classes.
+    """
+
+    def __init__(self, table: Path, paths: Iterable[Path]):
+        found = {file.stem for path in paths for file in label_files(path)}
+        names = class_names(table) if is_given(table) else sorted(name for name in found if name.lower() not in IGNORED_NAMES)
+        if not names:
+            raise ValueError(f"{table.parent}: no mask has the name of a class; masks are labels/NAME/CLASS.png")
+        self.names, self.palette = tuple(names), default_palette(len(names))
+
+    def read(self, path: Path) -> Int[np.ndarray, "h w k"]:
+        masks = {file.stem: self._read(file) for file in label_files(path)}
+        if not masks:
+            raise ValueError(f"{path}: an empty folder, whose size is not known; put in a mask that is 0 everywhere")
+        if strange := [name for name in masks if name not in self.names and name.lower() not in IGNORED_NAMES]:
+            raise ValueError(f"{path / strange[0]}.*: there is no such class; there are {', '.join(self.names)}")
+        (first, shape), *others = [(name, mask.shape) for name, mask in masks.items()]
+        if wrong := [name for name, other in others if other != shape]:
+            raise ValueError(f"{path}: the masks {first} and {wrong[0]} have different sizes")
+        label = np.stack([masks.get(name, np.zeros(shape, bool)) for name in self.names], -1).astype(np.int32)
+        for name, mask in masks.items():
+            if name not in self.names:
+                label[mask] = IGNORE
+        return label
+
+    def _read(self, file: Path) -> Shaped[np.ndarray, "h w"]:
+        mask = read_mask(file, name=str(file))
+        return mask.any(-1) if mask.ndim == 3 else mask != 0
+
+    def meanings(self, path: Path) -> dict[str, int]:
+        return {}
+
+
+class _Values:
+    """NAME.npy, float or integers [H, W] or [H, W, K]; or one channel as a TIFF or PNG file of floats or integers.
+
+    Values are as they are stored; NaN and infinity mark those that are not known.
+    """
+
+    def __init__(self, table: Path, paths: Iterable[Path]):
+        channels = self._load(next(iter(paths))).shape[-1]
+        given = (
+            class_names(table) if is_given(table) else ["value"] if channels == 1 else [f"value_{k}" for k in range(channels)]
+        )
+        self.names, self.palette = tuple(given), default_palette(len(given))
+        if len(given) != channels:
+            raise ValueError(f"{table} names {len(given)} values, but labels have {channels} channels")
+
+    def read(self, path: Path) -> Float[np.ndarray, "h w k"]:
+        values = self._load(path)
+        if values.shape[-1] != len(self.names):
+            raise ValueError(f"{path}: {values.shape[-1]} channels; labels have {len(self.names)}: {', '.join(self.names)}")
+        return values
+
+    def _load(self, path: Path) -> Float[np.ndarray, "h w k"]:
+        values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_picture(path)
+        if values.dtype.kind not in "iuf" or values.ndim not in (2, 3) or not values.size:
+            form = f"values of type {values.dtype} and shape {values.shape}"
+            raise ValueError(f"{path}: {form}; they are numbers [H, W] or [H, W, K]")
+        return values.reshape(*values.shape[:2], -1).astype(np.float32)
+
+    def meanings(self, path: Path) -> dict[str, int]:
+        return {}
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not an array that NumPy reads ({error})") from None
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    with opened(path, floats=True) as image:
+        if len(image.getbands()) > 1 or image.mode == "P":
+            raise Refused(f"a label of colour mode {image.mode}; values are in one gray channel, or in a file .npy")
+        return np.asarray(upright(image))
+
+
+def label_files(path: Path) -> list[Path]:
+    """The files of a label: itself, or those in it, if it is a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in LABEL_SUFFIXES and not file.name.startswith("."))

@@ -1,0 +1,17 @@
+"""What the channels of a network mean: targets, loss, predictions, metric and pictures, in one place for each task.
+
+    task = fcn.tasks.make("binary", classes=["background", "cell"])
+    model = fcn.create_model("unet", num_classes=task.channels)
+    loss = task.loss(logits, {"label": labels})
+    masks = task.decode(logits)
+
+Every network serves every task. A task of your own is a subclass of `Task`: training, evaluation and prediction take it.
+"""
+
+from fcn.tasks.multilabel import Multilabel
+from fcn.tasks.regression import Regression
+from fcn.tasks.semantic import Binary, Semantic
+from fcn.tasks.table import TASKS, find, from_json, make, to_json
+from fcn.tasks.task import Task
+
+__all__ = ["TASKS", "Binary", "Multilabel", "Regression", "Semantic", "Task", "find", "from_json", "make", "to_json"]

@@ -1,0 +1,59 @@
+"""What tasks of classes share: the loss by its mode, and the distance maps that some losses want."""
+
+import abc
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from fcn.losses import LOSSES, Term, boundary_distances, signed_distances, total_loss
+from fcn.losses.inputs import Mode
+from fcn.tasks.task import Task
+
+
+class ClassTask(Task, abc.ABC):
+    """A task whose labels say which classes are there. Losses by distances get their maps from `targets`."""
+
+    mode: ClassVar[Mode]
+    """Of the losses."""
+
+    @property
+    def fill(self):
+        return {"label": self.ignore_index, **{_map_of(term): 0.0 for term in self._by_distances}}
+
+    @property
+    def _by_distances(self) -> list[Term]:
+        return [term for term in self.terms if LOSSES[term.name].distances]
+
+    @abc.abstractmethod
+    def masks(self, label: Int[np.ndarray, "h w ..."]) -> Bool[np.ndarray, "h w k"]:
+        """Where each channel's class is."""
+
+    def targets(self, sample):
+        targets = super().targets(sample)
+        for term in self._by_distances:
+            targets[_map_of(term)] = _distances(term.name, self.masks(targets["label"]))
+        return targets
+
+    def moved(self, targets, scale, flipped):
+        return targets | {_map_of(term): targets[_map_of(term)] * scale for term in self._by_distances}
+
+    def loss(self, logits, targets, *, axis_name=None):
+        known = {"mode": self.mode, "ignore_index": self.ignore_index, "axis_name": axis_name}
+
+        def value(term):
+            maps = {"distances": targets[_map_of(term)]} if LOSSES[term.name].distances else {}
+            return total_loss((term,), logits, targets["label"], **known, **maps)
+
+        return sum(map(value, self.terms))
+
+
+def _map_of(term: Term) -> str:
+    return f"{term.name}_distances"
+
+
+def _distances(name: str, masks: Bool[np.ndarray, "h w k"]) -> np.ndarray:
+    """float32 [H, W, K]: the maps that a loss wants."""
+    if name == "hausdorff":
+        return boundary_distances(masks)
+    return np.concatenate([signed_distances(mask.astype(np.int32), 1) for mask in np.moveaxis(masks, -1, 0)], -1)

@@ -1,0 +1,66 @@
+"""All tasks by name, and a task as JSON values."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fcn.errors import unknown
+from fcn.tasks.multilabel import Multilabel
+from fcn.tasks.regression import Regression
+from fcn.tasks.semantic import Binary, Semantic
+from fcn.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Semantic, Binary, Multilabel, Regression)}
+DEFAULT = Semantic.name
+
+
+def make(name: str, classes: Sequence[str], **options) -> Task:
+    """A task by name.
+
+    Args:
+        name: one of `TASKS`.
+        classes: names of what the network tells; of a binary task those of the labels 0 and 1.
+        options: further fields: palette, terms (of the loss), ignore_index, and what the task has of its own.
+
+    Returns:
+        The task; `task.channels` is the `num_classes` of its networks.
+
+    Raises:
+        ValueError: for an unknown task or option, or classes and options that do not fit it.
+    """
+    task = find(name)
+    known = set(inspect.signature(task).parameters) - {"classes"}
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the task {name!r}", option, known)
+    return task(classes=tuple(classes), **options)
+
+
+def find(name: str) -> type[Task]:
+    """The class of a task; a ValueError with the nearest name for an unknown one."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]
+
+
+def to_json(task: Task) -> dict[str, Any]:
+    """What tells a task from others, beside classes and palette, as JSON values."""
+    return {"name": task.name, **task.options()}
+
+
+def from_json(values: Any, classes: Sequence[str], palette: Sequence[Sequence[int]] = ()) -> Task:
+    """The task that `to_json` gave; None stands for the semantic one, of which older records say nothing.
+
+    Raises:
+        ValueError: there is no such task, or it cannot be made of such values.
+    """
+    values = {"name": DEFAULT} if values is None else values
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise ValueError(f"task is {values!r}; it is an object with a name")
+    options = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key != "name"}
+    if forbidden := options.keys() & {"classes", "palette", "terms", "ignore_index"}:
+        raise ValueError(f"task has the field {min(forbidden)!r}, which it cannot have")
+    try:
+        return make(values["name"], classes, palette=tuple(map(tuple, palette)), **options)
+    except TypeError as error:
+        raise ValueError(f"task is {values!r}: {error}") from None
