@@ -267,7 +267,7 @@ def test_heat_runs_from_blue_to_yellow_and_shows_what_is_not_known():
     np.testing.assert_array_equal(colours[5], visualize.IGNORED)
 
 
-def test_several_classes_of_a_pixel_mix_their_colours():
+def test_several_classes_of_a_pixel_mix_their_colours(unchecked):
     image = np.full((1, 4, 3), 100, np.uint8)
     masks = np.array([[[0, 0], [1, 0], [1, 1], [255, 1]]], np.int32)
     palette = np.array([[200, 0, 0], [0, 100, 0]], np.uint8)
