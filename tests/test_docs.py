@@ -47,6 +47,22 @@ def test_code_of_metrics(capsys):
     assert re.fullmatch(r"\[ *0\. +\d\.\d+ +inf\]", distances)
 
 
+def test_code_among_other_jax_code():
+    """The network in NNX, on a mesh and in shard_map computes what it computes alone."""
+    names = run_code(ROOT / "docs" / "jax.md", {})
+    for given in ("same", "sharded"):
+        np.testing.assert_allclose(names[given], names["logits"], atol=1e-5)
+    first, *_, last = names["losses"]
+    np.testing.assert_allclose(first, names["loss"], rtol=1e-5)
+    assert last < first
+    assert jax.tree.structure(names["trained"]) == jax.tree.structure(names["variables"])
+    mean, new = (tree["encoder0"]["block0"]["bn"]["mean"] for tree in (names["trained"]["batch_stats"], names["batch_stats"]))
+    assert np.abs(mean).max() > np.abs(new).max() > 0
+    logits, pull = jax.vjp(lambda images: names["model"].apply(names["variables"], images), names["images"])
+    back = np.vdot(pull(np.ones_like(logits))[0], names["direction"])
+    np.testing.assert_allclose(np.sum(names["change"], dtype=np.float64), back, rtol=1e-4)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
