@@ -60,7 +60,7 @@ def test_code_among_other_jax_code():
     assert np.abs(mean).max() > np.abs(new).max() > 0
     logits, pull = jax.vjp(lambda images: names["model"].apply(names["variables"], images), names["images"])
     back = np.vdot(pull(np.ones_like(logits))[0], names["direction"])
-    np.testing.assert_allclose(np.sum(names["change"], dtype=np.float64), back, rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(names["change"], np.float64).sum(), back, rtol=1e-4)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
