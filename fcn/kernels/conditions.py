@@ -226,11 +226,11 @@ def on_one_processor(call: Call) -> bool:
 def measured(call: Call) -> str | None:
     """What `fcn.kernels.tune` or its usual table says, where it knows: 3x3 with stride 1 and not too few channels."""
     product = "gradient" if call.operation == "kernel_gradient" else "convolution"
-    onednn = call.platform == "cpu+onednn"
-    few = onednn and product == "convolution" and call.dilation != ONE and call.fewest < 64
+    with_onednn = call.platform == "cpu+onednn"
+    few = with_onednn and product == "convolution" and call.dilation != ONE and call.fewest < 64
     if few or not has_tiles(call) or call.fewest < FEWEST[product] or on_one_processor(call):
         return None
-    return measured_algorithm(product, call.channels, call.features, call.positions, onednn=onednn)
+    return measured_algorithm(product, call.channels, call.features, call.positions, onednn=with_onednn)
 
 
 def _fewest(call):
