@@ -1,21 +1,24 @@
 """Evaluate: `python -m experiments.evaluate RUN [--split val]`, or `... SAVED --root DATA`.
 
-Prints a table of the metrics of one split, from one confusion matrix over all its pixels. RUN is the folder of a run, whose
-data are known; for a saved model (SAVED) say where the data lie. Images and labels are resized as in training, and compared at
-that size.
+Prints a table of the metrics of one split, from one confusion matrix over all its pixels, and the images that are worst. RUN is
+the folder of a run, whose data are known; for a saved model (SAVED) say where the data lie. Images and labels are resized as in
+training, and compared at that size.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from experiments import command
+from experiments.ranking import Row, rank, worst, write_csv
 from fcn.ranges import Range, check_fields
+
+PRINTED = Path("-")
 
 
 def _also(name: str):
@@ -41,15 +44,25 @@ class EvaluateConfig:
     """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: Annotated[int | None, Range(1, 2**20)] = None
     """Images at a time (default: the run's, or 8)."""
-    json: bool = False
-    """Print one JSON object instead of the table."""
+    json: Path | None = None
+    """Write one JSON object to this file; without a name print it instead of the table."""
+    csv: Path | None = None
+    """Write a table of the images to this file, the worst first."""
+    overwrite: bool = False
+    """Replace the files of --json and --csv."""
 
     def __post_init__(self):
         check_fields(self)
+        for option in ("json", "csv"):
+            path = getattr(self, option)
+            if path is not None and path != PRINTED and path.exists() and not self.overwrite:
+                raise FileExistsError(f"--{option} {path} exists; give another name, or --overwrite")
+            if path is not None and not path.parent.is_dir():
+                raise FileNotFoundError(f"--{option} {path}: there is no folder {path.parent}")
 
 
 def main(args: Sequence[str]) -> None:
-    options = command.parse(EvaluateConfig, args, "evaluate", __doc__)
+    options = command.parse(EvaluateConfig, with_json_named(args), "evaluate", __doc__)
     from experiments.build import make_evaluator
     from experiments.networks import from_folder
     from fcn.parallel import Sharded, sharing_devices
@@ -62,14 +75,47 @@ def main(args: Sequence[str]) -> None:
     parallel = Sharded(sharing_devices(batch_size))
     task = network.task
     measure = make_evaluator(network.model, task, network.preprocessing, source, batch_size, parallel)
-    result = task.metric().compute(measure(parallel.put_state(network.variables)))
-    if options.json:
-        print(json.dumps({"step": network.step, **task.scalars(result, "val/")}))
-    else:
-        step = "" if network.step is None else f", step {network.step}"
-        height, width, _ = source.shape
-        head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {height}x{width}"
-        print(f"{printable(head)}\n\n{task.table(result)}")
+    state = measure(parallel.put_state(network.variables))
+    result, rows = task.metric().compute(state), ranked(source, task, state)
+    values = {"step": network.step, **task.scalars(result, "val/")}
+    write_files(options, values, rows)
+    if options.json == PRINTED:
+        print(json.dumps(values))
+        return
+    step = "" if network.step is None else f", step {network.step}"
+    height, width, _ = source.shape
+    head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {height}x{width}"
+    print(f"{printable(head)}\n\n{task.table(result)}")
+    if rows:
+        print(f"\n{worst(rows, task.best)}")
+
+
+def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Writes what --json and --csv ask for."""
+    from fcn.training.records import write_json
+
+    if options.csv is not None:
+        if not rows:
+            raise ValueError("the network's task measures no single images; leave out --csv")
+        write_csv(rows, options.csv)
+    if options.json not in (None, PRINTED):
+        write_json(options.json, values)
+
+
+def with_json_named(args: Sequence[str]) -> list[str]:
+    """The command line with PRINTED behind a --json that has no file name."""
+    following = [*args[1:], "--"]
+    named = (
+        [arg, str(PRINTED)] if arg == "--json" and after.startswith("--") else [arg] for arg, after in zip(args, following)
+    )
+    return [part for parts in named for part in parts]
+
+
+def ranked(source, task, state) -> list[Row]:
+    """The images, the worst first."""
+    scalars = task.image_scalars(state)[: len(source)]  # without those that fill up the last batch
+    names = [source[i]["name"] for i in range(len(scalars))]
+    return rank(names, scalars, task.best) if scalars else []
 
 
 def open_data(options: EvaluateConfig, network):

@@ -12,18 +12,16 @@ Row = Mapping[str, str | float | None]
 SHOWN = 5
 
 
-def rank(names: Sequence[str], scalars: Sequence[Mapping[str, float | None]], by: str, *, larger: bool = True) -> list[Row]:
+def rank(names: Sequence[str], scalars: Sequence[Mapping[str, float | None]], by: str) -> list[Row]:
     """A row for each image, the worst first, those last of which nothing is known.
 
     Args:
       names: of the images.
       scalars: the scores of each.
-      by: the score that says how good an image's prediction is.
-      larger: whether larger scores are better.
+      by: the score that says how good an image's prediction is; larger is better.
     """
     rows = [{"image": name, **values} for name, values in zip(names, scalars, strict=True)]
-    sign = 1 if larger else -1
-    return sorted(rows, key=lambda row: (row[by] is None, 0 if row[by] is None else sign * row[by]))
+    return sorted(rows, key=lambda row: (row[by] is None, row[by] or 0))
 
 
 def worst(rows: Sequence[Row], by: str) -> str:

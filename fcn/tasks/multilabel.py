@@ -11,7 +11,7 @@ from fcn import visualize
 from fcn.data.source import LabelKind
 from fcn.losses.inputs import Mode
 from fcn.metrics import Multilabel as MultilabelMetric
-from fcn.metrics import score
+from fcn.metrics import image_scalars, score
 from fcn.ranges import Range, check_fields
 from fcn.tasks.classes import ClassTask
 from fcn.text import columns, pad, short_name
@@ -68,6 +68,9 @@ class Multilabel(ClassTask):
         values = {"miou": score("iou", result), "mean_f1": score("f1", result)}
         values |= {f"iou/{name}": float(value) for name, value in zip(self.classes, iou)}
         return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
+
+    def image_scalars(self, state):
+        return image_scalars(state, self.classes)
 
     def table(self, result):
         names = [short_name(name) for name in self.classes]

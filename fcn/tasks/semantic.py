@@ -10,7 +10,7 @@ import numpy as np
 from fcn import visualize
 from fcn.data.source import LabelKind
 from fcn.losses.inputs import Mode
-from fcn.metrics import Segmentation, format_table
+from fcn.metrics import Segmentation, format_table, image_scalars
 from fcn.ranges import Range, check_fields
 from fcn.tasks.classes import ClassTask
 from fcn.text import short_name
@@ -41,6 +41,9 @@ class Semantic(ClassTask):
 
     def table(self, result):
         return format_table(result, self.classes)
+
+    def image_scalars(self, state):
+        return image_scalars(state.images, self.classes)
 
     def draw(self, state, path):
         visualize.plot_confusion(state.matrix, self.classes, path)

@@ -115,6 +115,10 @@ class Task(Codec, abc.ABC):
     def table(self, result: Any) -> str:
         """What the metric computed, for a terminal."""
 
+    def image_scalars(self, state: Any) -> list[dict[str, float | None]]:
+        """What each image is worth, in the order in which they were counted: `best` and others by name; empty if not known."""
+        return []
+
     def draw(self, state: Any, path: Path) -> None:
         """Writes a picture of what the metric counted, if there is one to show."""
 

@@ -10,14 +10,18 @@ SCALARS = [{"miou": 0.5, "iou/a": 0.5}, {"miou": None, "iou/a": None}, {"miou": 
 
 
 def test_the_worst_come_first(tmp_path):
-    rows = rank(["x", "y", "z\x1b"], SCALARS, "miou")
-    assert [row["image"] for row in rows] == ["z\x1b", "x", "y"]
-    assert [row["image"] for row in rank(["x", "y", "z"], SCALARS, "miou", larger=False)] == ["x", "z", "y"]
+    rows = rank(["x", "y", "z\x1b", "w"], [*SCALARS, {"miou": None}], "miou")
+    assert [row["image"] for row in rows] == ["z\x1b", "x", "y", "w"]
     assert worst(rows, "miou").splitlines() == ["the worst images by miou:", "  z\\x1b  0.250", "  x      0.500"]
     write_csv(rows, tmp_path / "images.csv")
     with open(tmp_path / "images.csv", newline="") as file:
         read = list(csv.DictReader(file))
-    assert read[0] == {"image": "z\x1b", "miou": "0.25", "iou/a": ""} and [row["image"] for row in read] == ["z\x1b", "x", "y"]
+    assert read[0] == {"image": "z\x1b", "miou": "0.25", "iou/a": ""} and [row["image"] for row in read] == [
+        "z\x1b",
+        "x",
+        "y",
+        "w",
+    ]
 
 
 def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path):

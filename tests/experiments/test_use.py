@@ -1,5 +1,6 @@
 """`evaluate` and `predict` on a finished run."""
 
+import csv
 import json
 
 import numpy as np
@@ -26,8 +27,27 @@ def test_evaluate_prints_a_table_of_any_split(finished_run, capsys, monkeypatch)
     printed = capsys.readouterr().out
     assert "3 images" in printed
     assert "disc" in printed
+    assert "\n\nthe worst images by miou:\n" in printed
     with pytest.raises(FileNotFoundError, match="no run in"):
         evaluate.main([str(finished_run / "nothing")])
+
+
+def test_evaluate_writes_numbers_and_the_images_in_order(finished_run, capsys, tmp_path):
+    """What --json prints it writes to a file that is named. Images are of one size: their mean accuracy is that of all."""
+    table, numbers = tmp_path / "images.csv", tmp_path / "numbers.json"
+    command_line = [str(finished_run), "--data.val", "train[:3]", "--batch-size", "2", "--csv", str(table)]
+    evaluate.main([*command_line, "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    evaluate.main([*command_line, "--json", str(numbers), "--overwrite"])
+    assert json.loads(numbers.read_text()) == printed
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert sorted(row["image"] for row in rows) == ["00", "01", "02"]
+    miou = [float(row["miou"]) for row in rows]
+    assert miou == sorted(miou) and rows[0].keys() >= {"iou/ground", "iou/disc"}
+    assert np.mean([float(row["pixel_accuracy"]) for row in rows]) == pytest.approx(printed["val/pixel_accuracy"])
+    for option, file in (("--csv", table), ("--json", numbers)):
+        with pytest.raises(FileExistsError, match=f"{option} .* exists; give another name, or --overwrite"):
+            evaluate.main([str(finished_run), option, str(file)])
 
 
 def test_a_saved_model_is_evaluated_as_its_run_is(finished_run, folder_data, tmp_path, capsys):
