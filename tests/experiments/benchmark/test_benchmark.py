@@ -257,10 +257,8 @@ def test_command(type_command, tmp_path):
     pytest.importorskip("torch", reason="the benchmark compares with PyTorch: install '.[parity]'")
     records = Records(tmp_path / "benchmark.json")
     records.add(records.product("float32"), [result("fcn", 0.1), result("torch", 0.1)])
-    words = [
-        word for name, value in OPTIONS.items() for word in (f"--{name}", *(value if isinstance(value, tuple) else [value]))
-    ]
-    done = type_command("experiments.benchmark", *words, "--what", "forward", "--out", tmp_path)
+    words = "--models resnet20_cifar --batch 1 --size 32 --rounds 2 --sides fcn torch --what forward --out".split()
+    done = type_command("experiments.benchmark", *words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "| resnet20_cifar forward 1 x 32² |" in done.stdout
     content = json.loads((tmp_path / "benchmark.json").read_text())
