@@ -109,18 +109,20 @@ class Multilabel(Metric[Counts]):
         return Counts(*(np.asarray(count, np.int64).sum(0) for count in state))
 
 
-def image_scalars(images: Counts, classes: Sequence[str]) -> list[dict[str, float | None]]:
+def image_scalars(images: Counts, classes: Sequence[str], *, exclusive: bool = True) -> list[dict[str, float | None]]:
     """The metrics of each image by name: "miou", "pixel_accuracy", "iou/CLASS"; None where undefined.
 
     Args:
         images: integers [N, K].
         classes: K names.
+        exclusive: whether a pixel has one class; only then is there a "pixel_accuracy".
     """
-    iou, recall = score("iou", images, None), divide(np.sum(images.tp, -1), np.sum(images.tp, -1) + np.sum(images.fn, -1))
-    mean = np.array([float(score("iou", Counts(*one))) for one in zip(*images)])
-    names = ["miou", "pixel_accuracy", *(f"iou/{name}" for name in classes)]
-    table = np.column_stack([mean, recall, iou])
-    return [{name: None if np.isnan(value) else float(value) for name, value in zip(names, row, strict=True)} for row in table]
+    columns = {"miou": np.array([float(score("iou", Counts(*one))) for one in zip(*images)])}
+    if exclusive:
+        columns["pixel_accuracy"] = divide(np.sum(images.tp, -1), np.sum(images.tp, -1) + np.sum(images.fn, -1))
+    columns |= {f"iou/{name}": iou for name, iou in zip(classes, score("iou", images, None).T, strict=True)}
+    rows = zip(*columns.values(), strict=True)
+    return [{name: None if np.isnan(value) else float(value) for name, value in zip(columns, row)} for row in rows]
 
 
 def behind(first: Counts, second: Counts) -> Counts:

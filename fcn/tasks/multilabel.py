@@ -70,7 +70,7 @@ class Multilabel(ClassTask):
         return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
 
     def image_scalars(self, state):
-        return image_scalars(state, self.classes)
+        return image_scalars(state, self.classes, exclusive=False)
 
     def table(self, result):
         names = [short_name(name) for name in self.classes]

@@ -96,6 +96,12 @@ def test_scalars_of_each_image(state):
         assert row["miou"] == pytest.approx(np.mean([value for value in each.values() if value is not None]))
 
 
+def test_images_of_several_labels_have_no_pixel_accuracy():
+    """All that is predicted everywhere finds every pixel."""
+    counts = Counts(*np.array([[[1, 0]], [[15, 16]], [[0, 0]], [[0, 0]]]))
+    assert image_scalars(counts, ["a", "b"], exclusive=False) == [{"miou": 1 / 32, "iou/a": 1 / 16, "iou/b": 0.0}]
+
+
 def test_what_is_undefined_is_in_no_mean_unless_it_is_given_a_value():
     counts = Counts(*np.array([[3, 0, 0], [1, 0, 0], [1, 2, 0], [5, 8, 10]]))  # class 1 is never predicted, class 2 absent
     np.testing.assert_array_equal(score("precision", counts, None), [0.75, np.nan, np.nan])
