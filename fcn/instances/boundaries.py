@@ -39,17 +39,19 @@ def decode_boundaries(probabilities: Float[np.ndarray, "*pixels 3"], *, min_size
     that are surely boundary last. Foreground in which no interior lies is an object of its own: a thin one has none.
 
     Args:
-        probabilities: [H, W, 3] (any rank) of one image; or logits, as only their order counts.
+        probabilities: [H, W, 3] (any rank) of one image; of logits take the softmax first.
         min_size: objects of fewer pixels are left out.
 
     Returns:
         int32 ids 1, 2, ... in the order of their first pixels; 0 for background.
 
     Raises:
-        ValueError: for another number of channels.
+        ValueError: for another number of channels, or values below 0, as logits have.
     """
     if probabilities.shape[-1] != len(CLASSES):
         raise ValueError(f"three channels are decoded (background, interior, boundary), not {probabilities.shape[-1]}")
+    if (probabilities < 0).any():
+        raise ValueError(f"a value is {probabilities.min():.4g}; probabilities are 0 to 1: of logits give the softmax")
     classes = probabilities.argmax(-1)
     corners = np.ones((3,) * classes.ndim, int)
     seeds, count = scipy.ndimage.label(classes == INTERIOR, corners)

@@ -50,6 +50,11 @@ def test_objects_meet_where_the_boundary_is_surest():
     assert decode_boundaries(probabilities)[0].tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 2]
 
 
+def test_logits_are_refused():
+    with pytest.raises(ValueError, match=r"a value is -0.5; probabilities are 0 to 1: of logits give the softmax"):
+        decode_boundaries(np.array([[[0.2, -0.5, 3.0]]], np.float32))
+
+
 def test_another_number_of_channels_is_refused(unchecked):
     with pytest.raises(ValueError, match=r"three channels are decoded .*, not 2"):
         decode_boundaries(np.zeros((3, 3, 2), np.float32))
