@@ -121,6 +121,12 @@ def white_is_zero(image: Image.Image) -> bool:
     return isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
+def refuse_white_zero(image: Image.Image) -> None:
+    """Raise `Refused` for a label whose stored values Pillow may invert."""
+    if white_is_zero(image):
+        raise Refused("a label of which 0 is white (PhotometricInterpretation 0); save it with 0 as black")
+
+
 def channels_in_file(image: Image.Image) -> int:
     """How many channels a file holds; of TIFF files Pillow may read fewer (near infrared beside red, green and blue)."""
     samples = image.tag_v2.get(_SAMPLES, 1) if isinstance(image, TiffImageFile) else 1

@@ -14,9 +14,9 @@ from fcn.data.decode import (
     channels_in_file,
     file_being_read,
     opened,
+    refuse_white_zero,
     upright,
     upright_size,
-    white_is_zero,
 )
 from fcn.data.depth import MODES as DEEP_MODES
 from fcn.data.depth import WHOLE_RANGE, ValueRange, checked_range, is_deep, raw_mode, read_deep, refuse_unclear_depth, to_bytes
@@ -108,8 +108,7 @@ def read_mask(file: str | Path | bytes, *, name: str | None = None) -> Int[np.nd
         ValueError: the file is not an image, is damaged, or of a kind whose values are not clear.
     """
     with opened(file, name) as image:
-        if white_is_zero(image):
-            raise Refused("a label of which 0 is white (PhotometricInterpretation 0); save it with 0 as black")
+        refuse_white_zero(image)
         if image.mode in ("1", "L", "P", *DEEP_MODES):
             return np.array(upright(image)).astype(np.int32)
         if image.mode not in ("RGB", "RGBA") or is_deep(image):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
 from fcn.data.classes import IGNORED_NAMES, ClassTable, UnknownValueError, class_names, read_classes
-from fcn.data.decode import LABEL_SUFFIXES, Refused, is_given, opened, upright
+from fcn.data.decode import LABEL_SUFFIXES, Refused, is_given, opened, refuse_white_zero, upright
 from fcn.data.images import read_mask
 from fcn.data.source import IGNORE, LabelKind
 from fcn.visualize import default_palette
@@ -135,13 +135,15 @@ class _Values:
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: not an array that NumPy reads ({error})") from None
 
 
 def _read_picture(path: Path) -> np.ndarray:
     with opened(path, floats=True) as image:
+        refuse_white_zero(image)
         if len(image.getbands()) > 1 or image.mode == "P":
             raise Refused(f"a label of colour mode {image.mode}; values are in one gray channel, or in a file .npy")
         return np.asarray(upright(image))

@@ -77,6 +77,19 @@ def test_values_as_they_are_stored(folder):
     assert (open_source("folder", "train", root=folder, label_kind="values")[1]["label"][1] == 40000).all()
 
 
+def test_values_that_would_be_inverted_or_are_an_archive_are_refused(folder):
+    write(folder / "labels/train/a.npy", put(1.0), np.float32)
+    path = folder / "labels/train/b.tif"
+    Image.fromarray(np.uint8(put(9))).save(path, tiffinfo={262: 0})
+    with pytest.raises(ValueError, match=r"b\.tif: a label of which 0 is white"):
+        open_source("folder", "train", root=folder, label_kind="values")[1]
+    np.savez(folder / "labels/train/b.npz", put(1.0))
+    (folder / "labels/train/b.npz").rename(path.with_suffix(".npy"))
+    path.unlink()
+    with pytest.raises(ValueError, match=r"b\.npy: not an array that NumPy reads"):
+        open_source("folder", "train", root=folder, label_kind="values")[1]
+
+
 def test_channels_of_values_have_the_names_of_the_table(folder):
     for name in ("a", "b"):
         write(folder / f"labels/train/{name}.npy", np.ones((4, 6, 2)), np.float32)
