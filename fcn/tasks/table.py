@@ -33,7 +33,7 @@ def make(name: str, classes: Sequence[str], **options) -> Task:
     for option in options:
         if option not in known:
             raise unknown(f"option of the task {name!r}", option, known)
-    return task(classes=tuple(classes), **options)
+    return task(classes=classes, **options)
 
 
 def find(name: str) -> type[Task]:

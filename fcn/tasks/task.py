@@ -14,6 +14,7 @@ from fcn.data.codec import Codec, Targets
 from fcn.data.source import LabelKind
 from fcn.losses import LOSSES, Term, parse_terms
 from fcn.metrics import Metric
+from fcn.text import short_name
 from fcn.visualize import default_palette
 from fcn.visualize.files import Picture
 
@@ -29,13 +30,13 @@ class Task(Codec, abc.ABC):
     Attributes:
         classes: names of what the network tells.
         palette: a colour (red, green, blue) for each of them; by default `fcn.visualize.default_palette`.
-        terms: of the loss, as `fcn.losses.parse_terms` reads them; by default `default_loss`.
+        terms: of the loss, from `fcn.losses.parse_terms` or as the text that it reads; by default `default_loss`.
         ignore_index: the label of pixels that count nowhere.
     """
 
     classes: Sequence[str]
     palette: Sequence[Sequence[int]] | UInt8[np.ndarray, "k 3"] = ()
-    terms: Sequence[Term] = ()
+    terms: Sequence[Term] | str = ()
 
     name: ClassVar[str]
     """That `make` knows it by."""
@@ -50,12 +51,15 @@ class Task(Codec, abc.ABC):
     """The endings of the files that `files` gives, the one last without which an image is not done."""
 
     def __post_init__(self):
+        if isinstance(self.classes, str):
+            raise ValueError(f"classes is the text {short_name(self.classes)!r}; give a list of names")
         object.__setattr__(self, "classes", tuple(self.classes))
         if not self.classes:
             raise ValueError(f"the task {self.name!r} has no classes; name what the network tells")
         colours = default_palette(len(self.classes)) if not len(self.palette) else self.palette
         object.__setattr__(self, "palette", tuple(tuple(int(v) for v in colour) for colour in colours))
-        object.__setattr__(self, "terms", tuple(self.terms) or parse_terms(self.default_loss))
+        terms = parse_terms(self.terms) if isinstance(self.terms, str) else tuple(self.terms)
+        object.__setattr__(self, "terms", terms or parse_terms(self.default_loss))
         for term in self.terms:
             if LOSSES[term.name].regression != (self.label_kind == "values"):
                 kind = "values" if LOSSES[term.name].regression else "classes"

@@ -33,6 +33,9 @@ def test_each_class_has_a_sigmoid_of_its_own():
     assert scalars == pytest.approx(
         {"val/miou": (1 / 2 + 2 / 3) / 2, "val/mean_f1": (2 / 3 + 4 / 5) / 2, "val/iou/tall": 1 / 2, "val/iou/round": 2 / 3}
     )
+    counts = task.metric().count(task.prediction(task.scores(logits)), labels)
+    (image,) = task.image_scalars(counts)
+    assert image == pytest.approx({"miou": 7 / 12, "iou/tall": 1 / 2, "iou/round": 2 / 3})
     assert table.splitlines()[2].split() == ["tall", "50.0", "66.7", "50.0", "100.0"]
     scores = np.asarray(task.scores(logits))[0]
     assert task.summary(scores) == "round 75%, tall 50%"
@@ -40,6 +43,12 @@ def test_each_class_has_a_sigmoid_of_its_own():
     assert tuple(files) == task.suffixes == ("overlay.png", "mask_tall.png", "mask_round.png")
     np.testing.assert_array_equal(files["mask_round.png"], [[255, 255], [0, 255]])
     assert task.panel(np.zeros((1, 2, 2, 3), np.uint8), labels, scores[None]).shape[-1] == 3
+
+
+def test_terms_may_be_their_text_and_classes_may_not():
+    assert tasks.make("multilabel", ["a"], terms="ce+2*dice").terms == parse_terms("ce+2*dice")
+    with pytest.raises(ValueError, match="classes is the text 'cells'; give a list of names"):
+        tasks.make("multilabel", "cells")
 
 
 def test_a_class_that_occurs_nowhere_is_undefined():
