@@ -1,7 +1,7 @@
 """Evaluate: `python -m experiments.evaluate RUN [--split val]`, or `... SAVED --root DATA`.
 
-Prints a table of the metrics of one split, from one confusion matrix over all its pixels, and the images that are worst. RUN is
-the folder of a run, whose data are known; for a saved model (SAVED) say where the data lie. Images and labels are resized as in
+Prints a table of the metrics of one split, over all its pixels together, and the images that are worst. RUN is the folder of a
+run, whose data are known; for a saved model (SAVED) say where the data lie. Images and labels are resized as in
 training, and compared at that size.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments import command
-from experiments.ranking import Row, rank, worst, write_csv
+from experiments.ranking import SHOWN, Row, rank, worst, write_csv
 from fcn.ranges import Range, check_fields
 
 PRINTED = Path("-")
@@ -55,10 +55,14 @@ class EvaluateConfig:
         check_fields(self)
         for option in ("json", "csv"):
             path = getattr(self, option)
+            if path is not None and path.is_dir():
+                raise IsADirectoryError(f"--{option} {path} is a folder; name a file")
             if path is not None and path != PRINTED and path.exists() and not self.overwrite:
                 raise FileExistsError(f"--{option} {path} exists; give another name, or --overwrite")
             if path is not None and not path.parent.is_dir():
                 raise FileNotFoundError(f"--{option} {path}: there is no folder {path.parent}")
+        if self.json is not None and self.csv is not None and self.json.resolve() == self.csv.resolve():
+            raise ValueError(f"--json and --csv are both {self.csv}; give two names")
 
 
 def main(args: Sequence[str]) -> None:
@@ -66,28 +70,37 @@ def main(args: Sequence[str]) -> None:
     from experiments.build import make_evaluator
     from experiments.networks import from_folder
     from fcn.parallel import Sharded, sharing_devices
-    from fcn.text import printable
 
     network = from_folder(options.run, options.checkpoint)
+    task = network.task
+    if options.csv is not None and not measures_images(task):
+        raise ValueError(f"the network's task {task.name!r} measures no single images; leave out --csv")
     source = open_data(options, network)
     batch_size = options.batch_size or network.batch_size
     command.cache_compilations(calls=-(-len(source) // batch_size))
     parallel = Sharded(sharing_devices(batch_size))
-    task = network.task
     measure = make_evaluator(network.model, task, network.preprocessing, source, batch_size, parallel)
     state = measure(parallel.put_state(network.variables))
-    result, rows = task.metric().compute(state), ranked(source, task, state)
+    result = task.metric().compute(state)
     values = {"step": network.step, **task.scalars(result, "val/")}
-    write_files(options, values, rows)
+    rows = ranked(source, task, state, None if options.csv else SHOWN)
     if options.json == PRINTED:
         print(json.dumps(values))
-        return
+    else:
+        print_table(options, network, source, result, rows)
+    write_files(options, values, rows)
+
+
+def print_table(options: EvaluateConfig, network, source, result, rows: Sequence[Row]) -> None:
+    """Prints what was measured on what, and the worst images."""
+    from fcn.text import printable
+
     step = "" if network.step is None else f", step {network.step}"
     height, width, _ = source.shape
     head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {height}x{width}"
-    print(f"{printable(head)}\n\n{task.table(result)}")
+    print(f"{printable(head)}\n\n{network.task.table(result)}")
     if rows:
-        print(f"\n{worst(rows, task.best)}")
+        print(f"\n{worst(rows, network.task.best)}")
 
 
 def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -95,27 +108,31 @@ def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequen
     from fcn.training.records import write_json
 
     if options.csv is not None:
-        if not rows:
-            raise ValueError("the network's task measures no single images; leave out --csv")
         write_csv(rows, options.csv)
     if options.json not in (None, PRINTED):
         write_json(options.json, values)
 
 
 def with_json_named(args: Sequence[str]) -> list[str]:
-    """The command line with PRINTED behind a --json that has no file name."""
-    following = [*args[1:], "--"]
-    named = (
-        [arg, str(PRINTED)] if arg == "--json" and after.startswith("--") else [arg] for arg, after in zip(args, following)
-    )
-    return [part for parts in named for part in parts]
+    """The command line with PRINTED behind a --json that has no file name: an option or a folder, such as a run, follows."""
+    named: list[str] = []
+    for arg, after in zip(args, [*args[1:], "--"]):
+        unnamed = arg == "--json" and (after.startswith("--") or Path(after).is_dir())
+        named += [arg, str(PRINTED)] if unnamed else [arg]
+    return named
 
 
-def ranked(source, task, state) -> list[Row]:
-    """The images, the worst first."""
+def measures_images(task) -> bool:
+    """Whether a task says what each image is worth."""
+    from fcn.tasks import Task
+
+    return type(task).image_scalars is not Task.image_scalars
+
+
+def ranked(source, task, state, count: int | None) -> list[Row]:
+    """So many images (None: all), the worst first; only those are read, for their names."""
     scalars = task.image_scalars(state)[: len(source)]  # without those that fill up the last batch
-    names = [source[i]["name"] for i in range(len(scalars))]
-    return rank(names, scalars, task.best) if scalars else []
+    return [{"image": source[i]["name"], **scalars[i]} for i in rank(scalars, task.best)[:count]]
 
 
 def open_data(options: EvaluateConfig, network):

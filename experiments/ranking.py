@@ -12,16 +12,16 @@ Row = Mapping[str, str | float | None]
 SHOWN = 5
 
 
-def rank(names: Sequence[str], scalars: Sequence[Mapping[str, float | None]], by: str) -> list[Row]:
-    """A row for each image, the worst first, those last of which nothing is known.
+def rank(scalars: Sequence[Mapping[str, float | None]], by: str) -> list[int]:
+    """The positions of the images, the worst first, those last of which nothing is known.
 
     Args:
-      names: of the images.
-      scalars: the scores of each.
-      by: the score that says how good an image's prediction is; larger is better.
+      scalars: the scores of each image.
+      by: the score that says how good an image's prediction is; `fcn.training.best` knows whether larger is better.
     """
-    rows = [{"image": name, **values} for name, values in zip(names, scalars, strict=True)]
-    return sorted(rows, key=lambda row: (row[by] is None, row[by] or 0))
+    from fcn.training import best
+
+    return sorted(range(len(scalars)), key=lambda i: (scalars[i][by] is None, best.rank(by, scalars[i][by])))
 
 
 def worst(rows: Sequence[Row], by: str) -> str:

@@ -4,13 +4,16 @@ import csv
 
 import pytest
 
+import fcn
+from experiments import evaluate
 from experiments.ranking import rank, worst, write_csv
 
 SCALARS = [{"miou": 0.5, "iou/a": 0.5}, {"miou": None, "iou/a": None}, {"miou": 0.25, "iou/a": None}]
 
 
 def test_the_worst_come_first(tmp_path):
-    rows = rank(["x", "y", "z\x1b", "w"], [*SCALARS, {"miou": None}], "miou")
+    names, scalars = ["x", "y", "z\x1b", "w"], [*SCALARS, {"miou": None}]
+    rows = [{"image": names[i], **scalars[i]} for i in rank(scalars, "miou")]
     assert [row["image"] for row in rows] == ["z\x1b", "x", "y", "w"]
     assert worst(rows, "miou").splitlines() == ["the worst images by miou:", "  z\\x1b  0.250", "  x      0.500"]
     write_csv(rows, tmp_path / "images.csv")
@@ -22,6 +25,57 @@ def test_the_worst_come_first(tmp_path):
         "y",
         "w",
     ]
+
+
+def test_of_errors_the_largest_is_the_worst():
+    assert rank([{"mae": 0.5}, {"mae": None}, {"mae": 2.0}, {"mae": 0.0}], "mae") == [2, 0, 3, 1]
+
+
+def test_only_the_images_that_are_shown_are_read(monkeypatch):
+    class Source(list):
+        def __getitem__(self, index):
+            read.append(index)
+            return {"name": super().__getitem__(index)}
+
+    task = fcn.tasks.make("semantic", ["a"])
+    monkeypatch.setattr(type(task), "image_scalars", lambda self, state: [*SCALARS, {"miou": 0.0}])
+    for count, expected in ((1, ["z"]), (None, ["z", "x", "y"])):
+        read = []
+        rows = evaluate.ranked(Source("xyz"), task, None, count)
+        assert [row["image"] for row in rows] == expected and len(read) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("RUN --json", "RUN --json -"),
+        ("--json RUN", "--json - RUN"),
+        ("RUN --json --csv x.csv", "RUN --json - --csv x.csv"),
+        ("RUN --json numbers.json", "RUN --json numbers.json"),
+    ],
+)
+def test_json_without_a_file_is_printed(args, expected, tmp_path):
+    args, expected = (text.replace("RUN", str(tmp_path)).split() for text in (args, expected))
+    assert evaluate.with_json_named(args) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"csv": "."}, IsADirectoryError, "--csv .* is a folder; name a file"),
+        ({"csv": "x", "json": "x"}, ValueError, "--json and --csv are both .*; give two names"),
+        ({"json": "no/x"}, FileNotFoundError, "--json .*: there is no folder"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_at_once(options, error, message, tmp_path):
+    paths = {name: tmp_path / path for name, path in options.items()}
+    with pytest.raises(error, match=message):
+        evaluate.EvaluateConfig(tmp_path, overwrite=True, **paths)
+
+
+@pytest.mark.parametrize(("name", "measures"), [("semantic", True), ("multilabel", True), ("regression", False)])
+def test_tasks_say_whether_they_measure_images(name, measures):
+    assert evaluate.measures_images(fcn.tasks.make(name, ["a"])) == measures
 
 
 def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path):
