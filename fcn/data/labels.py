@@ -80,8 +80,6 @@ class _Masks:
 
     def read(self, path: Path) -> Int[np.ndarray, "h w k"]:
         masks = {file.stem: self._read(file) for file in label_files(path)}
-        if not masks:
-            raise ValueError(f"{path}: an empty folder, whose size is not known; put in a mask that is 0 everywhere")
         if strange := [name for name in masks if name not in self.names and name.lower() not in IGNORED_NAMES]:
             raise ValueError(f"{path / strange[0]}.*: there is no such class; there are {', '.join(self.names)}")
         (first, shape), *others = [(name, mask.shape) for name, mask in masks.items()]

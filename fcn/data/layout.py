@@ -34,12 +34,14 @@ class Layout:
         """The label of an image.
 
         Raises:
-            FileNotFoundError: it has none.
+            FileNotFoundError: it has none, or an empty folder in place of masks.
         """
         for name in (key, key + _COMPANION):
             if name in self.labels:
                 return self.labels[name]
         name = f"{key}{_COMPANION}.png" if self.label_folder == self.folder else f"{key}{self.ending}"
+        if self.ending == _TELLING["masks"] and (folder := self.label_folder / key).is_dir():
+            raise FileNotFoundError(f"{folder} holds no mask; of an image without any object put in one that is 0 everywhere")
         raise FileNotFoundError(f"image {self.images[key]} has no label {self.label_folder / name}")
 
 

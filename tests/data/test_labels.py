@@ -128,6 +128,15 @@ def test_what_is_wrong_is_told_with_its_file(folder, kind, labels, message):
         check_source(open_source("folder", "train", root=folder, label_kind=kind))
 
 
+def test_an_image_without_any_object_has_an_empty_mask(folder):
+    write(folder / "labels/train/a/cell.png", put(1))
+    (folder / "labels/train/b").mkdir()
+    with pytest.raises(FileNotFoundError, match="train/b holds no mask; of an image without any object put in one that is 0"):
+        open_source("folder", "train", root=folder, label_kind="masks")
+    write(folder / "labels/train/b/cell.png", put(0))
+    assert not open_source("folder", "train", root=folder, label_kind="masks")[1]["label"].any()
+
+
 def test_prepared_sets_have_class_numbers_only():
     with pytest.raises(ValueError, match="tfds:x has class numbers as labels; this task needs masks"):
         open_source("tfds:x", "train", label_kind="masks")
