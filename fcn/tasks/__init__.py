@@ -5,7 +5,8 @@
     loss = task.loss(logits, {"label": labels})
     masks = task.decode(logits)
 
-Every network serves every task. A task of your own is a subclass of `Task`: training, evaluation and prediction take it.
+Every network serves every task. A task of your own is a subclass of `Task`, which `fcn.training` takes as it is. Saved models,
+runs and commands know it by its name, from `fcn.tasks.TASKS[Mine.name] = Mine` on.
 """
 
 from fcn.tasks.multilabel import Multilabel

@@ -9,7 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+import fcn
 from experiments.build import make_evaluator
+from fcn import tasks
 from fcn.data import AugmentConfig, Prepared, augment_batch
 from fcn.layers import PointwiseConv
 from fcn.metrics import PerImage
@@ -17,6 +19,7 @@ from fcn.parallel import Pmapped, Sharded
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 from fcn.training import create_state, make_train_step
+from tests.variables import random_variables
 
 HALF = Preprocessing((0.5,) * 3, (0.25,) * 3)
 
@@ -121,6 +124,16 @@ def test_targets_outside_of_an_image_are_filled_and_the_factor_is_told(data):
     changed = augment_batch(jax.random.key(0), batch, config, HALF, codec=data.codec)
     assert changed["rays"].shape == (2, 40, 64, 2) and np.max(changed["rays"]) == 2 * np.max(batch["rays"])
     assert not np.any(np.asarray(changed["rays"])[np.asarray(changed["label"]) == 255])
+
+
+def test_it_is_saved_and_loaded_once_its_name_is_known(tmp_path, monkeypatch):
+    model, task = fcn.create_model("unet", num_classes=2, base_features=4, depth=1), Rays(classes=("left", "right"))
+    variables = random_variables(model, 1, 8, 8, 3)
+    with pytest.raises(ValueError, match="unknown task 'rays'"):
+        fcn.save(tmp_path / "saved", model, variables, task=task)
+    monkeypatch.setitem(tasks.TASKS, Rays.name, Rays)
+    fcn.save(tmp_path / "saved", model, variables, task=task)
+    assert fcn.load(tmp_path / "saved").task == task == tasks.make("rays", ["left", "right"])
 
 
 @pytest.mark.parametrize("way", [lambda: Sharded(jax.devices()[:1]), Sharded, Pmapped], ids=["one", "jit", "pmap"])
