@@ -45,7 +45,8 @@ def main(args: Sequence[str]) -> None:
     options = command.parse(ConvertConfig, args, "convert", __doc__)
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists already; give another --out")
-    if options.out.suffix not in (".safetensors", ".pth"):
+    to_file = options.out.suffix in (".safetensors", ".pth")
+    if not to_file:
         command.refuse_file_name(options.out, "a saved model, a folder (or a .safetensors or .pth file, with --source),")
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
@@ -56,7 +57,6 @@ def main(args: Sequence[str]) -> None:
     if options.input.is_file():
         check_file(options.input)
     if options.input.is_dir() and options.model is None:
-        to_file = options.out.suffix in (".safetensors", ".pth")
         command.refuse_without_model(options, "encoder", "options", *(() if to_file else ("source",)))
         network = from_folder(options.input, options.checkpoint, options.classes)
     elif options.model is None or (options.source is None and options.input.is_file()):
@@ -64,7 +64,7 @@ def main(args: Sequence[str]) -> None:
     else:
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, str(options.input), options.source, options.classes)
-    if options.out.suffix in (".safetensors", ".pth"):
+    if to_file:
         write_checkpoint(network, options)
         print(f"{options.out.name} holds weights only; who uses them must know: {network.preprocessing.describe()}")
     else:

@@ -1,9 +1,10 @@
 """Predict: `python -m experiments.predict RUN IMAGES ... --out DIR`.
 
-For each image, of any size, writes NAME_mask.png (class ids, shown in the classes' colours, of the image's size) and
-NAME_overlay.png (the classes in colour over the image); for all, legend.png (what the colours mean). IMAGES are files, folders
-(with their subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told, and the
-others are done; the exit status is then 1.
+For each image, of any size, writes what the network's task gives, of the image's size: NAME_mask.png (class ids, shown in the
+classes' colours) and NAME_overlay.png (the classes in colour over the image), or a mask for each class, or values
+(docs/losses.md); for all, legend.png (what the colours mean), where colours mean classes. IMAGES are files, folders (with their
+subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told, and the others are
+done; the exit status is then 1.
 
 RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
 implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.
@@ -28,7 +29,7 @@ from fcn.ranges import LARGEST, Range, check_fields
 
 @dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Class maps of images by a trained network."""
+    """Masks or values of images by a trained network."""
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """The run folder (or a saved model) and images: files, folders, patterns; with --model, images only."""
@@ -57,7 +58,7 @@ class PredictConfig:
     overlay: bool = True
     """Write overlays as well."""
     skip_existing: bool = False
-    """Leave out images whose mask exists already: goes on where it was interrupted."""
+    """Leave out images that are done already: goes on where it was interrupted."""
     overwrite: bool = False
     """Replace files of the same names; never one of the images."""
 
@@ -94,7 +95,7 @@ def main(args: Sequence[str]) -> None:
 
     plans = plan(options.images, options.out, endings(options), done=done_before(options))
     if not plans:
-        print(f"the masks of all images are in {options.out}")
+        print(f"all images are done, in {options.out}")
         return
     command.cache_compilations(calls=len(plans))
     from experiments.stages import Stages, predict_all

@@ -127,7 +127,7 @@ def test_skip_existing_goes_on(saved, photos, tmp_path, capsys):
     assert (out / "a_mask.png").exists() and (out / "deep/b_mask.png").stat().st_mtime_ns == before
     capsys.readouterr()
     run(saved, photos, "--out", out, "--skip-existing")
-    assert capsys.readouterr().out == f"the masks of all images are in {out}\n"
+    assert capsys.readouterr().out == f"all images are done, in {out}\n"
 
 
 def test_one_bad_image_does_not_end_it(saved, photos, tmp_path, capsys):

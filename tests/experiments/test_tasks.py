@@ -62,6 +62,9 @@ def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
     facts = json.loads((run / "data.json").read_text())["task"]
     assert facts == {"name": task, **FACTS[task]} if FACTS[task] else facts["mean"] == pytest.approx([5.4], abs=0.2)
     convert.main([str(run), "--out", str(saved)])
+    if task == "regression":  # told before data are looked for
+        with pytest.raises(ValueError, match="the network's task 'regression' measures no single images; leave out --csv"):
+            evaluate.main([str(saved), "--csv", str(tmp_path / "images.csv")])
     capsys.readouterr()
     evaluate.main([str(saved), "--json", "--root", str(root)])
     found = json.loads(capsys.readouterr().out)
@@ -76,7 +79,7 @@ def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
         assert (tmp_path / "a" / f"00_{name}").read_bytes() == (tmp_path / "b" / f"00_{name}").read_bytes()
     capsys.readouterr()
     predict.main([str(run), str(root / "images/val/00.png"), "--out", str(tmp_path / "a"), "--skip-existing"])
-    assert capsys.readouterr().out.startswith("the masks of all images are in")
+    assert capsys.readouterr().out.startswith("all images are done, in")
 
 
 def test_a_saved_task_belongs_to_its_network(tmp_path):
