@@ -40,7 +40,7 @@ class Sharded:
     """`jit` + `NamedSharding` over `devices`; the image height may be split as well (`height` devices to an image).
 
     Raises:
-      ValueError: the number of devices does not divide by `height`.
+      ValueError: the number of devices does not divide by `height`, or the devices of an image are of several hosts.
     """
 
     axis_name: str | None = None
@@ -50,6 +50,8 @@ class Sharded:
         if height < 1 or len(devices) % height:
             raise ValueError(f"height={height} does not divide the {len(devices)} devices; 1 always does")
         grid = np.array(devices).reshape(-1, height)
+        if any(len({device.process_index for device in row}) > 1 for row in grid):  # each host reads whole images
+            raise ValueError(f"height={height} divides images among several hosts; it must divide the devices of each host")
         self.mesh = Mesh(grid, (AXIS, "height"), axis_types=(AxisType.Auto, AxisType.Auto))
         self.size = grid.shape[0]
         self._replicated = NamedSharding(self.mesh, PartitionSpec())
@@ -155,7 +157,7 @@ def make_parallel(
     if kind == "pmap" and height > 1:
         raise ValueError(f"height is {height}, but pmap divides batches only; use jit to divide images")
     if data is not None:
-        devices = _first(data * height, jax.devices() if devices is None else devices)
+        devices = _first(data * height, devices)
     parallel = Sharded(devices, height=height) if kind == "jit" else Pmapped(devices)
     if batch_size % parallel.size:
         lower, n = batch_size // parallel.size * parallel.size, parallel.size
@@ -164,13 +166,14 @@ def make_parallel(
     return parallel
 
 
-def _first(count: int, devices: Sequence[Device]) -> Sequence[Device]:
-    """So many of the devices; of those of several processes none may be left out."""
-    if count > len(devices):
-        raise ValueError(f"the mesh takes {count} devices, but there are {len(devices)}")
-    if count < len(devices) and jax.process_count() > 1:
-        raise ValueError(f"the mesh takes {count} of the {len(devices)} devices; on several hosts it takes all of them")
-    return devices[:count]
+def _first(count: int, devices: Sequence[Device] | None) -> Sequence[Device] | None:
+    """So many of the devices, None as before where that is all; of those of several processes none may be left out."""
+    there = jax.devices() if devices is None else devices
+    if count > len(there):
+        raise ValueError(f"the mesh takes {count} devices, but there are {len(there)}")
+    if count < len(there) and jax.process_count() > 1:
+        raise ValueError(f"the mesh takes {count} of the {len(there)} devices; on several hosts it takes all of them")
+    return devices if count == len(there) else there[:count]
 
 
 def compiler_options(devices: Iterable[Device]) -> dict[str, str]:

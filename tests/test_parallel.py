@@ -1,5 +1,6 @@
 """One device, eight sharded and eight under pmap must train and evaluate alike."""
 
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import jax
@@ -126,6 +127,22 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
     assert make_parallel("pmap", 8, data=2).size == 2
     with pytest.raises(ValueError, match="height=3 does not divide the 8 devices"):
         Sharded(height=3)
+
+
+@pytest.mark.parametrize(("hosts", "height"), [((0, 0, 0, 1, 1, 1), 2), ((0, 1, 0, 1), 2), ((0, 0, 1, 1), 4)])
+def test_an_image_is_not_divided_among_hosts(hosts, height):
+    """Each would take its own images for the rows of one."""
+    devices = [SimpleNamespace(process_index=host) for host in hosts]
+    with pytest.raises(ValueError, match=f"height={height} divides images among several hosts; it must divide the devices of"):
+        Sharded(devices, height=height)
+
+
+def test_pmap_over_all_devices_of_several_hosts_takes_those_of_its_own(monkeypatch):
+    own = jax.devices()[:4]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_devices", lambda: own)
+    parallel = make_parallel("pmap", 8, data=8)
+    assert (parallel.devices, parallel.size) == (own, 8)
 
 
 @pytest.mark.parametrize(("batch_size", "count"), [(1, 1), (2, 2), (7, 1), (8, 8), (12, 4), (16, 8)])
