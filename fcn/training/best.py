@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +13,13 @@ _LOW = {"loss", "error", "mae", "mse", "rmse", "distance", "hausdorff", "hd95", 
 def rank(metric: str, value: float | None) -> float:
     """What is higher for better values of `metric`; undefined ones (None, NaN) are below all.
 
-    The best value is the lowest of what is called a loss, an error or a distance ("val/loss"), the highest of all else.
+    The best value is the lowest of what is called a loss, an error or a distance ("val/loss"), the highest of all else; names of
+    classes ("val/iou/forest_loss") do not count.
     """
     if value is None or math.isnan(value):
         return -math.inf
-    return -value if _LOW.intersection(re.split(r"[/_]", metric)) else value
+    measure = metric.removeprefix("val/").partition("/")[0]
+    return -value if _LOW.intersection(measure.split("_")) else value
 
 
 @dataclasses.dataclass

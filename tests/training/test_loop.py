@@ -106,6 +106,18 @@ def test_the_best_evaluation_has_a_checkpoint_and_patience_ends_the_run():
     assert run(schedule, best=again).taken == 0
 
 
+@pytest.mark.parametrize(
+    ("metric", "low"),
+    [
+        *((name, True) for name in ("loss", "mean_distance", "mae/height", "hd95")),
+        *((name, False) for name in ("miou", "iou/forest_loss", "iou/error", "f1/a/mae")),
+    ],
+)
+def test_the_name_of_a_class_does_not_decide_what_is_better(metric, low):
+    best, metric = Best(f"val/{metric}"), f"val/{metric}"
+    assert [best.update({metric: value}) for value in (0.5, 0.4, 0.6)] == [True, low, not low]
+
+
 def test_what_goes_on_counts_the_evaluations_of_before():
     best = Best("val/loss", patience=2)
     assert [best.update({"val/loss": value}) for value in (3.0, 1.0, float("nan"))] == [True, True, False]
