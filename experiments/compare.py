@@ -17,7 +17,6 @@ from experiments import command
 from experiments.config import TrainConfig, changes, flattened, to_json
 from experiments.run_folder import RunFolder
 from fcn.text import columns, cut, pad, printable, short_name
-from fcn.training.best import BEST
 from fcn.training.records import read_records
 
 _WIDEST = 28
@@ -32,8 +31,8 @@ class CompareConfig:
     """Run folders, finished or not."""
     out: Path | None = None
     """A PNG to write: the loss of training and the values of --metric, over the steps of all runs."""
-    metric: str = BEST
-    """The value of evaluations that is drawn."""
+    metric: str | None = None
+    """The value of evaluations that is drawn (default: the one by which the first run chose its best checkpoint)."""
     overwrite: bool = False
     """Replace the PNG if it is there."""
 
@@ -61,7 +60,7 @@ def main(args: Sequence[str]) -> None:
     if options.out is not None:
         from fcn.visualize import plot_runs
 
-        plot_runs({run.name: run.records for run in runs}, options.metric, options.out)
+        plot_runs({run.name: run.records for run in runs}, options.metric or runs[0].config.best, options.out)
         print(f"\n{printable(str(options.out))}")
 
 
@@ -93,13 +92,16 @@ def describe(runs: Sequence[Run]) -> str:
 
 
 def grouped(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs, those together that differ in nothing but the seed and what changes no result."""
+    """The runs, those together that differ in nothing but the seed and what changes no result, on data of the same place."""
     groups: list[list[Run]] = []
     for run in runs:
-        same = (g for g in groups if not changes(g[0].config, dataclasses.replace(run.config, seed=g[0].config.seed)))
-        group = next(same, None)
+        group = next((group for group in groups if _are_alike(group[0].config, run.config)), None)
         groups.append([run]) if group is None else group.append(run)
     return groups
+
+
+def _are_alike(a: TrainConfig, b: TrainConfig) -> bool:
+    return a.data.root == b.data.root and not changes(a, dataclasses.replace(b, seed=a.seed))
 
 
 def summary(values: Sequence[float | None]) -> str:

@@ -6,8 +6,9 @@ import json
 import pytest
 from PIL import Image
 
+import fcn.visualize
 from experiments import compare
-from experiments.config import LossConfig, TrainConfig, to_json
+from experiments.config import DataConfig, LossConfig, TrainConfig, to_json
 
 
 @pytest.fixture
@@ -42,6 +43,21 @@ def test_seeds_stand_together_and_configurations_beside_each_other(runs, capsys)
         ["pixel_accuracy", "0.9000 ± 0.0000", "0.9000"],
         ["iou/sky", "-", "-"],
     ]
+
+
+def test_runs_on_other_data_stand_beside_each_other():
+    configs = [TrainConfig(seed=seed, data=DataConfig("folder", root)) for seed, root in enumerate(("a", "b", "a"))]
+    runs = [compare.Run(str(config.seed), config, [], {}) for config in configs]
+    assert [[run.name for run in group] for group in compare.grouped(runs)] == [["0", "2"], ["1"]]
+
+
+def test_the_curve_is_that_of_the_value_that_chose_the_best(tmp_path, monkeypatch):
+    run, drawn = compare.Run("a", TrainConfig(best="val/pixel_accuracy"), [], {}), []
+    monkeypatch.setattr(compare, "read", lambda path: run)
+    monkeypatch.setattr(fcn.visualize, "plot_runs", lambda runs, metric, path: drawn.append(metric))
+    compare.main(["a", "--out", str(tmp_path / "a.png")])
+    compare.main(["a", "--out", str(tmp_path / "a.png"), "--metric", "val/miou"])
+    assert drawn == ["val/pixel_accuracy", "val/miou"]
 
 
 def test_the_curves_of_all_are_drawn_once(runs, tmp_path):
