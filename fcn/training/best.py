@@ -13,8 +13,8 @@ _LOW = {"loss", "error", "mae", "mse", "rmse", "distance", "hausdorff", "hd95", 
 def rank(metric: str, value: float | None) -> float:
     """What is higher for better values of `metric`; undefined ones (None, NaN) are below all.
 
-    The best value is the lowest of what is called a loss, an error or a distance ("val/loss"), the highest of all else; names of
-    classes ("val/iou/forest_loss") do not count.
+    The best value is the lowest of what is called a loss, an error or a distance ("val/loss"), the highest of all else; the
+    names of classes ("val/iou/forest_loss") do not count.
     """
     if value is None or math.isnan(value):
         return -math.inf
