@@ -1,27 +1,24 @@
 """Where records go besides the run's own files: services that track experiments, whose packages are extras."""
 
+import abc
 import importlib
-import json
+import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from fcn.errors import first_line
 from fcn.training.protocols import Recorder
-from fcn.training.records import write_json
-
-
-class Writer(Recorder, Protocol):
-    """What a tracker must have: `write`, as `fcn.training.records.Records` has it, and `close`."""
-
-    def close(self) -> None: ...
+from fcn.training.records import read_json, write_json
 
 
 class Several:
     """Writes to all of `writers`."""
 
-    def __init__(self, writers: Sequence[Writer]):
+    def __init__(self, writers: Sequence[Recorder]):
         self._writers = writers
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
@@ -29,12 +26,42 @@ class Several:
         for writer in self._writers:
             writer.write(step, values)
 
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
+
+class Tracker(abc.ABC):
+    """A service in a `with` statement. What goes wrong with it there is told once, by a warning, and ends no training."""
+
+    identity: str
+    """What the run is called there."""
+    _warned = False
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._attempt(lambda: self._end(failed=kind is not None))
+
+    def write(self, step: int, values: dict[str, float | None]) -> None:
+        """Logs the values that are finite."""
+        finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        self._attempt(lambda: self._log(step, finite))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            if not self._warned:
+                what = first_line(repr(error))
+                warnings.warn(f"the tracker does not get all records ({what}); the run's own files do", stacklevel=3)
+            self._warned = True
+
+    @abc.abstractmethod
+    def _log(self, step: int, values: dict[str, float]) -> None: ...
+
+    @abc.abstractmethod
+    def _end(self, *, failed: bool) -> None: ...
 
 
-class Wandb:
+class Wandb(Tracker):
     """Weights & Biases. Records of steps that it has already, which a run writes again after a kill, it leaves out.
 
     Args:
@@ -47,34 +74,33 @@ class Wandb:
         self.identity = identity or uuid.uuid4().hex
         self._run = load("wandb").init(project="fcn", name=name, id=self.identity, resume="allow", config=dict(config))
 
-    def write(self, step: int, values: dict[str, float | None]) -> None:
-        """Logs the values that are defined."""
-        self._run.log(_defined(values), step=step)
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=step)
 
-    def close(self) -> None:
-        self._run.finish()
+    def _end(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
 
 
-class MLflow:
-    """MLflow, at the address that MLFLOW_TRACKING_URI names. Arguments: see `Wandb`."""
+class MLflow(Tracker):
+    """MLflow, at the address that MLFLOW_TRACKING_URI names, where a run keeps its first `config`. Arguments: see `Wandb`."""
 
     def __init__(self, name: str, config: Mapping[str, Any], identity: str | None):
         self._mlflow = load("mlflow")
         run = self._mlflow.start_run(run_id=identity) if identity else self._mlflow.start_run(run_name=name)
         self.identity = run.info.run_id
-        self._mlflow.log_params({key: str(value)[:500] for key, value in config.items()})
+        if identity is None:  # it refuses others
+            self._mlflow.log_params({key: str(value)[:500] for key, value in config.items()})
 
-    def write(self, step: int, values: dict[str, float | None]) -> None:
-        """Logs the values that are defined; characters that names may not have there become underscores."""
-        self._mlflow.log_metrics(
-            {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in _defined(values).items()}, step=step
-        )
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        """Characters that names may not have there become underscores."""
+        self._mlflow.log_metrics({re.sub(r"[^\w\-. :/]", "_", name): value for name, value in values.items()}, step=step)
 
-    def close(self) -> None:
-        self._mlflow.end_run()
+    def _end(self, *, failed: bool) -> None:
+        self._mlflow.end_run("FAILED" if failed else "FINISHED")
 
 
 TRACKERS = {"wandb": Wandb, "mlflow": MLflow}
+_CURE = "delete it, and the run gets a new one in the tracker"
 
 
 def load(name: str) -> Any:
@@ -89,19 +115,18 @@ def load(name: str) -> Any:
         raise ImportError(f"--tracker {name} needs a package that is not installed: pip install {name}") from None
 
 
-def open_tracker(kind: str, note: Path, name: str, config: Mapping[str, Any]) -> Wandb | MLflow:
+def open_tracker(kind: str, note: Path, name: str, config: Mapping[str, Any]) -> Tracker:
     """The tracker of a run, which goes on where it was if the run does.
 
     Args:
       kind: one of `TRACKERS`.
       note: a JSON file beside the run, which keeps what the run is called there.
       name, config: see `Wandb`.
+
+    Raises:
+      DamagedFile: the JSON file is no such one.
     """
-    known = json.loads(note.read_text()) if note.is_file() else {}
+    known = read_json(note, _CURE) if note.is_file() else {}
     tracker = TRACKERS[kind](name, config, known.get(kind))
     write_json(note, {**known, kind: tracker.identity})
     return tracker
-
-
-def _defined(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
