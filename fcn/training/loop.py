@@ -88,7 +88,7 @@ def fit(
       batches: gives this process's share of each batch; its state is checkpointed with the training state.
       train_step: `(state, batch) -> (state, metrics)`, compiled by `parallel`.
       evaluate: state -> the values of an evaluation record (`val/miou` ...).
-      learning_rate: finished steps -> the rate of the next step, for the record.
+      learning_rate: updates that were made -> the rate of the next one, for the record.
       parallel: an `fcn.parallel` way to run.
       checkpoints: an `fcn.training.checkpoint.Checkpoints`.
       records: where records go.
@@ -134,7 +134,10 @@ def fit(
             improved = False
             if schedule.is_due(schedule.log_every, step):
                 rate = meter.images_per_second(step)
-                timing = {"train/learning_rate": float(learning_rate(step - 1)), "train/images_per_second": rate}
+                timing = {
+                    "train/learning_rate": float(learning_rate(_updates_before(step, values))),
+                    "train/images_per_second": rate,
+                }
                 if not stopping:
                     display.train(step, values["loss"], rate, int(values.get("skipped", 0)))
                 named = {f"train/{name}": values[name] for name in ("loss", "grad_norm", "skipped") if name in values}
@@ -169,6 +172,12 @@ def _read_finite(parallel: Devices, unread: list[tuple[int, PyTree]], checkpoint
         if not all(map(math.isfinite, values.values())) and values.get("skipped_in_a_row", math.inf) >= MOST_SKIPPED:
             raise _non_finite(values, step, checkpoints)
     return values
+
+
+def _updates_before(step: int, metrics: dict[str, float]) -> int:
+    """The updates that were made before a step with such `metrics`, whose own may have been dropped, too."""
+    skipped = metrics.get("skipped", 0) - (metrics.get("skipped_in_a_row", 0) > 0)
+    return step - 1 - int(skipped)
 
 
 def _non_finite(values: dict[str, float], step: int, checkpoints: Keeper) -> NonFiniteLossError:

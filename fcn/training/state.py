@@ -35,6 +35,11 @@ class TrainState(flax.struct.PyTreeNode):
     ema: Any = None
 
     @property
+    def updates(self) -> Any:
+        """Number of steps whose updates were made, as the optimizer counts them."""
+        return self.step
+
+    @property
     def variables(self) -> dict:
         """The variables to train: `{"params": ..., "batch_stats": ...}`."""
         return {"params": self.params, **self.model_state}
@@ -53,6 +58,11 @@ class SkippingState(TrainState):
     """
 
     skipped: Any = None
+
+    @property
+    def updates(self) -> Any:
+        """Number of steps whose updates were made, as the optimizer counts them."""
+        return self.step - self.skipped[0]
 
 
 def create_state(

@@ -105,7 +105,7 @@ def make_train_step(
 
         if frozen and unfreeze_after is not None:
             ways = with_gradient(frozen), with_gradient(())
-            (loss, model_state), grads = jax.lax.cond(state.step < unfreeze_after, *ways, state.params)
+            (loss, model_state), grads = jax.lax.cond(state.updates < unfreeze_after, *ways, state.params)
         else:
             (loss, model_state), grads = with_gradient(frozen)(state.params)
         if axis_name is not None:

@@ -158,6 +158,13 @@ def test_updates_that_are_dropped_do_not_end_a_run_but_ten_in_a_row_do(capsys):
     assert events.error.startswith("step 16: loss = nan, grad_norm = 1.0, after 10 dropped updates in a row")
 
 
+def test_the_rate_that_is_recorded_is_the_optimizer_s_which_does_not_count_dropped_updates():
+    asked = []
+    schedule = Schedule(steps=8, log_every=1, eval_every=8, checkpoint_every=8)
+    run(schedule, range(1, 4), skip=True, learning_rate=lambda updates: asked.append(updates) or 0.5)
+    assert asked == [0, 0, 0, 0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [

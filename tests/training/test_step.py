@@ -1,6 +1,7 @@
 """The training step against a hand-written one."""
 
 import hashlib
+import itertools
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,7 @@ import optax
 
 from fcn.layers import BatchNorm, PointwiseConv
 from fcn.losses import cross_entropy
-from fcn.training import create_state, make_train_step, parameter_digest
+from fcn.training import OptimizerConfig, create_state, make_optimizer, make_train_step, parameter_digest
 from fcn.training.step import crop_to
 
 
@@ -80,6 +81,19 @@ def test_an_update_that_is_not_finite_is_dropped_and_counted():
     assert [int(state.step) for state in states] == [0, 1, 2, 3, 4]
     assert not np.array_equal(states[4].params["head"]["kernel"], states[3].params["head"]["kernel"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states[4]))
+
+
+def test_a_dropped_update_does_not_count_for_the_end_of_freezing():
+    model, config = _Net(), OptimizerConfig("sgd", learning_rate=0.1, schedule="constant", warmup=0.0)
+    frozen = {"frozen": ("head",), "unfreeze_after": 1}
+    tx, (images, labels) = make_optimizer(config, 9, **frozen), _batch()
+    state = create_state(model, tx, jax.random.key(0), (4, 4, 3), skip=True)
+    step = make_train_step(model, tx, cross_entropy, lambda batch: batch, key=jax.random.key(1), **frozen)
+    compiled, kernels = jax.jit(step), [state.params["head"]["kernel"]]
+    for factor in (np.nan, 1.0, 1.0):
+        state, _ = compiled(state, (images * np.float32(factor), labels))
+        kernels.append(state.params["head"]["kernel"])
+    assert [bool(np.array_equal(a, b)) for a, b in itertools.pairwise(kernels)] == [True, True, False]
 
 
 def test_labels_are_cropped_to_the_middle():
