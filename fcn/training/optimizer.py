@@ -33,23 +33,23 @@ class OptimizerConfig:
     """Share of the peak rate that is left at the end of a cosine, poly or exponential schedule."""
     warmup: Annotated[float, Range(0, 1, below=True)] = 0.05
     """Share of all steps in which the rate rises: linearly from zero, or as one-cycle does (usually 0.3 of them)."""
-    milestones: Annotated[tuple[float, ...], Range(0, 1)] = (0.5, 0.75)
-    """Where the rate of a step schedule falls, in shares of all steps."""
-    gamma: Annotated[float, Range(0, 1)] = 0.1
-    """By what it is multiplied there."""
     weight_decay: Annotated[float, Range(0)] = 1e-4
     """Decay of convolution kernels; biases and normalisation parameters are not decayed. Optimizers that have no decay of their
     own add it to the gradient."""
     momentum: Annotated[float, Range(0, 1, below=True)] = 0.9
     """Momentum, or the decay of the first moment (Optax's momentum, beta or b1)."""
+    clip_norm: Annotated[float | None, Range(0, above=True)] = None
+    """Gradients of a larger global norm are scaled down to it."""
+    milestones: Annotated[tuple[float, ...], Range(0, 1)] = (0.5, 0.75)
+    """Where the rate of a step schedule falls, in shares of all steps."""
+    gamma: Annotated[float, Range(0, 1)] = 0.1
+    """By what it is multiplied there."""
     bias_rate: Annotated[float, Range(0)] = 1.0
     """Learning rate of biases beside that of the rest: 2 in FCN."""
     encoder_rate: Annotated[float, Range(0, above=True)] = 1.0
     """Learning rate of the encoder beside that of the rest: 0.1 is usual for one that is trained."""
     layer_decay: Annotated[float, Range(0, 1, above=True)] = 1.0
     """Factor of the learning rate from each block of a transformer's encoder to the one below: 0.65 to 0.95 are usual."""
-    clip_norm: Annotated[float | None, Range(0, above=True)] = None
-    """Gradients of a larger global norm are scaled down to it."""
 
     def __post_init__(self):
         check_fields(self)
@@ -158,5 +158,7 @@ def _update(config: OptimizerConfig, schedule: optax.Schedule) -> optax.Gradient
     if mask is None:  # PyTorch's order: the decay enters the momentum
         decay = optax.add_decayed_weights(config.weight_decay, mask=decay_mask)
         return optax.chain(decay, make(schedule, **options))
-    decay = "weight_decay" if "weight_decay" in known else "weight_decay_rate"
-    return make(schedule, **options, **{decay: config.weight_decay, mask: decay_mask})
+    if "weight_decay" in known:
+        return make(schedule, **options, weight_decay=config.weight_decay, **{mask: decay_mask})
+    # Adafactor's decay comes after the rate, which it would not follow.
+    return make(schedule, **options, weight_decay_rate=lambda n: config.weight_decay * schedule(n), **{mask: decay_mask})

@@ -72,11 +72,29 @@ def test_decay_reaches_kernels_only(name):
     zeros = {"conv": {"kernel": jnp.zeros((1, 1)), "bias": jnp.zeros(1)}, "bn": {"scale": jnp.zeros(1)}}
     tx = make_optimizer(OptimizerConfig(name, learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0.0), 10)
     updates, _ = tx.update(zeros, tx.init(params), params)
-    if name in ("adamw", "sgd"):
+    if name in ("adamw", "sgd", "adafactor"):
         np.testing.assert_allclose(updates["conv"]["kernel"], -0.1 * 0.5 * 2.0, rtol=1e-6)
     assert float(updates["conv"]["kernel"][0, 0]) < 0.0
     assert float(updates["conv"]["bias"][0]) == 0.0
     assert float(updates["bn"]["scale"][0]) == 0.0
+
+
+def test_the_decay_of_adafactor_follows_the_learning_rate():
+    config = {"learning_rate": 0.1, "weight_decay": 0.5, "warmup": 0.0}
+    params, zeros, found = {"kernel": jnp.full((1, 1), 2.0)}, {"kernel": jnp.zeros((1, 1))}, {}
+    for name in ("adafactor", "adamw"):
+        tx = make_optimizer(OptimizerConfig(name, **config), 4)
+        state, found[name] = tx.init(params), []
+        for _ in range(3):
+            updates, state = tx.update(zeros, state, params)
+            found[name].append(updates["kernel"].item())
+    np.testing.assert_allclose(found["adafactor"], found["adamw"], rtol=1e-6)
+    np.testing.assert_allclose(found["adafactor"][::2], [-0.1, -0.05], rtol=1e-6)
+
+
+def test_values_by_their_place_are_those_of_before_and_others_come_after_them():
+    config = OptimizerConfig("sgd", 0.1, "poly", 0.2, 0.3, 0.4, 0.5, 0.6)
+    assert (config.warmup, config.weight_decay, config.momentum, config.clip_norm) == (0.3, 0.4, 0.5, 0.6)
 
 
 @pytest.mark.parametrize(
