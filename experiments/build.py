@@ -100,7 +100,7 @@ class Experiment:
         """What is trained on what, in a line."""
         million = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
         data = f"{len(self.train)} images of {self.config.data.name}, {len(self.train.classes)} classes"
-        devices = f"{jax.device_count()} {jax.default_backend()} device(s)"
+        devices = f"{self.parallel.size * self.config.mesh.height} {jax.default_backend()} device(s)"
         return f"{self.config.model.name}, {million:.2f} M parameters; {data}; {devices}"
 
     def initial_state(self) -> TrainState:

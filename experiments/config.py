@@ -174,8 +174,9 @@ class TrainConfig:
     json: Path | None = None
     """A file to which --dry-run also writes what it says, as JSON."""
     extend: bool = False
-    """Go on with a run of fewer steps, to the new --steps. From there the learning rate follows the schedule of the new length:
-    it may jump, and the result is not that of a run which had this length from the start."""
+    """Go on with a run of fewer steps, to the new --steps, or with one that ended early, with another --patience. The
+    learning rate follows the schedule of the new length: it may jump, and the result is not that of a run which had this length
+    from the start."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of initialisation, order of samples, augmentation and dropout."""
     steps: Annotated[int, Range(1)] = 1000
@@ -229,6 +230,8 @@ class TrainConfig:
         check_fields(self)
         if self.best == BEST:  # of tasks that do not measure it another value
             object.__setattr__(self, "best", f"val/{find(self.task).best}")
+        if self.json is not None and not self.dry_run:
+            raise ValueError(f"json is {self.json}, but a training writes no such file; it is for --dry-run")
         if self.unfreeze_after is not None and not self.freeze:
             raise ValueError(f"unfreeze_after is {self.unfreeze_after}, but nothing is frozen; name it: --freeze encoder")
 

@@ -14,6 +14,7 @@ from fcn.training.records import write_json
 
 _STEPS = 3
 """Steps that are measured; the fastest counts."""
+_LEFT_OUT = "without reading data and evaluations"
 
 
 def rehearse(config: TrainConfig) -> None:
@@ -33,7 +34,7 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     Returns:
       `parameters`; `flops` of a step, by the definition of its layers; on each device, in bytes, `state_bytes` (parameters,
       statistics, moments) and `temporary_bytes` of a step; `compilation_seconds`, `step_seconds`, `images_per_second`, and
-      `seconds` of all steps, without evaluations. None stands for what the platform does not tell.
+      `seconds` of all steps, without reading data and evaluations. None stands for what the platform does not tell.
     """
     config, parallel, step = experiment.config, experiment.parallel, experiment.train_step()
     state = experiment.initial_state()
@@ -67,7 +68,7 @@ def describe(measured: dict[str, float | None], now: datetime.datetime) -> str:
         "arithmetic": _with_unit(measured["flops"], 1e9, "GFLOP a step"),
         "memory": f"{memory[0]} for the state, {memory[1]} more in a step, on each device",
         "a step": f"{measured['step_seconds']:.3f} s, {measured['images_per_second']:.1f} images/s",
-        "all steps": f"{measured['seconds']:.0f} s without evaluations; begun now they end at {end:%Y-%m-%d %H:%M}",
+        "all steps": f"{measured['seconds']:.0f} s, {_LEFT_OUT}; begun now they end at {end:%Y-%m-%d %H:%M}",
     }
     return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
 
@@ -89,7 +90,8 @@ def _operations(step: Callable, state: Any, batch: Any, *, parts: int) -> float 
     if not hasattr(step, "trace"):  # that of pmap
         return None
     shapes = jax.eval_shape(lambda *arguments: arguments, state, batch)
-    return parts * step.trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+    flops = (step.trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis() or {}).get("flops")
+    return None if flops is None else parts * flops
 
 
 def _seconds(compiled: Callable, state: Any, batch: Any) -> Iterator[float]:

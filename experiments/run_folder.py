@@ -88,9 +88,17 @@ class RunFolder:
         return stored.read_result(self.result) if self.result.is_file() else None
 
     def is_finished(self, config: TrainConfig) -> bool:
-        """Whether a run of `config` is finished here; refuses as `refuse_other` does."""
+        """Whether a run of `config` is finished here; one that patience ended is not where `extend` gives it another.
+
+        Refuses as `refuse_other` does.
+        """
         self.refuse_other(config)
-        return not config.overwrite and self.result.is_file() and self.read_config().steps == config.steps
+        if config.overwrite or not self.result.is_file():
+            return False
+        old = self.read_config()
+        with_patience = config.extend and old.patience != config.patience and self.has_checkpoint()
+        ended_early = bool((self.read_result() or {}).get("ended"))
+        return old.steps == config.steps and not (with_patience and ended_early)
 
     def goes_on(self, config: TrainConfig) -> bool:
         """Whether a run of `config` begins with a checkpoint that is here."""

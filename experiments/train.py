@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from experiments import command
 
-_EPOCHS = "the length of a run is --steps; an epoch has as many as --batch-size goes into the number of images"
+_EPOCHS = (
+    "the length of a run is --steps; an epoch has as many as --batch-size times --accumulate goes into the number of images"
+)
+_BATCH = "images at a time are --batch-size; a step takes --accumulate of such batches"
 # What others call options, and where it is here.
 HINTS = {
     "--lr": "the learning rate is --optim.learning-rate",
     "--wd": "the weight decay is --optim.weight-decay",
-    "--bs": "images in a step are --batch-size",
-    "--batch": "images in a step are --batch-size",
+    "--bs": _BATCH,
+    "--batch": _BATCH,
     "--learning-rate": "the learning rate is --optim.learning-rate",
     "--epochs": _EPOCHS,
     "--num-epochs": _EPOCHS,
@@ -191,10 +194,10 @@ def train(config, folder, succession) -> None:
     def evaluate(state):
         return experiment.evaluation(measure(state.eval_variables))
 
-    records = open_records(config, folder, step) if first_process else Silent()
-    started = time.perf_counter()
+    recording = open_records(config, folder, step) if first_process else contextlib.closing(Silent())
     stopping = StopSignals(stop_together if jax.process_count() > 1 else None)
-    with checkpoints, contextlib.closing(records), stopping:
+    with checkpoints, recording as records, stopping:
+        started = time.perf_counter()
         state = fit(
             experiment.parallel.put_state(state),
             batches,
@@ -220,16 +223,21 @@ def train(config, folder, succession) -> None:
         write_report(folder, experiment, experiment.parallel.get_state(state), measured, seconds, best.verdict())
 
 
-def open_records(config, folder, step):
+@contextlib.contextmanager
+def open_records(config, folder, step) -> Iterator:
     """Where the records of a run go that has come to `step`: its files, TensorBoard, and the tracker that is asked for."""
     from experiments.config import flattened, to_json
     from fcn.training.records import Records
     from fcn.training.trackers import Several, open_tracker
 
-    records = Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard)
-    if config.tracker == "none":
-        return records
-    return Several([records, open_tracker(config.tracker, folder.tracker, str(folder.path), flattened(to_json(config)))])
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(contextlib.closing(Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard)))
+        ]
+        if config.tracker != "none":
+            opened = open_tracker(config.tracker, folder.tracker, str(folder.path), flattened(to_json(config)))
+            writers.append(stack.enter_context(opened))
+        yield Several(writers)
 
 
 def build(config, folder):

@@ -3,15 +3,18 @@
 import dataclasses
 import datetime
 import json
+from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import train
 from experiments.config import ModelConfig, TrainConfig
 from experiments.model_table import operations
-from experiments.rehearsal import describe
+from experiments.rehearsal import _operations, describe
 from experiments.trained import make_model
 
 
@@ -44,8 +47,23 @@ def test_the_end_is_told_and_what_is_unknown_is_called_so():
         "arithmetic  unknown",
         "memory      1.00 MiB for the state, unknown more in a step, on each device",
         "a step      0.500 s, 16.0 images/s",
-        "all steps   3600 s without evaluations; begun now they end at 2030-01-02 00:30",
+        "all steps   3600 s, without reading data and evaluations; begun now they end at 2030-01-02 00:30",
     ]
+
+
+@pytest.mark.parametrize("told", [None, {}])
+def test_arithmetic_of_which_nothing_is_told_is_unknown(told):
+    step = Mock()
+    step.trace.return_value.lower.return_value.cost_analysis.return_value = told
+    assert _operations(step, np.zeros(1), np.zeros(1), parts=2) is None
+    step.trace.return_value.lower.return_value.cost_analysis.return_value = {"flops": 3.0}
+    assert _operations(step, np.zeros(1), np.zeros(1), parts=2) == 6.0
+
+
+def test_a_file_of_a_dry_run_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"json is a\.json, but a training writes no such file; it is for --dry-run"):
+        TrainConfig(json=Path("a.json"))
+    assert TrainConfig(json=Path("a.json"), dry_run=True).json == Path("a.json")
 
 
 def test_bfloat16_is_the_network_s_type():

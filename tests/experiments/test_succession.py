@@ -212,6 +212,16 @@ def test_a_failed_move_brings_the_old_run_back(monkeypatch, tmp_path):
     assert _files(tmp_path) == before
 
 
+@pytest.mark.parametrize(("extend", "patience", "finished"), [(True, 5, False), (True, 2, True), (False, 2, True)])
+@pytest.mark.parametrize("ended", ["val/miou was not better", None])
+def test_a_run_that_patience_ended_goes_on_with_another(extend, patience, finished, ended, tmp_path):
+    folder = RunFolder(tmp_path)
+    write_json(folder.config, to_json(TrainConfig(patience=2)))
+    write_json(folder.result, {"steps": 6, "seconds": 1.0} | ({"ended": ended} if ended else {}))
+    _write(tmp_path / "checkpoints/6/_CHECKPOINT_METADATA", "")
+    assert folder.is_finished(TrainConfig(patience=patience, extend=extend)) is (finished or ended is None)
+
+
 HOLD = """
 import pathlib, sys
 from experiments.lock import FolderLock

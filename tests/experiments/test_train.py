@@ -1,6 +1,5 @@
 """`python -m experiments.train` as a user types it: what it leaves behind, and that a kill changes nothing."""
 
-import contextlib
 import dataclasses
 import json
 import random
@@ -13,13 +12,14 @@ import types
 from pathlib import Path
 from unittest.mock import Mock
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import predict, train
 from experiments.build import Experiment
-from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig, differences, from_json, to_json
+from experiments.config import DataConfig, LossConfig, MeshConfig, ModelConfig, TrainConfig, differences, from_json, to_json
 from experiments.optimization import frozen_parts
 from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
@@ -250,12 +250,23 @@ def test_a_tracker_gets_what_the_file_gets(monkeypatch, tmp_path):
     run, wandb = RunFolder(tmp_path), types.SimpleNamespace(init=Mock())
     run.tensorboard = None
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    with contextlib.closing(train.open_records(TrainConfig(tracker="wandb"), run, 0)) as records:
+    with train.open_records(TrainConfig(tracker="wandb"), run, 0) as records:
         records.write(1, {"train/loss": 0.5})
     assert read_records(run.metrics) == [{"step": 1, "train/loss": 0.5}]
     wandb.init.return_value.log.assert_called_once_with({"train/loss": 0.5}, step=1)
     assert wandb.init.call_args.kwargs["config"]["optim.name"] == "adamw"
     assert run.tracker in RunFolder(tmp_path).files()
+
+
+def test_the_devices_of_the_mesh_are_told():
+    config, parallel = TrainConfig(mesh=MeshConfig(data=2, height=3)), types.SimpleNamespace(size=2)
+    split = Mock(classes=("a",), __len__=lambda _: 4)
+    experiment = types.SimpleNamespace(config=config, parallel=parallel, train=split)
+    state = types.SimpleNamespace(params={"kernel": np.zeros((100, 200))})
+    assert (
+        Experiment.describe(experiment, state)
+        == f"unet, 0.02 M parameters; 4 images of shapes, 1 classes; 6 {jax.default_backend()} device(s)"
+    )
 
 
 def test_presets_are_sound_and_survive_json():
