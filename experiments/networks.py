@@ -15,9 +15,10 @@ from experiments.run_folder import RunFolder
 from experiments.trained import restore
 from fcn import tasks
 from fcn.errors import unknown
-from fcn.preprocessing import Preprocessing, default_preprocessing
+from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
+from fcn.pretrained.networks import expected_images
 from fcn.pretrained.saving import load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS, segments
@@ -55,8 +56,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         task = saved.task or tasks.make("semantic", saved.classes, palette=saved.palette or ())
-        preprocessing = saved.preprocessing or _assumed(path, channels_of(saved.model, saved.variables))
-        return Network(saved.model, saved.variables, task, preprocessing)
+        return Network(saved.model, saved.variables, task, expected_images(path, saved))
     if is_smp_folder(path):
         model = smp_model(path)
         names = [f"class {i}" for i in range(model.num_classes)] if classes is None else _read_names(classes)
@@ -72,14 +72,6 @@ def stored_task(path: Path) -> Task | None:
         return load_task(path)
     run = RunFolder(path)
     return read_task(run.read_facts()) if run.config.is_file() and run.facts.is_file() else None
-
-
-def _assumed(path: Path, channels: int) -> Preprocessing:
-    """What a saved model is taken to expect that does not say it; tells so."""
-    expected = default_preprocessing(channels)
-    statistics = f"mean {[round(v, 3) for v in expected.mean]}, std {[round(v, 3) for v in expected.std]}"
-    warnings.warn(f"{path} does not say what images its network expects; {statistics} are assumed", stacklevel=2)
-    return expected
 
 
 def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:

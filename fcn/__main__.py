@@ -63,12 +63,11 @@ def predict(options: argparse.Namespace) -> int:
     from fcn import tasks
     from fcn.inference import make_predictor
     from fcn.inference.files import plan_files, predict_file
-    from fcn.preprocessing import default_preprocessing
-    from fcn.pretrained.networks import open_network
+    from fcn.pretrained.networks import expected_images, open_network
 
     plan_files(options.images, options.out)  # what is wrong with them is told before the network is read
     network = open_network(options.network)
-    count, expected = network.model.num_classes, network.preprocessing or default_preprocessing(3)
+    count, expected = network.model.num_classes, expected_images(options.network, network)
     if network.task is None and not 2 <= count <= 256:
         raise ValueError(f"the network has {count} class(es); a mask, which is a PNG of 8 bits, tells 2 to 256 apart")
     names = network.classes or [f"class {number}" for number in range(count)]

@@ -12,6 +12,7 @@ from PIL import Image
 import fcn
 from fcn.__main__ import main
 from fcn.inference import make_predictor, predict_image
+from fcn.preprocessing import default_preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.registry import MODELS
 from tests.conftest import ROOT
@@ -76,6 +77,23 @@ def test_predict(photo, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["photo_mask.png", "photo_overlay.png"]
     assert main(command) == 1
     assert "photo_overlay.png exists already; give another folder" in capsys.readouterr().err.replace("mask", "overlay")
+
+
+def test_a_saved_model_that_says_nothing_of_images(photo, tmp_path, monkeypatch):
+    """The usual mean and std for as many channels as it takes, and this is told."""
+    expected, model = [], fcn.create_model("unet", num_classes=2, base_features=2, depth=1)
+    fcn.save(tmp_path / "net", model, random_variables(model, 1, 8, 8, 1))
+
+    def bright(model, preprocessing, task):
+        expected.append(preprocessing)
+        return lambda variables, images, size: np.int32(images[..., 0] > 99)
+
+    monkeypatch.setattr(fcn.inference, "make_predictor", bright)
+    with pytest.warns(UserWarning, match=r"net does not say what images .*; mean \[0.449\], std \[0.226\] are assumed"):
+        assert main(["predict", str(tmp_path / "net"), str(photo), "--out", str(tmp_path / "out")]) == 0
+    assert expected == [default_preprocessing(1)]
+    mask = np.asarray(Image.open(tmp_path / "out/photo_mask.png"))
+    np.testing.assert_array_equal(mask, np.asarray(Image.open(photo).convert("L")) > 99)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ def open_network(name: str | Path) -> Saved:
     return saved
 
 
+def expected_images(path: str | Path, saved: Saved) -> Preprocessing:
+    """What a network that was read from `path` expects of images; where that is not said it is assumed, with a warning."""
+    if saved.preprocessing is not None:
+        return saved.preprocessing
+    expected = default_preprocessing(channels_of(saved.model, saved.variables))
+    statistics = f"mean {[round(v, 3) for v in expected.mean]}, std {[round(v, 3) for v in expected.std]}"
+    warnings.warn(f"{path} does not say what images its network expects; {statistics} are assumed", stacklevel=2)
+    return expected
+
+
 def read_checkpoint(path: Path, model: nn.Module, *, source: str, classes: Sequence[str] | None = None) -> Saved:
     """`model` with a checkpoint that holds all of it, for images as published weights of the model expect them.
 
