@@ -63,16 +63,16 @@ def predict(options: argparse.Namespace) -> int:
     from fcn import tasks
     from fcn.inference import make_predictor
     from fcn.inference.files import plan_files, predict_file
-    from fcn.pretrained.networks import expected_images, open_network
+    from fcn.pretrained.networks import expected_images, open_network, stored_task
 
-    plan_files(options.images, options.out)  # what is wrong with them is told before the network is read
+    suffixes = (stored_task(options.network) or tasks.Semantic).suffixes
+    plans = plan_files(options.images, options.out, suffixes)  # what is wrong with them is told before the network is read
     network = open_network(options.network)
     count, expected = network.model.num_classes, expected_images(options.network, network)
     if network.task is None and not 2 <= count <= 256:
         raise ValueError(f"the network has {count} class(es); a mask, which is a PNG of 8 bits, tells 2 to 256 apart")
     names = network.classes or [f"class {number}" for number in range(count)]
     task = network.task or tasks.make("semantic", names, palette=network.palette or ())
-    plans = plan_files(options.images, options.out, task.suffixes)
     run = make_predictor(network.model, expected, task)
     options.out.mkdir(parents=True, exist_ok=True)
     status = 0

@@ -63,6 +63,21 @@ def test_what_is_written_is_what_the_task_gives(photo, tmp_path):
     np.testing.assert_array_equal(mask == 1, chance >= 128)
 
 
+def test_files_that_would_not_be_written_are_left_alone(photo, tmp_path, monkeypatch):
+    """Beside the mask of another network there is room for the values of one that has no mask."""
+    model = fcn.create_model("unet", num_classes=1, base_features=2, depth=1)
+    task = fcn.tasks.make("regression", ["height"])
+    fcn.save(tmp_path / "net", model, random_variables(model, 1, 8, 8, 3), preprocessing=default_preprocessing(3), task=task)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/photo_mask.png").write_text("mine")
+    red = lambda variables, images, size: np.float32(images[..., :1])  # noqa: E731
+    monkeypatch.setattr(fcn.inference, "make_predictor", lambda *_: red)
+    assert main(["predict", str(tmp_path / "net"), str(photo), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out/photo_mask.png").read_text() == "mine"
+    values = np.load(tmp_path / "out/photo_values.npy")
+    np.testing.assert_array_equal(values.reshape(9, 14), np.asarray(Image.open(photo))[..., 0])
+
+
 def test_predict(photo, tmp_path, capsys):
     """The classes that the library finds; a damaged image is told, the others are done, and nothing is replaced."""
     (tmp_path / "bad.png").write_bytes(b"no image")

@@ -10,10 +10,11 @@ from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained.conversion import from_torch
 from fcn.pretrained.names import channels_of
-from fcn.pretrained.saving import Saved, load
+from fcn.pretrained.saving import Saved, load, load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.pretrained.weights import WEIGHTS, default_model, load_weights
 from fcn.registry import entry_of
+from fcn.tasks import Task
 
 
 def open_network(name: str | Path) -> Saved:
@@ -40,6 +41,11 @@ def open_network(name: str | Path) -> Saved:
     if entry_of(saved.model) is None:
         raise ValueError(f"{path} is a {type(saved.model).__name__}, an encoder or a classifier, which does not segment")
     return saved
+
+
+def stored_task(name: str | Path) -> Task | None:
+    """What the network of that name says of its channels, without reading its variables; None where nothing tells it."""
+    return load_task(name) if name not in WEIGHTS and (Path(name) / "model.json").is_file() else None
 
 
 def expected_images(path: str | Path, saved: Saved) -> Preprocessing:
