@@ -98,6 +98,7 @@ def convert(options: argparse.Namespace) -> int:
     if options.out.suffix in TORCH_FILES:
         if options.source is None:
             raise ValueError(f"{options.out} is to be a checkpoint of another implementation; say which with --source")
+        _leave_out(options, "model", "encoder", "classes")
         network = open_network(options.input)
         save_torch(options.out, network.model, network.variables, source=options.source)
     else:
@@ -113,14 +114,26 @@ def _read_checkpoint(options: argparse.Namespace):
     from fcn.pretrained.networks import read_checkpoint
     from fcn.pretrained.smp import is_smp_folder, smp_model
 
+    if (options.input / "model.json").is_file():
+        raise ValueError(
+            f"{options.input} is a saved model already; give --out a file, NAME.safetensors or NAME.pth, and --source"
+        )
     lines = options.classes.read_text(encoding="utf-8").splitlines() if options.classes else []
     classes = [line.strip() for line in lines if line.strip()] or None
     if is_smp_folder(options.input):
+        _leave_out(options, "model", "encoder", *(["source"] if options.source != "smp" else []))
         return read_checkpoint(options.input, smp_model(options.input), source="smp", classes=classes)
     if not (options.model and options.source and classes):
         raise ValueError(f"{options.input} is a checkpoint; say what it is with --model, --source and --classes")
     model = fcn.create_model(options.model, num_classes=len(classes), encoder=options.encoder)
     return read_checkpoint(options.input, model, source=options.source, classes=classes)
+
+
+def _leave_out(options: argparse.Namespace, *names: str) -> None:
+    """Refuses options of which the input itself says what they would."""
+    for name in names:
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(f"{options.input} says itself what its network is; leave --{name} {value} out")
 
 
 if __name__ == "__main__":

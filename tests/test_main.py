@@ -119,15 +119,28 @@ def test_a_saved_model_that_says_nothing_of_images(photo, tmp_path, monkeypatch)
         (["predict", "fcn_resnet50.coco_vok", "{photo}"], "did you mean 'fcn_resnet50.coco_voc'"),
         (["predict", "resnet18.imagenet1k_v1", "{photo}"], "resnet18.imagenet1k_v1 has an encoder only"),
         (["predict", "no/folder", "{photo}"], "no/folder is no folder of a saved model"),
-        (["convert", "{saved}"], "is a checkpoint; say what it is with --model, --source and --classes"),
+        (["convert", "{photo}"], "is a checkpoint; say what it is with --model, --source and --classes"),
+        (["convert", "{saved}"], "is a saved model already; give --out NAME.safetensors or NAME.pth, with --source"),
+        (["convert", "{smp}", "--encoder", "vgg11"], "smp says itself what its network is; leave --encoder vgg11 out"),
+        (["convert", "{smp}", "--source", "timm"], "smp says itself what its network is; leave --source timm out"),
         (["convert", "nothing.pth"], "no checkpoint or folder nothing.pth"),
     ],
 )
 def test_what_cannot_be_is_told(command, message, photo, tmp_path, capsys):
-    words = [word.format(saved=SAVED, photo=photo) for word in command]
+    smp = tmp_path / "smp"
+    smp.mkdir()
+    (smp / "config.json").write_text('{"_model_class": "Unet"}')
+    (smp / "model.safetensors").touch()
+    words = [word.format(saved=SAVED, photo=photo, smp=smp) for word in command]
     assert main([*words, "--out", str(tmp_path / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_saved_model_is_not_told_what_it_is(tmp_path, capsys):
+    command = ["convert", str(SAVED), "--source", "smp", "--model", "fpn", "--out", str(tmp_path / "net.pth")]
+    assert main(command) == 1
+    assert "old_saved says itself what its network is; leave --model fpn out" in capsys.readouterr().err
 
 
 def test_there_and_back(tmp_path):
