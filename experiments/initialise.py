@@ -32,7 +32,7 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
       ValueError: an unknown name, no `source` for a file, or weights that have nothing in common with the model.
       FileNotFoundError: there is no such file or folder.
     """
-    new, told = put_in_place(state.variables, find_weights(model, weights, source).read(in_channels))
+    new, told = put_in_place(model, state.variables, find_weights(model, weights, source).read(in_channels))
     if not told:
         raise ValueError(f"{weights} has no variable in common with {type(model).__name__}")
     if jax.process_index() == 0:

@@ -7,6 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import fcn
+from fcn.models.fpn import FPN
 from fcn.pretrained import origin
 from tests.models.test_with_encoder import ROW, Tiny
 from tests.variables import random_variables
@@ -48,7 +49,11 @@ def test_without_weights_and_silently(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("model", [fpn("vgg11"), fcn.create_encoder("vgg11"), fcn.create_classifier("vgg11")])
+class Own(FPN):
+    """Of no row."""
+
+
+@pytest.mark.parametrize("model", [fpn("vgg11"), Own(2, "vgg11"), fcn.create_encoder("vgg11"), fcn.create_classifier("vgg11")])
 def test_published_weights_are_asked_for_by_name(model, monkeypatch):
     """Those of a backbone go to the encoder of a segmentation model, and to all of an encoder or classifier."""
     asked = []
@@ -61,7 +66,7 @@ def test_published_weights_are_asked_for_by_name(model, monkeypatch):
     monkeypatch.setattr(type(model), "init", lambda *_: {})
     with pytest.raises(ConnectionError, match="no network"):
         fcn.init(model, jax.random.key(0), IMAGES, weights="vgg11.imagenet1k_v1")
-    wanted = "VGG" if type(model).__name__ in ("VGG", "FPN") else type(model).__name__
+    wanted = "VGG" if type(model).__name__ in ("VGG", "FPN", "Own") else type(model).__name__
     assert asked == [("vgg11.imagenet1k_v1", wanted, 3)]
 
 
@@ -71,6 +76,18 @@ def test_a_saved_model(tmp_path, capsys):
     fcn.save(tmp_path / "saved", model, saved)
     assert_placed(fcn.init(model, jax.random.key(0), IMAGES, weights=tmp_path / "saved"), saved, saved)
     assert capsys.readouterr().out == f"starting from {tmp_path / 'saved'}: 34 of 34 arrays; new: none\n"
+
+
+def test_a_saved_encoder_goes_to_its_place(tmp_path):
+    """Its first layer too, where images have as many channels; it is left out where they have not."""
+    encoder, said = fcn.create_encoder("vgg11", depth=3, width_multiplier=1 / 32), []
+    trained = random_variables(encoder, *IMAGES.shape)
+    fcn.save(tmp_path / "saved", encoder, trained)
+    model, key = fpn(encoder), jax.random.key(0)
+    variables = fcn.init(model, key, IMAGES, weights=tmp_path / "saved", tell=said.append)
+    assert_placed(variables, {"params": {"encoder": trained["params"]}}, model.init(key, IMAGES))
+    fcn.init(model, key, IMAGES[..., :1], weights=tmp_path / "saved", tell=said.append)
+    assert said[1].split("new: ")[1].startswith("decoder, encoder/")
 
 
 @pytest.mark.parametrize(

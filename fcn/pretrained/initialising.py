@@ -28,7 +28,8 @@ def init(
     Args:
         model: the network: a segmentation model, an encoder or a classifier.
         key: for what is not trained.
-        images: of any size, as the network takes them; weights are adapted to their channels (see `from_torch`).
+        images: of any size, as the network takes them; published weights and checkpoint files are adapted to their channels
+            (see `from_torch`). Of saved models and variables for other channels, the first layer is left out.
         weights: a name of `fcn.pretrained.WEIGHTS`, a checkpoint file, a folder that `fcn.save` or smp's `save_pretrained`
             wrote, or variables. Those of an encoder go to the model's encoder.
         source: whose names the tensors of a checkpoint file have (see `from_torch`).
@@ -44,10 +45,10 @@ def init(
     if weights is None:
         return variables
     if isinstance(weights, Mapping):
-        name, given = "what was given", _of_model(model, variables, weights)
+        name, given = "what was given", weights
     else:
         name, given = str(weights), find_weights(model, weights, source).read(images.shape[-1])
-    placed, told = put_in_place(variables, given)
+    placed, told = put_in_place(model, variables, given)
     if not told:
         raise ValueError(f"{name} has no variable in common with {type(model).__name__}")
     if tell is not None:
@@ -55,12 +56,14 @@ def init(
     return placed
 
 
-def put_in_place(variables: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The variables with those of `given` in place of all that have their path and shape, and what was done.
+def put_in_place(model: nn.Module, variables: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The model's variables with those of `given` in place of all that have their path and shape, and what was done.
+
+    Those that are given may be the encoder's alone.
 
     The text says how many arrays are given, and which parts are new; it is empty if none is given.
     """
-    old, trained = flatten_dict(dict(variables)), _fitting(variables, given)
+    old, trained = flatten_dict(dict(variables)), _fitting(variables, _of_model(model, variables, given))
     placed = unflatten_dict({path: jnp.asarray(trained.get(path, value), value.dtype) for path, value in old.items()})
     new = ", ".join(_parts_without(old, trained)) or "none"
     return placed, f"{len(trained)} of {len(old)} arrays; new: {new}" if trained else ""

@@ -23,7 +23,10 @@ class Origin(NamedTuple):
     """Weights that were found, and not read yet."""
 
     read: Callable[[int | None], dict[str, Any]]
-    """(Channels of the images, or None: as many as the weights have) -> the variables, with the names of the model."""
+    """(Channels of the images, or None: as many as the weights have) -> the variables, with the names of the model.
+
+    Those of saved models are as they were saved, for whatever channels.
+    """
     preprocessing: Callable[[], Preprocessing]
     """What they expect of images."""
     whole: bool = True
@@ -59,7 +62,7 @@ def find_weights(model: nn.Module, weights: str | Path, source: str | None) -> O
 
 def _published(model: nn.Module, weights: str) -> Origin:
     row = WEIGHTS[weights]
-    if row.classes or not segments(model):
+    if row.classes or not (segments(model) or isinstance(model, WithEncoder)):
         expected = (MODELS if row.classes else ENCODERS)[row.model].preprocessing
         return Origin(lambda channels: load_weights(weights, model=model, in_channels=channels), lambda: expected)
     given = model.given_encoder if isinstance(model, WithEncoder) else None
