@@ -72,7 +72,9 @@ class Feature:
             except Exception as error:
                 if is_tested():
                     raise
+                result = otherwise()  # an error that this raises, too, is not the feature's
                 self.turn_off(f"{type(error).__name__}: {first_line(str(error))}")
+                return result
         return otherwise()
 
     def turn_off(self, reason: str = "not tested with this version") -> None:

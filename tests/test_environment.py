@@ -39,6 +39,13 @@ def test_a_feature_is_off_from_its_first_error_on(untested):
     assert not feature.works()
 
 
+def test_an_error_without_the_feature_is_the_user_s(untested):
+    feature = Feature("it is slower")
+    with pytest.raises(TypeError, match="no such argument"):
+        feature.attempt(fail, fail)
+    assert feature.works() and feature.attempt(lambda: "by it", fail) == "by it"
+
+
 def test_a_feature_is_checked_once_before_its_first_use(untested):
     good, bad, calls = Feature("good"), Feature("bad"), []
     good.checked_by(lambda: calls.append("checked"))
