@@ -10,7 +10,7 @@ from fcn.encoders.table import ENCODERS
 from fcn.options import known_options
 from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fcn.ranges import abbreviate
-from fcn.registry import MODELS, Entry
+from fcn.registry import MODELS, Entry, row_of
 
 
 def register_encoder(
@@ -52,8 +52,8 @@ def register_model(
     constructor: Callable[..., nn.Module],
     *,
     paper: str = "",
-    mean: Sequence[int | float] = IMAGENET_MEAN,
-    std: Sequence[int | float] = IMAGENET_STD,
+    mean: Sequence[int | float] | None = None,
+    std: Sequence[int | float] | None = None,
 ) -> Entry:
     """Adds a segmentation model of your own to those that `create_model` knows by name.
 
@@ -63,17 +63,27 @@ def register_model(
             `model(images, train=...)` with images [B, H, W, C] and give float32 logits [B, H, W, num_classes]. One with a field
             `encoder` (see `fcn.models.parts.with_encoder.WithEncoder`) gets what `create_model` is given.
         paper: where it is described.
-        mean, std: what its weights expect of images.
+        mean, std: what its weights expect of images. Models of one class expect the same: by default what those expect that
+            have a name already, as the library's have, and else ImageNet's.
 
     Returns:
         the row of the table.
 
     Raises:
-        ValueError: there is a model of that name, or the constructor has no field `num_classes`.
+        ValueError: there is a model of that name, the constructor has no field `num_classes`, or models of its class expect
+            another mean or std.
     """
     if "num_classes" not in known_options(constructor):
         raise ValueError(f"a model has the field num_classes, which {name_of(constructor)} has not")
-    row = Entry(constructor, paper, "", tuple(mean), tuple(std))
+    known = row_of(constructor)
+    usual = known or Entry(constructor)
+    mean, std = (tuple(a if given is None else given) for a, given in ((usual.mean, mean), (usual.std, std)))
+    if known and (mean, std) != (known.mean, known.std):
+        raise ValueError(
+            f"mean {mean} and std {std} are not those of the other models of {name_of(constructor)}, {known.mean} and "
+            f"{known.std}; leave them out, or register a subclass"
+        )
+    row = Entry(constructor, paper, "", mean, std, usual.bgr)
     MODELS[_new("model", MODELS, name)] = row
     return row
 

@@ -215,8 +215,14 @@ def create_model(
 
 def entry_of(model: nn.Module) -> Entry | None:
     """The first row of the segmentation models that builds what `model` is; None for an encoder or a classifier."""
+    return row_of(type(model))
+
+
+def row_of(constructor: Callable[..., nn.Module]) -> Entry | None:
+    """The first row of the segmentation models that builds what `constructor`, a class or a partial of one, does."""
+    wanted = getattr(constructor, "func", constructor)
     for row in MODELS.values():
-        if type(model) in {getattr(make, "func", make) for make in (row.constructor, row.with_encoder)}:
+        if wanted in {getattr(make, "func", make) for make in (row.constructor, row.with_encoder)}:
             return row
     return None
 

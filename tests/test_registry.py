@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -13,8 +14,9 @@ import pytest
 import fcn
 from fcn.encoders.entry import Encoder
 from fcn.encoders.table import find_encoder
+from fcn.models.espnet import ESPNet
 from fcn.models.lraspp import LRASPP
-from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count, segments
+from fcn.registry import CLASSIFIERS, ENCODERS, MODELS, _count, entry_of, segments
 from tests.models.test_with_encoder import Tiny
 
 
@@ -211,9 +213,15 @@ def test_models_and_encoders_of_ones_own(own_names):
     assert isinstance(fcn.create_encoder("mine", output_stride=4), Tiny) and fcn.list_encoders("min*") == ["mine"]
     bound = fcn.create_model("lraspp", num_classes=3, encoder="mine", encoder_output_stride=8).bind({})
     assert isinstance(bound.encoder, Tiny) and (bound.encoder.output_stride, bound.encoder.name) == (8, "backbone")
-    fcn.register_model("mine", LRASPP, paper="ours", mean=(0, 0, 0))
+
+    class Own(LRASPP):
+        pass
+
+    row = fcn.register_model("mine", Own, paper="ours", mean=(0, 0, 0))
     model = fcn.create_model("mine", num_classes=3, encoder="mine")
-    assert segments(model) and model == LRASPP(3, "mine") and MODELS["mine"].preprocessing.mean == (0, 0, 0)
+    assert entry_of(model) is row and model == Own(3, "mine") and row.preprocessing.mean == (0, 0, 0)
+    of_espnet = fcn.register_model("other", partial(ESPNet, p=1))
+    assert of_espnet.preprocessing == MODELS["espnet"].preprocessing
 
 
 @pytest.mark.parametrize(
@@ -222,6 +230,10 @@ def test_models_and_encoders_of_ones_own(own_names):
         (lambda: fcn.register_encoder("resnet18", Tiny), "there is encoder 'resnet18' already; choose another name"),
         (lambda: fcn.register_model("unet", LRASPP), "there is model 'unet' already; choose another name"),
         (lambda: fcn.register_model("", LRASPP), "the name of model is ''; it must be a text"),
+        (
+            lambda: fcn.register_model("mine", partial(LRASPP, features=8), std=(1, 1, 1)),
+            "std (1, 1, 1) are not those of the other models of LRASPP, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225); leave",
+        ),
         (lambda: fcn.register_model("mine", Tiny), "a model has the field num_classes, which Tiny has not"),
         (lambda: fcn.register_encoder("mine", nn.Dense), "Dense lacks depth, output_stride, axis_name"),
         (
