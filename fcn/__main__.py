@@ -115,9 +115,7 @@ def _read_checkpoint(options: argparse.Namespace):
     from fcn.pretrained.smp import is_smp_folder, smp_model
 
     if (options.input / "model.json").is_file():
-        raise ValueError(
-            f"{options.input} is a saved model already; give --out NAME.safetensors or NAME.pth, with --source"
-        )
+        raise ValueError(f"{options.input} is a saved model already; give --out NAME.safetensors or NAME.pth, with --source")
     lines = options.classes.read_text(encoding="utf-8").splitlines() if options.classes else []
     classes = [line.strip() for line in lines if line.strip()] or None
     if is_smp_folder(options.input):

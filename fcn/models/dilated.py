@@ -53,13 +53,14 @@ class FCN(WithBackbone):
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
 
         Raises:
-            ValueError: for an encoder that cannot be dilated, or a stride that it does not have.
+            ValueError: for an encoder that cannot be dilated, a module of another stride, or one that has no `aux_stride`.
         """
         strides = self.encoder_strides(x.shape[-1])
         if self.aux and self.aux_stride not in strides:
             raise ValueError(
                 f"aux_stride is {self.aux_stride}; encoder {self.encoder_text()} has maps of the strides {strides}"
             )
+        self.check_stride(min(self.encoder_output_stride, strides[-1]), x.shape[-1])
         maps, size = self.encoder(x, train=train), x.shape[1:3]
         if self.aux and (self.is_initializing() or self.is_mutable_collection("aux_logits")):
             head = FCNHead(self.num_classes, self.aux_dropout, **self.types, name="aux_classifier")

@@ -1,5 +1,6 @@
 """Encoders of networks: by name, as a row or as a module; and what `encoder` is on networks bound to variables."""
 
+import contextlib
 import dataclasses
 
 import flax.linen as nn
@@ -135,6 +136,27 @@ def test_modules_that_do_not_fit(encoder, options, message):
     model = fcn.create_model("linknet", num_classes=2, encoder=encoder, **{"encoder_depth": 3, **options})
     with pytest.raises(ValueError, match=message):
         shapes_of(model, *SIZE)
+
+
+class _Deep(nn.Module):
+    def __call__(self, x, *, train=False):
+        return tuple(x[:, ::s, ::s, :1].repeat(4, -1) for s in (4, 8, 16, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "stride", "message"),
+    [
+        ("fcn", _Deep(), 8, "the last map of encoder _Deep has stride 32, FCN takes 8; build the encoder so, or set"),
+        ("lraspp", _Deep(), 16, "the last map of encoder _Deep has stride 32, LRASPP takes 16; build the encoder so, or set"),
+        ("lraspp", Tiny(output_stride=4), 16, "the last map of encoder Tiny has stride 4, LRASPP takes 8"),
+        ("fcn", _Deep(), 32, None),
+        ("lraspp", Tiny(), 16, None),
+    ],
+)
+def test_a_module_is_dilated_as_the_network_says(name, encoder, stride, message):
+    model = fcn.create_model(name, num_classes=2, encoder=encoder, encoder_output_stride=stride)
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        assert shapes_of(model, *SIZE)["params"]
 
 
 @pytest.mark.parametrize("name", ["fcn8s", "segnet", "dpt"])

@@ -16,7 +16,7 @@ class WithBackbone(WithEncoder):
     """A network whose encoder torchvision calls "backbone".
 
     Attributes (more in `WithEncoder`):
-        encoder_output_stride: stride of the encoder's last map: 8, 16 (dilated) or 32.
+        encoder_output_stride: stride of the encoder's last map: 8, 16 (dilated) or 32; a module must have it already.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: the pmap axis over which BatchNorm takes its statistics.

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from fcn.errors import unknown
 from fcn.models.parts.heads import Activation, ClassificationHead
-from fcn.models.parts.with_encoder import AnyEncoder, WithEncoder, measured_strides
+from fcn.models.parts.with_encoder import AnyEncoder, WithEncoder
 
 _AUX_PARAMS = ("classes", "pooling", "dropout", "activation")
 
@@ -74,20 +74,11 @@ class EncoderDecoder(WithEncoder):
             deepest = max(strides).bit_length() - 1
             advice = f"use encoder_depth={deepest}" if deepest >= 3 else "choose another encoder, such as 'resnet18'"
             raise ValueError(f"encoder {self.encoder_text()} halves the image {deepest} times; {advice}")
-        if isinstance(self.given_encoder, nn.Module):
-            self._check_stride(measured_strides(self.given_encoder, x.shape[-1])[strides.index(last)])
+        self.check_stride(min(self.encoder_output_stride, last), x.shape[-1], strides.index(last))
         found = dict(zip(strides, maps))
         if self.aux_params is not None:
             self._classify(self.aux_params, found[last], train)
         return [found.get(2**i) for i in range(self.encoder_depth + 1)]
-
-    def _check_stride(self, stride: int) -> None:
-        wanted = min(self.encoder_output_stride, 2**self.encoder_depth)
-        if stride != wanted:
-            raise ValueError(
-                f"the last map of encoder {self.encoder_text()} has stride {stride}, {type(self).__name__} takes {wanted}; "
-                "build the encoder so, or set encoder_output_stride where the network has it"
-            )
 
     def _classify(self, options: Mapping[str, Any], x: Array, train: bool) -> None:
         if self.is_initializing() or self.is_mutable_collection("class_logits"):

@@ -107,6 +107,21 @@ class WithEncoder(Network):
             strides.append(max(stride, 2 * strides[-1]) if strides else stride)
         return tuple(strides)
 
+    @nn.nowrap
+    def check_stride(self, wanted: int, channels: int, position: int = -1) -> None:
+        """Refuses a module whose map at a position has another stride than the network takes, for images of so many channels.
+
+        Raises:
+            ValueError: it has.
+        """
+        if not isinstance(self.given_encoder, nn.Module):
+            return
+        if (stride := measured_strides(self.given_encoder, channels)[position]) != wanted:
+            raise ValueError(
+                f"the last map of encoder {self.encoder_text()} has stride {stride}, {type(self).__name__} takes {wanted}; "
+                "build the encoder so, or set encoder_output_stride where the network has it"
+            )
+
 
 def _is_bound(module: Any) -> bool:
     return isinstance(module, nn.Module) and module.scope is not None
