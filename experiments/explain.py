@@ -61,10 +61,15 @@ def _network(options):
 def table(rows: Sequence) -> Iterator[str]:
     """Lines of up to 80 columns: layers with numbers of reasons, then the reasons."""
     reasons = list(dict.fromkeys((row.algorithm, row.reason) for row in rows))
-    yield f"{'layer':<31}{'operation':<16}{'shapes':<20}algorithm"
+    lines = [("layer", "operation", "shapes", "algorithm")]
     for row in rows:
         number = reasons.index((row.algorithm, row.reason)) + 1
-        yield f"{_end(row.path, 30):<31}{row.operation:<16}{_shapes(row.shapes):<20}[{number}] {row.algorithm}"[:WIDTH]
+        lines.append((row.path, row.operation, _shapes(row), f"[{number}] {row.algorithm}"))
+    widths = [max(map(len, column)) + 1 for column in list(zip(*lines))[1:]]
+    left = max(WIDTH + 1 - sum(widths), 12)  # for the paths: nothing follows the last column
+    for path, *cells in lines:
+        row = zip((_end(path, left - 1), *cells), (left, *widths), strict=True)
+        yield "".join(f"{cell:<{width}}" for cell, width in row).rstrip()[:WIDTH]
     for number, (algorithm, reason) in enumerate(reasons, 1):
         yield from textwrap.wrap(f"[{number}] {algorithm}: {reason}", WIDTH, subsequent_indent="    ")
 
@@ -73,9 +78,12 @@ def _end(text, length):
     return text if len(text) <= length else f"…{text[1 - length :]}"
 
 
-def _shapes(shapes):
-    """ "56x56 3x3 64->64": rows and columns, taps, channels to features."""
-    images, kernel, _ = shapes
+def _shapes(row):
+    """ "56x56 3x3 64->64": rows and columns, taps, channels to features; "17 queries 17 keys 6x64": of heads and features."""
+    images, kernel, _ = row.shapes
+    if row.operation == "attention":
+        _, queries, heads, features = images
+        return f"{queries} queries {kernel[1]} keys {heads}x{features}"
     if len(kernel) < 4:
         return f"{images[-2]} {kernel[-2]}->{kernel[-1]}"
     return f"{images[1]}x{images[2]} {kernel[0]}x{kernel[1]} {images[3]}->{kernel[3]}"

@@ -69,6 +69,25 @@ def test_command(capsys, monkeypatch):
     assert lines[0].split() == ["layer", "operation", "shapes", "algorithm"]
     assert lines[1].split() == ["stem", "convolution", "64x64", "3x3", "3->16", "[1]", "native"]
     assert "[1] native: no other fits" in lines
+    assert lines[8].split() == ["attention", "4096", "queries", "4096", "keys", "1x4", "[6]", "heads", "apart"]
+
+
+def test_columns_are_as_wide_as_what_stands_in_them():
+    """The end of a long path is kept, and nothing runs together."""
+    shapes = (2, 224, 224, 3), (16, 16, 3, 768), (2, 14, 14, 768)
+    queries = (2, 3136, 12, 64)
+    path = "/".join(["encoder", *map(str, range(20)), "attention"])
+    rows = [
+        Explanation("patches", "convolution", shapes, "native", "why"),
+        Explanation(path, "attention", (queries, (2, 49, 12, 64), queries), "heads apart", "so"),
+    ]
+    assert list(command.table(rows)) == [
+        "layer                     operation   shapes                     algorithm",
+        "patches                   convolution 224x224 16x16 3->768       [1] native",
+        "…15/16/17/18/19/attention attention   3136 queries 49 keys 12x64 [2] heads apart",
+        "[1] native: why",
+        "[2] heads apart: so",
+    ]
 
 
 def test_a_name_that_is_none():
