@@ -218,6 +218,10 @@ def test_facts_that_do_not_fit(tmp_path, facts, message):
         (lambda d: d.pop("model"), "model.json does not describe a network .KeyError: 'model'"),
         (lambda d: d.update(model={"type": ["UNet"], "fields": {}}), "model.json does not describe a network"),
         (
+            lambda d: d.update(model={"type": "WithEncoder", "fields": {"num_classes": 3, "encoder": "vgg11"}}),
+            "model.json does not describe a network .NotImplementedError",
+        ),
+        (
             lambda d: d.update(preprocessing={"mean": [0.5], "std": [1]}),
             "preprocessing is for images of 1 channels, the va",
         ),

@@ -156,7 +156,7 @@ def load(path: str | Path) -> Saved:
         facts["preprocessing"] = _read_preprocessing(description)
         facts["task"] = description.get("task")
         wanted = _check_description(model, tensors, facts)
-    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+    except (AttributeError, KeyError, NotImplementedError, RecursionError, TypeError) as error:
         raise ValueError(f"{path / _DESCRIPTION} does not describe a network ({type(error).__name__}: {error})") from error
     except ValueError as error:
         raise ValueError(f"{path / _DESCRIPTION}: {error}") from None
