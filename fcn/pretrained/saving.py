@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fcn import tasks
 from fcn.draft import draft_folder, open_to_readers
 from fcn.preprocessing import Preprocessing, from_json
 from fcn.pretrained.description import describe, plain, read_object, rebuild
 from fcn.pretrained.names import image_channels, parts
 from fcn.pretrained.reading import number_array, read_file
 from fcn.ranges import abbreviate
-from fcn.tasks import Task
+
+if TYPE_CHECKING:
+    import fcn.tasks  # which needs what only data and pictures do
 
 FORMAT = 1
 _DESCRIPTION, _VARIABLES = "model.json", "variables.safetensors"
@@ -37,7 +38,7 @@ class Saved(NamedTuple):
     palette: tuple[tuple[int, int, int], ...] | None
     preprocessing: Preprocessing | None
     licence: str | None
-    task: Task | None = None
+    task: "fcn.tasks.Task | None" = None
     """What the channels of the logits mean; None: nothing was said, so that they are those of a softmax."""
 
     @property
@@ -68,7 +69,7 @@ def save(
     std: Sequence[int | float] | None = None,
     bgr: bool = False,
     licence: str | None = None,
-    task: Task | None = None,
+    task: "fcn.tasks.Task | None" = None,
 ) -> None:
     """Writes a model of this library and its variables into a new folder, whole or not at all.
 
@@ -103,7 +104,9 @@ def save(
     values = (classes, palette, preprocessing, licence)
     facts = {name: plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
     if task is not None:
-        facts["task"] = tasks.to_json(task)
+        from fcn.tasks import to_json
+
+        facts["task"] = to_json(task)
     tensors = {"/".join(leaf): np.asarray(value) for leaf, value in flatten_dict(dict(variables)).items()}
     wanted = _check_description(model, tensors, facts | {"preprocessing": preprocessing})
     _check_tensors(model, tensors, wanted)
@@ -177,7 +180,7 @@ def load_preprocessing(path: str | Path) -> Preprocessing | None:
         raise ValueError(f"{Path(path) / _DESCRIPTION}: {error}") from None
 
 
-def load_task(path: str | Path) -> Task | None:
+def load_task(path: str | Path) -> "fcn.tasks.Task | None":
     """What a saved model says of its channels, without reading its variables; see `load` for the errors."""
     description = _read_description(Path(path) / _DESCRIPTION)
     try:
@@ -186,10 +189,12 @@ def load_task(path: str | Path) -> Task | None:
         raise ValueError(f"{Path(path) / _DESCRIPTION}: {error}") from None
 
 
-def _task(facts: Mapping[str, Any]) -> Task | None:
+def _task(facts: Mapping[str, Any]) -> "fcn.tasks.Task | None":
     """The task that is described, with the classes beside it."""
     if facts.get("task") is None:
         return None
+    from fcn import tasks
+
     return tasks.from_json(facts["task"], facts.get("classes") or (), facts.get("palette") or ())
 
 
