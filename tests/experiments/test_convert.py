@@ -120,7 +120,7 @@ def test_a_folder_of_smp(tmp_path):
     assert saved.preprocessing == Preprocessing().with_channels(4)
     jax.tree.map(np.testing.assert_array_equal, saved.variables, variables)
     (tmp_path / "classes.txt").write_text("ground\nnucleus\n")
-    assert from_folder(tmp_path / "smp", "last", tmp_path / "classes.txt").classes == ("ground", "nucleus")
+    assert from_folder(tmp_path / "smp", "last", tmp_path / "classes.txt").task.classes == ("ground", "nucleus")
 
 
 def test_weights_of_another_kind(tmp_path):
