@@ -1,11 +1,10 @@
 """The images of a data set by how well a network does on them, the worst first."""
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fcn.draft import draft_of
+from fcn.draft import replacing
 from fcn.text import columns, pad, short_name
 
 Row = Mapping[str, str | float | None]
@@ -37,12 +36,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     Raises:
       OSError: it cannot be written.
     """
-    draft = draft_of(path)
-    try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,6 +1,7 @@
 """Files and folders that get their name when they are whole, with the permissions that the umask gives."""
 
 import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,17 @@ from pathlib import Path
 def draft_of(path: Path) -> Path:
     """A path beside `path` that nobody uses, hidden. What is made there obeys the umask (unlike what `tempfile` makes)."""
     return path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft that takes the place of the file `path` in the end; after an error it is removed, and the old file stays."""
+    draft = draft_of(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

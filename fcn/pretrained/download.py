@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fcn.draft import draft_of
+from fcn.draft import replacing
 
 _CHUNK = 2**20
 _LARGEST = 2**33
@@ -62,15 +62,11 @@ def download(url: str, sha256: str, folder: str | Path | None = None, *, progres
             raise ValueError(f"{target} is not the published file: its SHA-256 is {digest}, not {sha256}...; remove it")
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    draft = draft_of(target)
-    try:
+    with replacing(target) as draft:
         with draft.open("xb") as file:
             digest = _fetch(url, file, target, progress)
         if not digest.startswith(sha256):
             raise ValueError(f"{url} has the SHA-256 {digest}, not {sha256}...; it was changed or damaged on its way")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
     return target
 
 
