@@ -32,11 +32,9 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
       ValueError: an unknown name, no `source` for a file, or weights that have nothing in common with the model.
       FileNotFoundError: there is no such file or folder.
     """
-    new, told = put_in_place(model, state.variables, find_weights(model, weights, source).read(in_channels))
-    if not told:
-        raise ValueError(f"{weights} has no variable in common with {type(model).__name__}")
+    new, told = put_in_place(model, state.variables, find_weights(model, weights, source).read(in_channels), weights)
     if jax.process_index() == 0:
-        print(f"starting from {weights}: {told}")
+        print(told)
     model_state = {name: value for name, value in new.items() if name != "params"}
     average = None if state.ema is None else {name: _copies(value) for name, value in new.items()}
     return state.replace(params=new["params"], model_state=model_state, ema=average)

@@ -48,25 +48,29 @@ def init(
         name, given = "what was given", weights
     else:
         name, given = str(weights), find_weights(model, weights, source).read(images.shape[-1])
-    placed, told = put_in_place(model, variables, given)
-    if not told:
-        raise ValueError(f"{name} has no variable in common with {type(model).__name__}")
+    placed, told = put_in_place(model, variables, given, name)
     if tell is not None:
-        tell(f"starting from {name}: {told}")
+        tell(told)
     return placed
 
 
-def put_in_place(model: nn.Module, variables: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def put_in_place(
+    model: nn.Module, variables: Mapping[str, Any], given: Mapping[str, Any], name: str
+) -> tuple[dict[str, Any], str]:
     """The model's variables with those of `given` in place of all that have their path and shape, and what was done.
 
-    Those that are given may be the encoder's alone.
+    Those that are given may be the encoder's alone; `name` is what they are called. The text says how many arrays are theirs,
+    and which parts are new.
 
-    The text says how many arrays are given, and which parts are new; it is empty if none is given.
+    Raises:
+        ValueError: none of them has a place in the model.
     """
     old, trained = flatten_dict(dict(variables)), _fitting(variables, _of_model(model, variables, given))
+    if not trained:
+        raise ValueError(f"{name} has no variable in common with {type(model).__name__}")
     placed = unflatten_dict({path: jnp.asarray(trained.get(path, value), value.dtype) for path, value in old.items()})
     new = ", ".join(_parts_without(old, trained)) or "none"
-    return placed, f"{len(trained)} of {len(old)} arrays; new: {new}" if trained else ""
+    return placed, f"starting from {name}: {len(trained)} of {len(old)} arrays; new: {new}"
 
 
 def _of_model(model: nn.Module, variables: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
