@@ -17,7 +17,7 @@ from experiments.objective import loss_terms, weighted
 from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
 from experiments.trained import make_model
 from fcn import tasks
-from fcn.data import WHOLE_RANGE, LabelKind, Prepared, augment_batch, check_source, eval_batches, open_source
+from fcn.data import WHOLE_RANGE, LabelKind, Prepared, TrainLoader, augment_batch, check_source, eval_batches, open_source
 from fcn.errors import unknown
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
@@ -141,6 +141,10 @@ class Experiment:
         )
         return self.parallel.train_step(step)
 
+    def batches(self) -> TrainLoader:
+        """This process's share of the batches of all epochs."""
+        return TrainLoader(self.train, batch_size=self.config.step_size, seed=self.config.seed, **hosts())
+
     def check(self, train_step: Callable, state: TrainState) -> None:
         """Traces the training step, on what fills no batch: whatever does not fit together is told here, before it begins.
 
@@ -163,6 +167,11 @@ class Experiment:
         return make_evaluator(self.model, self.task, self.preprocessing, self.val, self.config.batch_size, self.parallel)
 
 
+def hosts() -> dict[str, int]:
+    """Which of the processes this is, as keywords of what divides samples among them."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
 def make_evaluator(
     model: nn.Module, task: Task, preprocessing: Preprocessing, source: Prepared, batch_size: int, parallel: Any
 ) -> Callable[[Any], Any]:
@@ -177,11 +186,10 @@ def make_evaluator(
         return metric.count([task.prediction(one) for one in scores[:images]], truths)
 
     step = parallel.eval_step(make_eval_step(model, task, prepare, axis_name=parallel.axis_name))
-    hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
     def measure(variables):
         state = metric.init()
-        for number, batch in enumerate(eval_batches(source, batch_size, **hosts)):
+        for number, batch in enumerate(eval_batches(source, batch_size, **hosts())):
             found = parallel.read(step(variables, parallel.put_batch(batch)))
             if task.on_host:
                 found = count(*found, images=min(batch_size, len(source) - number * batch_size))

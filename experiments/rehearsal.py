@@ -9,7 +9,6 @@ import jax
 
 from experiments.build import Experiment, load_splits
 from experiments.config import TrainConfig
-from fcn.data import TrainLoader
 from fcn.training.records import write_json
 
 _STEPS = 3
@@ -41,7 +40,7 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     experiment.check(step, state)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
-    arguments = parallel.put_state(state), parallel.put_batch(next(_batches(experiment)))
+    arguments = parallel.put_state(state), parallel.put_batch(next(experiment.batches()))
     begun = time.perf_counter()
     compiled = step.lower(*arguments).compile()
     compilation = time.perf_counter() - begun
@@ -75,11 +74,6 @@ def describe(measured: dict[str, float | None], now: datetime.datetime) -> str:
 
 def _with_unit(value: float | None, unit: float, name: str) -> str:
     return "unknown" if value is None else f"{value / unit:.2f} {name}"
-
-
-def _batches(experiment: Experiment) -> TrainLoader:
-    hosts = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return TrainLoader(experiment.train, batch_size=experiment.config.step_size, seed=experiment.config.seed, **hosts)
 
 
 def _operations(step: Callable, state: Any, batch: Any, *, parts: int) -> float | None:

@@ -138,7 +138,6 @@ def train(config, folder, succession) -> None:
     from experiments.report import write_report
     from experiments.succession import SucceedingCheckpoints
     from experiments.trained import warn_of_damage
-    from fcn.data import TrainLoader
     from fcn.parallel import stop_together, synchronize
     from fcn.training import Best, Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
     from fcn.training.records import Silent, write_json
@@ -159,13 +158,7 @@ def train(config, folder, succession) -> None:
         write_json(folder.facts, facts)
         print(experiment.describe(state))
 
-    batches = TrainLoader(
-        experiment.train,
-        batch_size=config.step_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    batches = experiment.batches()
     synchronize("run folder claimed")
     sound, damaged = checkpoint.newest_sound(folder.checkpoints)
     step, seconds = sound or 0, 0.0
