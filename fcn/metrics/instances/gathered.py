@@ -68,8 +68,7 @@ class Instances(Metric[InstanceState]):
 
     def init(self) -> InstanceState:
         """No image."""
-        size = len(self.thresholds)
-        return InstanceState(np.zeros((0, size, 3), np.int64), np.zeros((0, size)))
+        return _state([], len(self.thresholds))
 
     def count(self, predictions: Any, labels: Any) -> InstanceState:
         """Matches the objects of each image of a batch; not compiled.
@@ -79,10 +78,7 @@ class Instances(Metric[InstanceState]):
             labels: the true ones, as `match` takes them.
         """
         rows = [match_all(t, p, self.thresholds, criterion=self.criterion) for p, t in zip(predictions, labels, strict=True)]
-        counts = [[(one.tp, one.fp, one.fn) for one in row] for row in rows]
-        overlap = [[one.overlap for one in row] for row in rows]
-        size = len(self.thresholds)
-        return InstanceState(np.reshape(counts, (-1, size, 3)).astype(np.int64), np.reshape(overlap, (-1, size)).astype(float))
+        return _state(rows, len(self.thresholds))
 
     def merge(self, state: InstanceState, other: InstanceState) -> InstanceState:
         """The images of both."""
@@ -114,7 +110,7 @@ class Panoptic(Metric[InstanceState]):
 
     def init(self) -> InstanceState:
         """No image."""
-        return InstanceState(np.zeros((0, self.num_classes, 3), np.int64), np.zeros((0, self.num_classes)))
+        return _state([], self.num_classes)
 
     def count(self, predictions: Any, labels: Any) -> InstanceState:
         """Matches the objects of each image of a batch; not compiled.
@@ -123,10 +119,7 @@ class Panoptic(Metric[InstanceState]):
             predictions: for each image (instance map [H, W], class of each id: an array that ids are an index of).
             labels: the same, true; map ids below 0 for pixels that count nowhere.
         """
-        rows = [self._match(*image) for image in zip(predictions, labels, strict=True)]
-        counts = np.reshape([[(one.tp, one.fp, one.fn) for one in row] for row in rows], (-1, self.num_classes, 3))
-        overlap = np.reshape([[one.overlap for one in row] for row in rows], (-1, self.num_classes))
-        return InstanceState(counts.astype(np.int64), overlap.astype(float))
+        return _state([self._match(*image) for image in zip(predictions, labels, strict=True)], self.num_classes)
 
     def _match(self, predicted, true) -> list[Matching]:
         above = float(np.nextafter(0.5, 1))
@@ -140,6 +133,13 @@ class Panoptic(Metric[InstanceState]):
     def compute(self, state: InstanceState) -> list[Matching]:
         """Of each class, all images together: `.pq`, `.sq`, `.rq`; NaN for a class that is nowhere."""
         return [_matching(row, total) for row, total in zip(state.counts.sum(0), state.overlap.sum(0))]
+
+
+def _state(rows: Sequence[Sequence[Matching]], size: int) -> InstanceState:
+    """Of the matchings of each image, `size` of them."""
+    counts = [[(one.tp, one.fp, one.fn) for one in row] for row in rows]
+    overlap = [[one.overlap for one in row] for row in rows]
+    return InstanceState(np.reshape(counts, (-1, size, 3)).astype(np.int64), np.reshape(overlap, (-1, size)).astype(float))
 
 
 def _matching(counts: Int64[np.ndarray, " 3"], overlap: float) -> Matching:
