@@ -1,6 +1,5 @@
 """A network that is ready to be used: from a run, from a saved model, or from published weights."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +17,10 @@ from fcn.errors import unknown
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
-from fcn.pretrained.networks import expected_images
+from fcn.pretrained.networks import all_classes, expected_images, open_saved, read_names
 from fcn.pretrained.saving import load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
-from fcn.registry import MODELS, segments
+from fcn.registry import MODELS
 from fcn.tasks import Task
 
 
@@ -50,16 +49,14 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     if classes is not None and not is_smp_folder(path):
         raise ValueError(f"{path} is no folder of smp's, whose classes --classes names; leave {classes} out")
     if (path / "model.json").is_file():
-        saved = fcn.load(path)
-        if not segments(saved.model):
-            raise ValueError(f"{path} is a {type(saved.model).__name__}, an encoder or a classifier, which does not segment")
+        saved = open_saved(path)
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         task = saved.task or tasks.make("semantic", saved.classes, palette=saved.palette or ())
         return Network(saved.model, saved.variables, task, expected_images(path, saved))
     if is_smp_folder(path):
         model = smp_model(path)
-        names = [f"class {i}" for i in range(model.num_classes)] if classes is None else _read_names(classes)
+        names = [f"class {i}" for i in range(model.num_classes)] if classes is None else read_names(classes)
         return _read(model, str(path), "smp", names)
     run = restore(RunFolder(path), which)
     known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
@@ -98,7 +95,7 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
     elif classes is None:
         raise ValueError(f"{weights} does not say what its classes are; name them: --classes FILE, one on each line")
     else:
-        names = _read_names(classes)
+        names = read_names(classes)
     model = fcn.create_model(config.name, num_classes=len(names), encoder=config.encoder, **config.keywords())
     return _read(model, weights, source, names)
 
@@ -108,25 +105,10 @@ def _read(model: nn.Module, weights: str, source: str | None, names: Sequence[st
     origin = find_weights(model, weights, source)
     if not origin.whole:
         raise _no_weights(type(model).__name__, weights)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="another number of classes")
-        try:
-            variables = origin.read(None)
-        except UserWarning:
-            raise ValueError(f"{weights} has another number of classes than the {len(names)} that are named") from None
+    with all_classes(weights, f"{len(names)} that are named"):
+        variables = origin.read(None)
     preprocessing = origin.preprocessing().with_channels(channels_of(model, variables))
     return Network(model, variables, tasks.make("semantic", names), preprocessing)
-
-
-def _read_names(file: Path) -> tuple[str, ...]:
-    """The names of classes, one on each line.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"no file {file}")
-    return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
 
 
 def _no_weights(model: str, weights: str) -> Exception:

@@ -111,13 +111,12 @@ def convert(options: argparse.Namespace) -> int:
 
 def _read_checkpoint(options: argparse.Namespace):
     """What the command line says of a checkpoint."""
-    from fcn.pretrained.networks import read_checkpoint
+    from fcn.pretrained.networks import read_checkpoint, read_names
     from fcn.pretrained.smp import is_smp_folder, smp_model
 
     if (options.input / "model.json").is_file():
         raise ValueError(f"{options.input} is a saved model already; give --out NAME.safetensors or NAME.pth, with --source")
-    lines = options.classes.read_text(encoding="utf-8").splitlines() if options.classes else []
-    classes = [line.strip() for line in lines if line.strip()] or None
+    classes = (read_names(options.classes) if options.classes else ()) or None
     if is_smp_folder(options.input):
         _leave_out(options, "model", "encoder", *(["source"] if options.source != "smp" else []))
         return read_checkpoint(options.input, smp_model(options.input), source="smp", classes=classes)

@@ -1,7 +1,8 @@
 """Networks with all that their user must know: by name, from a folder, or from a checkpoint of another implementation."""
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import flax.linen as nn
@@ -13,7 +14,7 @@ from fcn.pretrained.names import channels_of
 from fcn.pretrained.saving import Saved, load, load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.pretrained.weights import WEIGHTS, default_model, load_weights
-from fcn.registry import entry_of
+from fcn.registry import entry_of, segments
 from fcn.tasks import Task
 
 
@@ -37,8 +38,17 @@ def open_network(name: str | Path) -> Saved:
         if len(path.parts) > 1 or path.exists():
             raise FileNotFoundError(f"{path} is no folder of a saved model")
         raise unknown("network", str(name), [weights for weights, row in WEIGHTS.items() if row.classes])
+    return open_saved(path)
+
+
+def open_saved(path: Path) -> Saved:
+    """A segmentation network from a folder that `fcn.save` wrote.
+
+    Raises:
+        ValueError: it is another network, or damaged.
+    """
     saved = load(path)
-    if entry_of(saved.model) is None:
+    if not segments(saved.model):
         raise ValueError(f"{path} is a {type(saved.model).__name__}, an encoder or a classifier, which does not segment")
     return saved
 
@@ -65,13 +75,31 @@ def read_checkpoint(path: Path, model: nn.Module, *, source: str, classes: Seque
         FileNotFoundError: there is no such file.
         ValueError: as `fcn.from_torch` does, or for a checkpoint of another number of classes.
     """
+    with all_classes(path, f"{model.num_classes} of the model"):
+        variables = from_torch(model, path, source=source)
+    return Saved(model, variables, classes and tuple(classes), None, _expected(model, variables), None)
+
+
+@contextlib.contextmanager
+def all_classes(weights: str | Path, wanted: str) -> Iterator[None]:
+    """Inside, weights of another number of classes than is `wanted` raise a ValueError in place of being adapted."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="another number of classes")
         try:
-            variables = from_torch(model, path, source=source)
+            yield
         except UserWarning:
-            raise ValueError(f"{path} has another number of classes than the {model.num_classes} of the model") from None
-    return Saved(model, variables, classes and tuple(classes), None, _expected(model, variables), None)
+            raise ValueError(f"{weights} has another number of classes than the {wanted}") from None
+
+
+def read_names(file: Path) -> tuple[str, ...]:
+    """The names of classes, one on each line of a text file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 def _expected(model: nn.Module, variables: dict) -> Preprocessing:
