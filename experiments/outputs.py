@@ -33,10 +33,7 @@ def plan(
       FileNotFoundError: a file is missing, a folder has no images, or nothing matches a pattern.
       ValueError: `out` is a folder of images that are to be predicted.
     """
-    plans = []
-    for path, name in _named(inputs, out):
-        stem = out / name.with_suffix("")
-        plans.append(Files(path, {ending: stem.with_name(f"{stem.name}_{ending}") for ending in endings}))
+    plans = [Files.named(path, out / name.with_suffix(""), endings) for path, name in _named(inputs, out)]
     _refuse_collisions(plans, out)
     if done == "left out":
         plans = [each for each in plans if not each.done.exists()]

@@ -18,6 +18,11 @@ class Files(NamedTuple):
     paths: Mapping[str, Path]
     """By ending, such as "mask.png", as `Task.files` gives them; the one last without which the image is not done."""
 
+    @classmethod
+    def named(cls, image: Path, stem: Path, endings: Sequence[str]) -> "Files":
+        """STEM_ENDING for each ending."""
+        return cls(image, {ending: stem.with_name(f"{stem.name}_{ending}") for ending in endings})
+
     @property
     def done(self) -> Path:
         """The file that is written last."""
@@ -35,7 +40,7 @@ def plan_files(images: Iterable[Path], out: Path, endings: Sequence[str] = Seman
     for image in images:
         if not image.is_file():
             raise FileNotFoundError(f"no image {image}")
-        files = Files(image, {ending: out / f"{image.stem}_{ending}" for ending in endings})
+        files = Files.named(image, out / image.stem, endings)
         if taken := [file for file in files.paths.values() if file.exists()]:
             raise FileExistsError(f"{taken[0]} exists already; give another folder")
         if files.done in plans:
