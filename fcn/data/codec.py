@@ -40,3 +40,15 @@ class Codec:
             flipped: whether top and bottom, and left and right, were mirrored.
         """
         return targets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Values(Codec):
+    """Labels that are values, as they are: float32, NaN where nothing is known."""
+
+    @property
+    def fill(self):
+        return {"label": np.nan}
+
+    def targets(self, sample):
+        return {"label": np.asarray(sample["label"], np.float32)}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from fcn.data.codec import Codec
+from fcn.data.codec import Codec, Values
 from fcn.data.depth import ValueRange
 from fcn.data.images import resize_image, resize_label
 from fcn.data.source import Sample, Source, kind_of, position, refuse_other_types, verify
@@ -29,7 +29,8 @@ class Prepared:
 
     def __init__(self, source: Source, size: tuple[int, int] | None = None, cache: bool = True, codec: Codec | None = None):
         self.source, self.name = source, source.name
-        self.codec = codec or Codec(ignore_index=source.ignore_index)
+        plain = Values if kind_of(source) == "values" else Codec
+        self.codec = codec or plain(ignore_index=source.ignore_index)
         self.classes, self.palette, self.ignore_index = source.classes, source.palette, source.ignore_index
         self.size = None if size is None else (int(size[0]), int(size[1]))
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcn import visualize
+from fcn.data.codec import Values
 from fcn.data.source import LabelKind
 from fcn.losses import total_loss
 from fcn.metrics import Errors
@@ -19,7 +20,7 @@ _REACH = 2.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Regression(Task):
+class Regression(Values, Task):
     """A value for each channel and pixel; `classes` are the names of the channels. A prediction is float32 [H, W, K].
 
     The network learns (value - mean) / std, so that values of any scale suit it; NaN and infinity mark what is not known.
@@ -49,13 +50,6 @@ class Regression(Task):
     @property
     def channels(self):
         return len(self.classes)
-
-    @property
-    def fill(self):
-        return {"label": np.nan}
-
-    def targets(self, sample):
-        return {"label": np.asarray(sample["label"], np.float32)}
 
     def fitted(self, samples):
         sums = np.zeros((3, self.channels))

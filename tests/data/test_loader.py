@@ -219,3 +219,21 @@ def test_sizes_and_batches_have_a_range():
             Prepared(Numbers(5), size)
     with pytest.raises(ValueError, match=r"a batch of 1000000000000; it holds at most 65536"):
         TrainLoader(Numbers(5), batch_size=10**12, seed=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_stay_what_they_are():
+    """NaN, which says that a value is not known, is no integer; outside of the image none is known."""
+
+    class Depths(Numbers):
+        label_kind = "values"
+
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            values = np.full((*sample["label"].shape, 1), 0.25 + index, np.float32)
+            values[0, 0] = np.nan
+            return {**sample, "label": values}
+
+    batch = Prepared(Depths(3)).batch(np.array([2, -1]), np.zeros(2, int))
+    assert batch["label"].dtype == np.float32 and np.isnan(batch["label"][0, 0, 0]) and np.isnan(batch["label"][1]).all()
+    assert (batch["label"][0, 1:] == 2.25).all()
