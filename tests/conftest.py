@@ -19,10 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled_programs():
-    """Each file begins without those of the files before, which take gigabytes together."""
-    yield
+    """Each file begins without those of the files before, which take gigabytes together, and without a cache that a command set."""
     import jax
 
+    cache = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", cache)
     jax.clear_caches()
 
 
