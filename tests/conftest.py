@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled_programs():
-    """Each file begins without those of the files before, which take gigabytes together, and without a cache that a command set."""
+    """Each file begins without those of the files before, which take gigabytes, and without a cache that a command set."""
     import jax
 
     cache = jax.config.jax_compilation_cache_dir
