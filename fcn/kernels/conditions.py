@@ -32,14 +32,14 @@ def static(call: Call) -> bool:
 
 
 def few_channels(call: Call) -> bool:
-    """3x3, 4 to 16 channels and features, 4096 positions or more (65536 where there are three times as many channels)"""
+    """3x3, 4 to 16 channels and features (24 before JAX 0.12), 4096 positions or more (65536 with a third as many features)"""
     fewest = 2**12 if 3 * call.features > call.channels else 2**16
-    few = call.most <= ONE_PROCESSOR and call.features >= 4
+    few = call.most <= (24 if call.version < (0, 12) else 16) and call.features >= 4
     return few and is_3x3(call) and call.dilation == ONE and call.positions >= fewest
 
 
 def few_channels_alone(call: Call) -> bool:
-    """3x3, 4 to 16 channels and features, 4096 positions or more (65536 as below), where one device has all processors"""
+    """as pairs below, to 24 channels and features before JAX 0.12, where one device has all processors"""
     return call.alone and few_channels(call)
 
 
