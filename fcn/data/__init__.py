@@ -1,6 +1,6 @@
 """Data: sources of labelled images, checks, batches, and augmentation on the device."""
 
-from fcn.data.augment import AugmentConfig, augment, augment_batch
+from fcn.data.augment import AugmentConfig, Pipeline, augment, augment_batch
 from fcn.data.check import check_source
 from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
@@ -14,6 +14,7 @@ __all__ = [
     "WHOLE_RANGE",
     "AugmentConfig",
     "LabelKind",
+    "Pipeline",
     "Prepared",
     "Sample",
     "Source",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
@@ -21,6 +21,9 @@ class Codec:
     """
 
     ignore_index: int = IGNORE
+
+    turns: ClassVar[bool] = False
+    """Whether an own `moved` is also right for images that are turned, slanted or bent, of which it is told the scale alone."""
 
     @property
     def fill(self) -> Mapping[str, int | float]:

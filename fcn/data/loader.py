@@ -117,11 +117,12 @@ class TrainLoader:
         size: (height, width) that samples are resized to; None where all have one size.
         process_index, process_count: this process and their number.
         cache: keep decoded samples in memory if they take at most 2 GiB.
+        partners: give each sample another one, drawn by the seed, the epoch and its number, for operations that mix.
 
     Yields:
         {"image": uint8 [b, H, W, C], "label": int32 [b, H, W], "index": int32 [b], "epoch": int32 [b]} with
         b = batch_size / process_count, index the number of the sample in the source; of a `Prepared` source the targets of its
-        codec in place of the label.
+        codec in place of the label. With `partners` the same of the partners: "partner_image", "partner_label" ...
 
     Raises:
         ValueError: the batch does not divide by the processes, or a negative seed; later, a sample has another size and `size`
@@ -138,12 +139,13 @@ class TrainLoader:
         process_index: int = 0,
         process_count: int = 1,
         cache: bool = True,
+        partners: bool = False,
     ):
         if seed < 0:
             raise ValueError(f"seed is {seed}; it must be at least 0")
         self._part = _part(batch_size, process_index, process_count)
         self.length, self.batch_size, self.seed = len(source), batch_size, seed
-        self._samples = prepared(source, size, cache)
+        self._samples, self._partners = prepared(source, size, cache), partners
         self._next = 0  # number of the next batch
         self._ahead: Any = None  # what reads it and those after it: grain's iterator
 
@@ -176,8 +178,12 @@ class TrainLoader:
     def _load(self, number: int) -> Batch:
         places = np.arange(number * self.batch_size, (number + 1) * self.batch_size)[self._part]
         epochs, within = np.divmod(places, self.length)
-        indices = [_order(self.seed, epoch, self.length)[i] for epoch, i in zip(epochs.tolist(), within)]
-        return self._samples.batch(np.array(indices), epochs)
+        indices = np.array([_order(self.seed, epoch, self.length)[i] for epoch, i in zip(epochs.tolist(), within)])
+        batch = self._samples.batch(indices, epochs)
+        if not self._partners:
+            return batch
+        others = self._samples.batch(partners(self.seed, indices, epochs, self.length), epochs)
+        return batch | {f"partner_{name}": values for name, values in others.items() if name not in ("index", "epoch")}
 
     def _read_ahead(self) -> Any:
         """The batches from the next one on, read by threads, which cost more than they save once all samples are in memory."""
@@ -196,6 +202,17 @@ class TrainLoader:
 def _order(seed: int, epoch: int, length: int) -> np.ndarray:
     """The samples of an epoch in the order of their turn, by a generator whose numbers NumPy has promised to keep."""
     return np.random.RandomState(np.random.MT19937((seed, epoch))).permutation(length)
+
+
+def partners(seed: int, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], length: int) -> Int[np.ndarray, " b"]:
+    """For each sample another one of `length`, each as likely, by seed, epoch and sample; itself where it is alone."""
+    if length == 1:
+        return np.zeros_like(indices)
+    drawn = [
+        np.random.RandomState(np.random.MT19937((seed, epoch, index, 1))).randint(length - 1)
+        for index, epoch in zip(indices.tolist(), epochs.tolist())
+    ]
+    return (indices + 1 + np.array(drawn)) % length
 
 
 def eval_batches(

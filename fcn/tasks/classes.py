@@ -16,6 +16,7 @@ class ClassTask(Task, abc.ABC):
 
     mode: ClassVar[Mode]
     """Of the losses."""
+    turns: ClassVar[bool] = True
 
     @property
     def fill(self):
