@@ -47,6 +47,11 @@ def test_code_of_metrics(capsys):
     assert re.fullmatch(r"\[ *0\. +\d\.\d+ +inf\]", distances)
 
 
+def test_code_of_augmentation():
+    names = run_code(ROOT / "docs" / "augmentation.md", {})
+    assert names["changed"].shape == (24, 32, 3) and names["batch"]["label"].shape == (1, 24, 32)
+
+
 def test_code_among_other_jax_code():
     """The network in NNX, on a mesh and in shard_map computes what it computes alone."""
     names = run_code(ROOT / "docs" / "jax.md", {})

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import convert, evaluate, predict, train
 from experiments.benchmark.__main__ import BenchmarkConfig
-from experiments.config import ModelConfig, TrainConfig
+from experiments.config import ModelConfig, TrainConfig, changes, from_json, to_json
 from experiments.pointwise import Options
 from fcn.ranges import Range, _pieces
 
@@ -94,3 +94,12 @@ def test_options_of_a_model_are_json_or_words():
     config = ModelConfig(options=("depth=2", "rate=0.5", "a=null", "b=true", "c=[1,[2]]", 'd={"e":-1}', "f=bfloat16", "g=[1,"))
     expected = {"depth": 2, "rate": 0.5, "a": None, "b": True, "c": [1, [2]], "d": {"e": -1}, "f": "bfloat16", "g": "[1,"}
     assert config.keywords() == expected
+
+
+def test_a_configuration_of_before_has_no_preset_of_augmentation():
+    config = train.parse(["camvid_unet", "--data.root", "x"])
+    values = to_json(config)
+    older = {name: value for name, value in values["augment"].items() if name not in ("preset", "foreground", "boundary")}
+    assert changes(from_json(values | {"augment": older}), config) == []
+    other = train.parse("camvid_unet --data.root x --augment.preset nnunet --augment.foreground 0.33".split())
+    assert other.augment.pipeline.crop == config.augment.crop == (128, 192) and len(changes(config, other)) == 2

@@ -23,7 +23,7 @@ from fcn.data.augment import (
     rand_augment,
     transform,
 )
-from fcn.data.augment.operation import streams
+from fcn.data.augment.operation import Operation, streams
 from fcn.data.codec import Codec
 from fcn.data.loader import partners
 from fcn.preprocessing import Preprocessing
@@ -247,7 +247,7 @@ def test_codecs_are_told_of_flips_and_scale():
         ({"crop": (4,)}, Codec(), r"the crop \(4,\) has 1 numbers; the images have 2 axes"),
         ({"crop": (0, 4)}, Codec(), r"Pipeline.crop is \(0, 4\); it must be at least 1"),
         ({"foreground": 0.3}, Codec(), "foreground is 0.3 of the crops, and none are taken; give their size"),
-        ({"operations": ("flip",)}, Codec(), "'flip' is no operation"),
+        ({"operations": (Operation(),)}, Codec(), r"Operation\(probability=1.0\) is no operation"),
     ],
 )
 def test_what_does_not_fit_is_refused(pipeline, codec, message):
