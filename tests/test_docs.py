@@ -49,7 +49,7 @@ def test_code_of_metrics(capsys):
 
 def test_code_of_augmentation():
     names = run_code(ROOT / "docs" / "augmentation.md", {})
-    assert names["changed"].shape == (24, 32, 3) and names["batch"]["label"].shape == (1, 24, 32)
+    assert names["batch"]["image"].shape == (2, 24, 32, 3) and names["batch"]["label"].shape == (2, 24, 32)
 
 
 def test_code_among_other_jax_code():

@@ -64,6 +64,8 @@ class ClassMix(Mixing):
 class CopyPaste(Mixing):
     """Objects of the partner, each with a probability (Ghiasi et al., CVPR 2021). Labels are instance maps: 0 is background.
 
+    Pasted objects get numbers above those of the sample; the ignored label has to be none of them, as -1 is.
+
     Attributes:
         share: the probability of an object.
         objects: the largest number of an object that can be pasted.

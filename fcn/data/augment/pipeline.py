@@ -98,7 +98,7 @@ def transform(
         image = jnp.clip(image, 0, 255)
     if known is not None:
         image = jnp.where(known[..., None], image, jnp.asarray(fill, jnp.float32))
-    return image, targets
+    return image.astype(jnp.float32), targets  # numbers are drawn as float64 where JAX is told so
 
 
 def refuse_misfits(pipeline: Pipeline, codec: Codec, axes: int) -> None:
