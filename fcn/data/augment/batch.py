@@ -43,8 +43,9 @@ def augment(
 def _changed(
     key, image, targets: Targets, config: AugmentConfig | Pipeline, codec: Codec, fill, partner=None
 ) -> tuple[Array, Targets]:
-    pipeline = config if isinstance(config, Pipeline) else config.pipeline
-    if pipeline is None:
+    if isinstance(config, Pipeline):
+        pipeline = config
+    elif (pipeline := config.pipeline) is None:
         return simple_changes(key, image, targets, config, codec, fill)
     return transform(key, image, targets, pipeline, codec=codec, fill=fill, partner=partner)
 

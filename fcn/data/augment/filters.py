@@ -22,7 +22,7 @@ class Blur(Photometric):
 
     Attributes:
         sigma: its standard deviation, in pixels.
-        channels: the probability of each channel.
+        channels: the probability of each channel; below 1 each has a deviation of its own.
     """
 
     sigma: Annotated[Span, Range(0, 16)] = (0.5, 1.0)
@@ -30,7 +30,8 @@ class Blur(Photometric):
 
     def change(self, key, image):
         own, chosen = jax.random.split(key)
-        blurred = gaussian(image, uniform(own, self.sigma), math.ceil(_REACH * self.sigma[1]))
+        sigma = uniform(own, self.sigma, image.shape[-1:] if self.channels < 1 else ())
+        blurred = gaussian(image, sigma, math.ceil(_REACH * self.sigma[1]))
         return some_channels(chosen, self.channels, blurred, image)
 
 
@@ -50,11 +51,17 @@ class Sharpen(Photometric):
         return image + uniform(key, self.amount) * (image - gaussian(image, self.sigma, math.ceil(_REACH * self.sigma)))
 
 
-def gaussian(image: Float[Array, "*size c"], sigma: Float[Array, ""] | Number, radius: int) -> Float[Array, "*size c"]:
-    """A Gaussian filter of 2 * radius + 1 pixels along each axis; the image is mirrored at the edges of its outer pixels."""
-    steps = np.arange(-radius, radius + 1)
+def gaussian(image: Float[Array, "*size c"], sigma: Float[Array, "..."] | Number, radius: int) -> Float[Array, "*size c"]:
+    """A Gaussian filter of 2 * radius + 1 pixels along each axis; the image is mirrored at the edges of its outer pixels.
+
+    Args:
+        image: the values.
+        sigma: its standard deviation; one, or one a channel.
+        radius: see above.
+    """
+    steps = np.arange(-radius, radius + 1).reshape(-1, *[1] * jnp.ndim(sigma))
     weights = jnp.exp(-0.5 * (steps / jnp.maximum(sigma, 1e-3)) ** 2)
-    weights = weights / jnp.sum(weights)
+    weights = weights / jnp.sum(weights, 0)
     for axis in range(image.ndim - 1):
         length = image.shape[axis]
         wide = jnp.pad(image, [(radius, radius) if i == axis else (0, 0) for i in range(image.ndim)], mode="symmetric")
@@ -69,7 +76,7 @@ class LowResolution(Photometric):
 
     Attributes:
         range: of the factor by which the image shrinks.
-        channels: the probability of each channel.
+        channels: the probability of each channel; below 1 each has a factor of its own.
     """
 
     range: Annotated[Span, Range(0, 1, above=True)] = (0.5, 1.0)
@@ -77,13 +84,18 @@ class LowResolution(Photometric):
 
     def change(self, key, image):
         own, chosen = jax.random.split(key)
-        by, coarse = uniform(own, self.range), image
-        for axis in range(image.ndim - 1):
-            coarse = _coarse(coarse, axis, by)
+        by = uniform(own, self.range, image.shape[-1:] if self.channels < 1 else ())
+        coarse = jax.vmap(_coarse, (-1, 0), -1)(image, jnp.broadcast_to(by, image.shape[-1:]))
         return some_channels(chosen, self.channels, coarse, image)
 
 
-def _coarse(image, axis: int, by):
+def _coarse(image, by):
+    for axis in range(image.ndim):
+        image = _coarse_along(image, axis, by)
+    return image
+
+
+def _coarse_along(image, axis: int, by):
     """Along an axis: the values between the two low-resolution pixels around each place, each the nearest one of the image."""
     length = image.shape[axis]
     count = jnp.maximum(jnp.round(by * length), 1)

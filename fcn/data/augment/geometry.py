@@ -62,9 +62,9 @@ class Rotate(Geometric):
 
     def matrix(self, key, size):
         _plane(self, size)
-        narrow = self.oblong is not None and max(size) > 1.5 * min(size)
+        widest = self.degrees if self.oblong is None or max(size) <= 1.5 * min(size) else self.oblong
         planes = list(itertools.combinations(range(len(size)), 2))
-        angles = (self.oblong if narrow else self.degrees) * (2 * jax.random.uniform(key, (len(planes),)) - 1)
+        angles = widest * (2 * jax.random.uniform(key, (len(planes),)) - 1)
         radians = jnp.deg2rad(angles)
         turns = [_turned(jnp.cos(a), jnp.sin(a), plane, len(size)) for a, plane in zip(radians, planes)]
         return functools.reduce(product, turns)

@@ -124,6 +124,8 @@ def _mixed(key, image, targets: Targets, pipeline: Pipeline, codec: Codec, partn
     if partner is None:
         raise ValueError(f"{type(operations[0]).__name__} takes pixels from a partner, and none is given")
     label, other = targets["label"], jnp.asarray(partner[1]["label"])
+    if label.ndim != image.ndim - 1 or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(f"{type(operations[0]).__name__} mixes class numbers and instance maps, no other labels; leave it out")
     other_image = jnp.asarray(partner[0], jnp.float32)
     for operation, own, used in streams(key, operations):
         taken = operation.taken(own, other, codec.ignore_index) & used

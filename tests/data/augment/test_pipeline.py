@@ -256,6 +256,12 @@ def test_what_does_not_fit_is_refused(pipeline, codec, message):
         transform(KEY, image, {"label": label, "far": label}, Pipeline(**pipeline), codec=codec)
 
 
+def test_labels_of_other_kinds_do_not_mix():
+    image, values = sample()[0], np.zeros((9, 12, 2), np.float32)
+    with pytest.raises(ValueError, match="CutMix mixes class numbers and instance maps, no other labels"):
+        transform(KEY, image, {"label": values}, Pipeline(operations=(CutMix(),)), partner=(image, {"label": values}))
+
+
 def test_foreground_wants_class_numbers():
     with pytest.raises(ValueError, match=r"foreground is 0\.5, but the label holds no class numbers"):
         pipeline = Pipeline(crop=(4, 4), foreground=0.5)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import fcn
+from experiments.benchmark import augmenting
 from fcn.encoders.table import find_encoder
 from tests.variables import count_parameters
 
@@ -77,3 +78,9 @@ def test_every_encoder_has_one_of_its_size(references):
             if name.endswith("_cifar"):  # its layers find their channels
                 net(torch.zeros(1, 3, 32, 32))
         assert parameters(net) >= 0.99 * find_encoder(name).parameters, name
+
+
+def test_torchvisions_list_of_augmentation():
+    pytest.importorskip("torchvision", reason="the benchmark takes its transforms: install '.[parity]'")
+    for image, label in augmenting.torchvision_augmenter(2, 32)():
+        assert image.shape == (3, 32, 32) and image.dtype == torch.float32 and label.shape == (32, 32)
