@@ -26,7 +26,7 @@ from fcn.data.augment import (
 from fcn.data.augment.operation import Operation, streams
 from fcn.data.codec import Codec
 from fcn.data.loader import partners
-from fcn.preprocessing import Preprocessing
+from fcn.preprocessing import Preprocessing, default_preprocessing
 
 KEY = jax.random.key(7)
 KEYS = jax.random.split(KEY, 300)
@@ -290,10 +290,17 @@ def test_nnunets_list():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_as_options(name):
-    """Images stay images; with no preset the options of before count, and those of a preset do not."""
+    """With no preset the options of before count; with one its list, for gray images as well."""
     config = AugmentConfig(preset=name, crop=(8, 8), boundary="mirror", flip=True)
     assert config.pipeline == dataclasses.replace(PRESETS[name](), crop=(8, 8), boundary="mirror")
     assert AugmentConfig(flip=True).pipeline is None
+    for channels in (1, 3):
+        batch = {"image": np.zeros((2, 12, 9, channels), np.uint8), "label": np.zeros((2, 12, 9), np.int32)}
+        batch |= {"index": np.zeros(2, np.int32), "epoch": np.zeros(2, np.int32)}
+        record = default_preprocessing(channels)
+        new = jax.eval_shape(lambda key, batch, record=record: augment_batch(key, batch, config, record), KEY, batch)
+        assert new["image"].shape == (2, 8, 8, channels) and new["image"].dtype == np.float32
+        assert new["label"].shape == (2, 8, 8) and new["label"].dtype == np.int32
     with pytest.raises(ValueError, match=r"augment\.foreground is 0\.5 without a preset; choose --augment.preset light"):
         AugmentConfig(foreground=0.5)
 
