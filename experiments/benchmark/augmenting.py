@@ -71,6 +71,9 @@ def torchvision_augmenter(batch: int, size: int) -> Callable[[], object]:
     Raises:
       ImportError: torchvision is not installed.
     """
+    from experiments.benchmark.references import torchvision
+
+    torchvision()
     import torch
     from torchvision import tv_tensors
 
@@ -91,7 +94,14 @@ def torchvision_standard() -> Callable:
 
     class Gamma(v2.Transform):
         def transform(self, inpt, params):
-            return functional.adjust_gamma(inpt, random.uniform(0.7, 1.5)) if inpt.ndim == 3 else inpt
+            return functional.adjust_gamma(inpt, random.uniform(0.7, 1.5)) if isinstance(inpt, tv_tensors.Image) else inpt
+
+    class Jpeg(v2.Transform):  # by Pillow, as torchvision's own needs its compiled operators
+        def transform(self, inpt, params):
+            if not isinstance(inpt, tv_tensors.Image):
+                return inpt
+            image = functional.jpeg(functional.to_pil_image(inpt), random.randint(40, 95))
+            return tv_tensors.Image(functional.pil_to_tensor(image))
 
     linear = {"interpolation": InterpolationMode.BILINEAR, "fill": 127}
     changes = [
@@ -105,7 +115,7 @@ def torchvision_standard() -> Callable:
         (0.3, v2.ColorJitter(hue=15 / 360)),
         (0.2, Gamma()),
         (0.2, v2.GaussianBlur(13, (0.3, 1.5))),
-        (0.1, v2.JPEG((40, 95))),
+        (0.1, Jpeg()),
     ]
     last = [
         v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
