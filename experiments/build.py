@@ -143,7 +143,8 @@ class Experiment:
 
     def batches(self) -> TrainLoader:
         """This process's share of the batches of all epochs."""
-        return TrainLoader(self.train, batch_size=self.config.step_size, seed=self.config.seed, **hosts())
+        config = self.config
+        return TrainLoader(self.train, batch_size=config.step_size, seed=config.seed, partners=config.augment.mixes, **hosts())
 
     def check(self, train_step: Callable, state: TrainState) -> None:
         """Traces the training step, on what fills no batch: whatever does not fit together is told here, before it begins.
@@ -155,7 +156,7 @@ class Experiment:
         if self.config.best not in (names := self.evaluation(self.task.metric().init())):
             raise unknown("value of an evaluation:", self.config.best, names)
         nothing = np.full(self.config.step_size // jax.process_count(), -1)
-        batch = self.parallel.put_batch(self.train.batch(nothing, np.zeros_like(nothing)))
+        batch = self.parallel.put_batch(self.batches().read(nothing, np.zeros_like(nothing)))
         jax.eval_shape(train_step, self.parallel.put_state(state), batch)
 
     def evaluation(self, measured: Any) -> dict[str, float | None]:

@@ -44,7 +44,24 @@ def parse(args: Sequence[str]):
     about += f" cost. Shown below are the options of {name}."
     config = command.parse(type(preset), rest, "train [PRESET]", about, default=preset, hints=HINTS)
     given = {arg.partition("=")[0].replace("_", "-") for arg in rest}
+    refuse_replaced(config.augment, given)
     return dataclasses.replace(config, model=without_options_of(preset.model, config.model, given))
+
+
+def refuse_replaced(augment, given) -> None:
+    """Refuses what is given beside a list of operations that stands in its place.
+
+    Raises:
+      ValueError: with what to write instead.
+    """
+    from fcn.data.augment.config import REPLACED
+
+    names = [name.replace("_", "-") for name in REPLACED]
+    if augment.preset != "none" and (wrong := [name for name in names if f"--augment.{name}" in given]):
+        raise ValueError(
+            f"--augment.preset {augment.preset} stands in place of --augment.{wrong[0]}; leave one of them out, or add to the "
+            "preset: --augment.operations"
+        )
 
 
 def without_options_of(preset, model, given):

@@ -179,6 +179,10 @@ class TrainLoader:
         places = np.arange(number * self.batch_size, (number + 1) * self.batch_size)[self._part]
         epochs, within = np.divmod(places, self.length)
         indices = np.array([_order(self.seed, epoch, self.length)[i] for epoch, i in zip(epochs.tolist(), within)])
+        return self.read(indices, epochs)
+
+    def read(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"]) -> Batch:
+        """Any samples, as batches hold them; index -1 gives one of which nothing is known."""
         batch = self._samples.batch(indices, epochs)
         if not self._partners:
             return batch
@@ -205,14 +209,15 @@ def _order(seed: int, epoch: int, length: int) -> np.ndarray:
 
 
 def partners(seed: int, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], length: int) -> Int[np.ndarray, " b"]:
-    """For each sample another one of `length`, each as likely, by seed, epoch and sample; itself where it is alone."""
-    if length == 1:
-        return np.zeros_like(indices)
-    drawn = [
-        np.random.RandomState(np.random.MT19937((seed, epoch, index, 1))).randint(length - 1)
-        for index, epoch in zip(indices.tolist(), epochs.tolist())
-    ]
-    return (indices + 1 + np.array(drawn)) % length
+    """For each sample another of `length`, all as likely, by seed, epoch and sample; itself where it is alone, -1 for -1."""
+
+    def partner(index: int, epoch: int) -> int:
+        if index < 0 or length == 1:
+            return index
+        steps = np.random.RandomState(np.random.MT19937((seed, epoch, index, 1))).randint(1, length)
+        return (index + steps) % length
+
+    return np.array([partner(index, epoch) for index, epoch in zip(indices.tolist(), epochs.tolist())])
 
 
 def eval_batches(

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import inspect
-import json
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from fcn.calls import read_options
 from fcn.errors import unknown
 from fcn.losses.cldice import cldice_loss
 from fcn.losses.correlation import mcc_loss
@@ -129,22 +129,7 @@ def _term(text: str) -> Term:
     weight = 1.0 if weight is None else float(weight)
     if not 0 < weight < float("inf"):
         raise ValueError(f"the weight of {name!r} must be above 0 and finite, not {weight}")
-    return Term(weight, name, _read_options(name, options or ""))
-
-
-def _read_options(name: str, text: str) -> dict[str, Any]:
-    options = {}
-    for piece in re.split(r",(?![^\[]*\])", text) if text else []:
-        key, equals, value = piece.partition("=")
-        if not equals or not value:
-            raise ValueError(f"{piece!r} is no option of {name!r}; write OPTION=VALUE")
-        if key not in _options(name):
-            raise unknown(f"option of {name}", key, _options(name))
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
-    return options
+    return Term(weight, name, read_options(name, options or "", _options(name)))
 
 
 def _options(name: str) -> set[str]:

@@ -99,7 +99,11 @@ def test_options_of_a_model_are_json_or_words():
 def test_a_configuration_of_before_has_no_preset_of_augmentation():
     config = train.parse(["camvid_unet", "--data.root", "x"])
     values = to_json(config)
-    older = {name: value for name, value in values["augment"].items() if name not in ("preset", "foreground", "boundary")}
+    older = {
+        name: value
+        for name, value in values["augment"].items()
+        if name not in ("preset", "operations", "foreground", "boundary")
+    }
     assert changes(from_json(values | {"augment": older}), config) == []
     other = train.parse("camvid_unet --data.root x --augment.preset nnunet --augment.foreground 0.33".split())
     assert other.augment.pipeline.crop == config.augment.crop == (128, 192) and len(changes(config, other)) == 2

@@ -12,11 +12,13 @@ from fcn.data.augment.config import AugmentConfig
 from fcn.data.augment.filters import Blur, JpegBlocks, LowResolution, Sharpen
 from fcn.data.augment.geometry import Elastic, Flip, Perspective, Rotate, Rotate90, Scale, Shear, Stretch, Translate
 from fcn.data.augment.mixing import ClassMix, CopyPaste, CutMix
+from fcn.data.augment.named import OPERATIONS, parse_operations
 from fcn.data.augment.noise import CoarseDropout, GaussianNoise, ShotNoise
 from fcn.data.augment.pipeline import Pipeline, transform
 from fcn.data.augment.presets import PRESETS, light, nnunet, rand_augment, standard
 
 __all__ = [
+    "OPERATIONS",
     "PRESETS",
     "AugmentConfig",
     "Blur",
@@ -48,6 +50,7 @@ __all__ = [
     "augment_batch",
     "light",
     "nnunet",
+    "parse_operations",
     "rand_augment",
     "standard",
     "transform",

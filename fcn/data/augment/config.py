@@ -3,10 +3,18 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from fcn.data.augment.colour import Brightness, Contrast, Saturation
+from fcn.data.augment.geometry import Flip, Scale
+from fcn.data.augment.mixing import Mixing
+from fcn.data.augment.named import parse_operations
+from fcn.data.augment.operation import Operation
 from fcn.data.augment.pipeline import Pipeline
 from fcn.data.augment.presets import PRESETS
 from fcn.data.augment.resampling import Boundary
 from fcn.ranges import Range, check_fields
+
+REPLACED = ("flip", "vertical_flip", "scale", "brightness", "contrast", "saturation")
+"""The fields that a preset stands in place of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,23 +38,42 @@ class AugmentConfig:
     preset: Literal["none", "light", "standard", "nnunet"] = "none"
     """A list of operations (docs/augmentation.md) in place of flip, vertical_flip, scale, brightness, contrast and saturation;
     none: these."""
+    operations: tuple[str, ...] = ()
+    """Further operations (docs/augmentation.md), such as rotate elastic(sigma=5) cutmix(probability=0.5), after all others."""
     foreground: Annotated[float, Range(0, 1)] = 0.0
-    """Of the crops of a preset the share around a pixel of a class that is drawn from those of the sample (nnU-Net: 0.33)."""
+    """Of the crops the share around a pixel of a class that is drawn from those of the sample (nnU-Net: 0.33)."""
     boundary: Boundary = "ignore"
-    """What a preset takes from outside of the image: labels to be ignored, or a mirror image of it."""
+    """What lies outside of the image: nothing, and labels there are ignored, or its mirror image."""
 
     def __post_init__(self):
         check_fields(self, "augment.")
         low, high = self.scale
         if low > high:
             raise ValueError(f"augment.scale is {self.scale}; the smaller factor comes first, as in {(high, low)}")
-        if self.preset == "none" and (self.foreground or self.boundary != "ignore"):
-            name = "foreground" if self.foreground else "boundary"
-            raise ValueError(f"augment.{name} is {getattr(self, name)!r} without a preset; choose --augment.preset light")
+        if self.foreground and self.crop is None:
+            raise ValueError(f"augment.foreground is {self.foreground} of the crops, and none are taken; set augment.crop")
+        parse_operations(self.operations)
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """The operations of the preset; None where there is none."""
-        if self.preset == "none":
+        """All that is asked for; None where the first seven fields say it all, which have a way of their own."""
+        more = parse_operations(self.operations)
+        if self.preset == "none" and not (more or self.foreground or self.boundary != "ignore"):
             return None
-        return dataclasses.replace(PRESETS[self.preset](), crop=self.crop, foreground=self.foreground, boundary=self.boundary)
+        start = Pipeline(operations=self._own()) if self.preset == "none" else PRESETS[self.preset]()
+        operations = (*start.operations, *more)
+        return dataclasses.replace(
+            start, operations=operations, crop=self.crop, foreground=self.foreground, boundary=self.boundary
+        )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples need partners."""
+        return any(isinstance(operation, Mixing) for operation in parse_operations(self.operations))
+
+    def _own(self) -> tuple[Operation, ...]:
+        """The operations that a preset would stand in place of."""
+        flips = (Flip(axis=0),) * self.vertical_flip + (Flip(axis=1),) * self.flip
+        scale = (Scale(range=self.scale, logarithmic=True),) if self.scale != (1.0, 1.0) else ()
+        jitters = ((Saturation, self.saturation), (Contrast, self.contrast), (Brightness, self.brightness))
+        return (*flips, *scale, *(make(range=(1 - by, 1 + by)) for make, by in jitters if by))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from typing import Annotated, ClassVar
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 import scipy  # which loads its parts when they are first used
 from jaxtyping import Array, Float, Float32, Key
 
-from fcn.data.augment.operation import Geometric, Number, Operation, Span, factor
+from fcn.data.augment.operation import Geometric, Number, Operation, Span, factor, uniform
 from fcn.data.augment.resampling import Places
 from fcn.ranges import Range
 
@@ -72,14 +73,21 @@ class Rotate(Geometric):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale(Geometric):
-    """Enlarges by a factor, the same for all axes; half of the factors are below 1 where 1 lies in the range."""
+    """Enlarges by a factor, the same for all axes; half of the factors are below 1 where 1 lies in the range.
+
+    Attributes:
+        range: of the factor.
+        logarithmic: draws its logarithm evenly instead.
+    """
 
     range: Annotated[Span, Range(0.01, 100)] = (0.8, 1.25)
+    logarithmic: bool = False
 
     plain: ClassVar[bool] = True
 
     def matrix(self, key, size):
-        return _diagonal(jnp.broadcast_to(1 / factor(key, self.range), (len(size),)))
+        by = jnp.exp(uniform(key, tuple(map(math.log, self.range)))) if self.logarithmic else factor(key, self.range)
+        return _diagonal(jnp.broadcast_to(1 / by, (len(size),)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

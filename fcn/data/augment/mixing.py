@@ -64,7 +64,7 @@ class ClassMix(Mixing):
 class CopyPaste(Mixing):
     """Objects of the partner, each with a probability (Ghiasi et al., CVPR 2021). Labels are instance maps: 0 is background.
 
-    Pasted objects get numbers above those of the sample; the ignored label has to be none of them, as -1 is.
+    Pasted objects get numbers above those of the sample. What is unknown is below 0, as it is for `Codec(ignore_index=-1)`.
 
     Attributes:
         share: the probability of an object.

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Key, Num
 
 from fcn.data.augment.cropping import crop_start
 from fcn.data.augment.geometry import Elastic, Flip, local_scale, product
-from fcn.data.augment.mixing import Mixing
+from fcn.data.augment.mixing import CopyPaste, Mixing
 from fcn.data.augment.operation import Geometric, Number, Operation, Photometric, streams
 from fcn.data.augment.resampling import Boundary, brought_inside, grid, inside, linear, mapped, nearest
 from fcn.data.codec import Codec, Targets
@@ -115,6 +115,15 @@ def refuse_misfits(pipeline: Pipeline, codec: Codec, axes: int) -> None:
     mixing = pipeline.only(Mixing)
     if mixing and set(codec.fill) != {"label"}:
         raise ValueError(f"{type(mixing[0]).__name__} mixes labels, not {', '.join(sorted(set(codec.fill) - {'label'}))}")
+    if pipeline.only(CopyPaste) and _unknown(codec) >= 0:
+        raise ValueError(
+            "CopyPaste takes objects from instance maps, whose unknown pixels are below 0; with class numbers take ClassMix"
+        )
+
+
+def _unknown(codec: Codec) -> int | float:
+    """The label of pixels of which nothing is known."""
+    return codec.fill.get("label", codec.ignore_index)
 
 
 def _mixed(key, image, targets: Targets, pipeline: Pipeline, codec: Codec, partner) -> tuple[Array, Targets]:
@@ -128,7 +137,7 @@ def _mixed(key, image, targets: Targets, pipeline: Pipeline, codec: Codec, partn
         raise ValueError(f"{type(operations[0]).__name__} mixes class numbers and instance maps, no other labels; leave it out")
     other_image = jnp.asarray(partner[0], jnp.float32)
     for operation, own, used in streams(key, operations):
-        taken = operation.taken(own, other, codec.ignore_index) & used
+        taken = operation.taken(own, other, _unknown(codec)) & used
         label = jnp.where(taken, operation.pasted(label, other), label)
         image = jnp.where(taken[..., None], other_image, image)
     return image, {"label": label}
@@ -142,7 +151,7 @@ def _moved(key, image, targets: Targets, pipeline: Pipeline, codec: Codec) -> tu
         return image, targets, None
     matrix, flipped = _matrix(key, crop, pipeline)
     places = mapped(matrix, _bent(key, crop, pipeline))
-    start = crop_start(key, targets, size, crop, pipeline.foreground, codec.ignore_index)
+    start = crop_start(key, targets, size, crop, pipeline.foreground, _unknown(codec))
     places = [place + first + (length - 1) / 2 for place, first, length in zip(places, start, crop)]
     near = brought_inside(places, size, pipeline.boundary)
     image = linear(image, near)

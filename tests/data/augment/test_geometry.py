@@ -60,6 +60,12 @@ def test_factors_of_scale_lie_half_below_one():
     factors = 1 / matrices(Scale(range=(0.5, 3.0)))[:, 0, 0]
     assert factors.min() >= 0.5 and factors.max() <= 3 and abs((factors < 1).mean() - 0.5) < 0.064
     assert abs(factors.mean() - (0.75 + 2) / 2) < 0.1
+    logarithms = -np.log(matrices(Scale(range=(0.25, 1.0), logarithmic=True))[:, 0, 0]) / np.log(4)
+    assert (
+        logarithms.min() > -1.0001
+        and logarithms.max() < 0.0001
+        and np.abs(np.histogram(logarithms, 4, (-1, 0))[0] - 250).max() < 56
+    )
     stretched = matrices(Stretch(range=(0.5, 3.0)))
     assert abs(np.corrcoef(stretched[:, 0, 0], stretched[:, 1, 1])[0, 1]) < 0.15
     np.testing.assert_array_equal(local_scale(jnp.diag(jnp.array([0.5, 0.5, 1]))), 2)
