@@ -52,11 +52,14 @@ GOOD = {
 }
 
 
+MORE = {"binary": ["--augment.operations", "cutmix(probability=0.5)", "rotate(degrees=20)"]}
+
+
 @pytest.mark.parametrize("task", FILES)
 def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
     """What is learnt, recorded and measured; the same numbers and files from the run and from a saved model."""
     run, root, saved = tmp_path / "run", data[task], tmp_path / "saved"
-    train.main([*SHORT, "--task", task, "--data.root", str(root), "--workdir", str(run)])
+    train.main([*SHORT, *MORE.get(task, []), "--task", task, "--data.root", str(root), "--workdir", str(run)])
     result = json.loads((run / "result.json").read_text())
     assert GOOD[task](result), result
     facts = json.loads((run / "data.json").read_text())["task"]
