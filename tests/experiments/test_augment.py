@@ -1,5 +1,7 @@
 """The picture of augmentation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +30,8 @@ def test_a_picture_shows_each_operation_with_its_labels(options, folder_data, tm
         left = 24 + tile * (width + 10)
         shown = picture[50 : 50 + height, left : left + width]
         np.testing.assert_array_equal(shown, expected.repeat(factor, 0).repeat(factor, 1))
+    with pytest.raises(ValueError, match=r"--out a\.jpg is no name of a PNG; try --out a\.png"):
+        augment.Options(out=Path("a.jpg"))
     with pytest.raises(FileExistsError, match=r"a\.png exists already; give another --out, or --overwrite"):
         augment.main([*options, "--show", "flip"])
 
@@ -38,7 +42,6 @@ def test_a_picture_shows_each_operation_with_its_labels(options, folder_data, tm
         (["--show", "flp"], "unknown operation 'flp'; did you mean 'flip'"),
         (["--show", "flip", "--image", "999"], "--image is 999; the split has the images 0 to "),
         (["--show", "copy_paste"], "CopyPaste takes objects from instance maps"),
-        (["--show", "flip", "--out", "a.jpg"], "--out a.jpg is no name of a PNG; try --out a.png"),
     ],
 )
 def test_what_cannot_be_shown_is_told(words, message, options):
