@@ -4,7 +4,7 @@ import contextlib
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,12 +17,15 @@ def measure(rounds: int = 7) -> dict[str, float]:
     from experiments.benchmark.case import Case
     from experiments.benchmark.jax_work import jax_work
 
-    ours = seconds(augmenter(BATCH, SIZE), rounds)
-    facts = {"augmented by the preset standard, images/s": BATCH / ours}
-    with contextlib.suppress(ImportError):
-        facts["the same list by torchvision v2, images/s"] = BATCH / seconds(torchvision_augmenter(BATCH, SIZE), rounds)
     step = jax_work(Case(STEP, "train", SIZE, BATCH), "fcn")
-    return facts | {f"share of a training step of {STEP}, %": 100 * ours / seconds(lambda: step.run(1), rounds)}
+    works = {"ours": augmenter(BATCH, SIZE), "step": lambda: step.run(1)}
+    with contextlib.suppress(ImportError):
+        works["torchvision"] = torchvision_augmenter(BATCH, SIZE)
+    times = medians(works, rounds)
+    facts = {"augmented by the preset standard, images/s": BATCH / times["ours"]}
+    if "torchvision" in times:
+        facts["the same list by torchvision v2, images/s"] = BATCH / times["torchvision"]
+    return facts | {f"share of a training step of {STEP}, %": 100 * times["ours"] / times["step"]}
 
 
 def describe(facts: dict[str, float]) -> str:
@@ -30,14 +33,16 @@ def describe(facts: dict[str, float]) -> str:
     return "\n".join(f"{value:8.1f}  {name}" for name, value in facts.items())
 
 
-def seconds(work: Callable[[], object], rounds: int) -> float:
-    """The median time of a call, the first left out."""
-    times = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def medians(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of a call of each; they take turns, and the first does not count."""
+    times = [{name: _seconds(work) for name, work in works.items()} for _ in range(rounds + 1)]
+    return {name: statistics.median(turn[name] for turn in times[1:]) for name in works}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def samples(batch: int, size: int) -> dict[str, np.ndarray]:

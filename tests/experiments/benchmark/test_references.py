@@ -86,3 +86,10 @@ def test_torchvisions_list_of_augmentation():
     change = augmenting.torchvision_augmenter(8, 32)
     for image, label in change() + change():
         assert image.shape == (3, 32, 32) and image.dtype == torch.float32 and label.shape == (32, 32)
+
+
+def test_works_take_turns_and_the_first_does_not_count(monkeypatch):
+    calls, clock = [], iter([0, 100, 0, 100, 0, 1, 0, 5, 0, 2, 0, 6, 0, 9, 0, 7])  # beginnings and ends
+    monkeypatch.setattr(augmenting.time, "perf_counter", lambda: next(clock))
+    found = augmenting.medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3)
+    assert found == {"a": 2, "b": 6} and calls == ["a", "b"] * 4
