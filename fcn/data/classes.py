@@ -1,8 +1,11 @@
 """What the values of a folder's labels mean: the table of classes, by id and by colour."""
 
+import collections
+import contextlib
 import csv
 import dataclasses
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,10 @@ from fcn.visualize import default_palette
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 _LARGEST_ID = 65535
 Row = tuple[int, str, tuple[int, int, int] | None]
+COLOUR_TABLES = ("label_colors.txt", "class_dict.csv")
+"""Tables of colours that others write: CamVid's own, and that of its copies."""
+BLACK_AND_WHITE: tuple[Row, ...] = ((0, "background", None), (IGNORE, "foreground", None))
+"""The classes of labels of 0 and 255 alone."""
 
 
 class UnknownValueError(ValueError):
@@ -33,12 +40,14 @@ class ClassTable:
     """From stored id to class number; -1: no class has it."""
     by_colour: dict[int, int]
     """From colour, as 65536 red + 256 green + blue, to class number; -1: two classes have it."""
+    strange: dict[int, int] = dataclasses.field(default_factory=collections.Counter)
+    """Colours that no class has, and the pixels that had them in what was read."""
 
     def numbers(self, stored: Int[np.ndarray, "h w *c"]) -> Int[np.ndarray, "h w"]:
-        """Class numbers of stored ids [h, w] or colours [h, w, 3].
+        """Class numbers of stored ids [h, w] or colours [h, w, 3]; pixels of a colour that no class has are ignored.
 
         Raises:
-            UnknownValueError: a value that no class has.
+            UnknownValueError: an id that no class has, or half of the pixels have no class's colour.
         """
         if stored.ndim == 3:
             return self._of_colours(stored)
@@ -61,12 +70,23 @@ class ClassTable:
         known = np.array(sorted(self.by_colour), np.int32)
         codes = (stored[..., 0] << 16) | (stored[..., 1] << 8) | stored[..., 2]
         places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-        if (missing := codes[known[places] != codes]).size:
-            raise UnknownValueError(f"colour {_rgb(int(missing[0]))} of {missing.size} pixels is in no row of {self.path}")
         numbers = np.array([self.by_colour[code] for code in known.tolist()], np.int32)[places]
+        if (missing := codes[known[places] != codes]).size:
+            self._refuse_or_count(missing, codes.size)
+            numbers[known[places] != codes] = IGNORE
         if (shared := codes[numbers < 0]).size:
             raise UnknownValueError(f"colour {_rgb(int(shared[0]))} is in two rows of {self.path}; give each class its own")
         return numbers
+
+    def _refuse_or_count(self, missing: Int[np.ndarray, " n"], pixels: int) -> None:
+        """Warns of the first colour that no class has."""
+        told = f"colour {_rgb(int(missing[0]))} of {missing.size} pixels is in no row of {self.path}"
+        if 2 * missing.size >= pixels:
+            raise UnknownValueError(told)
+        if not self.strange:
+            warnings.warn(f"{told}; such pixels are ignored, here and in other labels", stacklevel=2)
+        for code, count in zip(*np.unique(missing, return_counts=True)):
+            self.strange[int(code)] = self.strange.get(int(code), 0) + int(count)
 
     def _unknown_ids(self, bad: list[int]) -> str:
         allowed = [int(v) for v in np.flatnonzero(self.by_id >= 0)]
@@ -78,16 +98,19 @@ def _rgb(code: int) -> tuple[int, int, int]:
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False) -> ClassTable:
-    """The classes of classes.csv; where there is no such file, as many as the largest id in `labels` asks for.
+def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False, rows: Sequence[Row] = ()) -> ClassTable:
+    """The classes of classes.csv; else of label_colors.txt or class_dict.csv beside it; else those of `rows`.
 
+    Without any of these, labels that hold 0 and 255 alone are background and foreground; else there are as many classes as the
+    largest id in `labels` asks for.
     With `binary`, labels without a file that hold 0 and one other value, or 0, 1 and 255 (ignored), are background and object.
 
     Raises:
         FileNotFoundError: it is a link to nothing.
         ValueError: the table is no file or cannot be read, or two classes share an id or a name.
     """
-    rows = _parse_classes(path) if is_given(path) else _count_classes(labels, binary)
+    path = table_in(path)
+    rows = _parse_table(path) if is_given(path) else list(rows) or _count_classes(labels, binary)
     used = [row for row in rows if row[1].lower() not in IGNORED_NAMES]
     if not used or len(used) > IGNORE:
         raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")
@@ -112,6 +135,32 @@ def _colours(rows: list[Row], number: dict[int, int]) -> dict[int, int]:
             code, value = colour[0] << 16 | colour[1] << 8 | colour[2], number.get(identity, IGNORE)
             found[code] = value if found.get(code, value) == value else -1
     return found
+
+
+def table_in(path: Path) -> Path:
+    """classes.csv, or where it is missing and one of `COLOUR_TABLES` lies beside it, that."""
+    others = [path.with_name(name) for name in COLOUR_TABLES]
+    return next((other for other in (path, *others) if is_given(other)), path)
+
+
+def _parse_table(path: Path) -> list[Row]:
+    return _parse_classes(path) if path.name not in COLOUR_TABLES else _parse_colours(path)
+
+
+def _parse_colours(path: Path) -> list[Row]:
+    """Rows "r g b name" (label_colors.txt) or "name,r,g,b" (class_dict.csv), numbered as they come."""
+    rows: list[Row] = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a table in UTF-8 ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        words = [word.strip() for word in line.split(",")] if path.suffix == ".csv" else line.split(maxsplit=3)
+        if path.suffix == ".csv":
+            words = [*words[1:4], words[0]]
+        if words and words[-1] and not (number == 1 and not any(word.isdecimal() for word in words)):
+            rows.append(_parse_row([str(len(rows)), words[-1], *words[:3]], f"{path}, line {number}"))
+    return rows
 
 
 def _parse_classes(path: Path) -> list[Row]:
@@ -147,14 +196,17 @@ def _parse_row(row: list[str], place: str) -> Row:
 
 def class_names(path: Path) -> list[str]:
     """The names that a table of classes has, without those of ignored pixels."""
-    return [name for _, name, _ in _parse_classes(path) if name.lower() not in IGNORED_NAMES]
+    return [name for _, name, _ in _parse_table(path) if name.lower() not in IGNORED_NAMES]
 
 
 def _count_classes(labels: Iterable[Path], binary: bool) -> list[Row]:
     values: set[int] = set()
     for path in labels:
-        values.update(np.unique(read_label(path)).tolist())
+        with contextlib.suppress(ValueError):  # which whoever reads the label is told
+            values.update(np.unique(read_label(path)).tolist())
     if binary and (values <= {0, 1, IGNORE} or len(values - {0}) == 1):
         return [(0, "background", None), (1 if 1 in values else max(values | {1}), "object", None)]
+    if values == {0, IGNORE}:
+        return list(BLACK_AND_WHITE)
     largest = max(values - {IGNORE}, default=0)
     return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE) + 1)]

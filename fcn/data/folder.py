@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int, Shaped, UInt8
+
 from fcn.data.depth import SetRange, ValueRange
 from fcn.data.images import read_image, verify_image
-from fcn.data.labels import label_files, open_labels
-from fcn.data.layout import existing_folder, find_layout, split_names
+from fcn.data.labels import ObjectMaps, label_files, open_labels
+from fcn.data.layout import existing_folder
+from fcn.data.layouts import find_layout
+from fcn.data.layouts.own import NAME as OWN_NAME
 from fcn.data.source import IGNORE, LabelKind, Sample, position
+from fcn.data.splits import split_names, split_remark
 
 
 class FolderSource:
@@ -14,15 +20,20 @@ class FolderSource:
 
         images/[SPLIT/]NAME.{png,jpg,tif,...}    labels/[SPLIT/]NAME.png    SPLIT.txt    classes.csv
 
-    The labels may also lie in masks/, or as NAME_mask.png beside the images, which then need no folder images/.
+    The labels may also lie in masks/, or as NAME_mask.png (NAME_label.png, NAME_L.png) beside the images, which then need no
+    folder images/. Other forms are found by themselves (`fcn.data.layouts`): PASCAL VOC, Cityscapes, ADE20K, CamVid, COCO's
+    JSON and nnU-Net's raw format. Of instances/ alone, with maps of objects, any object is the foreground.
 
     A split is the names in SPLIT.txt, one a line, else the folder images/SPLIT, else, for the name "all", every image in order
-    of name. NAME may contain folders. Labels are gray or palette PNGs whose pixels are class ids,
+    of name. Where there are neither lists nor folders, train and val are drawn by the hashes of the names. NAME may contain
+    folders. Labels are gray or palette PNGs whose pixels are class ids,
     or RGB ones in the colours of classes.csv.
 
     classes.csv has a header and one class a row: `id,name` or `id,name,r,g,b`. Classes are numbered 0..K-1 in the order of
     the rows, whatever their ids. Rows named void, ignore or unlabelled, and the value 255 if no row has it, are ignored pixels.
-    Without the file the largest id in the labels decides: class_0, class_1, ....
+    Without the file (and label_colors.txt, class_dict.csv: colours and names) the largest id in the labels decides: class_0,
+    class_1, ...; labels of 0 and 255 alone are background and foreground. Pixels in a colour that no class has are ignored,
+    with a warning, if they are fewer than half.
 
     That is the kind "classes" of labels, and "binary", of which masks of 0 and 255 need no classes.csv. Of the kind "masks" a
     label is a folder, labels/[SPLIT/]NAME/CLASS.png, with a mask for each class that occurs, not 0 where it is; pixels of
@@ -35,10 +46,11 @@ class FolderSource:
         channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
         value_range: the stored values of 16-bit images that become 0 and 255; by default found in the images of the split.
         label_kind: what labels are.
+        unlabelled: takes images that have no label, too, of which only `image` may be asked for.
 
     Raises:
         FileNotFoundError: the folder, the split, an image or a label does not exist.
-        ValueError: classes.csv cannot be read, or two files have the same name.
+        ValueError: classes.csv cannot be read, two files have the same name, or the folder looks like two data sets.
     """
 
     ignore_index = IGNORE
@@ -51,16 +63,18 @@ class FolderSource:
         channels: int | None = None,
         value_range: ValueRange | None = None,
         label_kind: LabelKind = "classes",
+        unlabelled: bool = False,
     ):
         self.root = existing_folder(root)
         self.name = self.root.resolve().name
         self.label_kind = label_kind
-        layout = find_layout(self.root, label_kind)
-        self._layout_remark = layout.remark
+        self.layout = layout = find_layout(self.root, label_kind)
         self.names, keys = split_names(layout, split)
         self.images = [layout.images[key] for key in keys]
-        self.labels = [layout.label_of(key) for key in keys]
-        self._reader = open_labels(label_kind, self.root / "classes.csv", layout.labels.values())
+        self.labels = [layout.labels.get(key) if unlabelled else layout.label_of(key) for key in keys]
+        self.instances = [layout.instances.get(key) for key in keys]
+        table = self.root / "classes.csv"
+        self._reader = layout.reader or open_labels(label_kind, table, layout.labels.values(), layout.rows)
         self.classes, self.palette = self._reader.names, self._reader.palette
         self.channels, self._converted = channels or verify_image(self.images[0])[2], channels is not None
         self._range = SetRange(value_range, lambda: self.images)  # whatever they are called
@@ -73,24 +87,53 @@ class FolderSource:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of how the folder is read, a sentence each."""
-        return tuple(f"{self.root}: {text}" for text in (self._layout_remark, self._range.remark()) if text)
+        layout, known = self.layout, self.layout.name != OWN_NAME
+        found = ": ".join(text for text in (layout.name * known, layout.remark) if text)
+        texts = (found, split_remark(layout), getattr(self._reader, "remark", ""), self._range.remark())
+        return tuple(f"{self.root}: {text}" for text in texts if text)
+
+    @property
+    def strange_colours(self) -> dict[tuple[int, int, int], int]:
+        """Colours that no class has, and their pixels in the labels that were read, which are ignored."""
+        found = getattr(self._reader, "strange", {})
+        return {(code >> 16, code >> 8 & 255, code & 255): count for code, count in found.items()}
+
+    def objects(self, index: int) -> Int[np.ndarray, "h w"] | None:
+        """The number of the object that each pixel belongs to, 0 where there is none; None where objects are not told apart."""
+        index = position(index, len(self))
+        if hasattr(self._reader, "objects"):
+            return None if self.labels[index] is None else self._reader.objects(self.labels[index])
+        path = self.instances[index]
+        return None if path is None else ObjectMaps().objects(path)
 
     def file_sizes(self) -> dict[str, int]:
         """The bytes of each image and label, by name below the root."""
-        files = [*self.images, *(file for path in self.labels for file in label_files(path))]
+        labels = (file for path in self.labels if path is not None for file in label_files(path))
+        files = dict.fromkeys([*self.images, *labels, *self.layout.files])
         return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files}
 
     def label_values(self) -> dict[str, int]:
         """The class number of each id that labels may store, or of each colour where they store colours."""
-        return self._reader.meanings(self.labels[0])
+        first = next((path for path in self.labels if path is not None), None)
+        return {} if first is None else self._reader.meanings(first)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
         index = position(index, len(self))
-        image = read_image(self.images[index], channels=self.channels, value_range=self.value_range)
-        return {"image": image, "label": self._reader.read(self.labels[index]), "name": self.names[index]}
+        return {"image": self.image(index, self.channels), "label": self.label(index), "name": self.names[index]}
+
+    def image(self, index: int, channels: int | None = None) -> UInt8[np.ndarray, "h w c"]:
+        """An image alone; 1 or 3 `channels` convert it to gray or RGB, None gives it as the file has it."""
+        return read_image(self.images[position(index, len(self))], channels=channels, value_range=self.value_range)
+
+    def label(self, index: int) -> Shaped[np.ndarray, "h w ..."]:
+        """A label alone, of an image that has one."""
+        path = self.labels[position(index, len(self))]
+        if path is None:
+            raise FileNotFoundError(f"image {self.images[index]} has no label")
+        return self._reader.read(path)
 
     def verify(self, index: int) -> dict:
         """What `check_source` needs, with the image read at reduced resolution."""
@@ -101,6 +144,6 @@ class FolderSource:
         return {
             "image_size": (height, width),
             "channels": channels,
-            "label": self._reader.read(self.labels[index]),
+            "label": self.label(index),
             "name": name,
         }

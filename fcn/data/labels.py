@@ -1,13 +1,13 @@
 """How the labels of a folder are read: class numbers in one picture, a mask for each class, or values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from fcn.data.classes import IGNORED_NAMES, ClassTable, UnknownValueError, class_names, read_classes
+from fcn.data.classes import IGNORED_NAMES, ClassTable, Row, UnknownValueError, class_names, read_classes
 from fcn.data.decode import LABEL_SUFFIXES, Refused, is_given, opened, refuse_white_zero, upright
 from fcn.data.images import read_mask
 from fcn.data.source import IGNORE, LabelKind
@@ -30,13 +30,14 @@ class Labels(Protocol):
         ...
 
 
-def open_labels(kind: LabelKind, table: Path, paths: Iterable[Path]) -> Labels:
+def open_labels(kind: LabelKind, table: Path, paths: Iterable[Path], rows: Sequence[Row] = ()) -> Labels:
     """The reader for the labels of a folder.
 
     Args:
         kind: of the labels.
         table: classes.csv, which may be missing.
         paths: of all labels.
+        rows: the classes where no table names them.
 
     Raises:
         ValueError: classes.csv cannot be read, or there are no classes.
@@ -45,7 +46,7 @@ def open_labels(kind: LabelKind, table: Path, paths: Iterable[Path]) -> Labels:
         return _Masks(table, paths)
     if kind == "values":
         return _Values(table, paths)
-    return _ClassNumbers(read_classes(table, paths, binary=kind == "binary"))
+    return _ClassNumbers(read_classes(table, paths, binary=kind == "binary", rows=rows))
 
 
 class _ClassNumbers:
@@ -63,6 +64,37 @@ class _ClassNumbers:
 
     def meanings(self, path: Path) -> dict[str, int]:
         return self._table.meanings(in_colours=read_mask(path, name=str(path)).ndim == 3)
+
+    @property
+    def strange(self) -> Mapping[int, int]:
+        """Colours of labels that no class has (65536 red + 256 green + blue), and their pixels in what was read."""
+        return self._table.strange
+
+    @property
+    def remark(self) -> str:
+        """What a user should know of the classes."""
+        white = self.names == ("background", "foreground") and self._table.by_id[IGNORE] == 1
+        return "labels of 0 and 255 are background and foreground" if white and not self._table.path.exists() else ""
+
+
+class ObjectMaps:
+    """One picture of the numbers of objects, 0 where there is none; any object is the foreground."""
+
+    def __init__(self):
+        self.names: tuple[str, ...] = ("background", "object")
+        self.palette: UInt8[np.ndarray, "k 3"] = default_palette(2)
+
+    def read(self, path: Path) -> Int[np.ndarray, "h w"]:
+        stored = read_mask(path, name=str(path))
+        return (stored.any(-1) if stored.ndim == 3 else stored != 0).astype(np.int32)
+
+    def objects(self, path: Path) -> Int[np.ndarray, "h w"]:
+        """The number of the object that a pixel belongs to, 0 where there is none; of colours, each is an object."""
+        stored = read_mask(path, name=str(path))
+        return stored if stored.ndim == 2 else (stored[..., 0] << 16) | (stored[..., 1] << 8) | stored[..., 2]
+
+    def meanings(self, path: Path) -> dict[str, int]:
+        return {"0": 0, "other": 1}
 
 
 class _Masks:

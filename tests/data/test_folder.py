@@ -85,9 +85,10 @@ def test_classes_without_a_table_are_counted_over_all_splits(tmp_path):
 def test_a_table_may_name_the_value_255(tmp_path):
     make(tmp_path, "a")
     save(tmp_path / "labels" / "a.png", np.tile(np.array([0, 255], np.uint8), (6, 4)))
-    with pytest.raises(ValueError, match=r"a\.png.*only 0 and 255.*classes\.csv"):
-        check_source(open_source("folder", "all", root=tmp_path))
-    (tmp_path / "classes.csv").write_text("id,name\n0,background\n255,foreground\n")
+    source = open_source("folder", "all", root=tmp_path)
+    assert source.classes == ("background", "foreground") and "0 and 255 are background" in source.remarks[0]
+    np.testing.assert_array_equal(source[0]["label"], np.tile([0, 1], (6, 4)))
+    (tmp_path / "classes.csv").write_text("id,name\n0,ground\n255,cell\n")
     source = open_source("folder", "all", root=tmp_path)
     check_source(source)
     np.testing.assert_array_equal(source[0]["label"], np.tile([0, 1], (6, 4)))
