@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "train": "trains a network, on your images or on those that are built in",
+    "inspect": "looks at your images and labels, and says what is wrong with them",
     "evaluate": "measures a network on a split of its data: IoU of each class",
     "compare": "shows runs side by side: configurations, scores, curves",
     "predict": "labels each pixel of your images",

@@ -181,6 +181,22 @@ def refuse_file_name(path: Path, kind: str) -> None:
         raise ValueError(f"--out {path} is the name of a file, but {kind} is written there; try --out {path.with_suffix('')}")
 
 
+def refuse_to_write(option: str, path: Path | None, overwrite: bool) -> None:
+    """Refuses a file to write that is a folder, lies in none, or exists already.
+
+    Raises:
+      OSError: the fitting one.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise IsADirectoryError(f"--{option} {path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"--{option} {path} exists; give another name, or --overwrite")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"--{option} {path}: there is no folder {path.parent}")
+
+
 def refuse_without_model(options: Any, *names: str) -> None:
     """Refuses what describes the network of --model where none was named: a folder describes its own.
 

@@ -54,13 +54,8 @@ class EvaluateConfig:
     def __post_init__(self):
         check_fields(self)
         for option in ("json", "csv"):
-            path = getattr(self, option)
-            if path is not None and path.is_dir():
-                raise IsADirectoryError(f"--{option} {path} is a folder; name a file")
-            if path is not None and path != PRINTED and path.exists() and not self.overwrite:
-                raise FileExistsError(f"--{option} {path} exists; give another name, or --overwrite")
-            if path is not None and not path.parent.is_dir():
-                raise FileNotFoundError(f"--{option} {path}: there is no folder {path.parent}")
+            if (path := getattr(self, option)) != PRINTED:
+                command.refuse_to_write(option, path, self.overwrite)
         if self.json is not None and self.csv is not None and self.json.resolve() == self.csv.resolve():
             raise ValueError(f"--json and --csv are both {self.csv}; give two names")
 

@@ -98,13 +98,22 @@ class FolderSource:
         found = getattr(self._reader, "strange", {})
         return {(code >> 16, code >> 8 & 255, code & 255): count for code, count in found.items()}
 
+    @property
+    def void_ids(self) -> frozenset[int]:
+        """What labels of class ids store where pixels are ignored."""
+        return getattr(self._reader, "void_ids", frozenset({IGNORE}))
+
     def objects(self, index: int) -> Int[np.ndarray, "h w"] | None:
-        """The number of the object that each pixel belongs to, 0 where there is none; None where objects are not told apart."""
+        """The number of the object of each pixel, 0: none, -1: not known; None where objects are not told apart."""
         index = position(index, len(self))
         if hasattr(self._reader, "objects"):
             return None if self.labels[index] is None else self._reader.objects(self.labels[index])
         path = self.instances[index]
-        return None if path is None else ObjectMaps().objects(path)
+        if path is None:
+            return None
+        stored = ObjectMaps().objects(path)
+        found = np.where(stored >= self.layout.first_object, stored, 0)
+        return np.where(stored == self.layout.void_object, -1, found)
 
     def file_sizes(self) -> dict[str, int]:
         """The bytes of each image and label, by name below the root."""

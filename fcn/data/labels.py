@@ -66,6 +66,11 @@ class _ClassNumbers:
         return self._table.meanings(in_colours=read_mask(path, name=str(path)).ndim == 3)
 
     @property
+    def void_ids(self) -> frozenset[int]:
+        """The ids of ignored pixels."""
+        return frozenset(np.flatnonzero(self._table.by_id == IGNORE).tolist())
+
+    @property
     def strange(self) -> Mapping[int, int]:
         """Colours of labels that no class has (65536 red + 256 green + blue), and their pixels in what was read."""
         return self._table.strange

@@ -40,6 +40,10 @@ class Layout:
     """The folder of the lists SPLIT.txt, where that is not `root`."""
     instances: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     """Maps of objects, 0 where there is none."""
+    first_object: int = 1
+    """The smallest number of an object in them; what is below are numbers of classes."""
+    void_object: int | None = None
+    """The number of pixels that may or may not be of an object."""
     reader: Labels | None = None
     """Reads the labels, where they are not pictures of class numbers or colours."""
     files: tuple[Path, ...] = ()

@@ -25,7 +25,7 @@ BINS = 64
 Progress = Callable[[Iterable, int], Iterable]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Record:
     """What is known of one image; where it cannot be read, `problems` tell why, and the rest is missing."""
 
@@ -48,6 +48,18 @@ class Record:
     objects: int | None = None
     strange_ids: tuple[int, ...] = ()
     """What the label stores, where that includes ids which no class has."""
+
+    @property
+    def pixels(self) -> int:
+        """Of the image."""
+        return 0 if self.size is None else self.size[0] * self.size[1]
+
+    @property
+    def deviation(self) -> Float[np.ndarray, " c"]:
+        """Of the values 0..255 of each channel of an image that could be read."""
+        assert self.sums is not None
+        mean, square = self.sums / self.pixels
+        return np.sqrt(np.maximum(square - mean**2, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,19 +165,8 @@ def _label_facts(source: FolderSource, index: int) -> dict:
         "label_size": label.shape[:2],
         "counts": counts[: len(source.classes)],
         "ignored": int(counts[IGNORE]),
-        "objects": None
-        if objects is None
-        else int(np.setdiff1d(objects, [0, IGNORE]).size if _has_void(source) else _count(objects)),
+        "objects": None if objects is None else int((np.unique(objects) > 0).sum()),
     }
-
-
-def _has_void(source: FolderSource) -> bool:
-    """Whether 255 in maps of objects means what is ignored, as in VOC and for crowds."""
-    return source.layout.rows != () or source.layout.reader is not None and not source.layout.instances
-
-
-def _count(objects: Int[np.ndarray, "h w"]) -> int:
-    return int(np.setdiff1d(objects, [0]).size)
 
 
 def _stored(label: Path | None) -> dict:

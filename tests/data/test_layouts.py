@@ -76,8 +76,8 @@ def make_camvid(root):
 def make_pairs(root):
     for split in ("train", "val"):
         photo(root / split / "a.png", len(split))
-        save(root / f"{split}_labels" / "a_L.png", np.array([[[9, 9, 9]], [[1, 1, 1]]]).repeat(6, 1).repeat(2, 0))
-    (root / "class_dict.csv").write_text("name,r,g,b\nGround,9,9,9\nVoid,1,1,1\n")
+        save(root / f"{split}_labels" / "a_L.png", np.repeat([[[9] * 3], [[5] * 3], [[1] * 3], [[1] * 3]], 6, 1))
+    (root / "class_dict.csv").write_text("name,r,g,b\nGround,9,9,9\nTree,5,5,5\nVoid,1,1,1\n")
 
 
 def make_nnunet(root):
@@ -108,7 +108,7 @@ CASES = [
     (make_train_ids, "Cityscapes", 19, ["aachen/aachen_0"], [0, 18, 255]),
     (make_ade, "ADE20K", 150, ["ADE_1"], [0, 149, 255]),
     (make_camvid, "CamVid's original", 2, None, [1, 0, 255]),
-    (make_pairs, "side by side", 1, ["a"], [0, 0, 0]),
+    (make_pairs, "side by side", 2, ["a"], [0, 0, 0]),
     (make_nnunet, "nnU-Net", 2, None, [1, 255, 0]),
     (make_coco, "COCO", 3, ["1"], [1, 2, 2]),
 ]
@@ -136,7 +136,7 @@ def test_classes_of_published_sets(tmp_path):
     make_voc(tmp_path / "voc")
     voc = open_source("folder", "train", root=tmp_path / "voc")
     assert voc.classes[15] == "person" and colour(15) == (192, 128, 128) and colour(255) == (224, 224, 192)
-    np.testing.assert_array_equal(voc.objects(0)[0, :3], [1, 255, 2])
+    np.testing.assert_array_equal(voc.objects(0)[0, :3], [1, -1, 2])
     make_ade(tmp_path / "ade")
     assert open_source("folder", "val", root=tmp_path / "ade").classes[149] == "thing 150"
     mapped = {i: name for i, name, _ in label_ids()}

@@ -44,7 +44,7 @@ def find(root: Path) -> Layout | None:
     ending = f"_gtFine_{'labelIds' if mapped else 'labelTrainIds'}.png"
     said = "labels are labelIds, mapped to the train ids 0..18" if mapped else "labels are labelTrainIds"
     labels, rows = (stored, label_ids()) if mapped else (trained, train_ids())
-    return Layout(root, folder, store, images, labels, NAME, said, ending, rows, instances=instances)
+    return Layout(root, folder, store, images, labels, NAME, said, ending, rows, instances=instances, first_object=1000)
 
 
 def label_ids() -> tuple[Row, ...]:

@@ -73,13 +73,11 @@ class CocoLabels:
         return label
 
     def objects(self, path: Path) -> Int[np.ndarray, "h w"]:
-        """The number 1.. of the object that a pixel belongs to, 0 where there is none; crowds are ignored."""
+        """The number 1.. of the object that a pixel belongs to, 0 where there is none, -1 in crowds."""
         label, number = np.zeros(self._sizes[path], np.int32), 0
         for entry, mask in self._masks(path):
             number += not entry.get("iscrowd")
-            if number == IGNORE:
-                number += 1
-            label[mask] = IGNORE if entry.get("iscrowd") else number
+            label[mask] = -1 if entry.get("iscrowd") else number
         return label
 
     def meanings(self, path: Path) -> dict[str, int]:

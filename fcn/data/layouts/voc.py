@@ -41,6 +41,7 @@ def find(root: Path) -> Layout | None:
         rows=_rows() if _is_published(images) else (),
         lists=lists if lists.is_dir() else None,
         instances=matched(images, objects),
+        void_object=255,
     )
 
 

@@ -1,0 +1,86 @@
+"""Inspect: `python -m experiments.inspect DATA [--json FILE] [--html FILE]`.
+
+Looks at every image and label of a folder and says how it is laid out, what is in it, and what is wrong with it. The exit
+status is 1 where training would refuse the data.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments import command
+from experiments.evaluate import PRINTED, with_json_named
+from fcn.ranges import Range, check_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Counts, sizes, types, statistics, shares of classes, and a verdict."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """The folder."""
+    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
+    """Height and width that training is to resize images to (--data.size), if it is."""
+    json: Path | None = None
+    """Write one JSON object to this file; without a name print it instead of the table."""
+    html: Path | None = None
+    """Write a page that stands alone to this file: overlays, histograms, findings."""
+    samples: Annotated[int, Range(0, 1000)] = 12
+    """Overlays on the page."""
+    overwrite: bool = False
+    """Replace the files of --json and --html."""
+
+    def __post_init__(self):
+        check_fields(self)
+        for option in ("json", "html"):
+            if (path := getattr(self, option)) != PRINTED:
+                command.refuse_to_write(option, path, self.overwrite)
+        if self.json is not None and self.html is not None and self.json.resolve() == self.html.resolve():
+            raise ValueError(f"--json and --html are both {self.json}; give two names")
+
+
+def main(args: Sequence[str]) -> int:
+    """Runs a command line; gives the exit status."""
+    options = command.parse(Options, with_json_named(args), "inspect", __doc__)
+    from tqdm import tqdm
+
+    from experiments.inspection import lines, summary
+    from fcn.data.findings import findings
+    from fcn.data.survey import survey
+
+    seen = survey(options.data, lambda records, total: tqdm(records, "images", total, leave=False, disable=None))
+    values = summary(seen, findings(seen, resized=options.size is not None))
+    print(json.dumps(values) if options.json == PRINTED else "\n".join(lines(values)))
+    write_files(options, values, seen)
+    return int(values["refused"])
+
+
+def write_files(options: Options, values, seen) -> None:
+    """Writes what --json and --html ask for, each in one piece."""
+    from experiments.inspection_page import page
+
+    if options.json not in (None, PRINTED):
+        _write(options.json, json.dumps(values, indent=2) + "\n")
+    if options.html is not None:
+        _write(options.html, page(values, seen, options.samples))
+
+
+def _write(path: Path, text: str) -> None:
+    from fcn.draft import draft_of
+
+    draft = draft_of(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(lambda: main(sys.argv[1:])))
