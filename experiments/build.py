@@ -17,7 +17,17 @@ from experiments.objective import loss_terms, weighted
 from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
 from experiments.trained import make_model
 from fcn import tasks
-from fcn.data import WHOLE_RANGE, LabelKind, Prepared, TrainLoader, augment_batch, check_source, eval_batches, open_source
+from fcn.data import (
+    WHOLE_RANGE,
+    LabelKind,
+    Prepared,
+    TrainLoader,
+    augment_batch,
+    check_source,
+    eval_batches,
+    eval_plan,
+    open_source,
+)
 from fcn.errors import unknown
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
@@ -28,7 +38,7 @@ from fcn.training import TrainState, create_state, make_eval_step, make_train_st
 
 def load_splits(config: DataConfig, label_kind: LabelKind = "classes") -> tuple[Prepared, Prepared]:
     """The training and the validation split; 16-bit images of both are scaled by the range of the training images."""
-    train = load_data(config, config.train, None, label_kind)
+    train = load_data(config, config.train, None, label_kind, config.crop)
     val = load_data(config, config.val, train.value_range or WHOLE_RANGE, label_kind)
     tell_remarks(train, val)
     return train, val
@@ -47,12 +57,16 @@ def load_data(
     split: str,
     value_range: tuple[int | float, int | float] | None = None,
     label_kind: LabelKind = "classes",
+    crop: tuple[int, int] | None = None,
+    mixed: bool = False,
 ) -> Prepared:
     """A checked split in the configured size.
 
     Args:
       value_range: the stored values of 16-bit images that become 0 and 255; found in the split by default.
       label_kind: what labels are to be.
+      crop: what batches take of each image.
+      mixed: images may have any sizes, as they may where a crop is configured.
 
     Raises:
       ValueError, FileNotFoundError: something is missing or wrong; the message names the file.
@@ -61,8 +75,9 @@ def load_data(
         raise ValueError(f"{config.root} is a folder of images; to use them give --data.name folder as well")
     asked = {"channels": config.channels, "value_range": value_range, "label_kind": label_kind}
     source = open_source(config.name, split, root=config.root, **asked)
-    check_source(source, size=config.size)
-    return Prepared(source, config.size)
+    mixed = (mixed or config.crop is not None) and config.size is None
+    check_source(source, size=config.size, mixed=mixed)
+    return Prepared(source, config.size, crop=crop, mixed=mixed)
 
 
 @dataclasses.dataclass
@@ -85,6 +100,10 @@ class Experiment:
         self.train, self.val = self.train.encoded(self.task), self.val.encoded(self.task)
         self.task = self.task.fitted(self.train)
         mesh = self.config.mesh
+        if mesh.height > 1 and self.val.mixed:
+            raise ValueError(
+                f"mesh.height {mesh.height} divides rows of images of one size; leave out data.crop, or set data.size"
+            )
         if uneven := [split.shape[0] for split in (self.train, self.val) if split.shape[0] % mesh.height]:
             raise ValueError(f"mesh.height {mesh.height} does not divide the {uneven[0]} rows of the images")
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size, data=mesh.data, height=mesh.height)
@@ -182,7 +201,7 @@ def make_evaluator(
     def prepare(batch):
         return preprocessing.apply(batch["image"]), {name: batch[name] for name in task.fill}
 
-    def count(scores, targets, images):  # without those that fill up the last batch
+    def count(scores, targets, images):  # without those that fill up a batch
         truths = [task.truth({name: values[i] for name, values in targets.items()}) for i in range(images)]
         return metric.count([task.prediction(one) for one in scores[:images]], truths)
 
@@ -190,10 +209,10 @@ def make_evaluator(
 
     def measure(variables):
         state = metric.init()
-        for number, batch in enumerate(eval_batches(source, batch_size, **hosts())):
+        for (indices, _), batch in zip(eval_plan(source, batch_size), eval_batches(source, batch_size, **hosts()), strict=True):
             found = parallel.read(step(variables, parallel.put_batch(batch)))
             if task.on_host:
-                found = count(*found, images=min(batch_size, len(source) - number * batch_size))
+                found = count(*found, images=int((indices >= 0).sum()))
             state = metric.merge(state, found)
         return state
 

@@ -31,7 +31,9 @@ class DataConfig:
     val: str = "val"
     """Split to validate on."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
-    """Height and width that images and labels are resized to before anything else; None keeps them (all must be alike)."""
+    """Height and width that images and labels are resized to before anything else; None keeps them (all alike, or cropped)."""
+    crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
+    """Height and width of what training takes of each image, elsewhere each epoch; evaluation takes whole images."""
     channels: int | None = None
     """1 reads images as gray, 3 as RGB; None decides by the first (a fourth channel is left out, with a warning)."""
 

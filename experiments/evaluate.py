@@ -78,7 +78,7 @@ def main(args: Sequence[str]) -> None:
     state = measure(parallel.put_state(network.variables))
     result = task.metric().compute(state)
     values = {"step": network.step, **task.scalars(result, "val/")}
-    rows = ranked(source, task, state, None if options.csv else SHOWN)
+    rows = ranked(source, task, state, None if options.csv else SHOWN, counted_order(source, task, batch_size))
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
@@ -91,8 +91,9 @@ def print_table(options: EvaluateConfig, network, source, result, rows: Sequence
     from fcn.text import printable
 
     step = "" if network.step is None else f", step {network.step}"
-    height, width, _ = source.shape
-    head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {height}x{width}"
+    sizes = sorted(set(source.sizes()))
+    seen = "x".join(map(str, sizes[0])) if len(sizes) == 1 else f"their own {len(sizes)} sizes"
+    head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {seen}"
     print(f"{printable(head)}\n\n{network.task.table(result)}")
     if rows:
         print(f"\n{worst(rows, network.task.best)}")
@@ -124,10 +125,28 @@ def measures_images(task) -> bool:
     return type(task).image_scalars is not Task.image_scalars
 
 
-def ranked(source, task, state, count: int | None) -> list[Row]:
-    """So many images (None: all), the worst first; only those are read, for their names."""
-    scalars = task.image_scalars(state)[: len(source)]  # without those that fill up the last batch
+def ranked(source, task, state, count: int | None, counted: Sequence[int] | None = None) -> list[Row]:
+    """So many images (None: all), the worst first; only those are read, for their names.
+
+    Args:
+      source: the images.
+      task: says what each is worth.
+      state: of the task's metric.
+      count: how many.
+      counted: the images in the order in which they were counted, -1 for what fills up a batch (default: one after the other).
+    """
+    order = range(len(source)) if counted is None else counted
+    of = {index: scalars for index, scalars in zip(order, task.image_scalars(state)) if index >= 0}
+    scalars = [of[index] for index in sorted(of)]
     return [{"image": source[i]["name"], **scalars[i]} for i in rank(scalars, task.best)[:count]]
+
+
+def counted_order(source, task, batch_size: int) -> list[int]:
+    """The images in the order in which an evaluation counts them, and -1 for what fills up a batch where that is counted."""
+    from fcn.data import eval_plan
+
+    order = [index for indices, _ in eval_plan(source, batch_size) for index in indices.tolist()]
+    return [index for index in order if index >= 0] if task.on_host else order
 
 
 def open_data(options: EvaluateConfig, network):
@@ -148,7 +167,8 @@ def open_data(options: EvaluateConfig, network):
         )
     size = options.size or expected.size
     data = dataclasses.replace(data, name=name, root=root, size=size, channels=expected.channels)
-    source = load_data(data, options.split or data.val, expected.value_range or WHOLE_RANGE, network.task.label_kind)
+    scale = expected.value_range or WHOLE_RANGE
+    source = load_data(data, options.split or data.val, scale, network.task.label_kind, mixed=name == "folder")
     tell_remarks(source)
     if source.classes != network.task.classes:
         raise ValueError(f"the network knows the classes {list(network.task.classes)}, the data have {list(source.classes)}")

@@ -27,6 +27,8 @@ class Options:
     """The folder."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width that training is to resize images to (--data.size), if it is."""
+    crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
+    """Height and width of the crops that training is to take (--data.crop), if it is."""
     json: Path | None = None
     """Write one JSON object to this file; without a name print it instead of the table."""
     html: Path | None = None
@@ -55,7 +57,7 @@ def main(args: Sequence[str]) -> int:
     from fcn.data.survey import survey
 
     seen = survey(options.data, lambda records, total: tqdm(records, "images", total, leave=False, disable=None))
-    values = summary(seen, findings(seen, resized=options.size is not None))
+    values = summary(seen, findings(seen, resized=bool(options.size or options.crop)))
     print(json.dumps(values) if options.json == PRINTED else "\n".join(lines(values)))
     write_files(options, values, seen)
     return int(values["refused"])

@@ -1,5 +1,6 @@
 """What a finished run shows: pictures, and last of all its result."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,7 +35,7 @@ def write_report(
     folder.pictures.mkdir(exist_ok=True)
     val, task = experiment.val, experiment.task
     chosen = np.linspace(0, len(val) - 1, min(PICTURED, len(val))).astype(int)
-    samples = [val[int(i)] for i in chosen]
+    samples = cut_alike([val[int(i)] for i in chosen])
     images = np.stack([sample["image"] for sample in samples])
     predict = make_predictor(experiment.model.clone(axis_name=None), experiment.preprocessing, task)
     variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
@@ -52,3 +53,12 @@ def write_report(
         "params_sha256": parameter_digest(state.params),
     }
     write_json(folder.result, result)
+
+
+def cut_alike(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Samples whose images and targets are cut, below and to the right, to the height and width that all of them have."""
+    height, width = (min(sample["image"].shape[axis] for sample in samples) for axis in (0, 1))
+    return [
+        {name: value[:height, :width] if isinstance(value, np.ndarray) else value for name, value in sample.items()}
+        for sample in samples
+    ]

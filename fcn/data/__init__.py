@@ -4,7 +4,7 @@ from fcn.data.augment import AugmentConfig, Pipeline, augment, augment_batch
 from fcn.data.check import check_source
 from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
-from fcn.data.loader import Prepared, TrainLoader, eval_batches
+from fcn.data.loader import Prepared, TrainLoader, eval_batches, eval_plan
 from fcn.data.opening import open_source
 from fcn.data.source import IGNORE, LabelKind, Sample, Source
 from fcn.preprocessing import normalise
@@ -23,6 +23,7 @@ __all__ = [
     "augment_batch",
     "check_source",
     "eval_batches",
+    "eval_plan",
     "normalise",
     "open_source",
     "read_image",

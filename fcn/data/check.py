@@ -8,18 +8,21 @@ import numpy as np
 from fcn.data.source import Source, kind_of, verify
 
 
-def check_source(source: Source, *, size: tuple[int, int] | None = None, samples: int | None = None) -> None:
+def check_source(
+    source: Source, *, size: tuple[int, int] | None = None, samples: int | None = None, mixed: bool = False
+) -> None:
     """Raise an error that names the file for the first sample that training would trip over.
 
     Checked: that images and labels can be read to the end, agree in size, are all of one size (unless a `size` is given to
-    which they will be brought) and of one number of channels, that label values are class numbers or the ignore index,
-    and that not all are ignored.
+    which they will be brought, or sizes may be `mixed`) and of one number of channels, that label values are class numbers or
+    the ignore index, and that not all are ignored.
     Sets that this package made itself (`source.checked`) are passed over.
 
     Args:
         source: any source.
         size: the (height, width) that the loader will resize to, if any.
         samples: check only so many, evenly spread; all by default.
+        mixed: images may have any sizes.
 
     Raises:
         ValueError: a sample is wrong; the message begins with its name.
@@ -35,7 +38,7 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(lambda index: _facts(source, index), indices))
     for facts in found:
-        _compare(found[0], facts, size)
+        _compare(found[0], facts, mixed or size is not None)
     values = np.unique(np.concatenate([facts["values"] for facts in found]))
     if samples is None and set(values) == {source.ignore_index}:
         raise ValueError(
@@ -54,16 +57,17 @@ def check_source(source: Source, *, size: tuple[int, int] | None = None, samples
         )
 
 
-def _compare(first: dict, other: dict, size: tuple[int, int] | None) -> None:
+def _compare(first: dict, other: dict, any_size: bool) -> None:
     if other["channels"] != first["channels"]:
         raise ValueError(
             f"{other['name']}: {other['channels']} channels, but {first['name']} has {first['channels']}; "
             "set channels to 3 (all as RGB) or to 1 (all as gray)"
         )
-    if size is None and other["image_size"] != first["image_size"]:
+    if not any_size and other["image_size"] != first["image_size"]:
         raise ValueError(
             f"{other['name']}: {_times(other['image_size'])} (height x width), but {first['name']} is "
-            f"{_times(first['image_size'])}; set a size (height, width), to which all are resized"
+            f"{_times(first['image_size'])}; set a size (height, width), to which all are resized, "
+            "or a crop, which training cuts from each"
         )
 
 

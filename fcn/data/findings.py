@@ -29,7 +29,7 @@ def findings(seen: Survey, *, resized: bool = False) -> list[Finding]:
 
     Args:
         seen: the folder.
-        resized: images are to be resized to one size, so that their sizes do not matter.
+        resized: images are to be resized to one size, or cropped, so that their sizes do not matter.
     """
     checks = [check for check in _CHECKS if not (resized and check is _mixed_sizes)]
     found = [finding for check in checks for finding in check(seen)]
@@ -91,7 +91,7 @@ def _mixed_sizes(seen: Survey) -> Iterator[Finding]:
     sizes = collections.Counter(record.size for record in _used(seen, lambda record: record.size is not None))
     if len(sizes) > 1:
         shown = ", ".join(f"{h}x{w} ({count})" for (h, w), count in sizes.most_common(5))
-        text = f"images have {len(sizes)} sizes: {shown}; give --data.size, to which all are resized"
+        text = f"images have {len(sizes)} sizes: {shown}; give --data.crop, which training cuts from each, or --data.size"
         yield Finding("mixed sizes", True, text)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 from fcn.data.depth import SetRange, ValueRange
-from fcn.data.images import read_image, verify_image
+from fcn.data.images import read_image, read_size, verify_image
 from fcn.data.labels import ObjectMaps, label_files, open_labels
 from fcn.data.layout import existing_folder
 from fcn.data.layouts import find_layout
@@ -143,6 +143,10 @@ class FolderSource:
         if path is None:
             raise FileNotFoundError(f"image {self.images[index]} has no label")
         return self._reader.read(path)
+
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each image, from the headers of the files."""
+        return [read_size(path) for path in self.images]
 
     def verify(self, index: int) -> dict:
         """What `check_source` needs, with the image read at reduced resolution."""

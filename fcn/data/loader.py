@@ -1,16 +1,17 @@
 """Batches of samples: shuffled, endless and checkpointable for training, in order and padded for evaluation."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from fcn.data.codec import Codec, Values
+from fcn.data.crops import Size, bucket_shapes, crop_place, put_crop
 from fcn.data.depth import ValueRange
 from fcn.data.images import resize_image, resize_label
-from fcn.data.source import Sample, Source, kind_of, position, refuse_other_types, verify
+from fcn.data.source import Sample, Source, image_sizes, kind_of, position, refuse_other_types, verify
 
 CACHE_BYTES = 2 << 30
 LARGEST_SIDE, LARGEST_BATCH = 32768, 65536
@@ -18,16 +19,29 @@ Batch = dict[str, np.ndarray]
 
 
 class Prepared:
-    """A source whose samples are resized to one size and, once read, kept in memory (read-only) where all of them fit.
+    """A source whose samples are resized to one size, or cropped, and, once read, kept in memory (read-only) while they fit.
 
     Args:
         source: where samples come from.
-        size: (height, width), or None where all samples have one size.
-        cache: keep samples in memory if the whole source then takes at most `CACHE_BYTES`.
+        size: (height, width), or None where all samples have one size, or where sizes are mixed.
+        cache: keep samples in memory: all, if the whole source takes at most `CACHE_BYTES`, or none; of mixed sizes, whole, as
+            many as that holds.
         codec: makes the targets of a sample; its label alone by default.
+        crop: (height, width) of what batches take of each sample, at a place that its number and the epoch decide. What lies
+            outside a smaller image is black and ignored. Samples may then have any size.
+        mixed: samples may have any size; `eval_batches` pads them to a few.
     """
 
-    def __init__(self, source: Source, size: tuple[int, int] | None = None, cache: bool = True, codec: Codec | None = None):
+    def __init__(
+        self,
+        source: Source,
+        size: tuple[int, int] | None = None,
+        cache: bool = True,
+        codec: Codec | None = None,
+        *,
+        crop: tuple[int, int] | None = None,
+        mixed: bool = False,
+    ):
         self.source, self.name = source, source.name
         plain = Values if kind_of(source) == "values" else Codec
         self.codec = codec or plain(ignore_index=source.ignore_index)
@@ -35,10 +49,12 @@ class Prepared:
         self.size = None if size is None else (int(size[0]), int(size[1]))
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
             raise ValueError(f"size is {self.size}; height and width run from 1 to {LARGEST_SIDE}")
+        self.crop, self.mixed = None if crop is None else (int(crop[0]), int(crop[1])), mixed or crop is not None
         first = self._read(0)
-        self.shape = first["image"].shape
+        self.shape = (*(self.crop or first["image"].shape[:2]), first["image"].shape[2])
         self._blank = {name: np.full_like(first[name], value) for name, value in self.codec.fill.items()}
-        fits = len(source) * sum(_compact(first[name]).nbytes for name in ("image", *self._blank)) <= CACHE_BYTES
+        fits = self.mixed or len(source) * _bytes(first, self._blank) <= CACHE_BYTES
+        self._room = CACHE_BYTES if self.mixed else float("inf")
         self._kept: dict[int, dict] | None = {} if cache and fits else None
 
     def __len__(self) -> int:
@@ -50,6 +66,9 @@ class Prepared:
             return self._read(index)
         if index not in self._kept:
             sample = self._read(index)
+            if (size := _bytes(sample, self._blank)) > self._room:
+                return sample
+            self._room -= size
             sample["image"].setflags(write=False)
             self._kept[index] = sample | {name: _compact(sample[name]) for name in self._blank}
         kept = self._kept[index]
@@ -57,7 +76,13 @@ class Prepared:
 
     def encoded(self, codec: Codec) -> "Prepared":
         """The same samples with the targets of another codec."""
-        return Prepared(self.source, self.size, self._kept is not None, codec)
+        return Prepared(self.source, self.size, self._kept is not None, codec, crop=self.crop, mixed=self.mixed)
+
+    def sizes(self) -> list[Size]:
+        """Height and width of each sample as it is evaluated."""
+        if self.size is not None or not self.mixed:
+            return [self.size or self.shape[:2]] * len(self)
+        return image_sizes(self.source) or [self.verify(index)["image_size"] for index in range(len(self))]
 
     def _read(self, index: int) -> dict:
         sample = self.source[index]
@@ -65,12 +90,21 @@ class Prepared:
         image, label = sample["image"], sample["label"]
         if self.size is not None:
             image, label = resize_image(image, self.size), resize_label(label, self.size)
-        if hasattr(self, "shape") and image.shape != self.shape:
+        if hasattr(self, "shape") and (image.shape[2:] if self.mixed else image.shape) != self.shape[2 * self.mixed :]:
             raise ValueError(
                 f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
             )
         sized: Sample = {"image": image, "label": label, "name": sample["name"]}
         return {"image": image, "name": sample["name"], **self.codec.targets(sized)}
+
+    def _place(self, sample: dict, index: int, epoch: int) -> Size:
+        """Where the part of a sample that a batch takes begins."""
+        size = sample["image"].shape[:2]
+        if self.crop is not None:
+            return crop_place(size, self.crop, index, epoch)
+        if size != self.shape[:2]:
+            raise ValueError(f"{sample['name']}: images of mixed sizes in one batch; set a crop, or a shape to pad them to")
+        return 0, 0
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -86,16 +120,29 @@ class Prepared:
         """What `check_source` needs: of the sample as it was, before the resize."""
         return verify(self.source, index)
 
-    def batch(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"]) -> Batch:
-        """The samples `indices` as arrays; index -1 gives an image of zeros of which no target is known."""
-        blank = {"image": np.zeros(self.shape, np.uint8), **self._blank}
-        arrays = {name: np.repeat(value[None], len(indices), 0) for name, value in blank.items()}
-        for row, index in enumerate(indices.tolist()):
+    def batch(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], shape: Size | None = None) -> Batch:
+        """The samples `indices` as arrays; index -1 gives an image of zeros of which no target is known.
+
+        Args:
+            indices, epochs: of each sample.
+            shape: height and width to which whole samples are padded, below and to the right; the crop by default.
+        """
+        size = shape or self.shape[:2]
+        arrays = {"image": np.zeros((len(indices), *size, self.shape[2]), np.uint8)}
+        for name, value in self._blank.items():
+            arrays[name] = np.full((len(indices), *size, *value.shape[2:]), self.codec.fill[name], value.dtype)
+        for row, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist())):
             if index >= 0:
                 sample = self[index]
+                place = (0, 0) if shape else self._place(sample, index, epoch)
                 for name, values in arrays.items():
-                    values[row] = sample[name]
+                    put_crop(values[row], sample[name], place)
         return {**arrays, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
+
+
+def _bytes(sample: dict, targets: Iterable[str]) -> int:
+    """What a sample takes in memory."""
+    return sum(_compact(sample[name]).nbytes for name in ("image", *targets))
 
 
 def _compact(values: np.ndarray) -> np.ndarray:
@@ -230,15 +277,31 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """Every sample once, in order; the last batch is filled with index -1, whose labels are ignored everywhere.
 
+    Samples of mixed sizes come in the order of `eval_plan`, whole, padded with ignored pixels.
+
     All processes get the same number of batches. Give a `Prepared` source to keep samples in memory between evaluations.
 
     Args and values as in `TrainLoader`; "epoch" is 0.
     """
     part = _part(batch_size, process_index, process_count)
     samples = prepared(source, size, cache=False)
-    for start in range(0, len(samples), batch_size):
-        indices = np.arange(start, start + batch_size)[part]
-        yield samples.batch(np.where(indices < len(samples), indices, -1), np.zeros(len(indices), int))
+    for indices, shape in eval_plan(samples, batch_size):
+        mine = indices[part]
+        yield samples.batch(mine, np.zeros(len(mine), int), shape)
+
+
+def eval_plan(samples: Prepared, batch_size: int) -> list[tuple[Int[np.ndarray, " b"], Size]]:
+    """The samples of each batch of an evaluation, -1 where there are too few, and the size to which they are padded."""
+    shapes = bucket_shapes(samples.sizes())
+    groups: dict[Size, list[int]] = {}
+    for index, shape in enumerate(shapes):
+        groups.setdefault(shape, []).append(index)
+    plan = []
+    for shape, group in groups.items():
+        for start in range(0, len(group), batch_size):
+            chosen = group[start : start + batch_size]
+            plan.append((np.array([*chosen, *[-1] * (batch_size - len(chosen))]), shape))
+    return plan
 
 
 def prepared(source: Source, size: tuple[int, int] | None, cache: bool) -> Prepared:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fcn.data.depth import ValueRange
 from fcn.data.folder import FolderSource
-from fcn.data.source import LabelKind, Sample, Source, kind_of, position, verify
+from fcn.data.source import LabelKind, Sample, Source, image_sizes, kind_of, position, verify
 from fcn.data.variants import ShapesVariant
 from fcn.errors import unknown
 
@@ -81,6 +81,11 @@ class Subset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.source[self.start + position(index, len(self))]
+
+    def image_sizes(self) -> list[tuple[int, int]] | None:
+        """Those of the samples, if the source knows them."""
+        sizes = image_sizes(self.source)
+        return None if sizes is None else sizes[self.start : self.stop]
 
     def verify(self, index: int) -> dict:
         return verify(self.source, self.start + index)

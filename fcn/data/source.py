@@ -48,6 +48,12 @@ def verify(source: Source, index: int) -> dict:
     return {"image_size": tuple(size), "channels": channels, "label": sample["label"], "name": sample["name"]}
 
 
+def image_sizes(source: Source) -> list[tuple[int, int]] | None:
+    """Height and width of every image, where the source can tell them without decoding all: by its `image_sizes`."""
+    own = getattr(source, "image_sizes", None)
+    return None if own is None else own()
+
+
 _FORMS = {
     "classes": ("iu", 2, "integers [height, width]: class numbers"),
     "binary": ("iu", 2, "integers [height, width]: 0 and 1"),
