@@ -25,7 +25,7 @@ class DataConfig:
     name: str = "shapes"
     """shapes (built in), folder (images and labels as files) or tfds:NAME (any prepared TensorFlow Datasets set)."""
     root: str | None = None
-    """The folder of the data: images/ and labels/ for `folder`, the prepared sets for the others (default: the cache)."""
+    """The folder of the data: one of the layouts of docs/data.md for `folder`, else the prepared sets (default: the cache)."""
     train: str = "train"
     """Split to train on; slices as in train[:80%] work."""
     val: str = "val"

@@ -56,3 +56,10 @@ def test_unsigned_labels_pass_and_nothing_to_check_is_refused():
         check_source(Own(length=0))
     with pytest.raises(ValueError, match="samples is -1"):
         check_source(Own(), samples=-1)
+
+
+def test_labels_of_0_and_255_alone_are_refused_where_255_is_ignored():
+    label = LABEL.copy()
+    label[1, 1] = 255
+    with pytest.raises(ValueError, match=r"own 0: the labels of own hold only 0 and 255.*classes\.csv"):
+        check_source(Own(label=label))
