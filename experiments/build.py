@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.config import DataConfig, TrainConfig
 from experiments.initialise import preprocessing_of, start_from
+from experiments.normalisation import configured
 from experiments.objective import loss_terms, weighted
 from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
 from experiments.trained import make_model
@@ -27,7 +28,9 @@ from fcn.data import (
     eval_batches,
     eval_plan,
     open_source,
+    without_faults,
 )
+from fcn.data.sampling import make_order
 from fcn.errors import unknown
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
@@ -37,8 +40,9 @@ from fcn.training import TrainState, create_state, make_eval_step, make_train_st
 
 
 def load_splits(config: DataConfig, label_kind: LabelKind = "classes") -> tuple[Prepared, Prepared]:
-    """The training and the validation split; 16-bit images of both are scaled by the range of the training images."""
-    train = load_data(config, config.train, None, label_kind, config.crop)
+    """The training and the validation split; stored values of both are scaled by the range of the training images."""
+    crop = config.crop or (None if config.resize == "exact" else config.size)
+    train = load_data(config, config.train, None, label_kind, crop)
     val = load_data(config, config.val, train.value_range or WHOLE_RANGE, label_kind)
     tell_remarks(train, val)
     return train, val
@@ -49,7 +53,7 @@ def tell_remarks(*splits: Prepared) -> None:
     if jax.process_index():  # a remark may take a look at all files
         return
     for remark in dict.fromkeys(remark for split in splits for remark in getattr(split.source, "remarks", ())):
-        print(printable(remark), file=sys.stderr)
+        print("\n".join(map(printable, remark.split("\n"))), file=sys.stderr)
 
 
 def load_data(
@@ -74,10 +78,14 @@ def load_data(
     if config.name == "shapes" and config.root is not None and (Path(config.root) / "images").is_dir():
         raise ValueError(f"{config.root} is a folder of images; to use them give --data.name folder as well")
     asked = {"channels": config.channels, "value_range": value_range, "label_kind": label_kind}
-    source = open_source(config.name, split, root=config.root, **asked)
+    asked |= {"pages": config.pages, "per_image": config.per_image}
+    source = open_source(config.name, split, root=config.root, unlabelled=True, **asked)  # the check tells what has no label
     mixed = (mixed or config.crop is not None) and config.size is None
-    check_source(source, size=config.size, mixed=mixed)
-    return Prepared(source, config.size, crop=crop, mixed=mixed)
+    if config.skip_bad:
+        source = without_faults(source, size=config.size, mixed=mixed)
+    else:
+        check_source(source, size=config.size, mixed=mixed)
+    return Prepared(source, config.size, crop=crop, mixed=mixed, resize=config.resize)
 
 
 @dataclasses.dataclass
@@ -97,8 +105,11 @@ class Experiment:
             raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
         terms = loss_terms(self.config.loss, tasks.find(self.config.task).default_loss)
         self.task = tasks.make(self.config.task, self.train.classes, palette=self.train.palette, terms=terms)
-        self.train, self.val = self.train.encoded(self.task), self.val.encoded(self.task)
+        self.train = self.train.encoded(self.task, self.config.sampling.foreground)
+        self.val = self.val.encoded(self.task)
         self.task = self.task.fitted(self.train)
+        root = None if self.config.data.root is None else Path(self.config.data.root)
+        self.order = make_order(self.config.sampling, self.train, root)
         mesh = self.config.mesh
         if mesh.height > 1 and self.val.mixed:
             raise ValueError(
@@ -112,7 +123,10 @@ class Experiment:
         wanted = self.expected or default_preprocessing(channels)
         if self.config.init is not None and self.expected is None:
             wanted = preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
-        self.preprocessing = dataclasses.replace(wanted, size=self.config.data.size, value_range=self.train.value_range)
+        if self.expected is None:
+            wanted = configured(self.config.data, wanted, self.train)
+        seen = {"size": self.config.data.size, "resize": self.config.data.resize, "value_range": self.train.value_range}
+        self.preprocessing = dataclasses.replace(wanted, **seen)
         self.key = jax.random.key(self.config.seed)
 
     def describe(self, state: TrainState) -> str:
@@ -163,7 +177,8 @@ class Experiment:
     def batches(self) -> TrainLoader:
         """This process's share of the batches of all epochs."""
         config = self.config
-        return TrainLoader(self.train, batch_size=config.step_size, seed=config.seed, partners=config.augment.mixes, **hosts())
+        how = {"order": self.order, "partners": config.augment.mixes, **hosts()}
+        return TrainLoader(self.train, batch_size=config.step_size, seed=config.seed, **how)
 
     def check(self, train_step: Callable, state: TrainState) -> None:
         """Traces the training step, on what fills no batch: whatever does not fit together is told here, before it begins.

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcn.data import AugmentConfig, LabelKind
+from fcn.data.sampling import SamplingConfig
 from fcn.options import frozen, wrong_type
+from fcn.preprocessing import PerImage, Resize
 from fcn.ranges import LARGEST, Range, abbreviate, check_fields
 from fcn.tasks import find
 from fcn.text import short_name
@@ -34,13 +36,38 @@ class DataConfig:
     """Height and width that images and labels are resized to before anything else; None keeps them (all alike, or cropped)."""
     crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width of what training takes of each image, elsewhere each epoch; evaluation takes whole images."""
-    channels: int | None = None
-    """1 reads images as gray, 3 as RGB; None decides by the first (a fourth channel is left out, with a warning)."""
+    resize: Resize = "exact"
+    """What images get of --data.size: both, or, with their aspect ratio, sides so that the longer one fits or the shorter one
+    fills it; training then takes crops of --data.crop, or of that size."""
+    normalise: Literal["weights", "imagenet", "dataset", "percentiles", "z-score"] = "weights"
+    """Statistics that make values small: those which the initial weights expect (or ImageNet's), ImageNet's, those of the
+    training images, or of each image its percentiles 1 and 99.8, or its mean and deviation."""
+    mean: Annotated[tuple[float, ...] | None, Range(0, 1)] = None
+    """What is taken off the values 0..1 of each channel, with --data.std in place of these statistics."""
+    std: Annotated[tuple[float, ...] | None, Range(0, 1, above=True)] = None
+    """What they are then divided by."""
+    skip_bad: bool = False
+    """Leave out images and labels that cannot be used, which are listed; else one of them ends the command."""
+    channels: Annotated[int | None, Range(1, 64)] = None
+    """1 reads images as gray, 3 as RGB, another number as many channels as are stored; None decides by the first (a fourth
+    channel is left out, with a warning)."""
+    pages: Literal["channels"] | None = None
+    """What the pages of a TIFF file are: channels of one image. None refuses files of several pages."""
+
+    @property
+    def per_image(self) -> PerImage | None:
+        """What of each image decides how it is read, if anything does."""
+        return self.normalise if self.normalise in typing.get_args(PerImage) else None
 
     def __post_init__(self):
         check_fields(self, "data.")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"data.channels is {self.channels}; choose 1 (gray) or 3 (RGB)")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("data.mean and data.std belong together; give both, or neither")
+        if self.mean is not None and self.normalise != "weights":
+            what = f"the statistics that data.normalise {self.normalise} asks for"
+            raise ValueError(f"data.mean takes the place of {what}; give one")
+        if self.resize != "exact" and self.size is None:
+            raise ValueError(f"data.resize is {self.resize!r}, but there is no data.size to resize images to")
         if self.root is not None:  # the same folder from wherever the run is started again
             object.__setattr__(self, "root", str(Path(self.root).expanduser().absolute()))
 
@@ -225,6 +252,7 @@ class TrainConfig:
     loss: LossConfig = LossConfig()
     optim: OptimizerConfig = OptimizerConfig()
     augment: AugmentConfig = AugmentConfig()
+    sampling: SamplingConfig = SamplingConfig()
     mesh: MeshConfig = MeshConfig()
     hosts: HostsConfig = HostsConfig()
 

@@ -166,7 +166,10 @@ def open_data(options: EvaluateConfig, network):
             f"{options.run} does not say on which data to evaluate it; give --root, the folder of images and labels"
         )
     size = options.size or expected.size
-    data = dataclasses.replace(data, name=name, root=root, size=size, channels=expected.channels)
+    how = {"size": size, "resize": expected.resize if size else "exact", "channels": expected.channels}
+    data = dataclasses.replace(
+        data, name=name, root=root, normalise=expected.per_image or "weights", mean=None, std=None, **how
+    )
     scale = expected.value_range or WHOLE_RANGE
     source = load_data(data, options.split or data.val, scale, network.task.label_kind, mixed=name == "folder")
     tell_remarks(source)

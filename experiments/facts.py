@@ -1,5 +1,6 @@
 """data.json: what a run knows of its data, by which others use its network, and by which it goes on with the same data only."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from experiments.config import DataConfig, TrainConfig
 from fcn import tasks
 from fcn.data import Prepared, Source
-from fcn.data.opening import Subset
+from fcn.data.sampling import Order, Shuffled
+from fcn.data.source import Subset
 from fcn.preprocessing import Preprocessing, default_preprocessing, from_json
 from fcn.tasks import Task
 
@@ -16,9 +18,12 @@ _MADE_HERE = ("shapes",)
 _SHOWN = 3
 
 
-def describe(data: DataConfig, train: Prepared, val: Prepared, preprocessing: Preprocessing, task: Task) -> dict[str, Any]:
+def describe(
+    data: DataConfig, train: Prepared, val: Prepared, preprocessing: Preprocessing, task: Task, order: Order | None = None
+) -> dict[str, Any]:
     """The facts of a run: task, classes, colours, image shape [H, W, C], preprocessing, and, of each split, "files" (their
-    sizes in bytes by name) and "label_values" (the class number of what labels store).
+    sizes in bytes by name) and "label_values" (the class number of what labels store); "sampling" tells the weights of images,
+    where they have any, by a hash.
     """
     files, values = {}, {}
     for name, split in (("train", train), ("val", val)):
@@ -33,6 +38,8 @@ def describe(data: DataConfig, train: Prepared, val: Prepared, preprocessing: Pr
         "label_values": values,
         "files": files,
     }
+    if order is not None and not isinstance(order, Shuffled):
+        facts["sampling"] = hashlib.sha256(repr(order).encode()).hexdigest()
     return json.loads(json.dumps(facts))  # as it is read again
 
 
@@ -66,6 +73,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ranges = [facts.get("preprocessing", facts).get("value_range") for facts in (old, new)]
     if ranges[0] != ranges[1]:
         found.append(f"value range {ranges[0]} -> {ranges[1]}")
+    if old.get("sampling") != new.get("sampling"):
+        found.append("how often images are drawn")
     for kind, what in (("label_values", "label value "), ("files", "")):
         for split, known in old.get(kind, {}).items():
             changes = [f"{split}: {what}{text}" for text in _changes(known, new[kind][split])]

@@ -6,7 +6,6 @@ status is 1 where training would refuse the data.
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,8 @@ class Options:
     """Height and width that training is to resize images to (--data.size), if it is."""
     crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width of the crops that training is to take (--data.crop), if it is."""
+    skip_bad: bool = False
+    """Training is to leave out images and labels that cannot be used (--data.skip-bad)."""
     json: Path | None = None
     """Write one JSON object to this file; without a name print it instead of the table."""
     html: Path | None = None
@@ -57,7 +58,8 @@ def main(args: Sequence[str]) -> int:
     from fcn.data.survey import survey
 
     seen = survey(options.data, lambda records, total: tqdm(records, "images", total, leave=False, disable=None))
-    values = summary(seen, findings(seen, resized=bool(options.size or options.crop)))
+    found = findings(seen, resized=bool(options.size or options.crop), skip_bad=options.skip_bad)
+    values = summary(seen, found)
     print(json.dumps(values) if options.json == PRINTED else "\n".join(lines(values)))
     write_files(options, values, seen)
     return int(values["refused"])
@@ -74,14 +76,10 @@ def write_files(options: Options, values, seen) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    from fcn.draft import draft_of
+    from fcn.draft import replacing
 
-    draft = draft_of(path)
-    try:
+    with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,10 @@ class PredictConfig:
     scale: Annotated[float | None, Range(0, 64, above=True)] = None
     """The network sees each image so many times as large: 1 as it is, 0.5 at half its size."""
     value_range: Annotated[tuple[float, float] | None, Range(-LARGEST[float])] = None
-    """The values of 16-bit images that are black and white, such as 0 4095 (default: as in training, or 0 65535)."""
+    """The stored values that are black and white in images of more than 8 bits, such as 0 4095 (default: as in training, or 0
+    65535)."""
+    pages: Literal["channels"] | None = None
+    """What the pages of a TIFF file are: channels of one image (default: as in training, or such files are refused)."""
     overlay: bool = True
     """Write overlays as well."""
     skip_existing: bool = False
@@ -128,7 +131,7 @@ def read_network(options: PredictConfig):
     """The network to predict with, and the range of values of 16-bit images, which is said.
 
     Raises:
-      ValueError: it takes neither gray nor RGB images, has one class or more than 256, or something of it is wrong.
+      ValueError: it has one class or more than 256, or something of it is wrong.
       FileNotFoundError: there is none.
     """
     from experiments.config import ModelConfig
@@ -140,8 +143,6 @@ def read_network(options: PredictConfig):
     else:
         network = from_folder(options.run, options.checkpoint, options.classes)
     expected = network.preprocessing
-    if expected.channels not in (1, 3):
-        raise ValueError(f"the network takes images of {expected.channels} channels; this command reads gray and RGB images")
     classes = network.task.classes
     if network.task.label_kind == "classes" and not 2 <= len(classes) <= 256:
         count = "1 class" if len(classes) == 1 else f"{len(classes)} classes"
@@ -150,8 +151,9 @@ def read_network(options: PredictConfig):
         expected = dataclasses.replace(expected, value_range=options.value_range)
     if expected.value_range is not None:
         origin = "as in training" if options.value_range is None else "as asked for"
-        print("16-bit values {:g}..{:g} are seen as black..white, {}".format(*expected.value_range, origin))
-    return network._replace(preprocessing=expected)
+        print("stored values {:g}..{:g} are seen as black..white, {}".format(*expected.value_range, origin))
+    data = dataclasses.replace(network.data, pages=options.pages or network.data.pages)
+    return network._replace(preprocessing=expected, data=data)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import jax
 
 from experiments.build import Experiment, load_splits
 from experiments.config import TrainConfig
+from experiments.loading import reading_rates
 from fcn.training.records import write_json
 
 _STEPS = 3
@@ -32,8 +33,9 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
 
     Returns:
       `parameters`; `flops` of a step, by the definition of its layers; on each device, in bytes, `state_bytes` (parameters,
-      statistics, moments) and `temporary_bytes` of a step; `compilation_seconds`, `step_seconds`, `images_per_second`, and
-      `seconds` of all steps, without reading data and evaluations. None stands for what the platform does not tell.
+      statistics, moments) and `temporary_bytes` of a step; `compilation_seconds`, `step_seconds`, `images_per_second`,
+      `seconds` of all steps, without reading data and evaluations, and `images_per_second_read_by_1` worker and by 2. None
+      stands for what the platform does not tell.
     """
     config, parallel, step = experiment.config, experiment.parallel, experiment.train_step()
     state = experiment.initial_state()
@@ -46,6 +48,7 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     compilation = time.perf_counter() - begun
     memory = compiled.memory_analysis()
     seconds = min(_seconds(compiled, *arguments))
+    rates = reading_rates(experiment.train)
     return {
         "parameters": parameters,
         "flops": _operations(step, *arguments, parts=config.accumulate),
@@ -55,6 +58,7 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
         "step_seconds": seconds,
         "images_per_second": config.step_size / seconds,
         "seconds": config.steps * seconds,
+        **{f"images_per_second_read_by_{workers}": rate for workers, rate in rates.items()},
     }
 
 
@@ -69,6 +73,8 @@ def describe(measured: dict[str, float | None], now: datetime.datetime) -> str:
         "a step": f"{measured['step_seconds']:.3f} s, {measured['images_per_second']:.1f} images/s",
         "all steps": f"{measured['seconds']:.0f} s, {_LEFT_OUT}; begun now they end at {end:%Y-%m-%d %H:%M}",
     }
+    if (rate := measured.get("images_per_second_read_by_1")) is not None:
+        lines["reading"] = f"{rate:.1f} images/s by one worker, {measured['images_per_second_read_by_2']:.1f} by two"
     return "\n".join(f"{name:<12}{text}" for name, text in lines.items())
 
 

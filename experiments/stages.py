@@ -64,7 +64,10 @@ class Stages:
     def read(self, files: Files, _) -> np.ndarray:
         """The image, uint8 [H, W, C]."""
         expected = self.network.preprocessing
-        image = read_image(files.image, channels=expected.channels, value_range=expected.value_range)
+        how = {"value_range": expected.value_range, "per_image": expected.per_image}
+        image = read_image(files.image, channels=expected.channels, pages=self.network.data.pages == "channels", **how)
+        if expected.per_image is not None:
+            return image
         tell_of_exposure(files.image, image, expected.value_range)
         return image
 
@@ -151,4 +154,4 @@ def tell_of_exposure(path: Path, image: np.ndarray, value_range: ValueRange | No
     if looks and (found := exposure(path)) is not None:
         low, high = value_range or (0, 65535)
         hint = f"--value-range {found[0]:g} {found[1]:g}"
-        command.warn(f"{path} is nearly {looks} to the network, which sees 16-bit values {low:g}..{high:g}; try {hint}")
+        command.warn(f"{path} is nearly {looks} to the network, which sees stored values {low:g}..{high:g}; try {hint}")

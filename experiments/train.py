@@ -152,6 +152,7 @@ def train(config, folder, succession) -> None:
     import jax
 
     from experiments import surroundings
+    from experiments.loading import Waiting
     from experiments.report import write_report
     from experiments.succession import SucceedingCheckpoints
     from experiments.trained import warn_of_damage
@@ -222,6 +223,7 @@ def train(config, folder, succession) -> None:
             best=best,
             elapsed=seconds,
             stop=stopping,
+            hooks=[Waiting(batches)] if first_process else [],
             show_progress=first_process,
         )
     if stopping.signal is not None:
@@ -260,7 +262,7 @@ def build(config, folder):
 
     expected = folder.read_preprocessing() if folder.goes_on(config) and folder.facts.is_file() else None
     experiment = Experiment(config, *load_splits(config.data, config.label_kind), expected)
-    facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing, experiment.task)
+    facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing, experiment.task, experiment.order)
     if expected is not None:
         folder.refuse_other_data(facts)
         experiment.preprocessing = expected

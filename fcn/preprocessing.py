@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,13 @@ from fcn.ranges import LARGEST, Range, check_fields
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GRAY_MEAN, GRAY_STD = (0.449,), (0.226,)
 Numbers = tuple[int | float, ...]
+PerImage = Literal["percentiles", "z-score"]
+Resize = Literal["exact", "shorter", "longer"]
 _ANY = Range(-LARGEST[float])
+_LATER = {"resize": "exact", "per_image": None}
+"""Fields that came later, and what they are where a record does not have them."""
+_WORDS = {"resize": get_args(Resize), "per_image": get_args(PerImage)}
+_KINDS: dict[str, tuple[type, str]] = {"bgr": (bool, "true or false"), "resize": (str, "a word"), "per_image": (str, "a word")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +41,11 @@ class Preprocessing:
     """The stored values that become 0 and 1; None: the whole range of the stored type."""
     size: Annotated[tuple[int, ...] | None, Range(1, 2**16)] = None
     """Height and width that training resized images to; None: they were taken as they are."""
+    resize: Resize = "exact"
+    """What of the size training kept: both, or, with the aspect ratio, as `fitted` says."""
+    per_image: PerImage | None = None
+    """Each channel of an image is first brought to 0..1: from its percentile 1 to 99.8, or from three deviations below its mean
+    to three above. None: by `value_range`."""
 
     def __post_init__(self):
         check_fields(self)
@@ -78,6 +89,8 @@ class Preprocessing:
         """
         if self.size is None:
             return height, width
+        if self.resize != "exact":
+            return fitted((height, width), (self.size[0], self.size[1]), self.resize)
         scale = max(self.size) / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -93,14 +106,18 @@ class Preprocessing:
         mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
         text = f"images have mean {mean} and deviation {std} on the scale 0..1" + " (blue, green, red)" * self.bgr
         if self.value_range is not None:
-            text += "; 16-bit values {:g}..{:g} are black..white".format(*self.value_range)
+            text += "; stored values {:g}..{:g} are black..white".format(*self.value_range)
         if self.size is not None:
-            text += "; training resized them to {}x{}".format(*self.size)
+            text += "; training resized them to {}x{}".format(*self.size) + f" ({self.resize} side)" * (self.resize != "exact")
+        if self.per_image is not None:
+            how = "percentiles 1 and 99.8" if self.per_image == "percentiles" else self.per_image
+            text += f"; each image is first brought to its {how}"
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        """The fields as JSON values; those that came later only where they say something."""
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return {name: value for name, value in fields.items() if _LATER.get(name, ...) != value}
 
 
 def from_json(values: Any) -> Preprocessing:
@@ -117,10 +134,29 @@ def from_json(values: Any) -> Preprocessing:
             raise unknown("field of preprocessing", name, known)
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in fields.items():
-        optional = name in ("value_range", "size") and value is None
-        if not (optional or isinstance(value, bool if name == "bgr" else tuple)):
-            raise ValueError(f"{name} is {value!r}; it is {'true or false' if name == 'bgr' else 'a list of numbers'}")
+        optional = name in ("value_range", "size", "per_image") and value is None
+        kind, words = _KINDS.get(name, (tuple, "a list of numbers"))
+        if not (optional or isinstance(value, kind)):
+            raise ValueError(f"{name} is {value!r}; it is {words}")
+        if isinstance(value, str) and value not in _WORDS[name]:
+            raise unknown(name, value, _WORDS[name])
     return Preprocessing(**fields)
+
+
+def fitted(size: tuple[int, int], target: tuple[int, int], how: Resize) -> tuple[int, int]:
+    """Height and width that an image of some size gets.
+
+    Args:
+        size: height and width of the image.
+        target: those that are asked for.
+        how: "exact": these. With the aspect ratio kept, "longer": the largest that fit into them, "shorter": the smallest that
+            hold them.
+    """
+    if how == "exact":
+        return target
+    scale = (min if how == "longer" else max)(wanted / length for wanted, length in zip(target, size))
+    height, width = (max(1, round(length * scale)) for length in size)
+    return height, width
 
 
 def default_preprocessing(channels: int) -> Preprocessing:

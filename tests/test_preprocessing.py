@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing, from_json
+from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing, fitted, from_json
 from fcn.registry import ENCODERS, MODELS
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3)).astype(np.uint8)
@@ -24,7 +24,9 @@ def test_apply(bgr):
 
 def test_there_and_back():
     record = Preprocessing((0.5, 0.5, 0.5), (1, 1, 1), True, (0, 4095), (30, 40))
-    assert from_json(json.loads(json.dumps(record.to_json()))) == record
+    for one in (record, Preprocessing(size=(3, 4), resize="longer", per_image="z-score")):
+        assert from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert {"resize", "per_image"}.isdisjoint(record.to_json()), "what says nothing is left out: older versions read it"
     assert from_json({}) == Preprocessing() == default_preprocessing(3) == Preprocessing(IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -58,6 +60,10 @@ def test_what_published_weights_expect():
         ({"size": [0, 5]}, r"size is \(0, 5\); it must be at least 1"),
         ({"size": [5]}, r"size is \[5\]; give height and width"),
         ({"size": 5}, "size is 5; it is a list of numbers"),
+        ({"resize": "wide"}, "unknown resize 'wide'"),
+        ({"resize": None}, "resize is None; it is a word"),
+        ({"per_image": ["x"]}, r"per_image is \('x',\); it is a word"),
+        ({"per_image": "percentile"}, "unknown per_image 'percentile'; did you mean 'percentiles'"),
         ({"colour": 5}, "unknown field of preprocessing 'colour'"),
         ([1], r"preprocessing is \[1\]; it is an object"),
     ],
@@ -72,8 +78,10 @@ def test_it_says_what_must_be_known():
     full = Preprocessing((0.1, 0.2, 0.3), (1.0, 1.0, 1.0), True, (0, 4095), (180, 240))
     assert full.describe() == (
         "images have mean 0.1 0.2 0.3 and deviation 1 1 1 on the scale 0..1 (blue, green, red); "
-        "16-bit values 0..4095 are black..white; training resized them to 180x240"
+        "stored values 0..4095 are black..white; training resized them to 180x240"
     )
+    own = Preprocessing(size=(3, 4), resize="shorter", per_image="percentiles").describe()
+    assert own.endswith("resized them to 3x4 (shorter side); each image is first brought to its percentiles 1 and 99.8")
 
 
 @pytest.mark.parametrize(
@@ -83,3 +91,20 @@ def test_it_says_what_must_be_known():
 def test_an_image_is_seen_as_large_as_those_of_training(size, given, seen):
     """The longer side has as many pixels as there; the shape stays; nothing becomes empty."""
     assert Preprocessing(size=size).seen_size(*given) == seen
+
+
+@pytest.mark.parametrize(
+    ("how", "given", "expected"),
+    [
+        ("exact", (30, 45), (12, 16)),
+        ("longer", (30, 45), (11, 16)),
+        ("longer", (60, 10), (12, 2)),
+        ("shorter", (30, 45), (12, 18)),
+        ("shorter", (60, 10), (96, 16)),
+        ("longer", (1, 999), (1, 16)),
+    ],
+)
+def test_what_images_are_resized_to(how, given, expected):
+    assert fitted(given, (12, 16), how) == expected
+    if how != "exact":
+        assert Preprocessing(size=(12, 16), resize=how).seen_size(*given) == expected

@@ -1,7 +1,7 @@
 """Data: sources of labelled images, checks, batches, and augmentation on the device."""
 
 from fcn.data.augment import AugmentConfig, Pipeline, augment, augment_batch
-from fcn.data.check import check_source
+from fcn.data.check import check_source, without_faults
 from fcn.data.depth import WHOLE_RANGE
 from fcn.data.images import read_image, read_label, resize_image, resize_label
 from fcn.data.loader import Prepared, TrainLoader, eval_batches, eval_plan
@@ -30,4 +30,5 @@ __all__ = [
     "read_label",
     "resize_image",
     "resize_label",
+    "without_faults",
 ]

@@ -22,6 +22,28 @@ def crop_place(size: Size, crop: Size, index: int, epoch: int) -> Size:
     return top, left
 
 
+def foreground_place(
+    label: Shaped[np.ndarray, "h w"], crop: Size, index: int, epoch: int, share: float, ignore_index: int
+) -> Size | None:
+    """Row and column of a crop around a random pixel of a random class but the first; None where another place is to be taken.
+
+    That is for all but a `share` of the epochs of a sample, and for labels without such a class.
+    """
+    draw = np.random.RandomState(np.random.MT19937((index, epoch, 1)))
+    if draw.random_sample() >= share:
+        return None
+    classes = [value for value in np.unique(label).tolist() if value not in (0, ignore_index)]
+    if not classes:
+        return None
+    rows, columns = np.nonzero(label == classes[draw.randint(len(classes))])
+    chosen = draw.randint(len(rows))
+    top, left = (
+        int(np.clip(middle - wanted // 2, min(0, length - wanted), max(0, length - wanted)))
+        for middle, wanted, length in zip((rows[chosen], columns[chosen]), crop, label.shape)
+    )
+    return top, left
+
+
 def put_crop(target: Shaped[np.ndarray, "h w ..."], values: Shaped[np.ndarray, "h2 w2 ..."], place: Size) -> None:
     """Copies into `target` what of `values` lies from `place` on; where there is nothing, `target` stays as it is."""
     inside, outside = [], []

@@ -5,6 +5,7 @@ import contextvars
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _RUN_PROGRAMS = ("EPS", "WMF")  # Pillow starts other programs for these
 _ORIENTATION, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS, _SAMPLES, _PLANAR = 0x0112, 262, 339, 258, 277, 284
-
+_SUBFILE, REDUCED_OR_MASK = 254, 5
+"""The tag that says what a page is to the others, and its bits for those that are no images of their own."""
 
 _reading: contextvars.ContextVar[str | None] = contextvars.ContextVar("_reading", default=None)
 
@@ -35,6 +37,7 @@ def opened(file: str | Path | bytes, name: str | None = None, *, floats: bool = 
             known, or too many pixels; the message begins with its name.
     """
     name = name or ("image bytes" if isinstance(file, bytes) else str(file))
+    limit_pixels()
     token = _reading.set(name)
     try:
         with readable(file) as stream, Image.open(stream) as image:
@@ -47,14 +50,37 @@ def opened(file: str | Path | bytes, name: str | None = None, *, floats: bool = 
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not an image that can be read ({', '.join(IMAGE_SUFFIXES)})") from None
     except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ValueError(f"{name}: more than {limit} pixels; cut it into parts, or raise PIL.Image.MAX_IMAGE_PIXELS") from None
+        raise ValueError(f"{name}: {too_many_pixels()}") from None
     except MemoryError:
         raise ValueError(f"{name}: decoding it takes more memory than there is; cut it into parts") from None
     except Exception as error:  # a decoder may raise anything for a damaged file
         raise ValueError(f"{name}: damaged or cut short ({str(error)[:200] or type(error).__name__})") from error
     finally:
         _reading.reset(token)
+
+
+def pixel_limit() -> int:
+    """So many pixels an image may have, lest a small file unpack to more than the memory: FCN_MAX_PIXELS, else Pillow's limit.
+
+    Raises:
+        ValueError: FCN_MAX_PIXELS is no number.
+    """
+    if (given := os.environ.get("FCN_MAX_PIXELS")) is None:
+        return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else sys.maxsize
+    if not (given.isdecimal() and 0 < int(given) <= sys.maxsize):
+        raise ValueError(f"FCN_MAX_PIXELS is {given!r}; give a number of pixels, such as 1000000000")
+    return int(given)
+
+
+def limit_pixels() -> None:
+    """Tells Pillow the limit of FCN_MAX_PIXELS: it warns from half as many pixels on, and refuses more."""
+    if "FCN_MAX_PIXELS" in os.environ:
+        Image.MAX_IMAGE_PIXELS = pixel_limit() // 2
+
+
+def too_many_pixels() -> str:
+    """What is said of an image that has more than `pixel_limit`."""
+    return f"more than {pixel_limit()} pixels; cut it into parts, or set FCN_MAX_PIXELS in the environment"
 
 
 def file_being_read() -> str | None:
@@ -133,12 +159,35 @@ def channels_in_file(image: Image.Image) -> int:
     return max(samples, len(image.getbands()))
 
 
+def depth_in_file(image: Image.Image) -> int:
+    """The bits of a channel of a TIFF file."""
+    return max(image.tag_v2.get(_BITS, (1,))) if isinstance(image, TiffImageFile) else 8
+
+
+def pages_in_file(image: Image.Image) -> int:
+    """The pages of an open TIFF file that are images of their own: none of reduced size (a pyramid, an overview), no mask."""
+    count = getattr(image, "n_frames", 1)
+    if count == 1 or not isinstance(image, TiffImageFile):
+        return count
+    kinds = []
+    for page in range(count):
+        image.seek(page)
+        kinds.append(image.tag_v2.get(_SUBFILE, 0))
+    image.seek(0)
+    return sum(not kind & REDUCED_OR_MASK for kind in kinds)
+
+
+def several_pages(count: int) -> str:
+    """What is said of a file of several pages, of which nobody said what they are."""
+    return f"holds {count} pages; save each page as a file of its own, or set pages to channels"
+
+
 def signed(image: Image.Image) -> bool:
     """Whether a TIFF file's integers may be negative."""
     return isinstance(image, TiffImageFile) and 2 in image.tag_v2.get(_SAMPLE_FORMAT, ())
 
 
-def _in_planes(image: Image.Image) -> bool:
+def in_planes(image: Image.Image) -> bool:
     """Whether a TIFF file holds its channels one after another; of their 16 bits Pillow reads bytes as pixels."""
     return image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2 and channels_in_file(image) > 1
 
@@ -147,12 +196,11 @@ def _refuse_unclear(image: Image.Image, floats: bool) -> None:
     """Raise for what would be read as other values than were meant, by images and labels alike."""
     if image.format in _RUN_PROGRAMS:
         raise Refused(f"{image.format} files are not read; save it as PNG")
-    pages = getattr(image, "n_frames", 1)
-    if image.format != "MPO" and pages > 1:  # MPO: a photo, and views of it for other devices
-        raise Refused(f"holds {pages} pages; save each page as a file of its own")
+    if image.format != "MPO" and (pages := pages_in_file(image)) > 1:  # MPO: a photo, and views of it for other devices
+        raise Refused(several_pages(pages))
     if image.mode == "F" and not floats:
         raise Refused("floating-point pixels, whose range is not known; save it with 8 or 16 bits a channel")
-    if isinstance(image, TiffImageFile) and signed(image) and max(image.tag_v2.get(_BITS, (1,))) <= 8:
+    if isinstance(image, TiffImageFile) and signed(image) and depth_in_file(image) <= 8:
         raise Refused("signed 8-bit integers; save it with unsigned ones")
-    if _in_planes(image) and max(image.tag_v2.get(_BITS, (1,))) > 8:
+    if in_planes(image) and depth_in_file(image) > 8:
         raise Refused("channels of 16 bits in planes (PlanarConfiguration 2); save it with the channels of a pixel together")

@@ -1,5 +1,6 @@
 """Images of 16 bits: all bits of gray and colour files, and the range of values that a set of images makes use of."""
 
+import contextlib
 import functools
 import itertools
 import math
@@ -11,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8, UInt16
+from jaxtyping import Int, Shaped, UInt8, UInt16
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from fcn.data.arrays import array_kind, read_array
 from fcn.data.decode import Refused, opened, readable, signed, upright, white_is_zero
 
 ValueRange = tuple[int | float, int | float]
@@ -82,9 +84,18 @@ def _read_as(image: ImageFile, raw: str) -> ImageFile:
     return image
 
 
-def to_bytes(values: UInt16[np.ndarray, "..."], value_range: ValueRange | None) -> UInt8[np.ndarray, "..."]:
-    """Deep values as 0..255: those of `value_range` (default: 0..65535) linearly, what lies outside as 0 or 255."""
-    return _table(*(value_range or WHOLE_RANGE))[values]
+def to_bytes(values: Shaped[np.ndarray, "..."], value_range: ValueRange | None) -> UInt8[np.ndarray, "..."]:
+    """Values as 0..255: those of `value_range` (default: 0..65535) linearly, what lies outside as 0 or 255, NaN as 0.
+
+    Bytes stay as they are.
+    """
+    low, high = value_range or WHOLE_RANGE
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return _table(low, high)[values]
+    exact = values.astype(np.float32 if values.dtype.kind == "f" else np.float64)
+    return np.clip(np.rint(np.nan_to_num((exact - low) * (255 / (high - low)))), 0, 255).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=8)
@@ -103,46 +114,64 @@ def checked_range(value_range: ValueRange) -> ValueRange:
     return float(value_range[0]), float(value_range[1])
 
 
-def find_range(files: Iterable[str | Path | bytes]) -> ValueRange | None:
-    """The range of values that the deep images among some files make use of; None for 0..65535, or if none is deep.
+def find_range(files: Iterable[str | Path | bytes], pages: bool = False) -> ValueRange | None:
+    """The range of values that images of more than 8 bits make use of; None for 0..65535, or if there are none.
 
-    It ends at the largest number of as many bits as hold all values but the largest ten-thousandth (hot pixels), so that data
-    of 12 bits give (0, 4095). It begins at 0, or, where all values but the smallest ten-thousandth lie in the upper half,
-    there.
+    Of 16 bits it ends at the largest number of as many bits as hold all values but the largest ten-thousandth (hot pixels), so
+    that data of 12 bits give (0, 4095). It begins at 0, or, where all values but the smallest ten-thousandth lie in the upper
+    half, there. Of other types (floats, negative numbers) it holds all but the extreme ten-thousandths of each image, and is
+    (0, 1) where these lie within and reach beyond a half.
+
+    Args:
+        files: of the images.
+        pages: the pages of TIFF files are channels.
     """
-    total = _count_all(files)
-    return _range_of(total) if total.any() else None
+    total, spans = _look_through(files, pages)
+    if not spans:
+        return _range_of(total) if total.any() else None
+    if total.any():
+        spans.append(_range_of(total) or WHOLE_RANGE)
+    low, high = min(low for low, _ in spans), max(high for _, high in spans)
+    if low >= 0 and 0.5 < high <= 1:
+        return 0.0, 1.0
+    low = 0.0 if 0 <= low < high / 2 else low
+    return low, high if low < high else low + 1
 
 
-def _count_all(files: Iterable[str | Path | bytes]) -> Int[np.ndarray, "65536"]:
-    total, files = np.zeros(65536, np.int64), iter(files)
+def _look_through(files: Iterable[str | Path | bytes], pages: bool) -> tuple[Int[np.ndarray, "65536"], list[ValueRange]]:
+    """How often each 16-bit value occurs, and the span of each image of another type."""
+    total, spans, files = np.zeros(65536, np.int64), [], iter(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while some := list(itertools.islice(files, _AT_ONCE)):
-            for counts in pool.map(_count, some):
-                total += 0 if counts is None else counts
-    return total
+            for found in pool.map(functools.partial(_look, pages=pages), some):
+                if isinstance(found, tuple):
+                    spans.append(found)
+                elif found is not None:
+                    total += found
+    return total, spans
 
 
 def exposure(file: str | Path | bytes) -> ValueRange | None:
     """The range that one image makes use of, 0..65535 included; None for an image of 8 bits."""
-    with opened(file) as image:
-        if not is_deep(image):
-            return None
+    if array_kind(file) is None:
+        with opened(file) as image:
+            if not is_deep(image):
+                return None
     return find_range([file]) or WHOLE_RANGE
 
 
 class SetRange:
     """The range of a set of images: the one that is given, or that found (once, when it is first asked for) in some files."""
 
-    def __init__(self, given: ValueRange | None, files: Callable[[], Iterable[str | Path | bytes]]):
-        self._files, self._lock, self._given = files, threading.Lock(), given is not None
+    def __init__(self, given: ValueRange | None, files: Callable[[], Iterable[str | Path | bytes]], pages: bool = False):
+        self._files, self._pages, self._lock, self._given = files, pages, threading.Lock(), given is not None
         self._range = None if given is None else checked_range(given)
 
     def get(self) -> ValueRange | None:
         """The stored values that become 0 and 255; None: 0 and 65535, or no image has 16 bits."""
         with self._lock:
             if self._range is None:
-                self._range = find_range(self._files()) or WHOLE_RANGE
+                self._range = find_range(self._files(), self._pages) or WHOLE_RANGE
         return None if self._range == WHOLE_RANGE else self._range
 
     def remark(self) -> str:
@@ -150,20 +179,42 @@ class SetRange:
         found = self.get()
         if self._given:
             return "" if found is None else self._outside(found)
-        return "" if found is None else "16-bit values {:g}..{:g} are read as black..white".format(*found)
+        return "" if found is None else "stored values {:g}..{:g} are read as black..white".format(*found)
 
     def _outside(self, value_range: ValueRange) -> str:
         low, high = value_range
-        counts = _count_all(self._files())
+        counts, _ = _look_through(self._files(), self._pages)
         first, end = max(0, math.ceil(low)), max(0, math.floor(high) + 1)
         dark, bright = (counts[:first].sum(), counts[end:].sum()) / counts.sum().clip(1)
         parts = [f"{share:.1%} are {where}" for share, where in ((dark, "black"), (bright, "white")) if share > _OUTSIDE]
         shares = " and ".join(parts)
-        return f"of the 16-bit values {shares}, because they lie outside {low:g}..{high:g}" if parts else ""
+        return f"of the stored values {shares}, because they lie outside {low:g}..{high:g}" if parts else ""
+
+
+def _look(file: str | Path | bytes, pages: bool = False) -> Int[np.ndarray, "65536"] | ValueRange | None:
+    """How often each value occurs in an image of 16 bits, the span of one of another type, or None.
+
+    Images of 8 bits are not decoded; what is wrong with one that cannot be read is told to whoever reads it.
+    """
+    with contextlib.suppress(ValueError, OSError):
+        if isinstance(file, bytes) or array_kind(file, pages) is None:
+            return _count(file)
+        values = read_array(file, pages=pages)
+        return _count_values(values) if values.dtype == np.uint16 else _span(values)
+    return None
+
+
+def _span(values: Shaped[np.ndarray, "h w c"]) -> ValueRange | None:
+    """The least and the greatest value without the extreme ten-thousandths; of a large image every so many a value counts."""
+    if values.dtype == np.uint8:
+        return None
+    some = values.ravel()[:: max(1, values.size // 2**20)].astype(np.float64)
+    some = some[np.isfinite(some)]
+    return (float(np.quantile(some, _SHARE)), float(np.quantile(some, 1 - _SHARE))) if some.size else None
 
 
 def _count(file: str | Path | bytes) -> Int[np.ndarray, "65536"] | None:
-    """How often each value occurs in an image, or None for one of 8 bits, which is not decoded."""
+    """How often each value occurs in a picture, or None for one of 8 bits, which is not decoded."""
     with opened(file) as image:
         if not is_deep(image):
             return None
@@ -171,6 +222,10 @@ def _count(file: str | Path | bytes) -> Int[np.ndarray, "65536"] | None:
         values = read_deep(image, file)
     if values.ndim == 3 and values.shape[2] in (2, 4):  # transparency is no value
         values = values[..., :-1]
+    return _count_values(values)
+
+
+def _count_values(values: UInt16[np.ndarray, "..."]) -> Int[np.ndarray, "65536"]:
     return np.bincount(values.ravel(), minlength=65536)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from fcn.data.check import are_objects
 from fcn.data.survey import Record, Survey
 
-MANY_CLASSES = 20
-"""From so many classes without a table on, labels that count 1, 2, 3 ... are taken for maps of objects."""
 _BOTH = ("train", "val")
+_SKIPPED = ("no label", "cannot be used")
+"""Findings of single images, which training leaves out where it is told so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +25,18 @@ class Finding:
     files: tuple[str, ...] = ()
 
 
-def findings(seen: Survey, *, resized: bool = False) -> list[Finding]:
+def findings(seen: Survey, *, resized: bool = False, skip_bad: bool = False) -> list[Finding]:
     """Everything that is wrong or strange, what training would refuse first.
 
     Args:
         seen: the folder.
         resized: images are to be resized to one size, or cropped, so that their sizes do not matter.
+        skip_bad: training is to leave out what cannot be used.
     """
     checks = [check for check in _CHECKS if not (resized and check is _mixed_sizes)]
     found = [finding for check in checks for finding in check(seen)]
+    if skip_bad:
+        found = [dataclasses.replace(one, refused=one.refused and one.kind not in _SKIPPED) for one in found]
     return sorted(found, key=lambda finding: not finding.refused)
 
 
@@ -104,12 +108,9 @@ def _strange_colours(seen: Survey) -> Iterator[Finding]:
 
 def _maps_of_objects(seen: Survey) -> Iterator[Finding]:
     """Every label counts 1, 2, 3 ... without a gap, each to another number, and no table says what that means."""
-    present = [np.flatnonzero(counts[1:]) for counts in seen.counts() if counts[1:].any()]
-    counted = len(present) > 1 and all(len(ids) == ids[-1] + 1 for ids in present)
-    numbered = seen.classes[-1] == f"class_{len(seen.classes) - 1}"
-    if counted and numbered and len(seen.classes) >= MANY_CLASSES and len({len(ids) for ids in present}) > 1:
+    if are_objects([(np.flatnonzero(counts[1:]) + 1).tolist() for counts in seen.counts()], seen.classes):
         text = f"labels look like maps of objects (up to {len(seen.classes) - 1} in an image); put them into instances/"
-        yield Finding("objects as classes", False, text, _files([r for r in seen.records if r.label], label=True))
+        yield Finding("objects as classes", True, text, _files([r for r in seen.records if r.label], label=True))
 
 
 def _one_sided_classes(seen: Survey) -> Iterator[Finding]:

@@ -1,6 +1,8 @@
 """A folder of images and labels as a `Source`."""
 
+import contextlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
@@ -13,12 +15,13 @@ from fcn.data.layouts import find_layout
 from fcn.data.layouts.own import NAME as OWN_NAME
 from fcn.data.source import IGNORE, LabelKind, Sample, position
 from fcn.data.splits import split_names, split_remark
+from fcn.preprocessing import PerImage
 
 
 class FolderSource:
     """Images and labels in folders:
 
-        images/[SPLIT/]NAME.{png,jpg,tif,...}    labels/[SPLIT/]NAME.png    SPLIT.txt    classes.csv
+        images/[SPLIT/]NAME.{png,jpg,tif,npy,...}    labels/[SPLIT/]NAME.png    SPLIT.txt    classes.csv
 
     The labels may also lie in masks/, or as NAME_mask.png (NAME_label.png, NAME_L.png) beside the images, which then need no
     folder images/. Other forms are found by themselves (`fcn.data.layouts`): PASCAL VOC, Cityscapes, ADE20K, CamVid, COCO's
@@ -35,6 +38,9 @@ class FolderSource:
     class_1, ...; labels of 0 and 255 alone are background and foreground. Pixels in a colour that no class has are ignored,
     with a warning, if they are fewer than half.
 
+    Images are pictures of 8 or 16 bits, NumPy's files NAME.npy, [H, W] or [H, W, C], and TIFF files of integers or floats, of
+    up to 64 channels.
+
     That is the kind "classes" of labels, and "binary", of which masks of 0 and 255 need no classes.csv. Of the kind "masks" a
     label is a folder, labels/[SPLIT/]NAME/CLASS.png, with a mask for each class that occurs, not 0 where it is; pixels of
     void.png in it are ignored. Of the kind "values" it is labels/[SPLIT/]NAME.npy, [H, W] or [H, W, K], or a gray TIFF or PNG
@@ -43,10 +49,14 @@ class FolderSource:
     Args:
         root: the folder.
         split: "train", "val", ... or "all".
-        channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
-        value_range: the stored values of 16-bit images that become 0 and 255; by default found in the images of the split.
+        channels: 1 or 3 converts images to gray or RGB, another number takes as many as are stored; by default the first image
+            that can be read decides.
+        value_range: the stored values of other images than of 8 bits that become 0 and 255; by default found in the images of
+            the split.
         label_kind: what labels are.
         unlabelled: takes images that have no label, too, of which only `image` may be asked for.
+        pages: what the pages of TIFF files are; without it a file of several pages is refused.
+        per_image: brings each image to its own percentiles, or mean and deviation, in place of a range of the set.
 
     Raises:
         FileNotFoundError: the folder, the split, an image or a label does not exist.
@@ -64,32 +74,49 @@ class FolderSource:
         value_range: ValueRange | None = None,
         label_kind: LabelKind = "classes",
         unlabelled: bool = False,
+        pages: Literal["channels"] | None = None,
+        per_image: PerImage | None = None,
     ):
         self.root = existing_folder(root)
         self.name = self.root.resolve().name
         self.label_kind = label_kind
         self.layout = layout = find_layout(self.root, label_kind)
-        self.names, keys = split_names(layout, split)
-        self.images = [layout.images[key] for key in keys]
-        self.labels = [layout.labels.get(key) if unlabelled else layout.label_of(key) for key in keys]
-        self.instances = [layout.instances.get(key) for key in keys]
+        self.names, self._keys = split_names(layout, split)
+        self.images = [layout.images[key] for key in self._keys]
+        if not (unlabelled and layout.labels):
+            layout.refuse_bare(self._keys)
+        self.labels = [layout.labels.get(key) for key in self._keys]
+        self.instances = [layout.instances.get(key) for key in self._keys]
         table = self.root / "classes.csv"
         self._reader = layout.reader or open_labels(label_kind, table, layout.labels.values(), layout.rows)
         self.classes, self.palette = self._reader.names, self._reader.palette
-        self.channels, self._converted = channels or verify_image(self.images[0])[2], channels is not None
-        self._range = SetRange(value_range, lambda: self.images)  # whatever they are called
+        self.pages, self._pages, self.per_image = pages, pages == "channels", per_image
+        self.channels, self._converted = channels or self._channels_of_first(), channels is not None
+        self._range = SetRange(value_range, lambda: self.images, self._pages)  # whatever they are called
+
+    def _channels_of_first(self) -> int:
+        """Those of the first image that can be read; what is wrong with others who reads them is told."""
+        for path in self.images:
+            with contextlib.suppress(ValueError, OSError):
+                return verify_image(path, pages=self._pages, ranged=True)[2]
+        return verify_image(self.images[0], pages=self._pages, ranged=True)[2]
 
     @property
     def value_range(self) -> ValueRange | None:
         """The stored values of 16-bit images that become 0 and 255, found once; None: 0 and 65535, or none has 16 bits."""
-        return self._range.get()
+        return None if self.per_image else self._range.get()
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of how the folder is read, a sentence each."""
         layout, known = self.layout, self.layout.name != OWN_NAME
         found = ": ".join(text for text in (layout.name * known, layout.remark) if text)
-        texts = (found, split_remark(layout), getattr(self._reader, "remark", ""), self._range.remark())
+        texts = (
+            found,
+            split_remark(layout),
+            getattr(self._reader, "remark", ""),
+            "" if self.per_image else self._range.remark(),
+        )
         return tuple(f"{self.root}: {text}" for text in texts if text)
 
     @property
@@ -119,7 +146,7 @@ class FolderSource:
         """The bytes of each image and label, by name below the root."""
         labels = (file for path in self.labels if path is not None for file in label_files(path))
         files = dict.fromkeys([*self.images, *labels, *self.layout.files])
-        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files}
+        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files if path.is_file()}
 
     def label_values(self) -> dict[str, int]:
         """The class number of each id that labels may store, or of each colour where they store colours."""
@@ -134,25 +161,28 @@ class FolderSource:
         return {"image": self.image(index, self.channels), "label": self.label(index), "name": self.names[index]}
 
     def image(self, index: int, channels: int | None = None) -> UInt8[np.ndarray, "h w c"]:
-        """An image alone; 1 or 3 `channels` convert it to gray or RGB, None gives it as the file has it."""
-        return read_image(self.images[position(index, len(self))], channels=channels, value_range=self.value_range)
+        """An image alone; 1 or 3 `channels` convert it to gray or RGB, None gives it as `read_image` does."""
+        path, read = self.images[position(index, len(self))], {"value_range": self.value_range, "per_image": self.per_image}
+        return read_image(path, channels=channels, pages=self._pages, **read)
 
     def label(self, index: int) -> Shaped[np.ndarray, "h w ..."]:
         """A label alone, of an image that has one."""
         path = self.labels[position(index, len(self))]
         if path is None:
-            raise FileNotFoundError(f"image {self.images[index]} has no label")
+            raise FileNotFoundError(self.layout.no_label(self._keys[index]))
         return self._reader.read(path)
 
-    def image_sizes(self) -> list[tuple[int, int]]:
-        """Height and width of each image, from the headers of the files."""
-        return [read_size(path) for path in self.images]
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image, from the header of its file."""
+        return read_size(self.images[position(index, len(self))], self._pages)
 
     def verify(self, index: int) -> dict:
         """What `check_source` needs, with the image read at reduced resolution."""
-        height, width, channels = verify_image(self.images[index])
+        asked, ranged = self.channels if self._converted else None, bool(self.value_range or self.per_image)
+        height, width, channels = verify_image(self.images[index], asked, pages=self._pages, ranged=ranged)
         name = f"{self.images[index]} (label {self.labels[index]})"
-        if self._converted or self.channels == 3 or channels == 1:
+        pictures = channels in (1, 3) and self.channels in (1, 3)
+        if pictures and (self._converted or self.channels == 3 or channels == 1):
             channels = self.channels
         return {
             "image_size": (height, width),

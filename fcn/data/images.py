@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 from PIL import Image
 
+from fcn.data.arrays import array_kind, read_array
 from fcn.data.decode import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -20,10 +21,13 @@ from fcn.data.decode import (
 )
 from fcn.data.depth import MODES as DEEP_MODES
 from fcn.data.depth import WHOLE_RANGE, ValueRange, checked_range, is_deep, raw_mode, read_deep, refuse_unclear_depth, to_bytes
+from fcn.data.stretch import stretched
+from fcn.preprocessing import PerImage
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
+    "image_type",
     "read_image",
     "read_label",
     "read_mask",
@@ -37,37 +41,95 @@ _told: set[str] = set()
 
 
 def read_image(
-    file: str | Path | bytes, *, channels: int | None = None, value_range: ValueRange | None = None, name: str | None = None
+    file: str | Path | bytes,
+    *,
+    channels: int | None = None,
+    value_range: ValueRange | None = None,
+    per_image: PerImage | None = None,
+    name: str | None = None,
+    pages: bool = False,
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Read a photo as uint8 values 0..255, turned upright as its EXIF orientation says.
+    """Read an image as uint8 values 0..255, turned upright as its EXIF orientation says.
 
     Args:
-        file: a path, or the bytes of an image file.
-        channels: 1 for gray (the luma of colours), 3 for RGB; None keeps gray images gray and gives RGB for all others.
-            Transparency and further channels are left out; the first time that there are any, a warning names the file.
-        value_range: of images of 16 bits, the stored values that become 0 and 255 (what lies outside is clipped); by default
-            0 and 65535. Images of 8 bits stay as they are.
+        file: a path, or the bytes of an image file. A path may be one of NumPy's files, [H, W] or [H, W, C], and a TIFF
+            file of up to 64 channels of integers or floats.
+        channels: 1 for gray (the luma of colours), 3 for RGB, another number for as many as are stored. None keeps gray images
+            gray, gives what has more than four channels as it is, and RGB for all others. Transparency and further channels
+            are left out; the first time that there are any, a warning names the file.
+        value_range: of images of other types than bytes, the stored values that become 0 and 255 (what lies outside is
+            clipped); by default 0 and 65535, for 16 bits only. Images of 8 bits stay as they are.
+        per_image: each channel is brought to 0..255 by its own percentiles, or its own mean and deviation (`stretched`), in
+            place of a range.
         name: what errors call the file; the path by default.
+        pages: the pages of a TIFF file are channels.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not an image, is damaged, holds several pages, floating-point, signed or 32-bit values, or has
-            more pixels than Pillow allows; the message begins with its name. Or `value_range` is not two rising numbers.
+        ValueError: the file is not an image, is damaged, has another number of channels, holds several pages, or
+            floating-point, signed or 32-bit values without a `value_range`, or has more pixels than `FCN_MAX_PIXELS` allows;
+            the message begins with its name. Or `value_range` is not two rising numbers.
+        ImportError: reading it takes tifffile, which is not installed.
     """
-    value_range = checked_range(value_range or WHOLE_RANGE)
+    kind = array_kind(file, pages, channels)
+    name_of = name or str(file)
+    if kind == "array" or (kind == "unclear" and (value_range, per_image) != (None, None)):
+        values = read_array(file, name, pages)
+        if per_image is None:
+            _refuse_unknown_range(values, value_range, name_of)
+        checked = value_range and checked_range(value_range)
+        return _with_channels(_as_bytes(values, checked, per_image), channels, name_of)
+    return _read_picture(file, channels, checked_range(value_range or WHOLE_RANGE), per_image, name)
+
+
+def _as_bytes(
+    values: Shaped[np.ndarray, "h w c"], value_range: ValueRange | None, per_image: PerImage | None
+) -> UInt8[np.ndarray, "h w c"]:
+    return stretched(values, per_image) if per_image else to_bytes(values, value_range)
+
+
+def _read_picture(
+    file: str | Path | bytes, channels: int | None, value_range: ValueRange, per_image: PerImage | None, name: str | None
+) -> UInt8[np.ndarray, "h w c"]:
     with opened(file, name) as image:
         refuse_unclear_depth(image)
         stored = 2 if raw_mode(image) == "LA;16B" else channels_in_file(image)  # opened as if it had 4
-        if is_deep(image):
-            values = to_bytes(read_deep(image, file), value_range)
-            image = Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
-        else:
-            image = upright(image)
+        deep = is_deep(image)
+        image = _deep_picture(read_deep(image, file), value_range, per_image) if deep else upright(image)
+        if channels not in (None, 1, 3):
+            values = _with_channels(np.atleast_3d(np.array(image)), channels, file_being_read() or "")
+            return values if deep or per_image is None else stretched(values, per_image)
         _tell_of_lost_channels(image, stored, file_being_read())
         image.info.pop("transparency", None)  # or else Pillow warns of it, too
         gray = image.mode in _GRAY_MODES if channels is None else channels == 1
-        values = np.array(image.convert("L" if gray else "RGB"))
-    return values[..., None] if gray else values
+        values = np.atleast_3d(np.array(image.convert("L" if gray else "RGB")))
+    return values if deep or per_image is None else stretched(values, per_image)
+
+
+def _deep_picture(values: Shaped[np.ndarray, "h w *c"], value_range: ValueRange, per_image: PerImage | None) -> Image.Image:
+    """An image of 16 bits as one of 8; transparency is no value that is stretched."""
+    values = np.atleast_3d(values)
+    count = values.shape[2] - (values.shape[2] in (2, 4))
+    parts = _as_bytes(values[..., :count], value_range, per_image), to_bytes(values[..., count:], value_range)
+    pixels = np.concatenate(parts, -1)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _refuse_unknown_range(values: Shaped[np.ndarray, "h w c"], value_range: ValueRange | None, name: str) -> None:
+    if value_range is None and values.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{name}: values of type {values.dtype}, whose range is not known; give it as value_range")
+
+
+def _with_channels(values: UInt8[np.ndarray, "h w c"], channels: int | None, name: str) -> UInt8[np.ndarray, "h w k"]:
+    """As many channels as are asked for: gray and colours are turned into each other, others must be there."""
+    stored = values.shape[2]
+    if channels in (None, stored):
+        return values
+    if (channels, stored) == (1, 3):
+        return np.array(Image.fromarray(values).convert("L"))[..., None]
+    if (channels, stored) == (3, 1):
+        return np.repeat(values, 3, 2)
+    raise ValueError(f"{name}: {stored} channels, but {channels} are asked for; set channels to {stored}")
 
 
 def _tell_of_lost_channels(image: Image.Image, stored: int, name: str) -> None:
@@ -116,29 +178,54 @@ def read_mask(file: str | Path | bytes, *, name: str | None = None) -> Int[np.nd
         return np.array(upright(image))[..., :3].astype(np.int32)
 
 
-def read_size(file: str | Path) -> tuple[int, int]:
-    """Height and width as `read_image` would give them, from the file's header only.
+def read_size(file: str | Path, pages: bool = False) -> tuple[int, int]:
+    """Height and width as `read_image` would give them, from the header of a picture.
 
     Raises:
         ValueError: the file is not an image, or is damaged.
     """
+    if array_kind(file, pages):
+        return read_array(file, pages=pages).shape[:2]
     with opened(file) as image:
         return upright_size(image)
 
 
-def verify_image(file: str | Path) -> tuple[int, int, int]:
-    """Height, width and channels (1 or 3) of an image file, having read it to the end (a JPEG at reduced resolution: faster).
+def verify_image(
+    file: str | Path, channels: int | None = None, *, pages: bool = False, ranged: bool = False
+) -> tuple[int, int, int]:
+    """Height, width and channels of an image file, having read it to the end (a JPEG at reduced resolution: faster).
+
+    Args:
+        file: the image.
+        channels: another number than 1 and 3 counts all that are stored; else it is gray or RGB, or has more than four.
+        pages: the pages of a TIFF file are channels.
+        ranged: the range of the values is known, so that they may have any type.
 
     Raises:
         ValueError: `read_image` would refuse it.
     """
+    kind = array_kind(file, pages, channels)
+    if kind == "array" or (kind == "unclear" and ranged):
+        values = read_array(file, pages=pages)
+        _refuse_unknown_range(values, (0, 1) if ranged else None, str(file))
+        return values.shape
     with opened(file) as image:
         refuse_unclear_depth(image)
         gray = image.mode in _GRAY_MODES or raw_mode(image).startswith("LA")
+        stored = channels_in_file(image)
         height, width = upright_size(image)  # may decode a PNG file
         image.draft(None, (max(1, width // 8), max(1, height // 8)))
         image.load()
-    return height, width, 1 if gray else 3
+    return height, width, stored if channels not in (None, 1, 3) else 1 if gray else 3
+
+
+def image_type(file: str | Path, pages: bool = False) -> str:
+    """What a file holds: "JPEG RGB, 8 bits" of a picture, "float32, 13 channels" of an array."""
+    if array_kind(file, pages):
+        values = read_array(file, pages=pages)
+        return f"{Path(file).suffix[1:].upper()} {values.dtype}, {values.shape[2]} channel{'s' * (values.shape[2] != 1)}"
+    with opened(file) as image:
+        return f"{image.format} {image.mode}, {16 if is_deep(image) else 8} bits"
 
 
 def resize_image(image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 c"]:
@@ -146,6 +233,8 @@ def resize_image(image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> UI
     if image.shape[:2] == tuple(size):
         return image
     height, width = size
+    if image.shape[-1] not in (1, 3):
+        return np.concatenate([resize_image(image[..., c : c + 1], size) for c in range(image.shape[-1])], -1)
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     resized = np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
     return resized.reshape(height, width, image.shape[-1])

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fcn.data.classes import Row
@@ -49,17 +49,17 @@ class Layout:
     files: tuple[Path, ...] = ()
     """What else the labels are made of."""
 
-    def label_of(self, key: str) -> Path:
-        """The label of an image.
+    def refuse_bare(self, keys: Iterable[str]) -> None:
+        """Raises a FileNotFoundError if there are images without a label among `keys`."""
+        if bare := [key for key in keys if key not in self.labels]:
+            raise FileNotFoundError(self.no_label(bare[0]) + (f" (nor have {len(bare) - 1} others)" if bare[1:] else ""))
 
-        Raises:
-            FileNotFoundError: it has none, or an empty folder in place of masks.
-        """
-        if key in self.labels:
-            return self.labels[key]
+    def no_label(self, key: str) -> str:
+        """What is missing of an image without a label: the file, or masks in its folder."""
+        expected = self.label_folder / f"{key}{self.ending}"
         if self.ending.startswith("/") and (folder := self.label_folder / key).is_dir():
-            raise FileNotFoundError(f"{folder} holds no mask; of an image without any object put in one that is 0 everywhere")
-        raise FileNotFoundError(f"image {self.images[key]} has no label {self.label_folder / f'{key}{self.ending}'}")
+            return f"{folder} holds no mask; of an image without any object put in one that is 0 everywhere"
+        return f"image {self.images[key]} has no label {expected}"
 
 
 def find_images(root: Path) -> tuple[Path, list[Path]]:

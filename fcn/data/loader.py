@@ -1,6 +1,7 @@
 """Batches of samples: shuffled, endless and checkpointable for training, in order and padded for evaluation."""
 
 import functools
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 from jaxtyping import Int
 
 from fcn.data.codec import Codec, Values
-from fcn.data.crops import Size, bucket_shapes, crop_place, put_crop
+from fcn.data.crops import Size, bucket_shapes, crop_place, foreground_place, put_crop
 from fcn.data.depth import ValueRange
 from fcn.data.images import resize_image, resize_label
-from fcn.data.source import Sample, Source, image_sizes, kind_of, position, refuse_other_types, verify
+from fcn.data.sampling import Order, Shuffled, Turns
+from fcn.data.source import Sample, Source, image_size, kind_of, position, refuse_other_types, verify
+from fcn.preprocessing import Resize, fitted
 
 CACHE_BYTES = 2 << 30
 LARGEST_SIDE, LARGEST_BATCH = 32768, 65536
@@ -30,6 +33,8 @@ class Prepared:
         crop: (height, width) of what batches take of each sample, at a place that its number and the epoch decide. What lies
             outside a smaller image is black and ignored. Samples may then have any size.
         mixed: samples may have any size; `eval_batches` pads them to a few.
+        resize: what samples get of `size`; but for "exact" their sizes are mixed (`fcn.preprocessing.fitted`).
+        foreground: the share of crops that lie around a pixel of a class other than the first.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Prepared:
         *,
         crop: tuple[int, int] | None = None,
         mixed: bool = False,
+        resize: Resize = "exact",
+        foreground: float = 0.0,
     ):
         self.source, self.name = source, source.name
         plain = Values if kind_of(source) == "values" else Codec
@@ -49,10 +56,15 @@ class Prepared:
         self.size = None if size is None else (int(size[0]), int(size[1]))
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
             raise ValueError(f"size is {self.size}; height and width run from 1 to {LARGEST_SIDE}")
-        self.crop, self.mixed = None if crop is None else (int(crop[0]), int(crop[1])), mixed or crop is not None
-        first = self._read(0)
+        self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
+        self.resize, self.foreground = resize, foreground
+        self.mixed = mixed or crop is not None or (size is not None and resize != "exact")
+        self._sizes: list[Size] | None = None
+        first = self.read(0)
         self.shape = (*(self.crop or first["image"].shape[:2]), first["image"].shape[2])
         self._blank = {name: np.full_like(first[name], value) for name, value in self.codec.fill.items()}
+        if foreground and (crop is None or self._blank.get("label", first["image"]).ndim != 2):
+            raise ValueError("sampling.foreground takes crops (data.crop) of images with one class a pixel")
         fits = self.mixed or len(source) * _bytes(first, self._blank) <= CACHE_BYTES
         self._room = CACHE_BYTES if self.mixed else float("inf")
         self._kept: dict[int, dict] | None = {} if cache and fits else None
@@ -63,9 +75,9 @@ class Prepared:
     def __getitem__(self, index: int) -> dict:
         index = position(index, len(self))
         if self._kept is None:
-            return self._read(index)
+            return self.read(index)
         if index not in self._kept:
-            sample = self._read(index)
+            sample = self.read(index)
             if (size := _bytes(sample, self._blank)) > self._room:
                 return sample
             self._room -= size
@@ -74,22 +86,27 @@ class Prepared:
         kept = self._kept[index]
         return kept | {name: kept[name].astype(blank.dtype) for name, blank in self._blank.items()}
 
-    def encoded(self, codec: Codec) -> "Prepared":
-        """The same samples with the targets of another codec."""
-        return Prepared(self.source, self.size, self._kept is not None, codec, crop=self.crop, mixed=self.mixed)
+    def encoded(self, codec: Codec, foreground: float = 0.0) -> "Prepared":
+        """The same samples with the targets of another codec, and another share of crops around foreground."""
+        how = {"crop": self.crop, "mixed": self.mixed, "resize": self.resize, "foreground": foreground}
+        return Prepared(self.source, self.size, self._kept is not None, codec, **how)
 
     def sizes(self) -> list[Size]:
         """Height and width of each sample as it is evaluated."""
-        if self.size is not None or not self.mixed:
-            return [self.size or self.shape[:2]] * len(self)
-        return image_sizes(self.source) or [self.verify(index)["image_size"] for index in range(len(self))]
+        if not self.mixed:
+            return [self.shape[:2]] * len(self)
+        if self._sizes is None:  # of each evaluation the same
+            self._sizes = [self._fitted(image_size(self.source, index)) for index in range(len(self))]
+        return self._sizes
 
-    def _read(self, index: int) -> dict:
+    def read(self, index: int) -> dict:
+        """A sample read anew: its image, its name and the targets of its codec, resized, not cropped."""
         sample = self.source[index]
         refuse_other_types(sample, kind_of(self.source))
         image, label = sample["image"], sample["label"]
         if self.size is not None:
-            image, label = resize_image(image, self.size), resize_label(label, self.size)
+            size = self._fitted(image.shape[:2])
+            image, label = resize_image(image, size), resize_label(label, size)
         if hasattr(self, "shape") and (image.shape[2:] if self.mixed else image.shape) != self.shape[2 * self.mixed :]:
             raise ValueError(
                 f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
@@ -97,9 +114,17 @@ class Prepared:
         sized: Sample = {"image": image, "label": label, "name": sample["name"]}
         return {"image": image, "name": sample["name"], **self.codec.targets(sized)}
 
+    def _fitted(self, size: Size) -> Size:
+        """What a sample of some size is resized to."""
+        return size if self.size is None else fitted(size, self.size, self.resize)
+
     def _place(self, sample: dict, index: int, epoch: int) -> Size:
         """Where the part of a sample that a batch takes begins."""
         size = sample["image"].shape[:2]
+        if self.foreground:
+            aimed = foreground_place(sample["label"], self.shape[:2], index, epoch, self.foreground, self.ignore_index)
+            if aimed is not None:
+                return aimed
         if self.crop is not None:
             return crop_place(size, self.crop, index, epoch)
         if size != self.shape[:2]:
@@ -165,6 +190,7 @@ class TrainLoader:
         process_index, process_count: this process and their number.
         cache: keep decoded samples in memory if they take at most 2 GiB.
         partners: give each sample another one, drawn by the seed, the epoch and its number, for operations that mix.
+        order: how often samples come, and when; each once an epoch by default.
 
     Yields:
         {"image": uint8 [b, H, W, C], "label": int32 [b, H, W], "index": int32 [b], "epoch": int32 [b]} with
@@ -187,19 +213,23 @@ class TrainLoader:
         process_count: int = 1,
         cache: bool = True,
         partners: bool = False,
+        order: Order | None = None,
     ):
         if seed < 0:
             raise ValueError(f"seed is {seed}; it must be at least 0")
         self._part = _part(batch_size, process_index, process_count)
-        self.length, self.batch_size, self.seed = len(source), batch_size, seed
+        self._order, self.batch_size, self.seed = order or Shuffled(len(source)), batch_size, seed
         self._samples, self._partners = prepared(source, size, cache), partners
         self._next = 0  # number of the next batch
+        self.waited = 0.0
+        """Seconds that callers have waited for batches."""
         self._ahead: Any = None  # what reads it and those after it: grain's iterator
 
     def __iter__(self) -> "TrainLoader":
         return self
 
     def __next__(self) -> Batch:
+        begun = time.perf_counter()
         if self._samples.in_memory:
             self._stop_reading()
             batch = self._load(self._next)
@@ -211,6 +241,7 @@ class TrainLoader:
                 self._stop_reading()  # what failed is read again, not passed over
                 raise
         self._next += 1
+        self.waited += time.perf_counter() - begun
         return batch
 
     def get_state(self) -> dict:
@@ -224,16 +255,17 @@ class TrainLoader:
 
     def _load(self, number: int) -> Batch:
         places = np.arange(number * self.batch_size, (number + 1) * self.batch_size)[self._part]
-        epochs, within = np.divmod(places, self.length)
-        indices = np.array([_order(self.seed, epoch, self.length)[i] for epoch, i in zip(epochs.tolist(), within)])
-        return self.read(indices, epochs)
+        turns = [_turns(self._order, self.seed, epoch) for epoch in (places // self._order.length).tolist()]
+        chosen = [(a[i], b[i]) for (a, b), i in zip(turns, (places % self._order.length).tolist())]
+        indices, visits = np.array(chosen).reshape(-1, 2).T
+        return self.read(indices, visits)
 
     def read(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"]) -> Batch:
         """Any samples, as batches hold them; index -1 gives one of which nothing is known."""
         batch = self._samples.batch(indices, epochs)
         if not self._partners:
             return batch
-        others = self._samples.batch(partners(self.seed, indices, epochs, self.length), epochs)
+        others = self._samples.batch(partners(self.seed, indices, epochs, len(self._samples)), epochs)
         return batch | {f"partner_{name}": values for name, values in others.items() if name not in ("index", "epoch")}
 
     def _read_ahead(self) -> Any:
@@ -250,9 +282,9 @@ class TrainLoader:
 
 
 @functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, length: int) -> np.ndarray:
-    """The samples of an epoch in the order of their turn, by a generator whose numbers NumPy has promised to keep."""
-    return np.random.RandomState(np.random.MT19937((seed, epoch))).permutation(length)
+def _turns(order: Order, seed: int, epoch: int) -> Turns:
+    """Those of an epoch, made once for all its batches."""
+    return order.turns(seed, epoch)
 
 
 def partners(seed: int, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], length: int) -> Int[np.ndarray, " b"]:

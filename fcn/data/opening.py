@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from fcn.data.depth import ValueRange
 from fcn.data.folder import FolderSource
-from fcn.data.source import LabelKind, Sample, Source, image_sizes, kind_of, position, verify
+from fcn.data.source import LabelKind, Source, Subset
 from fcn.data.variants import ShapesVariant
 from fcn.errors import unknown
+from fcn.preprocessing import PerImage
 
 
 def open_source(
@@ -18,6 +20,9 @@ def open_source(
     channels: int | None = None,
     value_range: ValueRange | None = None,
     label_kind: LabelKind = "classes",
+    unlabelled: bool = False,
+    pages: Literal["channels"] | None = None,
+    per_image: PerImage | None = None,
 ) -> Source:
     """Open one split of a data set.
 
@@ -27,23 +32,32 @@ def open_source(
         split: "train", "val" ..., or a part of one: "train[:20]", "train[80%:]", "all[-4:]" as in TensorFlow Datasets.
         root: "folder": the folder. "shapes": where it is kept (default: the environment's FCN_DATA_DIR, else
             `~/.cache/fcn/data`). "tfds:NAME": where sets are prepared (default: TFDS_DATA_DIR, else `~/tensorflow_datasets`).
-        channels: 1 or 3 converts images to gray or RGB; by default the first image decides.
+        channels: 1 or 3 converts images to gray or RGB, another number takes as many as are stored ("folder"); by default the
+            first image decides.
         value_range: the stored values of 16-bit images that become 0 and 255; by default those that the images of
             the split make use of (`source.value_range`). Give the range of the train split for all others.
         label_kind: what labels are to be; a prepared set has class numbers only.
+        unlabelled: "folder": takes images that have no label, too, of which only `image` may be asked for.
+        pages: "folder": what the pages of TIFF files are; without it a file of several pages is refused.
+        per_image: "folder": brings each image to its own percentiles, or mean and deviation, in place of a range of the set.
 
     Raises:
         ValueError: the name, the split or the slice is not known.
         FileNotFoundError: the folder, an image or a label is missing.
     """
     base, part = parse_split(split)
+    if name != "folder" and per_image is not None:
+        raise ValueError(f"per_image is {per_image!r}; only images of the data set 'folder' are read so, not of {name!r}")
+    if name != "folder" and channels not in (None, 1, 3):
+        raise ValueError(f"channels is {channels}; the data set {name!r} is read as gray (1) or as RGB (3)")
     if name == "shapes":
         from fcn.data.shapes import open_shapes
 
         source = open_shapes(base, root=root, channels=channels)
         source = source if label_kind == "classes" else ShapesVariant(source, label_kind)
     elif name == "folder":
-        source = FolderSource(root, base, channels=channels, value_range=value_range, label_kind=label_kind)
+        how = {"label_kind": label_kind, "unlabelled": unlabelled, "pages": pages, "per_image": per_image}
+        source = FolderSource(root, base, channels=channels, value_range=value_range, **how)
     elif name.startswith("tfds:"):
         if label_kind in ("masks", "values"):
             raise ValueError(f"{name} has class numbers as labels; this task needs {label_kind}, as shapes and folders have")
@@ -52,43 +66,12 @@ def open_source(
         source = open_tfds(name.removeprefix("tfds:"), base, root=root, channels=channels, value_range=value_range)
     else:
         raise unknown("data set", name, ("shapes", "folder", "tfds:NAME"))
-    return source if part is None else Subset(source, split, *_bounds(part, len(source)))
-
-
-class Subset:
-    """The samples `start` to `stop` of another source."""
-
-    def __init__(self, source: Source, split: str, start: int, stop: int):
-        if stop <= start:
-            raise ValueError(f"split {split!r} is empty: {source.name} has {len(source)} samples there")
-        self.source, self.start, self.stop = source, start, stop
-        self.name, self.classes, self.palette = source.name, source.classes, source.palette
-        self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)
-        self.label_kind = kind_of(source)
-
-    @property
-    def value_range(self) -> ValueRange | None:
-        """That of the whole split."""
-        return getattr(self.source, "value_range", None)
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Those of the whole split."""
-        return getattr(self.source, "remarks", ())
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.source[self.start + position(index, len(self))]
-
-    def image_sizes(self) -> list[tuple[int, int]] | None:
-        """Those of the samples, if the source knows them."""
-        sizes = image_sizes(self.source)
-        return None if sizes is None else sizes[self.start : self.stop]
-
-    def verify(self, index: int) -> dict:
-        return verify(self.source, self.start + index)
+    if part is None:
+        return source
+    start, stop = _bounds(part, len(source))
+    if stop <= start:
+        raise ValueError(f"split {split!r} is empty: {source.name} has {len(source)} samples there")
+    return Subset(source, range(start, stop))
 
 
 def parse_split(split: str) -> tuple[str, tuple[str, str] | None]:

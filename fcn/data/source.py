@@ -1,6 +1,7 @@
 """What a data set is to this package (`Source`), and what it may hold."""
 
-from typing import Literal, Protocol, TypedDict, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
@@ -48,10 +49,50 @@ def verify(source: Source, index: int) -> dict:
     return {"image_size": tuple(size), "channels": channels, "label": sample["label"], "name": sample["name"]}
 
 
-def image_sizes(source: Source) -> list[tuple[int, int]] | None:
-    """Height and width of every image, where the source can tell them without decoding all: by its `image_sizes`."""
-    own = getattr(source, "image_sizes", None)
-    return None if own is None else own()
+def image_size(source: Source, index: int) -> tuple[int, int]:
+    """Height and width of an image; by the source's own `image_size`, which need not decode it, where there is one."""
+    own = getattr(source, "image_size", None)
+    return verify(source, index)["image_size"] if own is None else own(index)
+
+
+class Subset:
+    """Some samples of another source.
+
+    Args:
+        source: where they come from.
+        indices: their numbers there.
+        remarks: what a user should know of the choice, a sentence each.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int], remarks: Sequence[str] = ()):
+        self.source, self.indices = source, indices
+        self.name, self.classes, self.palette = source.name, source.classes, source.palette
+        self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)
+        self.label_kind, self._remarks = kind_of(source), tuple(remarks)
+
+    @property
+    def value_range(self) -> Any:
+        """That of the whole source."""
+        return getattr(self.source, "value_range", None)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Those of the whole source, and of the choice."""
+        return (*getattr(self.source, "remarks", ()), *self._remarks)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.source[self.indices[position(index, len(self))]]
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image."""
+        return image_size(self.source, self.indices[index])
+
+    def verify(self, index: int) -> dict:
+        """What the checks need of a sample."""
+        return verify(self.source, self.indices[index])
 
 
 _FORMS = {

@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from fcn.data.decode import opened
-from fcn.data.depth import is_deep
 from fcn.data.folder import FolderSource
-from fcn.data.images import read_mask
+from fcn.data.images import image_type, read_mask
 from fcn.data.layout import Layout, existing_folder
 from fcn.data.layouts import find_layout
 from fcn.data.source import IGNORE
@@ -141,8 +139,7 @@ def _record(split: str, source: FolderSource, index: int) -> Record:
 
 
 def _image_facts(source: FolderSource, index: int) -> dict:
-    with opened(source.images[index]) as file:
-        kind = f"{file.format} {file.mode}, {16 if is_deep(file) else 8} bits"
+    kind = image_type(source.images[index], source.pages == "channels")
     image = source.image(index)
     height, width, channels = image.shape
     pixels = image.reshape(-1, channels)

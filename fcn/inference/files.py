@@ -65,7 +65,8 @@ def predict_file(predict: Callable, variables: dict, expected: Preprocessing, ta
         ValueError: the image cannot be read.
         OSError: the pictures cannot be written.
     """
-    image = read_image(files.image, channels=expected.channels, value_range=expected.value_range)
+    how = {"value_range": expected.value_range, "per_image": expected.per_image}
+    image = read_image(files.image, channels=expected.channels, **how)
     scores = predict_image(predict, variables, image, size=expected.seen_size(*image.shape[:2]))
     found = task.files(image, scores)
     save_pictures({path: found[ending] for ending, path in files.paths.items()})

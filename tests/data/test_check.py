@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fcn.data import Prepared, check_source
+from fcn.data import Prepared, check_source, without_faults
+from fcn.data.source import image_size, verify
 
 IMAGE, LABEL = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.int32)
 
@@ -63,3 +64,65 @@ def test_labels_of_0_and_255_alone_are_refused_where_255_is_ignored():
     label[1, 1] = 255
     with pytest.raises(ValueError, match=r"own 0: the labels of own hold only 0 and 255.*classes\.csv"):
         check_source(Own(label=label))
+
+
+class Several(Own):
+    """Samples of which some cannot be read, and others not be used."""
+
+    def __init__(self, samples):
+        super().__init__(length=len(samples))
+        self.samples = samples
+
+    def __getitem__(self, index):
+        sample = self.samples[index]
+        if isinstance(sample, Exception):
+            raise sample
+        image, label = sample
+        return {"image": image, "label": label, "name": f"own {index}"}
+
+
+def several():
+    torn = [ValueError(f"/a/torn{i}.png: not an image of {i} bytes") for i in range(5)]
+    wide, beyond = (np.zeros((4, 9, 3), np.uint8), np.zeros((4, 9), int)), (IMAGE, LABEL + 7)
+    return Several([(IMAGE, LABEL), *torn, (IMAGE, LABEL + 1), beyond, FileNotFoundError("image /a/x.png has no label"), wide])
+
+
+def test_all_that_is_wrong_is_told_at_once_the_first_of_each_kind():
+    with pytest.raises(ValueError, match="own cannot be used as it is") as told:
+        check_source(several())
+    assert str(told.value).splitlines() == [
+        "own cannot be used as it is:",
+        *(f"  /a/torn{i}.png: not an image of {i} bytes" for i in range(3)),
+        "  and 2 more of this kind",
+        "  own 7: label value 7 is out of range: classes are 0..1, ignored pixels 255",
+        "  image /a/x.png has no label",
+        "  own 9: 4x9 (height x width), but own 0 is 4x5; set a size (height, width), to which all are resized, "
+        "or a crop, which training cuts from each",
+        "mend these files, or leave them out by skip_bad",
+    ]
+
+
+def test_what_cannot_be_used_is_left_out_where_it_is_asked_for():
+    source = without_faults(several(), mixed=True)
+    assert [sample["name"] for sample in source] == ["own 0", "own 6", "own 9"]
+    assert [verify(source, i)["image_size"] for i in range(3)] == [(4, 5), (4, 5), (4, 9)]
+    assert image_size(source, 2) == (4, 9)
+    (remark,) = source.remarks
+    assert remark.startswith("7 of 10 samples are left out:\n  /a/torn0.png: ") and remark.count("\n") == 6
+    with pytest.raises(ValueError, match="own 9: 4x9"):  # which is no fault of a sample
+        without_faults(several())
+    with pytest.raises(ValueError, match=r"torn0\.png: "):
+        without_faults(Several(several().samples[1:6]))
+    whole = Own(length=2)
+    assert without_faults(whole) is whole
+
+
+def test_maps_of_objects_are_no_classes():
+    """Labels that count 1, 2, 3 ..., each to another number, where nothing names the classes."""
+    labels = [np.minimum(np.arange(20).reshape(4, 5), most) for most in (15, 19)]
+    source = Several([(IMAGE, label) for label in labels])
+    source.classes = tuple(f"class_{i}" for i in range(20))
+    with pytest.raises(ValueError, match=r"own 0: .*maps of objects \(up to 19 in an image\); put them into instances/"):
+        check_source(source)
+    source.classes = tuple(f"kind {i}" for i in range(20))
+    check_source(source)

@@ -21,8 +21,8 @@ class Mixed:
     def __len__(self):
         return len(self.sizes)
 
-    def image_sizes(self):
-        return list(self.sizes)
+    def image_size(self, index):
+        return self.sizes[index]
 
     def __getitem__(self, index):
         self.reads += 1

@@ -109,7 +109,7 @@ def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
         Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
     train = open_source("folder", "train", root=tmp_path)
     assert train.value_range == (0, 4095) and train[0]["image"].max() == 255
-    assert "16-bit values 0..4095" in train.remarks[0]
+    assert "stored values 0..4095" in train.remarks[0]
     val = open_source("folder", "val[:1]", root=tmp_path, value_range=train.value_range)
     assert val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
     check_source(val)
@@ -119,7 +119,7 @@ def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
     ("value_range", "said"),
     [
         ((-100, 4095), ""),
-        ((-200, -100), "of the 16-bit values 100.0% are white, because they lie outside -200..-100"),
+        ((-200, -100), "of the stored values 100.0% are white, because they lie outside -200..-100"),
     ],
 )
 def test_a_range_may_begin_below_zero(tmp_path, value_range, said):
@@ -140,6 +140,6 @@ def test_training_scales_validation_by_its_own_range(tmp_path, capsys):
     train, val = load_splits(config)
     assert train.value_range == val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
     said = capsys.readouterr().err
-    assert "16-bit values 0..4095 are read as black..white" in said and "outside" not in said
+    assert "stored values 0..4095 are read as black..white" in said and "outside" not in said
     load_splits(dataclasses.replace(config, val="bright"))
-    assert "of the 16-bit values 25.0% are white, because they lie outside 0..4095" in capsys.readouterr().err
+    assert "of the stored values 25.0% are white, because they lie outside 0..4095" in capsys.readouterr().err

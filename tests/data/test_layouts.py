@@ -186,7 +186,7 @@ def test_polygons_are_filled_where_centres_lie_inside():
             inside[row, column] ^= (y0 > y) != (y1 > y) and x > x0 + (y - y0) * (x1 - x0) / (y1 - y0)
     assert 5 < inside.sum() < 67
     np.testing.assert_array_equal(filled([corners], (8, 9)), inside)
-    np.testing.assert_array_equal(filled([corners, np.array([[0, 0], [9, 0], [9, 8], [0, 8]])], (8, 9)), np.ones((8, 9)))
+    np.testing.assert_array_equal(filled([corners, np.array([[0.0, 0], [9, 0], [9, 8], [0, 8]])], (8, 9)), np.ones((8, 9)))
 
 
 def test_run_lengths_go_down_the_columns():

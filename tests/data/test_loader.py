@@ -2,6 +2,7 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -237,3 +238,10 @@ def test_values_stay_what_they_are():
     batch = Prepared(Depths(3)).batch(np.array([2, -1]), np.zeros(2, int))
     assert batch["label"].dtype == np.float32 and np.isnan(batch["label"][0, 0, 0]) and np.isnan(batch["label"][1]).all()
     assert (batch["label"][0, 1:] == 2.25).all()
+
+
+def test_the_time_that_is_waited_for_batches_is_known(monkeypatch):
+    loader, clock = TrainLoader(Numbers(10), batch_size=4, seed=0), iter([1.0, 3.5, 10.0, 10.5])
+    monkeypatch.setattr("fcn.data.loader.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    take(loader, 2)
+    assert loader.waited == 3.0

@@ -156,14 +156,17 @@ def test_maps_of_objects_as_labels_are_recognised(tmp_path):
     assert "up to 30 in an image" in found.text and len(found.files) == 3
 
 
-def test_nuclei_have_mixed_sizes_and_objects(shared_data):
+def test_nuclei_have_mixed_sizes_and_objects(shared_data, tmp_path):
     """The validation part: 37 images, 1175 nuclei."""
-    seen = survey(shared_data / "dsb2018_nuclei")
+    for kind in ("images", "instances"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "val").symlink_to(shared_data / "dsb2018_nuclei" / kind / "val")
+    seen = survey(tmp_path)
     values = summary(seen, findings(seen))
     assert values["splits"]["val"]["sizes"] == {"256x256": 25, "360x360": 8, "520x696": 4}
     assert sum(record.objects for record in seen.of("val")) == 1175
     assert values["suggestions"]["normalisation"].startswith("per image") and seen.classes == ("background", "object")
-    assert [finding["kind"] for finding in values["findings"] if finding["refused"]] == ["mixed sizes"]
+    assert [finding["kind"] for finding in values["findings"] if finding["refused"]] == ["no split", "mixed sizes"]
 
 
 @pytest.mark.slow

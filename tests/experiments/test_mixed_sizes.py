@@ -7,8 +7,12 @@ from PIL import Image
 from experiments.build import load_data, load_splits
 from experiments.config import DataConfig
 from experiments.evaluate import counted_order
+from experiments.facts import describe
+from experiments.normalisation import configured
 from experiments.report import cut_alike
 from fcn import tasks
+from fcn.data import resize_image
+from fcn.preprocessing import Preprocessing
 
 
 @pytest.fixture
@@ -44,3 +48,60 @@ def test_pictured_samples_are_cut_to_one_size(mixed):
     samples = cut_alike([val[0], val[1]])
     assert [sample["image"].shape for sample in samples] == [(5, 5, 3)] * 2 and samples[0]["name"] == val[0]["name"]
     np.testing.assert_array_equal(samples[1]["label"], val[1]["label"][:5, :5])
+
+
+@pytest.mark.parametrize(("resize", "sizes"), [("longer", [(8, 6), (6, 8)]), ("shorter", [(11, 8), (8, 11)])])
+def test_resizing_keeps_the_aspect_ratio(mixed, resize, sizes):
+    train, val = load_splits(DataConfig("folder", str(mixed), size=(8, 8), resize=resize))
+    assert train.shape == (8, 8, 3) and train.crop == (8, 8) and val.crop is None
+    assert val.sizes() == sizes and [sample["label"].shape for sample in val] == sizes
+    np.testing.assert_array_equal(val[0]["image"], resize_image(val.source[0]["image"], sizes[0]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"resize": "longer"}, "data.resize is 'longer', but there is no data.size"),
+        ({"mean": (0.5,)}, "data.mean and data.std belong together"),
+        ({"mean": (0.5,), "std": (1.0,), "normalise": "dataset"}, "data.mean takes the place of .* data.normalise dataset"),
+    ],
+)
+def test_options_of_data_that_do_not_fit_each_other(fields, message):
+    with pytest.raises(ValueError, match=message):
+        DataConfig("folder", **fields)
+
+
+def test_statistics_are_those_that_are_asked_for(mixed):
+    def asked(**fields):
+        data = DataConfig("folder", str(mixed), crop=(4, 4), **fields)
+        train, _ = load_splits(data)
+        return train, configured(data, Preprocessing(bgr=True), train)
+
+    assert asked()[1] == Preprocessing(bgr=True) and asked(normalise="imagenet")[1] == Preprocessing()
+    assert asked(mean=(0.5,) * 3, std=(0.25,) * 3)[1] == Preprocessing((0.5,) * 3, (0.25,) * 3)
+    train, found = asked(normalise="dataset")
+    pixels = np.concatenate([sample["image"].reshape(-1, 3) for sample in train]) / 255
+    np.testing.assert_allclose((found.mean, found.std), (pixels.mean(0), pixels.std(0)), rtol=1e-6)
+    stored = train.source[0]["image"].astype(float)
+    train, found = asked(normalise="z-score")
+    deviation = stored.std((0, 1))
+    seen = np.asarray(found.apply(train[0]["image"]))
+    np.testing.assert_allclose(seen, (stored - stored.mean((0, 1))) / deviation, atol=1.01 * 3 / 255)
+    train, found = asked(normalise="percentiles")
+    low, high = np.percentile(stored, (1, 99.8), axis=(0, 1))
+    seen = np.asarray(found.apply(train[0]["image"]))
+    np.testing.assert_allclose(seen, np.clip((stored - low) / (high - low), 0, 1), atol=0.51 / 255)
+    with pytest.raises(ValueError, match="have 1 and 1 numbers; images have 3 channels"):
+        asked(mean=(0.5,), std=(1.0,))
+
+
+def test_what_cannot_be_used_is_left_out_and_listed(mixed, capsys):
+    (mixed / "images" / "train" / "broken.png").write_text("?")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(mixed / "images" / "val" / "bare.png")
+    with pytest.raises(ValueError, match=r"broken\.png: not an image"):
+        load_splits(DataConfig("folder", str(mixed), crop=(4, 4)))
+    train, val = load_splits(DataConfig("folder", str(mixed), crop=(4, 4), skip_bad=True))
+    assert [sample["name"] for sample in train] == ["a", "b"] and [sample["name"] for sample in val] == ["c", "d"]
+    told = capsys.readouterr().err
+    assert "1 of 3 samples are left out:\n  " in told and "broken.png: not an image" in told and "bare.png has no label" in told
+    assert describe(DataConfig("folder"), train, val, Preprocessing(), tasks.make("semantic", val.classes))["files"]

@@ -200,14 +200,11 @@ def test_nothing_is_replaced_unasked_and_no_image_ever(saved, photos, tmp_path):
     assert (tmp_path / "a_mask.png").read_bytes() == mine and not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize(
-    ("classes", "channels", "words"),
-    [(3, 4, "images of 4 channels"), (1, 3, "has 1 class; .* tells 2 to 256 apart"), (257, 3, "has 257 classes; ")],
-)
-def test_networks_whose_masks_would_be_wrong_are_refused(photos, tmp_path, classes, channels, words):
+@pytest.mark.parametrize(("classes", "words"), [(1, "has 1 class; .* tells 2 to 256 apart"), (257, "has 257 classes; ")])
+def test_networks_whose_masks_would_be_wrong_are_refused(photos, tmp_path, classes, words):
     model = fcn.create_model("unet", num_classes=classes, base_features=2, depth=1)
-    variables = random_variables(model, 1, 16, 16, channels)
-    palette, record = [(0, 0, 0)] * classes, default_preprocessing(channels)
+    variables = random_variables(model, 1, 16, 16, 3)
+    palette, record = [(0, 0, 0)] * classes, default_preprocessing(3)
     names = [f"class {number}" for number in range(classes)]
     fcn.save(tmp_path / "net", model, variables, classes=names, palette=palette, preprocessing=record)
     with pytest.raises(ValueError, match=words):
@@ -250,11 +247,11 @@ def test_images_of_16_bits_are_seen_as_in_training(saved, photos, tmp_path, caps
     ):
         run(net, tmp_path / "12.png", tmp_path / "8.png", "--out", tmp_path / "out", "--overwrite", *options)
         told = capsys.readouterr()
-        assert told.out.startswith(f"16-bit values 0..4095 are seen as black..white, {origin}\n") and told.err == ""
+        assert told.out.startswith(f"stored values 0..4095 are seen as black..white, {origin}\n") and told.err == ""
         np.testing.assert_array_equal(*(np.asarray(Image.open(tmp_path / f"out/{name}_mask.png")) for name in ("8", "12")))
     for net, name, words in (
-        (saved, "12", "black to the network, which sees 16-bit values 0..65535; try --value-range 0 4095"),
-        (tmp_path / "net", "16", "white to the network, which sees 16-bit values 0..4095; try --value-range 0 65535"),
+        (saved, "12", "black to the network, which sees stored values 0..65535; try --value-range 0 4095"),
+        (tmp_path / "net", "16", "white to the network, which sees stored values 0..4095; try --value-range 0 65535"),
     ):
         run(net, tmp_path / f"{name}.png", "--out", tmp_path / f"odd{name}")
         assert capsys.readouterr().err == f"warning: {tmp_path}/{name}.png is nearly {words}\n"

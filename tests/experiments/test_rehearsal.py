@@ -34,6 +34,7 @@ def test_a_dry_run_measures_and_writes_its_file_only(options, capsys, tmp_path):
     assert found["flops"] / forward == pytest.approx(5.0, abs=0.5)
     assert found["images_per_second"] == pytest.approx(16 / found["step_seconds"])
     assert found["seconds"] == pytest.approx(24 * found["step_seconds"])
+    assert min(found[f"images_per_second_read_by_{workers}"] for workers in (1, 2)) > 0 and "by one worker, " in said
     assert said.startswith("parameters  0.01 M\narithmetic  ")
     with pytest.raises(FileExistsError, match=r"dry\.json exists already"):
         train.main([*options, *asked, str(tmp_path / "run"), "--json", str(tmp_path / "dry.json")])

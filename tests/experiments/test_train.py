@@ -215,7 +215,7 @@ def test_patience_ends_a_run_which_says_so(options, capsys, tmp_path, monkeypatc
 
 def test_options_out_of_range_are_refused():
     for wrong, message in (
-        (lambda: DataConfig(channels=2), "data.channels is 2; choose 1"),
+        (lambda: DataConfig(channels=65), "data.channels is 65; it must be at least 1 and at most 64"),
         (lambda: DataConfig(size=(0, 8)), "data.size is .0, 8.; it must be at least 1"),
         (lambda: LossConfig(dice=-3.0), "loss.dice is -3.0; it must be at least 0"),
         (lambda: LossConfig(label_smoothing=1.0), "loss.label_smoothing is 1.0; it must be at least 0 and below 1"),

@@ -1,0 +1,197 @@
+"""Which samples come how often: every one once an epoch, so many times, or drawn by weights; all decided by seed and epoch."""
+
+import csv
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from fcn.data.source import Source, Subset
+from fcn.ranges import Range, check_fields
+
+Turns = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
+"""The samples of an epoch in the order of their turn, and which visit of each it is: with the sample, that decides what is
+random of it. Where each comes once, the epoch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """Which images training sees more often than others, and where it looks; the default is each once an epoch, anywhere."""
+
+    weights: str | None = None
+    """FILE.csv:COLUMN: images are drawn by these weights, so many an epoch as there are; a column name says whose they are."""
+    repeats: str | None = None
+    """FILE.csv:COLUMN: each image comes so many times an epoch; 0 leaves it out."""
+    balance: bool = False
+    """Images are drawn so that each class is drawn equally often: a class, then one of the images that have it."""
+    foreground: Annotated[float, Range(0, 1)] = 0.0
+    """Share of the crops that lie around a pixel of a class other than the first, drawn anew each time (nnU-Net: 0.33)."""
+
+    def __post_init__(self):
+        check_fields(self, "sampling.")
+        if self.repeats is not None and (self.weights is not None or self.balance):
+            raise ValueError(
+                "sampling.repeats says how often each image comes; leave out sampling.weights and sampling.balance"
+            )
+        for name in ("weights", "repeats"):
+            if (given := getattr(self, name)) is not None and not all(given.rpartition(":")[::2]):
+                cure = "give a table and the name of its column, as in train.csv:weight"
+                raise ValueError(f"sampling.{name} is {given!r}; {cure}")
+
+
+@runtime_checkable
+class Order(Protocol):
+    """In which order samples take their turns."""
+
+    @property
+    def length(self) -> int:
+        """Turns of an epoch."""
+        ...
+
+    def turns(self, seed: int, epoch: int) -> Turns:
+        """Those of an epoch."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Shuffled:
+    """Each sample once."""
+
+    length: int
+
+    def turns(self, seed: int, epoch: int) -> Turns:
+        return _generator(seed, epoch).permutation(self.length), np.full(self.length, epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeated:
+    """Sample i `counts[i]` times."""
+
+    counts: tuple[int, ...]
+
+    @functools.cached_property
+    def length(self) -> int:
+        return sum(self.counts)
+
+    def turns(self, seed: int, epoch: int) -> Turns:
+        all_turns = np.repeat(np.arange(len(self.counts)), self.counts)
+        indices = _generator(seed, epoch).permutation(all_turns)
+        return indices, epoch * max(self.counts) + occurrences(indices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """As many turns as there are samples, each drawn by the weights."""
+
+    weights: tuple[float, ...]
+
+    @property
+    def length(self) -> int:
+        return len(self.weights)
+
+    def turns(self, seed: int, epoch: int) -> Turns:
+        ends = np.cumsum(self.weights)
+        places = _generator(seed, epoch).random_sample(self.length) * ends[-1]
+        indices = np.searchsorted(ends, places, side="right")
+        return indices, epoch * self.length + occurrences(indices)
+
+
+def _generator(seed: int, epoch: int) -> np.random.RandomState:
+    return np.random.RandomState(np.random.MT19937((seed, epoch)))  # its numbers are those that NumPy promises to keep
+
+
+def occurrences(indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """How often each entry has come before."""
+    places = np.argsort(indices, kind="stable")
+    ordered = indices[places]
+    before = np.zeros(len(indices), int)
+    before[places] = np.arange(len(indices)) - np.searchsorted(ordered, ordered)
+    return before
+
+
+def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Order:
+    """The order that a configuration asks for.
+
+    Args:
+        config: the configuration.
+        samples: to be sampled.
+        root: the folder in which tables lie that are named without one.
+
+    Raises:
+        ValueError: a table has no such column, misses an image or holds what is no weight, or no class occurs.
+        FileNotFoundError: there is no such table.
+    """
+    if config.repeats is not None:
+        counts = read_column(config.repeats, names_of(samples), root)
+        if (counts != np.round(counts)).any():
+            raise ValueError(f"{config.repeats}: {counts[counts != np.round(counts)][0]:g} is no number of repeats, such as 2")
+        return Repeated(tuple(counts.astype(int).tolist()))
+    weights = np.ones(len(samples))
+    if config.weights is not None:
+        weights *= read_column(config.weights, names_of(samples), root)
+    if config.balance:
+        weights *= class_weights([samples[index]["label"] for index in range(len(samples))], len(samples.classes))
+    if config.weights is None and not config.balance:
+        return Shuffled(len(samples))
+    if not weights.any():
+        raise ValueError(f"of the images that sampling.weights {config.weights} leaves, none has a labelled pixel")
+    return Drawn(tuple(weights.tolist()))
+
+
+def names_of(source: Source) -> list[str]:
+    """The names of all samples, without reading them where the source knows them."""
+    if hasattr(source, "names"):
+        return list(source.names)
+    if isinstance(source, Subset):
+        names = names_of(source.source)
+        return [names[index] for index in source.indices]
+    inner = getattr(source, "source", None)
+    return names_of(inner) if inner is not None else [source[index]["name"] for index in range(len(source))]
+
+
+def read_column(given: str, names: Sequence[str], root: Path | None) -> Float[np.ndarray, " n"]:
+    """The numbers of FILE.csv:COLUMN for samples of these names, by the table's column `name`; at least 0, not all 0."""
+    file, _, column = given.rpartition(":")
+    path = Path(file) if root is None or Path(file).is_file() else root / file
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        table = csv.DictReader(lines)
+        if missing := [name for name in ("name", column) if name not in (table.fieldnames or ())]:
+            raise ValueError(f"{path} has no column {missing[0]!r}, but {', '.join(table.fieldnames or ('none',))}")
+        values = {row["name"]: row[column] for row in table}
+    bare = [name for name in names if name not in values and Path(name).name not in values]
+    if bare:
+        raise ValueError(f"{path} has no row for {bare[0]!r}" + f" nor for {len(bare) - 1} others" * (len(bare) > 1))
+    found = np.array([_number(path, values[name] if name in values else values[Path(name).name]) for name in names])
+    if not found.any():
+        raise ValueError(f"{path}: all of the column {column!r} is 0; nothing would be drawn")
+    return found
+
+
+def _number(path: Path, text: str) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{path}: {text!r} is no weight; weights are finite numbers from 0 on")
+    return value
+
+
+def class_weights(labels: Sequence[Shaped[np.ndarray, "h w ..."]], classes: int) -> Float[np.ndarray, " n"]:
+    """The chance of each label if a class is drawn, and then one of the labels that have it; 0 where there is no class.
+
+    Raises:
+        ValueError: the labels are no class numbers.
+    """
+    present = np.zeros((len(labels), classes))
+    for row, label in zip(present, labels):
+        if label.ndim != 2 or label.dtype.kind not in "iu":
+            raise ValueError("sampling.balance takes labels that are class numbers; this task has others")
+        values = np.unique(label)
+        row[values[(values >= 0) & (values < classes)]] = 1
+    counts = present.sum(0)
+    return (present / np.maximum(counts, 1)).sum(1) / max((counts > 0).sum(), 1)
