@@ -1,9 +1,10 @@
-"""The tables of models, presets, encoders and algorithms in README.md and docs: `python -m experiments.model_table [--check]`.
+"""The tables of networks, presets and algorithms in README.md and docs: `python -m experiments.model_table [--check]`.
 
 Names, papers and references come from the registry, parameters and operations from the models themselves (traced, not run).
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from fcn.errors import unknown
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
-    "models": ROOT / "README.md",
+    "names": ROOT / "README.md",
+    "models": ROOT / "docs" / "models.md",
     "presets": ROOT / "README.md",
     "encoders": ROOT / "docs" / "models.md",
     "algorithms": ROOT / "docs" / "forms.md",
@@ -33,7 +35,7 @@ class TableConfig:
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(TableConfig, args, "model_table", __doc__)
-    makers = {"models": model_rows, "presets": preset_rows, "encoders": encoder_rows}
+    makers = {"names": name_rows, "models": model_rows, "presets": preset_rows, "encoders": encoder_rows}
     for name in options.tables:
         if name not in FILES:
             raise unknown("table", name, FILES)
@@ -47,15 +49,24 @@ def main(args: Sequence[str]) -> None:
 def model_rows(names: Iterable[str] | None = None) -> list[list[str]]:
     """Header and rows of the table of models, each with its default encoder."""
     import fcn
-    from fcn.registry import MODELS
 
     header = ["name", "paper", "tested against", "parameters", f"GFLOPs at {SIZE}x{SIZE}", "weights"]
-    rows = []
-    for name in fcn.list_models() if names is None else names:
-        row = MODELS[name]
-        cost = costs(fcn.create_model(name, num_classes=CLASSES), size=572 if name == "unet2015" else SIZE)
-        rows.append([f"`{name}`", row.paper, row.reference, *cost, weights(name)])
-    return [header, *rows]
+    return [header, *(_model_row(name) for name in (fcn.list_models() if names is None else names))]
+
+
+@functools.cache
+def _model_row(name: str) -> list[str]:
+    import fcn
+    from fcn.registry import MODELS
+
+    row = MODELS[name]
+    cost = costs(fcn.create_model(name, num_classes=CLASSES), size=572 if name == "unet2015" else SIZE)
+    return [f"`{name}`", row.paper, row.reference, *cost, weights(name)]
+
+
+def name_rows(names: Iterable[str] | None = None) -> list[list[str]]:
+    """The table of models without papers, whose pages have room for them."""
+    return [[name, *numbers, reference] for name, _, reference, *numbers in model_rows(names)]
 
 
 def encoder_rows(names: Iterable[str] | None = None) -> list[list[str]]:
@@ -156,6 +167,13 @@ def table(header: list[str], *rows: list[str]) -> str:
     """Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def listed(name: str) -> list[dict[str, str]]:
+    """The rows of a table as they stand on its page, by the names of the columns."""
+    lines = FILES[name].read_text().partition(f"<!-- table of {name} -->")[2].partition("<!-- end")[0].strip().splitlines()
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def replace(text: str, name: str, content: str) -> str:

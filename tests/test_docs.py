@@ -27,14 +27,29 @@ def test_code_of_the_readme():
     assert names["logits"].shape == (2, 97, 130, 3) and names["logits"].dtype == np.float32
 
 
-def test_code_of_using(symbols):
+def test_code_of_using():
     names = run_code(ROOT / "docs" / "using.md", {})
-    jax.tree.map(np.testing.assert_array_equal, names["params"]["encoder"], names["variables"]["params"]["encoder"])
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), names["params"]["decoder"], names["variables"]["params"]["decoder"])
-    assert any(jax.tree.leaves(moved))
-    assert [a.shape for a in names["auxiliary"]] == [(2, 96, 128, 4)]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["gradients"]))
+    assert [a.shape for a in names["auxiliary"]] == [(2, 96, 128, 4)]
+    assert [x.shape[1:3] for x in names["maps"]] == [(48, 64), (24, 32), (12, 16)]
     jax.tree.map(np.testing.assert_array_equal, names["saved"].variables, names["start"])
+
+
+def test_code_of_finetuning(capsys):
+    """The encoder is the trained one, and a step that freezes it moves the decoder alone."""
+    names = run_code(ROOT / "docs" / "finetuning.md", {})
+    assert "; new: decoder, segmentation_head" in capsys.readouterr().out
+    before, after = names["variables"]["params"], names["params"]
+    jax.tree.map(np.testing.assert_array_equal, names["trained"]["params"], before["encoder"])
+    jax.tree.map(np.testing.assert_array_equal, after["encoder"], before["encoder"])
+    moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), after["decoder"], before["decoder"])
+    assert any(jax.tree.leaves(moved))
+
+
+def test_code_of_memory():
+    names = run_code(ROOT / "docs" / "memory.md", {})
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["gradients"]))
+    assert names["logits"].shape == (2, 96, 128, 4)
 
 
 def test_code_of_metrics(capsys):
@@ -52,11 +67,12 @@ def test_code_of_augmentation():
     assert names["batch"]["image"].shape == (2, 24, 32, 3) and names["batch"]["label"].shape == (2, 24, 32)
 
 
-def test_code_among_other_jax_code():
-    """The network in NNX, on a mesh and in shard_map computes what it computes alone."""
+def test_code_among_other_jax_code(symbols):
+    """The network in NNX, on a mesh, in shard_map and exported computes what it computes alone."""
     names = run_code(ROOT / "docs" / "jax.md", {})
-    for given in ("same", "sharded"):
+    for given in ("same", "sharded", "again"):
         np.testing.assert_allclose(names[given], names["logits"], atol=1e-5)
+    assert names["larger"].shape == (1, 32, 48, 3)
     first, *_, last = names["losses"]
     np.testing.assert_allclose(first, names["loss"], rtol=1e-5)
     assert last < first

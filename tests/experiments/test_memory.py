@@ -57,7 +57,7 @@ def with_settings(program: str) -> str:
 
 
 def test_users_are_told_the_settings():
-    assert command.MALLOC.format(largest=2**32) in (ROOT / "docs" / "using.md").read_text()
+    assert command.MALLOC.format(largest=2**32) in (ROOT / "docs" / "memory.md").read_text()
 
 
 @on_glibc

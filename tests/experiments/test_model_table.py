@@ -4,29 +4,32 @@ import pytest
 
 import fcn
 from experiments import model_table
-
-
-def listed(name):
-    lines = model_table.FILES[name].read_text().partition(f"<!-- table of {name} -->")[2].partition("<!-- end")[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.strip().splitlines()[2:]]
+from experiments.model_table import listed
 
 
 def test_every_name_is_listed():
     """A model or an encoder that is missing here: `python -m experiments.model_table` writes the tables anew."""
-    assert [row[0].strip("`") for row in listed("models")] == fcn.list_models()
-    assert [row[0].strip("`") for row in listed("encoders")] == fcn.list_encoders()
+    names = {table: [row["name"].strip("`") for row in listed(table)] for table in ("names", "models", "encoders")}
+    assert names == {"names": fcn.list_models(), "models": fcn.list_models(), "encoders": fcn.list_encoders()}
 
 
-@pytest.mark.parametrize(("table", "name"), [("models", "unet"), ("models", "unet2015"), ("encoders", "resnet18")])
+@pytest.mark.parametrize(("table", "name"), [("names", "unet"), ("models", "unet2015"), ("encoders", "resnet18")])
 def test_a_row(table, name):
     """Computed anew, all its cells are what stands there."""
-    rows = {"models": model_table.model_rows, "encoders": model_table.encoder_rows}[table]([name])
-    assert rows[1] == next(row for row in listed(table) if row[0] == f"`{name}`")
+    rows = {"names": model_table.name_rows, "models": model_table.model_rows, "encoders": model_table.encoder_rows}
+    header, row = rows[table]([name])
+    assert dict(zip(header, row)) == next(row for row in listed(table) if row["name"] == f"`{name}`")
+
+
+def test_tables_of_models_agree():
+    """Those of the README and of docs/models.md."""
+    assert listed("names") == [{key: row[key] for key in listed("names")[0]} for row in listed("models")]
 
 
 def test_presets():
     """Their costs and scores are those that `python -m experiments` shows."""
-    assert [row[:1] + row[-2:] for row in listed("presets")] == [row[:1] + row[-2:] for row in model_table.preset_rows()[1:]]
+    stands = [list(row.values()) for row in listed("presets")]
+    assert [row[:1] + row[-2:] for row in stands] == [row[:1] + row[-2:] for row in model_table.preset_rows()[1:]]
     assert model_table.preset_rows()[1] == ["`shapes_unet`", "the built-in scenes, 128x128", "nothing", "168 s", "0.917"]
 
 
