@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -28,6 +28,10 @@ class Options:
     """Height and width that training is to resize images to (--data.size), if it is."""
     crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width of the crops that training is to take (--data.crop), if it is."""
+    channels: Annotated[int | None, Range(1, 64)] = None
+    """The channels that training is to read (--data.channels), if they are said."""
+    pages: Literal["channels"] | None = None
+    """What the pages of a TIFF file are (--data.pages)."""
     skip_bad: bool = False
     """Training is to leave out images and labels that cannot be used (--data.skip-bad)."""
     json: Path | None = None
@@ -57,8 +61,9 @@ def main(args: Sequence[str]) -> int:
     from fcn.data.findings import findings
     from fcn.data.survey import survey
 
-    seen = survey(options.data, lambda records, total: tqdm(records, "images", total, leave=False, disable=None))
-    found = findings(seen, resized=bool(options.size or options.crop), skip_bad=options.skip_bad)
+    seen = survey(options.data, lambda records, total: tqdm(records, "images", total, leave=False, disable=None), options.pages)
+    how = {"resized": bool(options.size or options.crop), "converted": options.channels is not None}
+    found = findings(seen, skip_bad=options.skip_bad, **how)
     values = summary(seen, found)
     print(json.dumps(values) if options.json == PRINTED else "\n".join(lines(values)))
     write_files(options, values, seen)

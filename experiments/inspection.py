@@ -111,7 +111,7 @@ def _normalisation(records: Sequence[Record]) -> str | None:
 def lines(values: Mapping[str, Any]) -> Iterator[str]:
     """The summary for a terminal of 80 columns; the first line names the layout."""
     yield printable(f"{values['root']}: {values['layout']}")
-    yield from (printable(f"  {remark.removeprefix(values['root'] + ': ')}") for remark in values["remarks"])
+    yield from (printable(f"  {text}") for text in _remarks(values))
     yield f"\n{'split':<12}{'images':>8}{'labels':>8}  sizes (height x width)"
     for name, split in values["splits"].items():
         sizes = ", ".join(f"{size} ({count})" for size, count in list(split["sizes"].items())[:3])
@@ -127,6 +127,14 @@ def lines(values: Mapping[str, Any]) -> Iterator[str]:
     yield f"\nsuggested: crops of {_times(advice['crop'])}; normalisation: {advice['normalisation']}"
     yield from _finding_lines(values["findings"])
     yield f"\ntraining would {'refuse' if values['refused'] else 'take'} these data"
+
+
+def _remarks(values: Mapping[str, Any]) -> Iterator[str]:
+    """The remarks without what the first line says."""
+    for remark in values["remarks"]:
+        text = remark.removeprefix(f"{values['root']}: ").removeprefix(values["layout"]).removeprefix(": ")
+        if text:
+            yield text
 
 
 def _class_lines(values: Mapping[str, Any]) -> Iterator[str]:

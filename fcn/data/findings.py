@@ -10,6 +10,8 @@ from fcn.data.check import are_objects
 from fcn.data.survey import Record, Survey
 
 _BOTH = ("train", "val")
+_NAMED = 10
+"""Classes that are named in a sentence."""
 _SKIPPED = ("no label", "cannot be used")
 """Findings of single images, which training leaves out where it is told so."""
 
@@ -25,15 +27,17 @@ class Finding:
     files: tuple[str, ...] = ()
 
 
-def findings(seen: Survey, *, resized: bool = False, skip_bad: bool = False) -> list[Finding]:
+def findings(seen: Survey, *, resized: bool = False, converted: bool = False, skip_bad: bool = False) -> list[Finding]:
     """Everything that is wrong or strange, what training would refuse first.
 
     Args:
         seen: the folder.
         resized: images are to be resized to one size, or cropped, so that their sizes do not matter.
+        converted: all images are to have one number of channels.
         skip_bad: training is to leave out what cannot be used.
     """
-    checks = [check for check in _CHECKS if not (resized and check is _mixed_sizes)]
+    passed = {_mixed_sizes: resized, _mixed_channels: converted}
+    checks = [check for check in _CHECKS if not passed.get(check)]
     found = [finding for check in checks for finding in check(seen)]
     if skip_bad:
         found = [dataclasses.replace(one, refused=one.refused and one.kind not in _SKIPPED) for one in found]
@@ -180,4 +184,6 @@ def _pairs(groups: Sequence[Sequence[Record]]) -> tuple[str, ...]:
 
 
 def _names(seen: Survey, chosen: np.ndarray) -> str:
-    return ", ".join(name for name, there in zip(seen.classes, chosen) if there)
+    names = [name for name, there in zip(seen.classes, chosen) if there]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + f" and {more} more" * (more > 0)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -91,12 +92,15 @@ class Survey:
         return total
 
 
-def survey(root: str | Path, progress: Progress = lambda records, total: records) -> Survey:
+def survey(
+    root: str | Path, progress: Progress = lambda records, total: records, pages: Literal["channels"] | None = None
+) -> Survey:
     """Reads every image and label of a folder, in any of the layouts that are known.
 
     Args:
         root: the folder.
         progress: given the records as they come, and their number; gives them back.
+        pages: what the pages of TIFF files are.
 
     Raises:
         FileNotFoundError, ValueError: there are no images with labels, or lists or classes cannot be read. What is wrong with
@@ -104,7 +108,8 @@ def survey(root: str | Path, progress: Progress = lambda records, total: records
     """
     folder = existing_folder(root)
     layout = find_layout(folder)
-    sources = {split: FolderSource(folder, split, channels=3, unlabelled=True) for split in known_splits(layout)}
+    how = {"channels": 3, "unlabelled": True, "pages": pages}
+    sources = {split: FolderSource(folder, split, **how) for split in known_splits(layout)}
     places = [(split, i) for split, source in sources.items() for i in range(len(source))]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # findings tell it

@@ -143,7 +143,16 @@ def test_all_that_is_wrong_is_told_at_once(sound):
     found = findings(survey(sound))
     assert [finding.kind for finding in found if finding.refused] == ["no label", "cannot be used", "mixed sizes"]
     assert len(next(finding for finding in found if finding.kind == "cannot be used").files) == 2
-    assert "mixed sizes" not in {finding.kind for finding in findings(survey(sound), resized=True)}
+    seen = survey(sound)
+    assert "mixed sizes" not in {finding.kind for finding in findings(seen, resized=True)}
+    left = [finding.kind for finding in findings(seen, skip_bad=True) if finding.refused]
+    assert left == ["mixed sizes"], "what cannot be used is left out"
+
+
+def test_gray_and_colour_are_no_matter_where_channels_are_said(sound):
+    save(sound / "images/train/a.png", photo(0, channels=1))
+    seen = survey(sound)
+    assert [any(f.kind == "gray and colour" for f in findings(seen, converted=said)) for said in (False, True)] == [True, False]
 
 
 def test_maps_of_objects_as_labels_are_recognised(tmp_path):

@@ -15,7 +15,11 @@ def test_a_folder_that_trains(folder_data, tmp_path, capsys):
     files = [tmp_path / "found.json", tmp_path / "found.html"]
     assert inspect.main([str(folder_data), "--json", str(files[0]), "--html", str(files[1]), "--samples", "3"]) == 0
     said = capsys.readouterr().out
-    assert said.splitlines()[0] == f"{folder_data}: images/ and labels/" and "training would take these data" in said
+    assert (
+        said.count("images/ and labels/") == 1
+        and said.splitlines()[0] == f"{folder_data}: images/ and labels/"
+        and "training would take these data" in said
+    )
     assert re.search(r"train +12 +12  24x32 \(12\)", said) and re.search(r"\(ignored\) +8\.33% +8\.33%", said)
     assert max(map(len, said.splitlines()[1:])) <= 80
     values = json.loads(files[0].read_text())
