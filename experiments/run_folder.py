@@ -24,7 +24,7 @@ class RunFolder:
     result.json      written last: the run is finished
     checkpoints/     state and data iterator
     pictures/        panels and curves
-    tensorboard/     the records again
+    tensorboard/     the records again, and pictures at each evaluation
     tracker.json     what the run is called where --tracker sends the records
     .fcn-lock        locked while a training runs here
     .fcn-previous/   the run of before, until one that follows it with --overwrite has a checkpoint
@@ -185,7 +185,8 @@ class RunFolder:
         made += half_removed(self.checkpoints)
         made += (path for path in _contents(self.checkpoints) if _UNFINISHED.fullmatch(path.name))
         made += (path for path in _contents(self.pictures) if path.name in PICTURES)
-        made += (path for path in _contents(self.tensorboard) if path.name.startswith("events.out.tfevents."))
+        boards = [*_contents(self.tensorboard), *_contents(self.tensorboard / "pictures")]
+        made += (path for path in boards if path.name.startswith("events.out.tfevents."))
         return made + [path for path in (self.config,) if path.is_file()]
 
 

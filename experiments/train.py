@@ -152,6 +152,7 @@ def train(config, folder, succession) -> None:
     import jax
 
     from experiments import surroundings
+    from experiments.examples import Examples
     from experiments.loading import Waiting
     from experiments.report import write_report
     from experiments.succession import SucceedingCheckpoints
@@ -208,6 +209,7 @@ def train(config, folder, succession) -> None:
     recording = open_records(config, folder, step) if first_process else contextlib.closing(Silent())
     stopping = StopSignals(stop_together if jax.process_count() > 1 else None)
     with checkpoints, recording as records, stopping:
+        examples = Examples(experiment, records)
         started = time.perf_counter()
         state = fit(
             experiment.parallel.put_state(state),
@@ -223,7 +225,7 @@ def train(config, folder, succession) -> None:
             best=best,
             elapsed=seconds,
             stop=stopping,
-            hooks=[Waiting(batches)] if first_process else [],
+            hooks=[examples, Waiting(batches)] if first_process else [],
             show_progress=first_process,
         )
     if stopping.signal is not None:
@@ -232,7 +234,7 @@ def train(config, folder, succession) -> None:
     seconds += time.perf_counter() - started
     measured = measure(state.eval_variables)
     if first_process:
-        write_report(folder, experiment, experiment.parallel.get_state(state), measured, seconds, best.verdict())
+        write_report(folder, experiment, examples, experiment.parallel.get_state(state), measured, seconds, best.verdict())
 
 
 @contextlib.contextmanager

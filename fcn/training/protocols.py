@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import PyTree, UInt8
+
+Pictures = Mapping[str, UInt8[np.ndarray, "h w 3"]]
+"""By name."""
 
 
 @runtime_checkable
@@ -38,6 +42,7 @@ class Recorder(Protocol):
     """Where records go, as `fcn.training.records.Records` is."""
 
     def write(self, step: int, values: dict[str, float | None]) -> None: ...
+    def show(self, step: int, pictures: Pictures) -> None: ...
 
 
 @runtime_checkable

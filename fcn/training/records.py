@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from fcn.ranges import abbreviate
+from fcn.training.protocols import Pictures
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -105,19 +106,21 @@ class Records:
         kept = [record for record in read_records(path) if record["step"] <= last_step]
         _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
         self._path, self._file = path, path.open("a")
-        self._tensorboard, self._kept = tensorboard, kept
+        self._tensorboard, self._kept, self._last_step = tensorboard, kept, last_step
 
     @functools.cached_property
     def _board(self):
         """Made for the first record: tensorboardX loads PyTorch where that is installed, which takes seconds."""
-        from tensorboardX import SummaryWriter
-
         # Events of earlier starts, of which a kill may have lost some, are hidden and written again.
-        starts = {"purge_step": 0 if self._kept else None}
-        board = SummaryWriter(str(self._tensorboard), max_queue=10_000, flush_secs=1, **starts)
+        board = _open_board(self._tensorboard, 0 if self._kept else None)
         for record in self._kept:
             _add_scalars(board, record["step"], record)
         return board
+
+    @functools.cached_property
+    def _gallery(self):
+        """Of pictures, in a folder of its own: earlier ones cannot be written again, and stay up to the last step."""
+        return _open_board(self._tensorboard / "pictures", self._last_step + 1)
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
         """Appends `{"step": step, **values}`; undefined values (None, NaN, infinity) are null. It survives a kill."""
@@ -128,18 +131,36 @@ class Records:
         if self._tensorboard is not None:
             _add_scalars(self._board, step, numbers)
 
+    def show(self, step: int, pictures: Pictures) -> None:
+        """Adds pictures to TensorBoard, if there is one."""
+        if self._tensorboard is not None:
+            _refuse_dead(self._gallery)
+            for name, picture in pictures.items():
+                self._gallery.add_image(name, picture, step, dataformats="HWC")
+
     def close(self) -> None:
         with _naming(self._path):
             self._file.close()
-        if "_board" in vars(self):
+        for board in [vars(self)[name] for name in ("_board", "_gallery") if name in vars(self)]:
             with _naming(self._tensorboard):
-                self._board.close()
+                board.close()
 
 
-def _add_scalars(board, step: int, values: dict[str, Any]) -> None:
+def _open_board(folder: Path, purge_step: int | None):
+    """Hides the events of earlier starts from a step on."""
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), max_queue=10_000, flush_secs=1, purge_step=purge_step)
+
+
+def _refuse_dead(board) -> None:
     """Raises an OSError if the thread that writes has died, as it does when the disk is full: it would be waited for."""
     if not getattr(board.file_writer.event_writer, "_worker", threading.current_thread()).is_alive():
         raise OSError(f"TensorBoard's events cannot be written to {board.logdir}; is the disk full?")
+
+
+def _add_scalars(board, step: int, values: dict[str, Any]) -> None:
+    _refuse_dead(board)
     for name, value in values.items():
         if value is not None and name != "step":
             board.add_scalar(name, value, step)
@@ -149,6 +170,9 @@ class Silent:
     """Writes nothing: the records of every process but the first."""
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
+        pass
+
+    def show(self, step: int, pictures: Pictures) -> None:
         pass
 
     def close(self) -> None:

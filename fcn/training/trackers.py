@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn.errors import first_line
-from fcn.training.protocols import Recorder
+from fcn.training.protocols import Pictures, Recorder
 from fcn.training.records import read_json, write_json
 
 
@@ -25,6 +25,11 @@ class Several:
         """Passes the record on."""
         for writer in self._writers:
             writer.write(step, values)
+
+    def show(self, step: int, pictures: Pictures) -> None:
+        """Passes the pictures on."""
+        for writer in self._writers:
+            writer.show(step, pictures)
 
 
 class Tracker(abc.ABC):
@@ -45,6 +50,10 @@ class Tracker(abc.ABC):
         finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
         self._attempt(lambda: self._log(step, finite))
 
+    def show(self, step: int, pictures: Pictures) -> None:
+        """Logs the pictures."""
+        self._attempt(lambda: self._log_pictures(step, pictures))
+
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
@@ -56,6 +65,9 @@ class Tracker(abc.ABC):
 
     @abc.abstractmethod
     def _log(self, step: int, values: dict[str, float]) -> None: ...
+
+    @abc.abstractmethod
+    def _log_pictures(self, step: int, pictures: Pictures) -> None: ...
 
     @abc.abstractmethod
     def _end(self, *, failed: bool) -> None: ...
@@ -77,6 +89,10 @@ class Wandb(Tracker):
     def _log(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)
 
+    def _log_pictures(self, step: int, pictures: Pictures) -> None:
+        image = load("wandb").Image
+        self._run.log({name: image(picture) for name, picture in pictures.items()}, step=step)
+
     def _end(self, *, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
 
@@ -92,11 +108,19 @@ class MLflow(Tracker):
             self._mlflow.log_params({key: str(value)[:500] for key, value in config.items()})
 
     def _log(self, step: int, values: dict[str, float]) -> None:
-        """Characters that names may not have there become underscores."""
-        self._mlflow.log_metrics({re.sub(r"[^\w\-. :/]", "_", name): value for name, value in values.items()}, step=step)
+        self._mlflow.log_metrics({_allowed(name): value for name, value in values.items()}, step=step)
+
+    def _log_pictures(self, step: int, pictures: Pictures) -> None:
+        for name, picture in pictures.items():
+            self._mlflow.log_image(picture, key=_allowed(name), step=step)
 
     def _end(self, *, failed: bool) -> None:
         self._mlflow.end_run("FAILED" if failed else "FINISHED")
+
+
+def _allowed(name: str) -> str:
+    """Characters that names may not have in MLflow become underscores."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 TRACKERS = {"wandb": Wandb, "mlflow": MLflow}

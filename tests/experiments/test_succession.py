@@ -39,6 +39,7 @@ def _lay_run(path: Path, seed: int, checkpoint: bool = True) -> RunFolder:
         "data.json",
         "metrics.jsonl",
         "tensorboard/events.out.tfevents.1",
+        "tensorboard/pictures/events.out.tfevents.1",
         f"checkpoints/3.orbax-checkpoint-tmp-{seed}/a",
     ):
         _write(path / name, f"{seed}")

@@ -55,7 +55,9 @@ def test_a_run_folder_holds_what_the_readme_says(finished_run):
     for picture in ("validation", "curves", "confusion"):
         with Image.open(finished_run / "pictures" / f"{picture}.png") as opened:
             assert min(opened.size) > 100
-    assert list((finished_run / "tensorboard").iterdir())
+    board = finished_run / "tensorboard"
+    assert b"train/loss" in b"".join(path.read_bytes() for path in board.glob("events.*"))
+    assert b"".join(path.read_bytes() for path in (board / "pictures").iterdir()).count(b"val/examples") == 4
     assert sorted(int(p.name) for p in (finished_run / "checkpoints").iterdir() if p.name.isdigit())[-2:] == [20, 24]
 
 

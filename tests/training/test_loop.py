@@ -37,6 +37,9 @@ class Events:
     def write(self, step, values):
         self.written.append((step, values.get("train/loss")))
 
+    def show(self, step, pictures):
+        raise AssertionError("the loop has no pictures")
+
 
 def run(schedule: Schedule, bad: int | range | None = None, skip: bool = False, **more) -> Events:
     """Fits with a loss that is the number of the step, and NaN at `bad`, which the step counts if it shall `skip` it."""

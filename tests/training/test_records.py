@@ -1,11 +1,15 @@
 """What a run writes down survives a kill, and is never doubled."""
 
 import errno
+import io
 import json
 import os
+import struct
 import types
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fcn.training.records import Records, read_records, write_json
 
@@ -48,6 +52,40 @@ def test_tensorboard_of_a_resumed_run_has_no_hole(tmp_path):
     records.close()
     (events,) = (tmp_path / "board").iterdir()
     assert [name in events.read_bytes() for name in (b"train/early", b"train/late", b"train/again")] == [True, False, True]
+
+
+def shown(folder):
+    """{step: {name: picture}} as TensorBoard shows it: a start hides what earlier files say of its step and later ones."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    pictures = {}
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:
+            size = struct.unpack("<Q", data[:8])[0]
+            event, data = Event.FromString(data[12 : 12 + size]), data[16 + size :]
+            if event.session_log.status == SessionLog.START:
+                pictures = {step: named for step, named in pictures.items() if step < event.step}
+            for value in event.summary.value:
+                with Image.open(io.BytesIO(value.image.encoded_image_string)) as picture:
+                    pictures.setdefault(event.step, {})[value.tag] = np.asarray(picture)
+    return pictures
+
+
+def test_tensorboard_shows_pictures_and_those_of_a_run_that_goes_on_replace_later_ones(tmp_path):
+    board, pictures = tmp_path / "board", np.random.default_rng(0).integers(0, 256, (4, 5, 7, 3), np.uint8)
+    for last_step, steps in ((0, (1, 2)), (1, (2, 3))):
+        records = Records(tmp_path / "metrics.jsonl", last_step=last_step, tensorboard=board)
+        for step in steps:
+            records.show(step, {"val/examples": pictures[last_step + step - 1]})
+        records.close()
+        (written,) = (board / "pictures").glob("events.out.tfevents.*.*")
+        written.rename(board / "pictures" / f"events.out.tfevents.{last_step}")  # as if it were older
+    found = shown(board / "pictures")
+    assert list(found) == [1, 2, 3]
+    for step, expected in ((1, pictures[0]), (2, pictures[2]), (3, pictures[3])):
+        np.testing.assert_array_equal(found[step]["val/examples"], expected)
+    Records(tmp_path / "metrics.jsonl", last_step=0).show(1, {"val/examples": pictures[0]})  # without TensorBoard nowhere
 
 
 def test_json_is_replaced_in_one_piece(tmp_path, monkeypatch):

@@ -5,15 +5,18 @@ import sys
 import types
 from unittest.mock import Mock, call
 
+import numpy as np
 import pytest
 
 from fcn.training.records import DamagedFile
 from fcn.training.trackers import Several, load, open_tracker
 
+PICTURE = np.zeros((2, 3, 3), np.uint8)
+
 
 @pytest.fixture
 def wandb(monkeypatch):
-    fake = types.SimpleNamespace(init=Mock())
+    fake = types.SimpleNamespace(init=Mock(), Image=lambda array: ("image", array))
     monkeypatch.setitem(sys.modules, "wandb", fake)
     return fake
 
@@ -21,7 +24,8 @@ def wandb(monkeypatch):
 @pytest.fixture
 def mlflow(monkeypatch):
     run = types.SimpleNamespace(info=types.SimpleNamespace(run_id="abc"))
-    fake = types.SimpleNamespace(start_run=Mock(return_value=run), log_params=Mock(), log_metrics=Mock(), end_run=Mock())
+    calls = {name: Mock() for name in ("log_params", "log_metrics", "log_image", "end_run")}
+    fake = types.SimpleNamespace(start_run=Mock(return_value=run), **calls)
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     return fake
 
@@ -48,6 +52,14 @@ def test_mlflow_gets_the_records_under_names_that_it_takes_and_goes_on_with_its_
         tracker.write(3, {"val/iou/sky (blue)": 0.5, "val/miou": None})
     mlflow.log_metrics.assert_called_once_with({"val/iou/sky _blue_": 0.5}, step=3)
     mlflow.end_run.assert_called_once_with("FINISHED")
+
+
+def test_trackers_get_pictures_as_they_take_them(wandb, mlflow, tmp_path):
+    for kind in ("wandb", "mlflow"):
+        with open_tracker(kind, tmp_path / "tracker.json", "net", {}) as tracker:
+            tracker.show(3, {"val/examples (4)": PICTURE})
+    wandb.init.return_value.log.assert_called_once_with({"val/examples (4)": ("image", PICTURE)}, step=3)
+    mlflow.log_image.assert_called_once_with(PICTURE, key="val/examples _4_", step=3)
 
 
 def test_a_training_that_ends_by_an_error_has_failed(wandb, mlflow, tmp_path):
@@ -81,8 +93,10 @@ def test_a_damaged_note_is_named(wandb, tmp_path):
 
 def test_several_writers_get_every_record():
     writers = [Mock(), Mock()]
-    Several(writers).write(1, {"a": 2.0})
-    assert [writer.mock_calls for writer in writers] == [[call.write(1, {"a": 2.0})]] * 2
+    several = Several(writers)
+    several.write(1, {"a": 2.0})
+    several.show(1, {"b": PICTURE})
+    assert [writer.mock_calls for writer in writers] == [[call.write(1, {"a": 2.0}), call.show(1, {"b": PICTURE})]] * 2
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):

@@ -1,0 +1,51 @@
+"""A few images of the validation split, shown beside what should be found in them and what the network finds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from experiments.build import Experiment
+from fcn.inference import make_predictor
+from fcn.training.protocols import Recorder
+
+NAME = "val/examples"
+"""What writers call the picture."""
+_SHOWN = 4
+
+
+class Examples:
+    """Pictures of the same images, spread over the split; as a hook it shows one at each evaluation.
+
+    Args:
+      experiment: the objects of the run.
+      records: where the hook shows them, on the process that writes.
+    """
+
+    def __init__(self, experiment: Experiment, records: Recorder):
+        self._experiment, self._records = experiment, records
+        self._predict = make_predictor(experiment.model.clone(axis_name=None), experiment.preprocessing, experiment.task)
+
+    def __call__(self, step: int, state: Any, metrics: Mapping[str, float | None]) -> None:
+        if any(name.startswith("val/") for name in metrics):
+            self._records.show(step, {NAME: self.picture(self._experiment.parallel.get_state(state))})
+
+    def picture(self, state: Any) -> UInt8[np.ndarray, "h w 3"]:
+        """A row for each image, by the network of `state`, which is one copy."""
+        val, task = self._experiment.val, self._experiment.task
+        chosen = np.linspace(0, len(val) - 1, min(_SHOWN, len(val))).astype(int)
+        samples = cut_alike([val[int(i)] for i in chosen])
+        images = np.stack([sample["image"] for sample in samples])
+        variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
+        return task.panel(images, [task.truth(sample) for sample in samples], self._predict(variables, images))
+
+
+def cut_alike(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Samples whose images and targets are cut, below and to the right, to the height and width that all of them have."""
+    height, width = (min(sample["image"].shape[axis] for sample in samples) for axis in (0, 1))
+    return [
+        {name: value[:height, :width] if isinstance(value, np.ndarray) else value for name, value in sample.items()}
+        for sample in samples
+    ]
