@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def from_torch(
 
     The images have as many channels as the checkpoint's. Where other `in_channels` are asked for, the first kernels are adapted
     as in smp: summed over the channels for one, else repeated in turn and scaled by old / new channels; a warning says so.
-    Where only the number of classes differs, the head keeps the values that `model.init` gives it, and a warning says so.
+    Where only the number of classes differs, the head keeps the values that `model.init` gives it; heads of deep supervision,
+    which no other implementation has, do in any case. A warning says so.
 
     Args:
         model: the module that will use the variables.
@@ -65,8 +66,8 @@ def from_torch(
         _check_constant(name, tensors.pop(name, value), value)
 
     found, adapted, heads, missing, misshapen = {}, [], [], {}, {}
-    for path, shape in wanted.items():
-        name = names[path]
+    for path, name in names.items():
+        shape = wanted[path]
         if name not in tensors:
             missing[name] = f"{name} for {'/'.join(path)} {list(shape.shape)}"
             continue
@@ -88,10 +89,13 @@ def from_torch(
     if adapted:
         warnings.warn(f"adapted to images of {in_channels} channels: {', '.join(adapted)}", stacklevel=2)
     if heads:
-        warnings.warn(f"another number of classes: {', '.join('/'.join(p) for p in heads)} keep initial values", stacklevel=2)
+        warnings.warn(f"another number of classes: {_listed(heads)} keep initial values", stacklevel=2)
+    if own := wanted.keys() - names.keys():
+        warnings.warn(f"{source} has no deep supervision: {_listed(sorted(own))} keep initial values", stacklevel=2)
+    if kept_initial := [*heads, *own]:
         images = jnp.zeros((1, 64, 64, in_channels))
         initial = flatten_dict(model.init(jax.random.key(0), images))
-        found |= {path: initial[path] for path in heads}
+        found |= {path: initial[path] for path in kept_initial}
     return unflatten_dict({path: jnp.asarray(found[path], shape.dtype) for path, shape in wanted.items()})
 
 
@@ -99,7 +103,8 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     """A PyTorch state dict of a model's variables, which the reference implementation loads with `strict=True`.
 
     The inverse of `from_torch`. Takes PyTorch. Where encoders of the reference have layers that are not used, those after the
-    last map, their tensors are there, too: zeros, and ones for scales and variances.
+    last map, their tensors are there, too: zeros, and ones for scales and variances. Heads of deep supervision,
+    which no reference has, are left out, and a warning says so.
 
     Args:
         model: the module that the variables belong to.
@@ -128,6 +133,8 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         raise ValueError(f"pass the variables, {{{whole}}}; {' and '.join(sorted(absent))} is not among {', '.join(variables)}")
     if faults := ["/".join(path) for path in wanted if path not in given or np.shape(given[path]) != wanted[path].shape]:
         raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(shorten(faults))}")
+    if own := wanted.keys() - names.keys():
+        warnings.warn(f"{source} has no deep supervision: {_listed(sorted(own))} are left out", stacklevel=2)
     given = {path: np.full(shape.shape, path[-1] in ("scale", "var")) for path, shape in kept.variables.items()} | given
     tensors = dict(getattr(model, "constant_tensors", dict)())
     for path, name in names.items():
@@ -135,6 +142,10 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         if path[-1] == "mean":
             tensors[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
     return {name: torch.from_numpy(np.array(tensor, order="C")) for name, tensor in tensors.items()}
+
+
+def _listed(paths: Sequence[tuple[str, ...]]) -> str:
+    return ", ".join(map("/".join, paths))
 
 
 def _flax_shape(tensor: Any, path, modules: Mapping, source: str) -> tuple[int, ...] | None:

@@ -20,6 +20,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from fcn.errors import unknown
+from fcn.models.parts.supervision import COARSE_HEAD
 from fcn.models.unet2015 import UNet2015, valid_sizes
 
 SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab")
@@ -102,7 +103,7 @@ def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int)
 
 
 def reference_names(model: nn.Module, variables: Mapping[Path, Any], modules: Mapping[Path, nn.Module], source: str):
-    """Path of each variable -> name of the tensor in `source`.
+    """Path of each variable -> name of the tensor in `source`; heads of deep supervision, which no source has, are left out.
 
     Raises:
         ValueError: `source` is unknown or has no weights for this model.
@@ -121,7 +122,11 @@ def reference_names(model: nn.Module, variables: Mapping[Path, Any], modules: Ma
         option, value, reason = needs[source]
         if getattr(model, option) != value:
             raise ValueError(f"{reason}: build it with {option}={value}")
-    return {path: _name(path[1:], modules, source) for path in variables}
+    return {path: _name(path[1:], modules, source) for path in variables if not _is_coarse(path)}
+
+
+def _is_coarse(path: Path) -> bool:
+    return any(part.startswith(COARSE_HEAD) for part in path)
 
 
 def _name(path: Path, modules: Mapping[Path, nn.Module], source: str) -> str:

@@ -297,6 +297,24 @@ def test_there_and_back():
         assert len(counters) == 8 and all(state[name] == 0 for name in counters)
 
 
+def test_heads_of_deep_supervision_are_in_no_checkpoint():
+    pytest.importorskip("torch", reason="to_torch gives PyTorch's tensors: install '.[parity]'")
+    small = {"encoder": fcn.create_encoder("vgg11", depth=3, **ENCODER), "encoder_depth": 3, "decoder_channels": (4, 4, 4)}
+    model = fcn.create_model("unet", num_classes=2, deep_supervision=True, **small)
+    variables = random_variables(model, 1, 32, 32, 3)
+    heads = "params/coarse_head_1/bias, params/coarse_head_1/kernel"
+    with pytest.warns(UserWarning, match=f"smp has no deep supervision: {heads} are left out"):
+        state = fcn.to_torch(model, variables, source="smp")
+    with pytest.warns(UserWarning, match=f"smp has no deep supervision: {heads} keep initial values"):
+        again = fcn.from_torch(model, state, source="smp")
+    plain = fcn.from_torch(fcn.create_model("unet", num_classes=2, **small), state, source="smp")
+    head = variables["params"].pop("coarse_head_1")
+    initial = again["params"].pop("coarse_head_1")
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+    jax.tree.map(np.testing.assert_array_equal, plain, variables)
+    assert initial["kernel"].shape == head["kernel"].shape and np.any(initial["kernel"]) and not np.any(initial["bias"])
+
+
 def test_files(tmp_path):
     torch = pytest.importorskip("torch", reason="files are read by PyTorch: install '.[parity]'")
     encoder = fcn.create_encoder("vgg11", **ENCODER)

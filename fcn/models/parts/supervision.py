@@ -12,6 +12,9 @@ from jaxtyping import Array, Float
 
 from fcn.layers import PointwiseConv, resize_bilinear
 
+COARSE_HEAD = "coarse_head_"
+"""How the names of the heads begin among the variables."""
+
 
 def sow_coarse_logits(
     module: nn.Module,
@@ -42,6 +45,6 @@ def sow_coarse_logits(
     if not (module.is_initializing() or module.is_mutable_collection("aux_logits")):
         return
     for i, x in enumerate(maps[-2:0:-1], 1):
-        logits = PointwiseConv(num_classes, **types, name=f"coarse_head_{i}")(x).astype(jnp.float32)
+        logits = PointwiseConv(num_classes, **types, name=f"{COARSE_HEAD}{i}")(x).astype(jnp.float32)
         if not module.is_initializing():
             module.sow("aux_logits", f"coarse_{i}", resize_bilinear(logits, size)[:, : crop[0], : crop[1]])
