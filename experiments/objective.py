@@ -9,7 +9,7 @@ from fcn.data import Prepared
 from fcn.losses import LOSSES, Term, parse_terms
 from fcn.tasks import Task
 
-_ENTROPIES = ("ce", "ohem", "topk")
+_ENTROPIES = ("ce", "ohem", "topk", "border")
 """The losses that class weights weigh."""
 
 

@@ -15,9 +15,10 @@ batch, and the mean of the devices' gradients (`jax.lax.pmean`) is the gradient 
 be wrong wherever the devices see different numbers of ignored pixels.
 """
 
+from fcn.losses.border import border_cross_entropy, border_distances, border_weights
 from fcn.losses.cldice import cldice_loss, soft_skeleton
 from fcn.losses.correlation import mcc_loss
-from fcn.losses.distances import border_weights, boundary_distances, boundary_loss, hausdorff_loss, signed_distances
+from fcn.losses.distances import boundary_distances, boundary_loss, hausdorff_loss, signed_distances
 from fcn.losses.entropy import cross_entropy, ohem_cross_entropy, topk_cross_entropy
 from fcn.losses.focal import focal_loss
 from fcn.losses.lovasz import lovasz_loss
@@ -30,6 +31,8 @@ __all__ = [
     "LOSSES",
     "Loss",
     "Term",
+    "border_cross_entropy",
+    "border_distances",
     "border_weights",
     "boundary_distances",
     "boundary_loss",

@@ -7,7 +7,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.losses.inputs import Labels, Logits, Mode, Weights, chosen, divide, prepare, probabilities, sum_over
+from fcn.losses.inputs import (
+    Labels,
+    Logits,
+    Mode,
+    PixelWeights,
+    Weights,
+    chosen,
+    divide,
+    prepare,
+    probabilities,
+    sum_over,
+    weigh,
+)
 
 
 def cldice_loss(
@@ -20,6 +32,7 @@ def cldice_loss(
     classes: Sequence[int] | None = None,
     ignore_index: int = 255,
     class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Soft clDice loss: 1 - the harmonic mean of each skeleton's share in the other mask.
@@ -37,6 +50,7 @@ def cldice_loss(
         classes: ids of the classes in the mean; None: all. `range(1, K)` leaves a background out.
         ignore_index: the label of entries that do not count.
         class_weights: [K], weights of the mean over classes.
+        pixel_weights: [B, H, W], not negative, weights in all sums over pixels; pixels of weight 0 are ignored.
         axis_name: the `pmap` axis over which the sums are summed.
 
     Returns:
@@ -50,17 +64,20 @@ def cldice_loss(
     if logits.ndim not in (3, 4, 5):
         raise ValueError(f"logits {logits.shape} must have a batch axis, one to three axes of pixels, and channels")
     inputs = prepare(logits, labels, mode, ignore_index)
-    p, t = probabilities(inputs.x, mode) * inputs.valid, inputs.target.astype(jnp.float32)
+    weight = weigh(inputs.valid, pixel_weights)
+    p, t = probabilities(inputs.x, mode) * (weight > 0), inputs.target * (weight > 0)
     pixels = tuple(range(p.ndim - 1))
 
+    def total(values):
+        return sum_over(jnp.sum(weight * values, pixels), axis_name)
+
     def share(skeleton, mask):
-        inside = sum_over(jnp.sum(skeleton * mask, pixels), axis_name)
-        return divide(inside + smooth, sum_over(jnp.sum(skeleton, pixels), axis_name) + smooth)
+        return divide(total(skeleton * mask) + smooth, total(skeleton) + smooth)
 
     precision, sensitivity = share(soft_skeleton(p, iterations), t), share(soft_skeleton(t, iterations), p)
     score = divide(2 * precision * sensitivity, precision + sensitivity)
     weights = chosen(classes, class_weights, logits.shape[-1])
-    weights = weights * (sum_over(jnp.sum(inputs.valid, pixels), axis_name) > 0)
+    weights = weights * (total(1.0) > 0)
     return divide(jnp.sum(weights * (1 - score)), jnp.sum(weights))
 
 

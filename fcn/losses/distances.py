@@ -7,7 +7,18 @@ import numpy as np
 import scipy  # which loads its parts when they are first used
 from jaxtyping import Array, Float, Integer, Real, Shaped
 
-from fcn.losses.inputs import Labels, Logits, Mode, chosen, prepare, probabilities, weighted_mean
+from fcn.losses.inputs import (
+    Labels,
+    Logits,
+    Mode,
+    PixelWeights,
+    Weights,
+    chosen,
+    prepare,
+    probabilities,
+    weigh,
+    weighted_mean,
+)
 
 
 def boundary_loss(
@@ -18,6 +29,8 @@ def boundary_loss(
     distances: Float[Array | np.ndarray, "*pixels k"],
     classes: Sequence[int] | None = None,
     ignore_index: int = 255,
+    class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Boundary loss: the mean over pixels and classes of probability times signed distance to the true boundary.
@@ -32,6 +45,8 @@ def boundary_loss(
         distances: [B, H, W, K], `signed_distances` of each label, computed on the host, where images are loaded.
         classes: ids of the classes in the mean; None: all. The paper leaves the background out: `range(1, K)`.
         ignore_index: the label of entries that do not count.
+        class_weights: [K], weights of the mean over classes.
+        pixel_weights: [B, H, W], not negative.
         axis_name: the `pmap` axis over which sums are summed.
 
     Returns:
@@ -43,7 +58,8 @@ def boundary_loss(
     inputs = prepare(logits, labels, mode, ignore_index)
     _check_distances("distances", distances, logits)
     values = probabilities(inputs.x, mode) * jnp.asarray(distances, jnp.float32)
-    return weighted_mean(values, inputs.valid * chosen(classes, None, logits.shape[-1]), axis_name)
+    weights = weigh(inputs.valid, pixel_weights) * chosen(classes, class_weights, logits.shape[-1])
+    return weighted_mean(values, weights, axis_name)
 
 
 def hausdorff_loss(
@@ -56,6 +72,8 @@ def hausdorff_loss(
     alpha: float = 2.0,
     classes: Sequence[int] | None = None,
     ignore_index: int = 255,
+    class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Hausdorff loss: the mean over pixels and classes of (p - t)² (d_t^alpha + d_p^alpha).
@@ -73,6 +91,8 @@ def hausdorff_loss(
         alpha: above 0.
         classes: ids of the classes in the mean; None: all. MONAI leaves the background out: `range(1, K)`.
         ignore_index: the label of entries that do not count.
+        class_weights: [K], weights of the mean over classes.
+        pixel_weights: [B, H, W], not negative.
         axis_name: the `pmap` axis over which sums are summed.
 
     Returns:
@@ -90,7 +110,8 @@ def hausdorff_loss(
         _check_distances("predicted_distances", predicted_distances, logits)
         far = far + jnp.asarray(predicted_distances, jnp.float32) ** alpha
     values = (probabilities(inputs.x, mode) - inputs.target) ** 2 * far
-    return weighted_mean(values, inputs.valid * chosen(classes, None, logits.shape[-1]), axis_name)
+    weights = weigh(inputs.valid, pixel_weights) * chosen(classes, class_weights, logits.shape[-1])
+    return weighted_mean(values, weights, axis_name)
 
 
 def signed_distances(
@@ -113,7 +134,7 @@ def signed_distances(
     def signed(mask):
         if not mask.any() or mask.all():
             return np.zeros(mask.shape)
-        return _distances(~mask, spacing) - np.where(mask, _distances(mask, spacing) - 1, 0)
+        return distances_inside(~mask, spacing) - np.where(mask, distances_inside(mask, spacing) - 1, 0)
 
     return np.stack([signed(mask) for mask in _masks(labels, num_classes)], -1).astype(np.float32)
 
@@ -134,42 +155,12 @@ def boundary_distances(
     def unsigned(mask):
         if not mask.any() or mask.all():
             return np.zeros(mask.shape)
-        return _distances(~mask, spacing) + _distances(mask, spacing)
+        return distances_inside(~mask, spacing) + distances_inside(mask, spacing)
 
     return np.stack([unsigned(mask) for mask in np.moveaxis(np.asarray(masks) > 0, -1, 0)], -1).astype(np.float32)
 
 
-def border_weights(instances: Integer[np.ndarray, "..."], *, w0: float = 10.0, sigma: float = 5.0) -> Float[np.ndarray, "..."]:
-    """U-Net's weights of pixels between near objects, on the host: 1 + w0 exp(-(d1 + d2)² / (2 sigma²)).
-
-    Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015, equation 2 without its class weights (`class_weights` of the loss).
-    d1 and d2 are the distances to the nearest and the second nearest object, 0 inside of it.
-
-    Args:
-        instances: [H, W] (any rank), 0 for background, another integer for each object.
-        w0: the largest weight that is added; not negative.
-        sigma: width in pixels; above 0.
-
-    Returns:
-        float32 [H, W], exact within 1e-6; 1 everywhere where there are fewer than two objects.
-
-    Raises:
-        ValueError: for a negative w0 or sigma.
-    """
-    if w0 < 0 or sigma <= 0:
-        raise ValueError(f"w0 must not be negative and sigma be above 0; given are {w0} and {sigma}")
-    instances = np.asarray(instances)
-    reach = int(np.ceil(sigma * np.sqrt(2 * np.log(max(w0, 1) / 1e-7))))  # farther objects add less than 1e-7
-    first, second = np.full((2, *instances.shape), np.inf)
-    for label in np.setdiff1d(np.unique(instances), 0):
-        near = _box(instances == label, reach)
-        distance = _distances(instances[near] != label)
-        second[near] = np.minimum(second[near], np.maximum(first[near], distance))
-        first[near] = np.minimum(first[near], distance)
-    return (1 + w0 * np.exp(-((first + second) ** 2) / (2 * sigma**2))).astype(np.float32)
-
-
-def _distances(mask, spacing=None) -> np.ndarray:
+def distances_inside(mask, spacing=None) -> np.ndarray:
     """Euclidean distance of each pixel of a mask to the nearest outside of it; 0 outside."""
     return np.asarray(scipy.ndimage.distance_transform_edt(mask, sampling=spacing))
 
@@ -177,11 +168,6 @@ def _distances(mask, spacing=None) -> np.ndarray:
 def _masks(labels, num_classes: int) -> list[np.ndarray]:
     ids = [1] if num_classes == 1 else range(num_classes)
     return [np.asarray(labels) == c for c in ids]
-
-
-def _box(mask, margin: int) -> tuple[slice, ...]:
-    where = [np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis))) for axis in range(mask.ndim)]
-    return tuple(slice(max(w[0] - margin, 0), w[-1] + margin + 1) for w in where)
 
 
 def _check_distances(name: str, distances: Real[Array | np.ndarray, "..."], logits) -> None:

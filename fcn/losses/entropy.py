@@ -83,13 +83,15 @@ def topk_cross_entropy(
     keep: float = 0.1,
     ignore_index: int = 255,
     class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """The mean of the largest `keep` of all entries' cross-entropies (Wu, Shen, van den Hengel, "Bridging Category-level and
     Instance-level Semantic Image Segmentation", 2016).
 
     Args:
-        logits, labels, mode, ignore_index, class_weights: as in `cross_entropy`.
+        logits, labels, mode, ignore_index, class_weights, pixel_weights: as in `cross_entropy`. The hardest are those
+            whose loss is the largest, with its weight; pixels of weight 0 are ignored.
         keep: share of the entries that count, in (0, 1]; rounded up to whole ones, over the batch of all devices.
         axis_name: the `pmap` axis whose losses are gathered.
 
@@ -101,7 +103,7 @@ def topk_cross_entropy(
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep is a share of the pixels above 0 and at most 1, not {keep}")
-    loss, weight, counted = _hardest(logits, labels, mode, ignore_index, class_weights, axis_name)
+    loss, weight, counted = _hardest(logits, labels, mode, ignore_index, class_weights, pixel_weights, axis_name)
     kept = jnp.arange(loss.size) < jnp.ceil(keep * counted - 1e-3)
     return divide(jnp.sum(loss * kept), jnp.sum(weight * kept))
 
@@ -115,6 +117,7 @@ def ohem_cross_entropy(
     min_kept: int = 100_000,
     ignore_index: int = 255,
     class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """The mean cross-entropy of the entries whose label has a probability below `threshold`, and of the `min_kept` hardest.
@@ -122,7 +125,8 @@ def ohem_cross_entropy(
     After Shrivastava, Gupta, Girshick, "Training Region-based Object Detectors with Online Hard Example Mining", CVPR 2016.
 
     Args:
-        logits, labels, mode, ignore_index, class_weights: as in `cross_entropy`.
+        logits, labels, mode, ignore_index, class_weights, pixel_weights: as in `cross_entropy`. The hardest are those
+            whose loss is the largest, with its weight; pixels of weight 0 are ignored.
         threshold: a probability in 0..1.
         min_kept: so many count at least, as far as there are, over the batch of all devices.
         axis_name: the `pmap` axis whose losses are gathered.
@@ -135,7 +139,7 @@ def ohem_cross_entropy(
     """
     if not 0 <= threshold <= 1 or min_kept < 0:
         raise ValueError(f"threshold is a probability in 0..1 and min_kept not negative; given are {threshold} and {min_kept}")
-    loss, weight, counted = _hardest(logits, labels, mode, ignore_index, class_weights, axis_name)
+    loss, weight, counted = _hardest(logits, labels, mode, ignore_index, class_weights, pixel_weights, axis_name)
     easy = -math.log(threshold) if threshold else math.inf
     rank = jnp.arange(loss.size)
     hard = (divide(loss, weight) > easy) | (rank < min_kept)
@@ -184,10 +188,10 @@ def _sigmoid_entries(x, target, weight, mode, class_weights, smoothing, pos_weig
     return weight * (positive * share * jax.nn.softplus(-x) + (1 - share) * jax.nn.softplus(x)), weight
 
 
-def _hardest(logits, labels, mode, ignore_index, class_weights, axis_name):
+def _hardest(logits, labels, mode, ignore_index, class_weights, pixel_weights, axis_name):
     """Losses and weights of the entries of all devices, hardest first (ignored ones last), and how many count."""
-    loss, weight = entries(logits, labels, mode, ignore_index, class_weights)
-    valid = prepare(logits, labels, mode, ignore_index).valid.ravel()
-    loss, weight, valid = (gather_over(values.ravel(), axis_name) for values in (loss, weight, valid))
+    loss, weight = entries(logits, labels, mode, ignore_index, class_weights, pixel_weights)
+    valid = weigh(prepare(logits, labels, mode, ignore_index).valid, pixel_weights) > 0
+    loss, weight, valid = (gather_over(values.ravel(), axis_name) for values in (loss, weight, valid.astype(jnp.float32)))
     order = jnp.argsort(jnp.where(valid > 0, -jax.lax.stop_gradient(loss), jnp.inf))
     return loss[order], weight[order], jnp.sum(valid)

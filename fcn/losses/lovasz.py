@@ -6,7 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.losses.inputs import Labels, Logits, Mode, Weights, chosen, divide, gather_over, prepare, sum_over
+from fcn.losses.inputs import (
+    Labels,
+    Logits,
+    Mode,
+    PixelWeights,
+    Weights,
+    chosen,
+    divide,
+    gather_over,
+    prepare,
+    sum_over,
+    weigh,
+)
 
 
 def lovasz_loss(
@@ -18,6 +30,7 @@ def lovasz_loss(
     classes: Sequence[int] | None = None,
     ignore_index: int = 255,
     class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """Lovász-softmax ("multiclass") or Lovász hinge ("binary", "multilabel").
@@ -35,6 +48,7 @@ def lovasz_loss(
         classes: ids of the classes in the mean of "multiclass"; None: all.
         ignore_index: the label of entries that do not count.
         class_weights: [K], weights of the mean over classes, "multiclass" only.
+        pixel_weights: [B, H, W], not negative: so many pixels each one is, in the Jaccard loss that is extended.
         axis_name: the `pmap` axis: all devices' pixels are gathered, unless `per_image`.
 
     Returns:
@@ -47,17 +61,17 @@ def lovasz_loss(
         raise ValueError("classes and class_weights belong to mode='multiclass': the hinge takes all channels together")
     inputs = prepare(logits, labels, mode, ignore_index)
     x = jax.nn.softmax(inputs.x, axis=-1) if mode == "multiclass" else inputs.x
-    valid = jnp.broadcast_to(inputs.valid, x.shape) > 0
-    arrays = [_lists(a, mode, per_image) for a in (x, inputs.target, valid)]
+    weight = jnp.broadcast_to(weigh(inputs.valid, pixel_weights), x.shape)
+    arrays = [_lists(a, mode, per_image) for a in (x, inputs.target & (weight > 0), weight)]
     if not per_image:
         arrays = [gather_over(a.swapaxes(1, 2).astype(jnp.float32), axis_name) for a in arrays]
         arrays = [a.reshape(1, -1, a.shape[-1]).swapaxes(1, 2) for a in arrays]
-    x, target, valid = arrays[0], arrays[1] > 0, arrays[2] > 0
+    x, target, weight = arrays[0], arrays[1] > 0, arrays[2]
     if mode == "multiclass":
-        losses, weights = _softmax(x, target, valid, chosen(classes, class_weights, logits.shape[-1]))
+        losses, weights = _softmax(x, target, weight, chosen(classes, class_weights, logits.shape[-1]))
     else:
-        losses, weights = _hinge(x, target, valid), 1.0
-    images = jnp.any(valid, (1, 2))
+        losses, weights = _hinge(x, target, weight), 1.0
+    images = jnp.any(weight > 0, (1, 2))
     image_losses = divide(jnp.sum(weights * losses, -1), jnp.sum(weights * jnp.ones_like(losses), -1))
     image_axis = axis_name if per_image else None
     total = sum_over(jnp.sum(jnp.where(images, image_losses, 0.0)), image_axis)
@@ -72,24 +86,23 @@ def _lists(values: Array, mode: Mode, per_image: bool) -> Array:
     return values.reshape(images, 1, -1)
 
 
-def _softmax(p, target, valid, class_weights):
-    losses = _extend(jnp.where(valid, jnp.abs(target - p), -1.0), target, valid)
+def _softmax(p, target, weight, class_weights):
+    losses = _extend(jnp.where(weight > 0, jnp.abs(target - p), -1.0), target, weight)
     return losses, class_weights * jnp.any(target, -1)
 
 
-def _hinge(x, target, valid):
+def _hinge(x, target, weight):
     errors = 1 - x * jnp.where(target, 1.0, -1.0)
-    return _extend(jnp.where(valid, errors, -jnp.inf), target, valid)
+    return _extend(jnp.where(weight > 0, errors, -jnp.inf), target, weight)
 
 
-def _extend(errors, target, valid) -> Array:
+def _extend(errors, target, weight) -> Array:
     """The Lovász extension of the Jaccard loss at the positive part of the errors (algorithm 1 of the paper)."""
     order = jnp.argsort(-jax.lax.stop_gradient(errors), axis=-1)
-    errors, target, valid = (jnp.take_along_axis(a, order, -1) for a in (errors, target, valid))
-    positives = jnp.sum(target, -1, keepdims=True, dtype=jnp.float32)
-    found = jnp.cumsum(target, -1, dtype=jnp.float32)
-    union = positives + jnp.cumsum(valid & ~target, -1, dtype=jnp.float32)
-    jaccard = 1 - divide(positives - found, union)
-    jaccard = jnp.where(union > 0, jaccard, 0.0)
+    errors, target, weight = (jnp.take_along_axis(a, order, -1) for a in (errors, target, weight))
+    positives = jnp.sum(weight * target, -1, keepdims=True)
+    missed = positives - jnp.cumsum(weight * target, -1)
+    union = positives + jnp.cumsum(weight * ~target, -1)
+    jaccard = jnp.where(union > 0, 1 - divide(missed, union), 0.0)
     slope = jnp.diff(jaccard, axis=-1, prepend=0.0)
-    return jnp.sum(jnp.where(valid & (errors > 0), errors, 0.0) * slope, -1)
+    return jnp.sum(jnp.where((weight > 0) & (errors > 0), errors, 0.0) * slope, -1)

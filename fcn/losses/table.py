@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from fcn.calls import read_options
 from fcn.errors import unknown
+from fcn.losses.border import border_cross_entropy
 from fcn.losses.cldice import cldice_loss
 from fcn.losses.correlation import mcc_loss
 from fcn.losses.distances import boundary_loss, hausdorff_loss
@@ -44,6 +45,7 @@ LOSSES: dict[str, Loss] = {
     "ce": Loss(cross_entropy, "Long, Shelhamer, Darrell, CVPR 2015"),
     "topk": Loss(topk_cross_entropy, "Wu, Shen, van den Hengel, 2016"),
     "ohem": Loss(ohem_cross_entropy, "Shrivastava, Gupta, Girshick, CVPR 2016"),
+    "border": Loss(border_cross_entropy, "Ronneberger, Fischer, Brox, MICCAI 2015", distances=True),
     "focal": Loss(focal_loss, "Lin et al., ICCV 2017"),
     "dice": Loss(dice_loss, "Milletari, Navab, Ahmadi, 3DV 2016"),
     "generalized_dice": Loss(generalized_dice_loss, "Sudre et al., DLMIA 2017"),

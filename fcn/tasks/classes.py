@@ -4,9 +4,10 @@ import abc
 from typing import ClassVar
 
 import numpy as np
+import scipy  # which loads its parts when they are first used
 from jaxtyping import Bool, Int
 
-from fcn.losses import LOSSES, Term, boundary_distances, signed_distances, total_loss
+from fcn.losses import LOSSES, Term, border_distances, boundary_distances, signed_distances, total_loss
 from fcn.losses.inputs import Mode
 from fcn.tasks.task import Task
 
@@ -33,7 +34,7 @@ class ClassTask(Task, abc.ABC):
     def targets(self, sample):
         targets = super().targets(sample)
         for term in self._by_distances:
-            targets[_map_of(term)] = _distances(term.name, self.masks(targets["label"]))
+            targets[_map_of(term)] = _distances(term.name, self.masks(targets["label"]), self.mode)
         return targets
 
     def moved(self, targets, scale, flipped):
@@ -53,8 +54,19 @@ def _map_of(term: Term) -> str:
     return f"{term.name}_distances"
 
 
-def _distances(name: str, masks: Bool[np.ndarray, "h w k"]) -> np.ndarray:
-    """float32 [H, W, K]: the maps that a loss wants."""
+def _distances(name: str, masks: Bool[np.ndarray, "h w k"], mode: Mode) -> np.ndarray:
+    """float32 [H, W, K]: the maps that a loss wants. Where a pixel has one class, the first is the background of objects."""
+    if name == "border":
+        return border_distances(_objects(masks[..., mode == "multiclass" :]))[..., None]
     if name == "hausdorff":
         return boundary_distances(masks)
     return np.concatenate([signed_distances(mask.astype(np.int32), 1) for mask in np.moveaxis(masks, -1, 0)], -1)
+
+
+def _objects(masks: Bool[np.ndarray, "h w k"]) -> np.ndarray:
+    """int [H, W]: the connected parts of each class, by numbers from 1."""
+    objects = np.zeros(masks.shape[:-1], int)
+    for mask in np.moveaxis(masks, -1, 0):
+        parts, _ = scipy.ndimage.label(mask)
+        objects = np.where(parts > 0, parts + objects.max(), objects)
+    return objects

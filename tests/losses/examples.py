@@ -22,5 +22,5 @@ FEW = {"cldice": {"iterations": 1}}
 
 
 def call(name, logits, labels, distances, mode, **options):
-    extra = {"distances": distances} if losses.LOSSES[name].distances else {}
+    extra = {"distances": distances[..., : 1 if name == "border" else None]} if losses.LOSSES[name].distances else {}
     return losses.LOSSES[name].function(logits, labels, mode, **extra, **FEW.get(name, {}), **options)

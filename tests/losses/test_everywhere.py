@@ -58,6 +58,28 @@ def test_of_one_and_three_dimensions_and_in_bfloat16():
     np.testing.assert_allclose(low[1:], plane, rtol=1e-6)
 
 
+@pytest.mark.parametrize("mode", CHANNELS)
+def test_pixels_of_weight_2_are_two_pixels_and_those_of_weight_0_are_ignored(mode):
+    """The first of losses that count pixels one by one, the second of the others."""
+    logits, labels, distances = (np.reshape(a, (1, 120, *a.shape[3:])) for a in example(mode))
+    rng = np.random.default_rng(1)
+    weights = rng.integers(0, 3, (1, 120))
+    repeated = [np.repeat(a, weights[0], axis=1) for a in (logits, labels, distances)]
+    once = np.minimum(weights, 1)
+    none = np.where(once[..., None] if mode == "multilabel" else once, labels, 255)
+    others = ("topk", "ohem", "cldice")
+    counting = [name for name in NAMES if name not in others]
+
+    @jax.jit
+    def compute(x, y, none, d, repeated):
+        weighted = values(mode, x, y, d, names=counting, pixel_weights=jnp.asarray(weights))
+        masked = values(mode, x, y, d, names=others, pixel_weights=jnp.asarray(once))
+        return (weighted, values(mode, *repeated, names=counting)), (masked, values(mode, x, none, d, names=others))
+
+    for given, expected in compute(logits, labels, none, distances, repeated):
+        np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-6)
+
+
 def overlap(logits, labels, mode, c):
     """Probabilities and truth of a class where labels count, as float64."""
     if mode == "multilabel":
