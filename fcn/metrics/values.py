@@ -11,7 +11,7 @@ from fcn.metrics.scores import divide
 
 
 class ErrorSums(NamedTuple):
-    """What was summed over the values that are known, for each of K channels.
+    """What was summed over the values that are known, for each image and channel.
 
     Attributes:
         count: how many values.
@@ -19,9 +19,9 @@ class ErrorSums(NamedTuple):
         squared: of the squared errors.
     """
 
-    count: Num[Array | np.ndarray, " k"]
-    absolute: Float[Array | np.ndarray, " k"]
-    squared: Float[Array | np.ndarray, " k"]
+    count: Num[Array | np.ndarray, "images k"]
+    absolute: Float[Array | np.ndarray, "images k"]
+    squared: Float[Array | np.ndarray, "images k"]
 
 
 class ErrorMetrics(NamedTuple):
@@ -37,7 +37,8 @@ class ErrorMetrics(NamedTuple):
 
 
 class Errors(Metric[ErrorSums]):
-    """Absolute and squared errors over a data set. A state is their sums: float32 of a batch, float64 of all.
+    """Absolute and squared errors over a data set. A state is the sums of each image, in the
+    order in which they were counted: float32 of a batch, float64 on the host.
 
     Args:
         channels: K.
@@ -47,11 +48,14 @@ class Errors(Metric[ErrorSums]):
         self.channels = channels
 
     def init(self) -> ErrorSums:
-        """No value."""
-        return ErrorSums(np.zeros(self.channels, np.int64), *np.zeros((2, self.channels)))
+        """No image."""
+        return ErrorSums(np.zeros((0, self.channels), np.int64), *np.zeros((2, 0, self.channels)))
 
-    def count(self, predictions: Float[Array | np.ndarray, "*pixels k"], labels: Real[Array | np.ndarray, "..."]) -> ErrorSums:
-        """Sums over a batch; may be compiled. Labels, of the same shape, that are not finite do not count.
+    def count(
+        self, predictions: Float[Array | np.ndarray, "b *pixels k"], labels: Real[Array | np.ndarray, "..."]
+    ) -> ErrorSums:
+        """Sums over the pixels of each image of a batch; may be compiled. Labels, of the same shape, that are not finite do not
+        count.
 
         Raises:
             ValueError: for shapes that do not match.
@@ -60,14 +64,15 @@ class Errors(Metric[ErrorSums]):
             raise ValueError(f"predictions {predictions.shape} and labels {labels.shape} must have the same shape")
         known = jnp.isfinite(labels)
         error = jnp.where(known, predictions - jnp.where(known, labels, 0.0), 0.0)
-        pixels = tuple(range(error.ndim - 1))
+        pixels = tuple(range(1, error.ndim - 1))
         return ErrorSums(jnp.sum(known, pixels, dtype=jnp.int32), jnp.sum(jnp.abs(error), pixels), jnp.sum(error**2, pixels))
 
     def merge(self, state: ErrorSums, other: ErrorSums) -> ErrorSums:
-        """The values of both."""
-        count = np.asarray(state.count, np.int64) + np.asarray(other.count, np.int64)
-        return ErrorSums(count, *(np.asarray(a, np.float64) + np.asarray(b, np.float64) for a, b in zip(state[1:], other[1:])))
+        """The images of both."""
+        types = np.int64, np.float64, np.float64
+        return ErrorSums(*(np.concatenate(both).astype(kind) for kind, *both in zip(types, state, other)))
 
     def compute(self, state: ErrorSums) -> ErrorMetrics:
-        """The means."""
-        return ErrorMetrics(divide(state.absolute, state.count), np.sqrt(divide(state.squared, state.count)))
+        """The means over the values of all images."""
+        count, absolute, squared = (np.sum(sums, 0) for sums in state)
+        return ErrorMetrics(divide(absolute, count), np.sqrt(divide(squared, count)))

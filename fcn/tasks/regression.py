@@ -10,7 +10,7 @@ from fcn import visualize
 from fcn.data.codec import Values
 from fcn.data.source import LabelKind
 from fcn.losses import total_loss
-from fcn.metrics import Errors
+from fcn.metrics import Errors, ErrorSums
 from fcn.ranges import LARGEST, Range, check_fields
 from fcn.tasks.task import Task
 from fcn.text import short_name
@@ -78,6 +78,10 @@ class Regression(Values, Task):
         if self.channels > 1:
             values |= {f"mae/{name}": float(value) for name, value in zip(self.classes, result.mae)}
         return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
+
+    def image_scalars(self, state):
+        metric = self.metric()
+        return [self.scalars(metric.compute(ErrorSums(*(sums[None] for sums in image)))) for image in zip(*state)]
 
     def table(self, result):
         rows = [f"{'':<20}{'MAE':>12}{'RMSE':>12}"]

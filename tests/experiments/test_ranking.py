@@ -7,6 +7,7 @@ import pytest
 import fcn
 from experiments import evaluate
 from experiments.ranking import rank, worst, write_csv
+from fcn.tasks import Task
 
 SCALARS = [{"miou": 0.5, "iou/a": 0.5}, {"miou": None, "iou/a": None}, {"miou": 0.25, "iou/a": None}]
 
@@ -81,9 +82,11 @@ def test_files_that_cannot_be_written_are_refused_at_once(options, error, messag
         evaluate.EvaluateConfig(tmp_path, overwrite=True, **paths)
 
 
-@pytest.mark.parametrize(("name", "measures"), [("semantic", True), ("multilabel", True), ("regression", False)])
-def test_tasks_say_whether_they_measure_images(name, measures):
-    assert evaluate.measures_images(fcn.tasks.make(name, ["a"])) == measures
+@pytest.mark.parametrize("name", ["semantic", "binary", "multilabel", "regression"])
+def test_tasks_say_whether_they_measure_images(name):
+    task = fcn.tasks.make(name, ["a", "b"])
+    own = type("Own", (type(task),), {"image_scalars": Task.image_scalars})(classes=["a", "b"])
+    assert [evaluate.measures_images(task), evaluate.measures_images(own)] == [True, False]
 
 
 def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path):

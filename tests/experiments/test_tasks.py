@@ -1,5 +1,6 @@
 """A run of each task, from files to files: trained, measured, kept, and used for prediction."""
 
+import csv
 import json
 import shutil
 
@@ -45,6 +46,7 @@ FILES = {
     "regression": ["values.npy", "values.png"],
 }
 FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None}
+BEST = {"binary": "miou", "multilabel": "miou", "regression": "mae"}
 GOOD = {
     "binary": lambda result: result["val/miou"] > 0.7,
     "multilabel": lambda result: result["val/iou/disc"] > 0.5 and result["val/iou/any"] == 1,
@@ -65,15 +67,14 @@ def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
     facts = json.loads((run / "data.json").read_text())["task"]
     assert facts == {"name": task, **FACTS[task]} if FACTS[task] else facts["mean"] == pytest.approx([5.4], abs=0.2)
     convert.main([str(run), "--out", str(saved)])
-    if task == "regression":  # told before data are looked for
-        with pytest.raises(ValueError, match="the network's task 'regression' measures no single images; leave out --csv"):
-            evaluate.main([str(saved), "--csv", str(tmp_path / "images.csv")])
     capsys.readouterr()
-    evaluate.main([str(saved), "--json", "--root", str(root)])
+    evaluate.main([str(saved), "--json", "--csv", str(tmp_path / "images.csv"), "--root", str(root)])
     found = json.loads(capsys.readouterr().out)
     assert {name: value for name, value in found.items() if name != "step"} == pytest.approx(
         {name: value for name, value in result.items() if name.startswith("val/")}, rel=1e-5
     )
+    worst = [float(row[BEST[task]]) for row in csv.DictReader((tmp_path / "images.csv").open())]
+    assert len(worst) == 5 and worst == sorted(worst, reverse=task == "regression")
     for network, out in ((run, tmp_path / "a"), (saved, tmp_path / "b")):
         predict.main([str(network), str(root / "images/val/00.png"), "--out", str(out)])
         legend = [] if task == "regression" else ["legend.png"]

@@ -100,6 +100,10 @@ def test_errors_of_many_batches_are_those_of_all_values():
     result = metric.compute(state)
     np.testing.assert_allclose(result.mae, np.nanmean(np.abs(error), 0), rtol=1e-6)
     np.testing.assert_allclose(result.rmse, np.sqrt(np.nanmean(error**2, 0)), rtol=1e-6)
+    images = Regression(classes=["x", "y"]).image_scalars(state)
+    each = np.nanmean(np.abs(predictions - labels).reshape(6, 20, 2), 1)
+    np.testing.assert_allclose([[image["mae/x"], image["mae/y"]] for image in images], each, rtol=1e-6)
+    np.testing.assert_allclose([image["mae"] for image in images], each.mean(1), rtol=1e-6)
     with pytest.raises(ValueError, match="must have the same shape"):
         metric.count(predictions[0], labels[0, :1])
 
