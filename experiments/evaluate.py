@@ -48,8 +48,10 @@ class EvaluateConfig:
     """Write one JSON object to this file; without a name print it instead of the table."""
     csv: Path | None = None
     """Write a table of the images to this file, the worst first."""
+    report: Path | None = None
+    """Write pictures to this folder: the worst images, the confusion matrix; of a binary task how good probabilities are."""
     overwrite: bool = False
-    """Replace the files of --json and --csv."""
+    """Replace the files of --json, --csv and --report."""
 
     def __post_init__(self):
         check_fields(self)
@@ -58,6 +60,10 @@ class EvaluateConfig:
                 command.refuse_to_write(option, path, self.overwrite)
         if self.json is not None and self.csv is not None and self.json.resolve() == self.csv.resolve():
             raise ValueError(f"--json and --csv are both {self.csv}; give two names")
+        if self.report is not None and self.report.exists() and not self.overwrite:
+            raise FileExistsError(f"--report {self.report} exists; give another name, or --overwrite")
+        if self.report is not None and self.report.exists() and not self.report.is_dir():
+            raise NotADirectoryError(f"--report {self.report} is a file; name a folder")
 
 
 def main(args: Sequence[str]) -> None:
@@ -84,6 +90,8 @@ def main(args: Sequence[str]) -> None:
     else:
         print_table(options, network, source, result, rows)
     write_files(options, values, rows)
+    if options.report is not None:
+        write_report(options, network, source, state)
 
 
 def print_table(options: EvaluateConfig, network, source, result, rows: Sequence[Row]) -> None:
@@ -107,6 +115,17 @@ def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequen
         write_csv(rows, options.csv)
     if options.json not in (None, PRINTED):
         write_json(options.json, values)
+
+
+def write_report(options: EvaluateConfig, network, source, state) -> None:
+    """Writes what --report asks for, and says where it is."""
+    from experiments.evaluation_pictures import write_pictures
+    from fcn.text import printable
+
+    positions = rank(network.task.image_scalars(state)[: len(source)], network.task.best)
+    told = write_pictures(options.report, network, source, state, positions[:SHOWN])
+    if options.json != PRINTED:
+        print("".join(f"\n{line}" for line in (told, printable(str(options.report))) if line))
 
 
 def with_json_named(args: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """A few images of the validation split, shown beside what should be found in them and what the network finds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments.build import Experiment
+from fcn.data import Prepared
 from fcn.inference import make_predictor
+from fcn.tasks import Task
 from fcn.training.protocols import Recorder
 
 NAME = "val/examples"
@@ -34,12 +36,25 @@ class Examples:
 
     def picture(self, state: Any) -> UInt8[np.ndarray, "h w 3"]:
         """A row for each image, by the network of `state`, which is one copy."""
-        val, task = self._experiment.val, self._experiment.task
+        val = self._experiment.val
         chosen = np.linspace(0, len(val) - 1, min(_SHOWN, len(val))).astype(int)
-        samples = cut_alike([val[int(i)] for i in chosen])
-        images = np.stack([sample["image"] for sample in samples])
         variables = jax.device_put(jax.tree.map(np.asarray, state.eval_variables), jax.local_devices()[0])
-        return task.panel(images, [task.truth(sample) for sample in samples], self._predict(variables, images))
+        return panel(val, chosen.tolist(), self._experiment.task, self._predict, variables)
+
+
+def panel(source: Prepared, chosen: Sequence[int], task: Task, predict: Callable, variables: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """A row for each image that is chosen: it, what should be found and what is.
+
+    Args:
+      source: encoded for the task.
+      chosen: positions of images; larger ones are cut to the size that all have.
+      task: what the network learns.
+      predict: of `make_predictor`, and
+      variables: those of the network.
+    """
+    samples = cut_alike([source[position] for position in chosen])
+    images = np.stack([sample["image"] for sample in samples])
+    return task.panel(images, [task.truth(sample) for sample in samples], predict(variables, images))
 
 
 def cut_alike(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

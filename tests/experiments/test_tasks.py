@@ -68,7 +68,9 @@ def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
     assert facts == {"name": task, **FACTS[task]} if FACTS[task] else facts["mean"] == pytest.approx([5.4], abs=0.2)
     convert.main([str(run), "--out", str(saved)])
     capsys.readouterr()
-    evaluate.main([str(saved), "--json", "--csv", str(tmp_path / "images.csv"), "--root", str(root)])
+    report = ["--report", str(tmp_path / "report")] if task == "binary" else []
+    evaluate.main([str(saved), "--json", "--csv", str(tmp_path / "images.csv"), *report, "--root", str(root)])
+    assert [path.name for path in tmp_path.glob("report/worst.png")] == ["worst.png"] * len(report[:1])
     found = json.loads(capsys.readouterr().out)
     assert {name: value for name, value in found.items() if name != "step"} == pytest.approx(
         {name: value for name, value in result.items() if name.startswith("val/")}, rel=1e-5

@@ -1,0 +1,58 @@
+"""What `evaluate --report` writes: the worst images, what was counted, and of binary tasks what the probabilities are worth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.examples import panel
+from experiments.networks import Network
+from fcn.data import Prepared
+from fcn.inference import make_predictor
+from fcn.metrics import Calibration, PrecisionRecall
+from fcn.visualize import plot_precision_recall, plot_reliability
+from fcn.visualize.files import save_pictures
+
+WORST, CONFUSION, RELIABILITY, CURVE = "worst.png", "confusion.png", "reliability.png", "precision_recall.png"
+FILES = (WORST, CONFUSION, RELIABILITY, CURVE)
+
+
+def write_pictures(folder: Path, network: Network, source: Prepared, state: Any, worst: Sequence[int]) -> str:
+    """Writes the pictures.
+
+    Args:
+      folder: where to, which is made.
+      network: what was measured.
+      source: on which images.
+      state: of its task's metric.
+      worst: positions of the images that are shown, in this order.
+
+    Returns:
+      What they say, in lines; "" where numbers say it all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    predict = make_predictor(network.model, network.preprocessing, network.task)
+    if len(worst):
+        save_pictures({folder / WORST: panel(source, worst, network.task, predict, network.variables)})
+    network.task.draw(state, folder / CONFUSION)
+    return _draw_probabilities(folder, network, source, predict) if network.task.name == "binary" else ""
+
+
+def _draw_probabilities(folder: Path, network: Network, source: Prepared, predict) -> str:
+    """Two diagrams of the probabilities of a binary task, and the numbers that sum them up."""
+    ignored = {"ignore_index": network.task.ignore_index}
+    curve, calibration = PrecisionRecall(**ignored), Calibration(**ignored)
+    counted, reliability = curve.init(), calibration.init()
+    for sample in map(source.__getitem__, range(len(source))):
+        scores, label = predict(network.variables, sample["image"][None]), np.asarray(sample["label"])[None]
+        counted = curve.update(counted, scores, label)
+        reliability = calibration.update(reliability, scores[..., None], label)
+    found, diagram = curve.compute(counted), calibration.compute(reliability)
+    plot_precision_recall(found.precision, found.recall, folder / CURVE)
+    plot_reliability(diagram.confidence, diagram.accuracy, diagram.counts, folder / RELIABILITY)
+    best, threshold = found.f_beta().max(), found.best_threshold()
+    return (
+        f"average precision {found.average_precision:.4f}, calibration error {diagram.ece:.4f}; F1 is the largest ({best:.4f}) "
+        f"with the threshold {threshold:.3f}; that of the task is {network.task.threshold:g}"
+    )

@@ -1,0 +1,56 @@
+"""Pictures of an evaluation."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+from PIL import Image
+
+import fcn
+from experiments.evaluation_pictures import write_pictures
+from experiments.networks import Network
+from fcn.metrics import Calibration, PrecisionRecall
+from fcn.preprocessing import Preprocessing
+
+
+class Gray(nn.Module):
+    """Logits that are the image's first channel."""
+
+    def __call__(self, x):
+        return x[..., :1]
+
+
+def test_a_binary_task_is_told_its_best_threshold(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 6, 8, 3), np.uint8)
+    labels = (images[..., 0] + rng.normal(0, 60, images.shape[:3]) > 180).astype(np.int32)
+    labels[0, 0] = 255
+    source = [{"image": image, "label": label, "name": "x"} for image, label in zip(images, labels)]
+    preprocessing = Preprocessing(mean=(127.5 / 255,) * 3, std=(0.25,) * 3)
+    task = fcn.tasks.make("binary", ["ground", "disc"])
+    network = Network(Gray(), {}, task, preprocessing)
+    metric = task.metric()
+    state = metric.update(metric.init(), np.zeros_like(labels), labels)
+    told = write_pictures(tmp_path / "new" / "report", network, source, state, [2, 0])
+
+    probabilities = np.asarray(jax.nn.sigmoid(preprocessing.apply(images)[..., :1]))
+    curve, calibration = PrecisionRecall(), Calibration()
+    found = curve.compute(curve.update(curve.init(), probabilities[..., 0], labels))
+    errors = calibration.compute(calibration.update(calibration.init(), probabilities, labels))
+    best = f"F1 is the largest ({found.f_beta().max():.4f}) with the threshold {found.best_threshold():.3f}"
+    numbers = f"average precision {found.average_precision:.4f}, calibration error {errors.ece:.4f}"
+    assert told == f"{numbers}; {best}; that of the task is 0.5"
+    assert 0.5 < found.best_threshold() < 1
+    names = ["confusion.png", "precision_recall.png", "reliability.png", "worst.png"]
+    assert sorted(path.name for path in (tmp_path / "new" / "report").iterdir()) == names
+    with Image.open(tmp_path / "new" / "report" / "worst.png") as worst:
+        pixels = np.asarray(worst.convert("RGB")).reshape(-1, 3)
+    shown = {tuple(pixel) for pixel in pixels.tolist()}
+    assert all(tuple(pixel) in shown for image in images[[2, 0]] for pixel in image.reshape(-1, 3).tolist())
+
+
+def test_a_task_without_such_pictures_has_that_of_its_worst_images(tmp_path):
+    task = fcn.tasks.make("regression", ["depth"])
+    source = [{"image": np.zeros((6, 8, 3), np.uint8), "label": np.zeros((6, 8, 1), np.float32), "name": "x"}]
+    network = Network(Gray(), {}, task, Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3))
+    assert write_pictures(tmp_path, network, source, task.metric().init(), [0]) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["worst.png"]
