@@ -20,7 +20,7 @@ def border_cross_entropy(
     labels: Labels,
     mode: Mode = "multiclass",
     *,
-    distances: Float[Array | np.ndarray, "*pixels 1"],
+    distances: Float[Array | np.ndarray, "..."],
     w0: float = 10.0,
     sigma: float = 5.0,
     ignore_index: int = 255,

@@ -65,7 +65,8 @@ def cldice_loss(
         raise ValueError(f"logits {logits.shape} must have a batch axis, one to three axes of pixels, and channels")
     inputs = prepare(logits, labels, mode, ignore_index)
     weight = weigh(inputs.valid, pixel_weights)
-    p, t = probabilities(inputs.x, mode) * (weight > 0), inputs.target * (weight > 0)
+    counted = weight > 0
+    p, t = probabilities(inputs.x, mode) * counted, (inputs.target & counted).astype(jnp.float32)
     pixels = tuple(range(p.ndim - 1))
 
     def total(values):
