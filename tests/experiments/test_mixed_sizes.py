@@ -7,9 +7,9 @@ from PIL import Image
 from experiments.build import load_data, load_splits
 from experiments.config import DataConfig
 from experiments.evaluate import counted_order
+from experiments.examples import cut_alike
 from experiments.facts import describe
 from experiments.normalisation import configured
-from experiments.examples import cut_alike
 from fcn import tasks
 from fcn.data import resize_image
 from fcn.preprocessing import Preprocessing
