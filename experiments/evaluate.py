@@ -84,14 +84,16 @@ def main(args: Sequence[str]) -> None:
     state = measure(parallel.put_state(network.variables))
     result = task.metric().compute(state)
     values = {"step": network.step, **task.scalars(result, "val/")}
-    rows = ranked(source, task, state, None if options.csv else SHOWN, counted_order(source, task, batch_size))
+    order = counted_order(source, task, batch_size)
+    rows = ranked(source, task, state, None if options.csv else SHOWN, order)
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
         print_table(options, network, source, result, rows)
     write_files(options, values, rows)
     if options.report is not None:
-        write_report(options, network, source, state)
+        scores = image_scores(source, task, state, order)
+        write_report(options, network, source, state, rank(scores, task.best)[:SHOWN])
 
 
 def print_table(options: EvaluateConfig, network, source, result, rows: Sequence[Row]) -> None:
@@ -117,13 +119,12 @@ def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequen
         write_json(options.json, values)
 
 
-def write_report(options: EvaluateConfig, network, source, state) -> None:
-    """Writes what --report asks for, and says where it is."""
+def write_report(options: EvaluateConfig, network, source, state, positions: Sequence[int]) -> None:
+    """Writes what --report asks for, with the images at some positions, and says where it is."""
     from experiments.evaluation_pictures import write_pictures
     from fcn.text import printable
 
-    positions = rank(network.task.image_scalars(state)[: len(source)], network.task.best)
-    told = write_pictures(options.report, network, source, state, positions[:SHOWN])
+    told = write_pictures(options.report, network, source, state, positions)
     if options.json != PRINTED:
         print("".join(f"\n{line}" for line in (told, printable(str(options.report))) if line))
 
@@ -154,10 +155,15 @@ def ranked(source, task, state, count: int | None, counted: Sequence[int] | None
       count: how many.
       counted: the images in the order in which they were counted, -1 for what fills up a batch (default: one after the other).
     """
+    scalars = image_scores(source, task, state, counted)
+    return [{"image": source[i]["name"], **scalars[i]} for i in rank(scalars, task.best)[:count]]
+
+
+def image_scores(source, task, state, counted: Sequence[int] | None = None) -> list[dict[str, float | None]]:
+    """What each image is worth, in the order of the source; none where the task measures no single images. See `ranked`."""
     order = range(len(source)) if counted is None else counted
     of = {index: scalars for index, scalars in zip(order, task.image_scalars(state)) if index >= 0}
-    scalars = [of[index] for index in sorted(of)]
-    return [{"image": source[i]["name"], **scalars[i]} for i in rank(scalars, task.best)[:count]]
+    return [of[index] for index in sorted(of)]
 
 
 def counted_order(source, task, batch_size: int) -> list[int]:
