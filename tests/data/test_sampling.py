@@ -47,8 +47,8 @@ def test_each_comes_as_often_as_is_asked_for():
     indices, _ = take(Repeated(counts), 7)
     for epoch in indices.reshape(4, 7):
         np.testing.assert_array_equal(np.bincount(epoch, minlength=5), counts)
-    drawn = np.concatenate([Drawn((1.0, 0.0, 4.0, 4.0, 1.0)).turns(0, epoch)[0] for epoch in range(1000)])
-    np.testing.assert_allclose(np.bincount(drawn, minlength=5) / 5000, [0.1, 0, 0.4, 0.4, 0.1], atol=0.03)
+    drawn = np.concatenate([Drawn((1.0, 0.0, 4.0, 4.0, 1.0)).turns(0, epoch)[0] for epoch in range(200)])
+    np.testing.assert_allclose(np.bincount(drawn, minlength=5) / 1000, [0.1, 0, 0.4, 0.4, 0.1], atol=0.06)
     np.testing.assert_array_equal(occurrences(np.array([4, 1, 4, 4, 1])), [0, 0, 1, 2, 1])
 
 
@@ -100,8 +100,8 @@ def test_classes_are_drawn_equally_often():
 
 def test_crops_around_foreground():
     label = Five()[3]["label"]
-    places = [foreground_place(label, (8, 10), 3, epoch, 0.33, 255) for epoch in range(1000)]
-    assert sum(place is not None for place in places) / 1000 == pytest.approx(0.33, abs=0.05)
+    places = [foreground_place(label, (8, 10), 3, epoch, 0.33, 255) for epoch in range(300)]
+    assert sum(place is not None for place in places) / 300 == pytest.approx(0.33, abs=0.09)
     assert {place for place in places if place is not None} == {(12, 4)}, (
         "row 17 less 4, no further than 20 - 8; column 9 less 5"
     )

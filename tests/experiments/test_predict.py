@@ -212,6 +212,25 @@ def test_networks_whose_masks_would_be_wrong_are_refused(photos, tmp_path, class
     assert not (tmp_path / "out").exists()
 
 
+def test_a_network_of_other_channels_takes_arrays(tmp_path, capsys):
+    """Floats of two channels, and pages that are channels, are seen as the file of the same values in bytes is."""
+    model, values = fcn.create_model("unet", num_classes=3, base_features=2, depth=1), np.arange(384).reshape(12, 16, 2) % 256
+    record = dataclasses.replace(default_preprocessing(2), value_range=(-1, 1))
+    fcn.save(tmp_path / "net", model, random_variables(model, 1, 16, 16, 2), classes=CLASSES, preprocessing=record)
+    np.save(tmp_path / "bytes.npy", values.astype(np.uint8))
+    np.save(tmp_path / "floats.npy", values * (2 / 255) - 1)
+    first, second = (Image.fromarray(values[..., c].astype(np.uint8)) for c in (0, 1))
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+    Image.fromarray(np.zeros((12, 16, 3), np.uint8)).save(tmp_path / "rgb.png")
+    files = [tmp_path / name for name in ("bytes.npy", "floats.npy", "pages.tif", "rgb.png")]
+    with pytest.raises(ValueError, match=r"1 of 4 images were not predicted: .*rgb\.png"):
+        run(tmp_path / "net", *files, "--out", tmp_path / "out", "--pages", "channels")
+    assert "rgb.png: 3 channels, but 2 are asked for" in capsys.readouterr().err
+    masks = [np.asarray(Image.open(tmp_path / f"out/{name}_mask.png")) for name in ("bytes", "floats", "pages")]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], masks[2])
+
+
 def test_a_legend_of_other_classes_stays(saved, photos, tmp_path):
     (tmp_path / "out").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "out/legend.png")
