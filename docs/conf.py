@@ -20,6 +20,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "special-members": "__call__", "no-value": True}
+autodoc_default_options["exclude-members"] = "param_dtype, references"
 napoleon_use_ivar, napoleon_attr_annotations = True, False
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
