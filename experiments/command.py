@@ -95,13 +95,13 @@ def cache_compilations(calls: int = 1) -> None:
     """
     import jax
 
+    from fcn.environment import cache_folder
     from fcn.kernels import uses_onednn
 
     if calls >= OFTEN and uses_onednn():
         return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "fcn" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

@@ -79,11 +79,15 @@ def _end(text, length):
 
 
 def _shapes(row):
-    """ "56x56 3x3 64->64": rows and columns, taps, channels to features; "17 queries 17 keys 6x64": of heads and features."""
-    images, kernel, _ = row.shapes
+    """ "56x56 3x3 64->64": rows and columns, taps, channels to features; "17 queries 17 keys 6x64": of heads and features;
+    "7x7->7x14": rows and columns."""
+    images, kernel, output = row.shapes
     if row.operation == "attention":
         _, queries, heads, features = images
         return f"{queries} queries {kernel[1]} keys {heads}x{features}"
+    if row.operation in ("resize", "materialize", "slice"):
+        sizes = ("x".join(map(str, shape[1:3])) for shape in (images, output))
+        return "->".join(dict.fromkeys(sizes))
     if len(kernel) < 4:
         return f"{images[-2]} {kernel[-2]}->{kernel[-1]}"
     return f"{images[1]}x{images[2]} {kernel[0]}x{kernel[1]} {images[3]}->{kernel[3]}"

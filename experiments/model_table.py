@@ -102,12 +102,19 @@ LAYERS = {
     "transposed": "Transposed convolutions",
     "matrices": "Matrix products, alone and inside of other algorithms",
     "attention": "Attention",
+    "resizing": "Bilinear resizing, of each axis",
+    "pooling": "Pooling",
+    "fusion": "What is kept as an array",
 }
 OPERATIONS = {
     "convolution": "forward",
     "input_gradient": "images' gradient",
     "kernel_gradient": "kernel's gradient",
     "sum": "sum over positions",
+    "max": "largest of windows",
+    "average": "mean of windows",
+    "materialize": "sums of residual blocks, concatenations",
+    "slice": "strides of pointwise convolutions",
 }
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType
 
 from fcn.errors import first_line
@@ -32,12 +33,40 @@ TESTED = (0, 10), (0, 13)
 
 def is_tested() -> bool:
     """Whether this version of JAX was."""
-    return TESTED[0] <= jax.__version_info__ < TESTED[1]
+    return TESTED[0] <= version() < TESTED[1]
 
 
-def is_before(*version: int) -> bool:
-    """Whether JAX is older than a version."""
-    return jax.__version_info__ < version
+def version() -> tuple[int, ...]:
+    """That of JAX."""
+    return jax.__version_info__
+
+
+def has_one_device() -> bool:
+    """Whether all processors are one device's, so that no array is divided among several."""
+    return jax.device_count() == 1
+
+
+def platform_at_hand() -> str:
+    """Where this process computes: "cpu", "cuda" or "other"."""
+    return {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend(), "other")
+
+
+def on_cpu() -> AbstractContextManager:
+    """Inside, what is computed is computed on the CPU."""
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
+
+
+def matmul_precision() -> str | None:
+    """`jax.default_matmul_precision` where this is asked."""
+    config: Any = jax.config  # which adds its attributes by name
+    return config.jax_default_matmul_precision
+
+
+def looked_for() -> dict[str, Callable[[Any], jax.Array]]:
+    """What `jax.debug_nans` and `jax.debug_infs` look for."""
+    config: Any = jax.config
+    asked = {"nan": (config.jax_debug_nans, jnp.isnan), "inf": (config.jax_debug_infs, jnp.isinf)}
+    return {name: find for name, (is_on, find) in asked.items() if is_on}
 
 
 class Feature:
@@ -64,18 +93,18 @@ class Feature:
             self.attempt(check, lambda: None)
         return self._is_on
 
-    def attempt(self, function: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """What `function` gives; what `otherwise` gives where the feature is off, now or before."""
+    def attempt(self, function: Callable[[], T], fallback: Callable[[], T]) -> T:
+        """What `function` gives; what `fallback` gives where the feature is off, now or before."""
         if self._is_on:
             try:
                 return function()
             except Exception as error:
                 if is_tested():
                     raise
-                result = otherwise()  # an error that this raises, too, is not the feature's
+                result = fallback()  # an error that this raises, too, is not the feature's
                 self.turn_off(f"{type(error).__name__}: {first_line(str(error))}")
                 return result
-        return otherwise()
+        return fallback()
 
     def turn_off(self, reason: str = "not tested with this version") -> None:
         """From now on it does not work, which the first call says."""
@@ -189,7 +218,7 @@ def _find_in(context, name):
 
 def programs_are_kept() -> bool:
     """Whether there is a persistent compilation cache."""
-    config: Any = jax.config  # which adds its attributes by name
+    config: Any = jax.config
     return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)
 
 
@@ -247,3 +276,8 @@ def compute_capability() -> float:
 def asked_kernels() -> str:
     """FCN_KERNELS of the environment, "auto" where it is not set."""
     return os.environ.get("FCN_KERNELS") or "auto"
+
+
+def cache_folder() -> Path:
+    """What may be made or downloaded again is kept here: `fcn` in the user's cache folder (XDG_CACHE_HOME)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fcn"

@@ -34,8 +34,8 @@ def fail():
 def test_a_feature_is_off_from_its_first_error_on(untested):
     feature, calls = Feature("it is slower"), []
     with pytest.warns(UserWarning, match=rf"JAX {jax.__version__}: it is slower \(TypeError: no such argument\)$"):
-        assert feature.attempt(fail, lambda: "otherwise") == "otherwise"
-    assert feature.attempt(lambda: calls.append("again"), lambda: "otherwise") == "otherwise" and not calls
+        assert feature.attempt(fail, lambda: "fallback") == "fallback"
+    assert feature.attempt(lambda: calls.append("again"), lambda: "fallback") == "fallback" and not calls
     assert not feature.works()
 
 
@@ -60,7 +60,7 @@ def test_with_tested_versions_errors_are_ours():
     feature.checked_by(fail)
     assert feature.works()
     with pytest.raises(TypeError, match="no such argument"):
-        feature.attempt(fail, lambda: "otherwise")
+        feature.attempt(fail, lambda: "fallback")
 
 
 def test_without_types_that_know_their_mesh(untested, monkeypatch):

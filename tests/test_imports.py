@@ -128,6 +128,30 @@ def test_only_layers_import_the_depth_of_kernels():
             assert {name.split(".")[2] for name in deep} <= PUBLIC_KERNELS, path
 
 
+ASKED = {"device_count", "local_device_count", "devices", "local_devices", "default_backend", "process_count", "process_index"}
+ASKED |= {"config", "__version__", "__version_info__", "environ", "getenv", "platform", "machine"}
+
+
+def attributes(path: Path, *owners: str) -> set[str]:
+    """What a file takes of modules, or imports from them."""
+    taken = {
+        node.attr
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in owners
+    }
+    return taken | {name.rsplit(".", 1)[1] for name in imports(path) if name.rpartition(".")[0] in owners}
+
+
+def test_kernels_ask_in_one_place():
+    """Of devices, versions and variables: environment.py. Of the platform: the table. Of the mode: mode.py."""
+    for path in (path for path in FILES if path.parts[:2] in (("fcn", "kernels"), ("fcn", "layers"))):
+        assert path.parts[1] == "layers" or not ASKED & attributes(path, "jax", "os", "sys", "platform"), path
+        assert "_src" not in names(path)
+        assert not {"os", "platform"} & {name.split(".")[0] for name in imports(path)}, path
+        assert path.name == "table.py" or "platform_dependent" not in names(path), path
+        assert path.name in ("mode.py", "explaining.py") or "is_xla" not in names(path), path
+
+
 @pytest.mark.parametrize("name", ["losses", "metrics"])
 def test_losses_and_metrics_know_jax_only(name):
     files = [path for path in FILES if path.parts[:2] == ("fcn", name)]

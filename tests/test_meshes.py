@@ -22,7 +22,7 @@ FAMILIES = {
 
 
 class Subject:
-    """A small network, and the mean of a loss and its gradients by the parameters as functions of these and the images."""
+    """A small network; the mean of a loss and its gradients with respect to the parameters as functions of these and images."""
 
     def __init__(self, name):
         self.model = fcn.create_model(name, num_classes=2, **FAMILIES[name])
@@ -88,7 +88,7 @@ def test_training_with_explicit_axes():
 
 
 def test_gradients_in_shard_map(subject):
-    """The gradient by parameters that all devices share is summed over them."""
+    """The gradient with respect to parameters that all devices share is summed over them."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
     def step(params, images):

@@ -46,7 +46,7 @@ def compare(name: str) -> tuple[int, int, float]:
 
 
 def computed(name: str) -> tuple[int, list[jax.Array]]:
-    """How many of oneDNN's operations there are; the logits and the gradients of a loss by parameters and images."""
+    """How many of oneDNN's operations there are; logits, and gradients of a loss with respect to parameters and images."""
     model = fcn.create_model(name, num_classes=2, **FAMILIES[name])
     images = np.random.default_rng(0).normal(size=(1, 17, 24, 3))
     variables = random_variables(model, *images.shape)

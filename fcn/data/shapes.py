@@ -17,6 +17,7 @@ from PIL import Image
 from fcn.data import scenes
 from fcn.data.prepared import DamagedSetError
 from fcn.data.tfds import TfdsSource
+from fcn.environment import cache_folder
 
 SPLITS = {"train": 600, "val": 150}
 _SEEDS = {"train": 2015, "val": 1411}
@@ -67,7 +68,7 @@ def default_root() -> Path:
     """Where built-in data is kept: FCN_DATA_DIR, else `fcn/data` in the user's cache folder."""
     if "FCN_DATA_DIR" in os.environ:
         return Path(os.environ["FCN_DATA_DIR"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fcn" / "data"
+    return cache_folder() / "data"
 
 
 def prepare(root: Path) -> None:

@@ -12,15 +12,15 @@ its class token, stay XLA's.
 from functools import partial
 
 import jax
-from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.kernels.call import Call
-from fcn.kernels.mode import is_xla
+from fcn.kernels.mode import or_xla
 from fcn.kernels.products import matmul
-from fcn.kernels.table import choose
+from fcn.kernels.table import by_platform
 
 
+@or_xla(jax.nn.dot_product_attention)
 def attend(
     query: Float[Array, "b q heads f"], key: Float[Array, "b k heads f"], value: Float[Array, "b k heads f"]
 ) -> Float[Array, "b q heads f"]:
@@ -29,15 +29,9 @@ def attend(
     Where cuDNN may compute it has first derivatives only, in reverse mode, and `jax.export` cannot keep it (one with symbolic
     sizes is XLA's, and can be kept).
     """
-    if is_xla():
-        return jax.nn.dot_product_attention(query, key, value)
     dtype = query.dtype if query.dtype == key.dtype == value.dtype else None
-    calls = {name: Call("attention", "attention", name, query.shape, key.shape, value.shape, dtype) for name in ("cpu", "cuda")}
-    chosen = {platform: choose(call).algorithm for platform, call in calls.items()}
-    if set(chosen.values()) == {"native"}:
-        return jax.nn.dot_product_attention(query, key, value)
-    functions = {platform: ALGORITHMS[algorithm] for platform, algorithm in chosen.items()}
-    return lax.platform_dependent(query, key, value, **functions, default=jax.nn.dot_product_attention)
+    call = Call("attention", "attention", "other", query.shape, key.shape, value.shape, dtype)
+    return by_platform(call, ALGORITHMS, query, key, value)
 
 
 def _attend_with_heads_apart(query, key, value):

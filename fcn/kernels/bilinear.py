@@ -30,10 +30,14 @@ from fcn.environment import (
     ad,
     batching,
     dce_jaxpr,
+    has_one_device,
     is_exported,
     is_lowered_manually,
     jaxpr_as_fun,
+    looked_for,
+    matmul_precision,
     mlir,
+    platform_at_hand,
 )
 from fcn.kernels.call import Layer, Operation, Problem, describe
 from fcn.kernels.onednn import without_onednn
@@ -43,8 +47,8 @@ from fcn.kernels.table import choose, is_heard
 from fcn.kernels.xla import native_convolution
 
 ALGORITHMS: dict[Layer, Callable[[Operation, str, Problem], Callable]] = {}
-"""For each layer, a function of the operands for an operation, an algorithm and a problem. It gives one array, for the input
-gradient of several maps a tuple of them."""
+"""For each layer, a function of the operands for an operation, an algorithm and a problem. It gives one array, or for the
+input gradient a tuple of one for each map."""
 OPERATIONS: tuple[Operation, ...] = ("convolution", "input_gradient", "kernel_gradient")
 
 
@@ -52,8 +56,8 @@ def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation
     """The convolution of maps [N, H, W, _] with a kernel [kh, kw, C / groups, O], all of one type."""
     *maps, kernel = varying_alike(*maps, kernel)
     shapes = tuple(tuple(x.shape) for x in maps)
-    settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor, jax.config.jax_default_matmul_precision
-    problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings)
+    settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor
+    problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings, matmul_precision(), has_one_device())
     if is_heard():
         _foresee(problem)
     return _bind("convolution", maps, kernel, problem, ())[0]
@@ -146,6 +150,17 @@ def _batched(operands, axes, *, operation, problem, mapped):
     return results, [0] * len(results)
 
 
+def by_transposition(operation: Operation, convolve: Callable[..., Array], problem: Problem) -> Callable:
+    """A function of the operands: `convolve`, which is one of maps and kernel, or its transpose with respect to either."""
+    if operation == "convolution":
+        return convolve
+    if operation == "kernel_gradient":
+        kernel = jax.ShapeDtypeStruct(problem.kernel_shape, problem.dtype)
+        return lambda *arrays: jax.linear_transpose(partial(convolve, *arrays[:-1]), kernel)(arrays[-1])[0]
+    types = [jax.ShapeDtypeStruct(shape, problem.dtype) for shape in problem.shapes]
+    return lambda dy, kernel: jax.linear_transpose(lambda *maps: convolve(*maps, kernel), *types)(dy)
+
+
 def algorithm(operation: Operation, platform: str | None, problem: Problem) -> Callable:
     """A function of the operands, by the algorithm that the table names."""
     return ALGORITHMS[problem.layer](operation, choose(describe(operation, platform, problem)).algorithm, problem)
@@ -153,8 +168,7 @@ def algorithm(operation: Operation, platform: str | None, problem: Problem) -> C
 
 def _foresee(problem):
     """Chooses what will be chosen when this is lowered for this machine, and so for the convolutions that it consists of."""
-    platform = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend())
-    convolution, *_ = (algorithm(operation, platform, problem) for operation in OPERATIONS)
+    convolution, *_ = (algorithm(operation, platform_at_hand(), problem) for operation in OPERATIONS)
     if problem.layer in ("grouped", "upsampled"):
         types = (jax.ShapeDtypeStruct(shape, problem.dtype) for shape in (*problem.shapes, problem.kernel_shape))
         jax.eval_shape(lambda *arrays: convolution(*arrays), *types)
@@ -209,11 +223,11 @@ def _called(*operands, operation, **settings):
 
     Both make JAX call this again in place of what is compiled.
     """
-    checks = ("nan", jax.config.jax_debug_nans, jnp.isnan), ("inf", jax.config.jax_debug_infs, jnp.isinf)
+    checks = looked_for()
     with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
         results = _compiled(*operands, operation=operation, **settings)
-        for name, is_on, is_bad in checks:
-            if is_on and any(is_bad(result).any() for result in results):
+        for name, is_bad in checks.items():
+            if any(is_bad(result).any() for result in results):
                 raise FloatingPointError(f"invalid value ({name}) encountered in {operation}")
     return results
 

@@ -1,7 +1,5 @@
 """Images cut into blocks of rows, where what is made of all of them at once would take much memory."""
 
-import jax
-
 BLOCK_BYTES = 2**26
 """What is made of larger images is cut into blocks of this size, but into no more than `MOST_BLOCKS`."""
 CACHED_BYTES = 2**22
@@ -9,14 +7,15 @@ CACHED_BYTES = 2**22
 MOST_BLOCKS = 8
 
 
-def number_of_blocks(rows: int, total_bytes: int, *, cached: bool = False) -> int:
+def number_of_blocks(rows: int, total_bytes: int, alone: bool, *, cached: bool = False) -> int:
     """How many blocks of whole rows; one where there are several devices, as the arrays may be split over them.
 
     Args:
       rows: of the images.
       total_bytes: of what is made of all of them.
+      alone: whether one device has all processors.
       cached: whether they are small enough for the cache, to be computed in turn (`fcn.kernels.fusion.sum_in_turn`).
     """
-    if jax.device_count() > 1:
+    if not alone:
         return 1
     return min(MOST_BLOCKS, max(1, rows), max(1, -(-total_bytes // (CACHED_BYTES if cached else BLOCK_BYTES))))

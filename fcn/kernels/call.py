@@ -5,15 +5,22 @@ import math
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from fcn.environment import version
 from fcn.kernels.onednn import may_convolve, usable
 from fcn.kernels.padding import Pads
 from fcn.kernels.windows import is_static, output_size
 
-Operation = Literal["convolution", "input_gradient", "kernel_gradient", "product", "sum", "pointwise", "attention"]
-Layer = Literal["dense", "depthwise", "grouped", "upsampled", "transposed", "matrices", "attention"]
+# fmt: off
+Operation = Literal[
+    "convolution", "input_gradient", "kernel_gradient",
+    "product", "sum", "pointwise", "attention", "resize", "max", "average", "materialize", "slice",
+]
+Layer = Literal[
+    "dense", "depthwise", "grouped", "upsampled", "transposed", "matrices", "attention", "resizing", "pooling", "fusion"
+]
+# fmt: on
 Platform = Literal["cpu", "cpu+onednn", "cuda", "other"]
 
 
@@ -30,6 +37,7 @@ class Problem(NamedTuple):
       groups: of channels.
       factor: how often a pixel of the first map is repeated, in rows and columns.
       precision: `jax.default_matmul_precision` where the convolution was called.
+      alone: whether one device has all processors.
     """
 
     shapes: tuple[tuple[Any, ...], ...]
@@ -41,6 +49,7 @@ class Problem(NamedTuple):
     groups: int = 1
     factor: int = 1
     precision: str | None = None
+    alone: bool = False
 
     @property
     def layer(self) -> Layer:
@@ -49,14 +58,24 @@ class Problem(NamedTuple):
             return "upsampled"
         if self.groups == 1:
             return "dense"
-        return "depthwise" if self.groups == self.shapes[0][3] else "grouped"
+        return "depthwise" if self.groups == self.images_shape[3] else "grouped"
+
+    @property
+    def images_shape(self) -> tuple[Any, ...]:
+        """Of the first map."""
+        return self.shapes[0]
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """Its rows and columns."""
+        return self.kernel_shape[:2]
 
     @property
     def output_shape(self) -> tuple[Any, ...]:
         """[N, H', W', O]."""
-        n, *sides, _ = self.shapes[0]
+        n, *sides, _ = self.images_shape
         sides = [side * self.factor for side in sides]
-        size = output_size(sides, self.kernel_shape[:2], self.strides, self.pads, self.dilation)
+        size = output_size(sides, self.kernel_size, self.strides, self.pads, self.dilation)
         return (n, *size, self.kernel_shape[3])
 
     @property
@@ -75,10 +94,10 @@ class Call:
 
     Attributes:
       layer: whose rules are asked.
-      operation: a convolution, its gradient with respect to the images or to the kernel, or a product.
+      operation: a convolution, its gradient with respect to the images or to the kernel, or what else the layer computes.
       platform: "cpu", or "cpu+onednn" where oneDNN may compute it, "cuda" or "other".
       images: shape of what is convolved, [N, H, W, C], or multiplied, [..., P, C].
-      kernel: [kh, kw, C / groups, O] or [..., C, O].
+      kernel: [kh, kw, C / groups, O], or [..., C, O]; of an axis that is resized, neighbours and phases.
       output: [N, H', W', O] or [..., P, O].
       dtype: of all arrays; None where they differ.
       strides: (rows, columns).
@@ -102,8 +121,8 @@ class Call:
     groups: int = 1
     mirrored: bool = False
     same: bool = False
-    alone: bool = dataclasses.field(default_factory=lambda: jax.device_count() == 1)
-    version: tuple[int, ...] = jax.__version_info__
+    alone: bool = False
+    version: tuple[int, ...] = dataclasses.field(default_factory=version)
 
     @cached_property
     def is_static(self) -> bool:
@@ -146,7 +165,7 @@ def describe(operation: Operation, platform: str | None, problem: Problem) -> Ca
 
     On a CPU that with respect to the images is, with stride 1, described as the convolution that it is.
     """
-    images, kernel, output, pads = problem.shapes[0], problem.kernel_shape, problem.output_shape, problem.pads
+    images, kernel, output, pads = problem.images_shape, problem.kernel_shape, problem.output_shape, problem.pads
     mirrored = (
         problem.mirrored_pads if operation == "input_gradient" and platform == "cpu" and problem.layer == "dense" else None
     )
@@ -154,7 +173,7 @@ def describe(operation: Operation, platform: str | None, problem: Problem) -> Ca
         operation, pads = "convolution", mirrored
         images, output, kernel = output, images, (*kernel[:2], *kernel[:1:-1])
     same = all(sum(pad) == k - 1 and min(pad) >= 0 for pad, k in zip(pads, kernel))
-    settings = problem.strides, problem.dilation, problem.groups, mirrored is not None, same
+    settings = problem.strides, problem.dilation, problem.groups, mirrored is not None, same, problem.alone
     where = _platform(platform, images, pads, problem.dtype)
     return Call(problem.layer, operation, where, images, kernel, output, problem.dtype, *settings)
 

@@ -8,7 +8,7 @@ from fcn.environment import compute_capability
 from fcn.kernels import onednn
 from fcn.kernels.call import Call
 from fcn.kernels.measured import FEWEST, measured_algorithm
-from fcn.kernels.windows import is_static
+from fcn.kernels.windows import copies, is_static
 
 FEW = 256
 """Positions in all images of a batch; products of that many rows are small beside the kernel."""
@@ -109,9 +109,8 @@ def odd_channels(call: Call) -> bool:
 
 def less_than_windows(call: Call) -> bool:
     """stride 1, up to 16 features, where the copies are fewer than those of im2col"""
-    kh, kw, c, o = call.kernel
-    written = min(kw * c + kh * o, c + kh * kw * o)
-    return call.strides == ONE and o <= 16 and written < kh * kw * c + o
+    windows = call.taps * call.channels + call.features
+    return call.strides == ONE and call.features <= 16 and min(copies(call.kernel)) < windows
 
 
 def in_cached_blocks(call: Call) -> bool:
@@ -205,6 +204,14 @@ def flash(call: Call) -> bool:
     return suits and call.dtype in (jnp.bfloat16, jnp.float16) and compute_capability() >= 8
 
 
+# Resizing.
+
+
+def few_phases(call: Call) -> bool:
+    """enlarging by a whole factor of up to 8"""
+    return is_static((call.features,)) and 1 <= call.features <= 8
+
+
 # What several ask.
 
 
@@ -242,5 +249,5 @@ def _few(call):
     return call.positions <= FEW and call.fewest >= _fewest(call)
 
 
-OF_ANY_SIZE = (always, stride_1, without_groups, few_columns)
+OF_ANY_SIZE = (always, stride_1, without_groups, few_columns, few_phases)
 """What may be asked where sizes are symbols of `jax.export`. These meet no other condition."""

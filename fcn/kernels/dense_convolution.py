@@ -2,38 +2,50 @@
 
 from functools import partial
 
-import jax
 from jax import lax
 
-from fcn.kernels.channel_padding import channel_padded_convolution
-from fcn.kernels.im2col import im2col_convolution, im2col_gradient
+from fcn.kernels.bilinear import by_transposition
+from fcn.kernels.few_channels import channel_padded_convolution, convolve_pairs, convolve_strips
+from fcn.kernels.im2col import (
+    convolve_wide,
+    im2col_convolution,
+    im2col_gradient,
+    wide_input_gradient,
+    wide_kernel_gradient,
+)
 from fcn.kernels.kn2row import kn2row_convolution, kn2row_gradient
 from fcn.kernels.onednn import convolve_onednn
 from fcn.kernels.padding import NO_PADS, pad_images
-from fcn.kernels.pairs import convolve_pairs
 from fcn.kernels.space_to_depth import space_to_depth_convolution
-from fcn.kernels.strips import convolve_strips
 from fcn.kernels.taps import convolve_taps
-from fcn.kernels.wide import convolve_wide, wide_input_gradient, wide_kernel_gradient
 from fcn.kernels.winograd import winograd_convolution, winograd_gradient
 from fcn.kernels.xla import native_convolution
 
+ALL = "strides", "pads", "dilation"
 CONVOLUTIONS = {
-    "rows": lambda x, kernel, strides, pads, dilation: winograd_convolution(x, kernel, pads, "rows", dilation),
-    "tiles": lambda x, kernel, strides, pads, dilation: winograd_convolution(x, kernel, pads, "tiles", dilation),
-    "taps": lambda x, kernel, strides, pads, dilation: convolve_taps(x, kernel, pads, dilation),
-    "kn2row": lambda x, kernel, strides, pads, dilation: kn2row_convolution(x, kernel, pads, dilation),
-    "pairs": lambda x, kernel, strides, pads, dilation: convolve_pairs(x, kernel, pads),
-    "pairs and a row": lambda x, kernel, strides, pads, dilation: convolve_pairs(x, kernel, pads, another_row=True),
-    "space to depth": lambda x, kernel, strides, pads, dilation: space_to_depth_convolution(x, kernel, strides, pads),
-    "strips": lambda x, kernel, strides, pads, dilation: convolve_strips(x, kernel, strides, pads),
-    "padded channels": channel_padded_convolution,
-    "im2col": im2col_convolution,
-    "wide": convolve_wide,
-    "onednn": convolve_onednn,
-    "native": native_convolution,
+    "rows": (partial(winograd_convolution, along="rows"), "pads", "dilation", "alone"),
+    "tiles": (partial(winograd_convolution, along="tiles"), "pads", "dilation", "alone"),
+    "taps": (convolve_taps, "pads", "dilation"),
+    "kn2row": (kn2row_convolution, "pads", "dilation"),
+    "pairs": (convolve_pairs, "pads"),
+    "pairs and a row": (partial(convolve_pairs, another_row=True), "pads"),
+    "space to depth": (space_to_depth_convolution, "strides", "pads"),
+    "strips": (convolve_strips, "strides", "pads"),
+    "padded channels": (channel_padded_convolution, *ALL),
+    "im2col": (im2col_convolution, *ALL),
+    "wide": (convolve_wide, *ALL),
+    "onednn": (convolve_onednn, *ALL),
+    "native": (native_convolution, *ALL),
 }
-"""Functions of images, kernel, strides, pads and dilation."""
+"""Functions of images and kernel, and what they are told of the problem."""
+KERNEL_GRADIENTS = {
+    "rows": (partial(winograd_gradient, along="rows"), "pads", "dilation", "alone"),
+    "tiles": (partial(winograd_gradient, along="tiles"), "pads", "dilation", "alone"),
+    "kn2row": (kn2row_gradient, "kernel_size", "pads", "dilation", "alone"),
+    "im2col": (im2col_gradient, "kernel_size", *ALL, "alone"),
+    "wide": (wide_kernel_gradient, "kernel_shape", *ALL),
+}
+"""Likewise, of the images and the gradient with respect to the output. That of the others is their transpose."""
 TRANSPOSED = ("im2col", "taps", "native", "space to depth")
 """Those whose gradient with respect to the images is their transpose. That of the others is their convolution with the mirrored
 kernel."""
@@ -41,52 +53,28 @@ kernel."""
 
 def function(operation, algorithm, problem):
     """A function of the operands."""
-    settings = (problem.strides, problem.pads, problem.dilation)
     if operation == "convolution":
-        return convolution(algorithm, *settings)
+        return _told(problem, *CONVOLUTIONS[algorithm])
     if operation == "kernel_gradient":
-        return kernel_gradient(algorithm, problem.kernel_shape, *settings)
+        return _kernel_gradient(algorithm, problem)
     if algorithm == "wide":
-        return partial(wide_input_gradient, shape=problem.shapes[0], **_named(*settings))
+        return _told(problem, wide_input_gradient, "images_shape", *ALL)
     if algorithm in TRANSPOSED:
-        return _transposed(convolution(algorithm, *settings), problem.shapes[0])
-    mirrored = convolution(algorithm, problem.strides, problem.mirrored_pads, problem.dilation)
+        return by_transposition(operation, _told(problem, *CONVOLUTIONS[algorithm]), problem)
+    mirrored = _told(problem._replace(pads=problem.mirrored_pads), *CONVOLUTIONS[algorithm])
     return lambda dy, kernel: mirrored(dy, kernel[::-1, ::-1].swapaxes(2, 3))
 
 
-def convolution(algorithm, strides, pads, dilation):
-    """A function of images and kernel."""
-    return partial(CONVOLUTIONS[algorithm], **_named(strides, pads, dilation))
+def _kernel_gradient(algorithm, problem):
+    if algorithm in KERNEL_GRADIENTS:
+        return _told(problem, *KERNEL_GRADIENTS[algorithm])
+    if all(result <= side for result, side in zip(problem.output_shape[1:3], problem.images_shape[1:3])):
+        return by_transposition("kernel_gradient", _told(problem, *CONVOLUTIONS[algorithm]), problem)
+    pads, problem = problem.pads, problem._replace(pads=NO_PADS)  # XLA would take the smaller of the two as kernel
+    transposed = by_transposition("kernel_gradient", _told(problem, *CONVOLUTIONS[algorithm]), problem)
+    return lambda x, dy: transposed(lax.optimization_barrier(pad_images(x, pads)), dy)
 
 
-def kernel_gradient(algorithm, shape, strides, pads, dilation):
-    """A function of the images and the gradient with respect to the output."""
-    if algorithm in ("rows", "tiles"):
-        return partial(winograd_gradient, pads=pads, along=algorithm, dilation=dilation)
-    if algorithm == "kn2row":
-        return partial(kn2row_gradient, kernel_size=shape[:2], pads=pads, dilation=dilation)
-    if algorithm == "im2col":
-        return partial(im2col_gradient, kernel_size=shape[:2], **_named(strides, pads, dilation))
-    if algorithm == "wide":
-        return partial(wide_kernel_gradient, shape=shape, **_named(strides, pads, dilation))
-
-    def transposed(x, dy):
-        around = pads
-        if any(result > side for result, side in zip(dy.shape[1:3], x.shape[1:3])):  # XLA would take the smaller as kernel
-            x, around = lax.optimization_barrier(pad_images(x, pads)), NO_PADS
-        by_kernel = partial(convolution(algorithm, strides, around, dilation), x)
-        return jax.linear_transpose(by_kernel, jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
-
-    return transposed
-
-
-def _transposed(convolution, shape):
-    def by_images(dy, kernel):
-        images = jax.ShapeDtypeStruct(shape, dy.dtype)
-        return jax.linear_transpose(lambda x: convolution(x, kernel), images)(dy)[0]
-
-    return by_images
-
-
-def _named(strides, pads, dilation):
-    return {"strides": strides, "pads": pads, "dilation": dilation}
+def _told(problem, algorithm, *names):
+    """The algorithm, told these of the problem's settings."""
+    return partial(algorithm, **{name: getattr(problem, name) for name in names})

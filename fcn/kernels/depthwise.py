@@ -8,7 +8,6 @@ import functools
 import operator
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -19,41 +18,31 @@ from fcn.kernels.xla import native_convolution
 
 
 def function(operation, algorithm, problem):
-    """A function of the operands."""
-    settings = {"strides": problem.strides, "pads": problem.pads, "dilation": problem.dilation}
-    if algorithm == "onednn":
-        return partial(convolve_onednn, **settings, groups=problem.groups)
-    if algorithm == "native":
-        return _of(partial(native_convolution, **settings, groups=problem.groups), operation, problem)
-    shifted = _of(partial(_shifted, **settings), operation, problem, _mirrored(problem))
-    return shifted if algorithm == "shift and add" else _alone(shifted)
-
-
-def _alone(function):
-    """GPUs: on its own, or XLA computes what it shifts, such as a normalisation, anew for each tap."""
-    return lambda *arguments: lax.optimization_barrier(function(*lax.optimization_barrier(arguments)))
-
-
-def _of(convolve, operation, problem, mirrored=None):
-    """The operation by a way of convolving.
+    """A function of the operands.
 
     As a convolution with the mirrored kernel the gradient with respect to the images is one loop; as the derivative of a sum of
     shifted images, every one of them would be kept.
     """
-    if operation == "convolution":
-        return convolve
-    if operation == "kernel_gradient":
-        kernel = jax.ShapeDtypeStruct(problem.kernel_shape, problem.dtype)
-        return lambda x, dy: jax.linear_transpose(partial(convolve, x), kernel)(dy)[0]
-    if mirrored:
-        settings = problem.strides, mirrored, problem.dilation, problem.groups
-        return lambda dy, kernel: bilinear.convolve((dy,), kernel[::-1, ::-1], *settings)
-    images = jax.ShapeDtypeStruct(problem.shapes[0], problem.dtype)
-    return lambda dy, kernel: jax.linear_transpose(lambda x: convolve(x, kernel), images)(dy)[0]
+    settings = {"strides": problem.strides, "pads": problem.pads, "dilation": problem.dilation}
+    if algorithm == "onednn":
+        return partial(convolve_onednn, **settings, groups=problem.groups)
+    if algorithm == "native":
+        return bilinear.by_transposition(operation, partial(native_convolution, **settings, groups=problem.groups), problem)
+    pads = problem.mirrored_pads if problem.kernel_shape[3] == problem.groups else None
+    if operation == "input_gradient" and pads:
+        shifted = partial(_by_mirrored, settings=(problem.strides, pads, problem.dilation, problem.groups))
+    else:
+        shifted = bilinear.by_transposition(operation, partial(_shifted, **settings), problem)
+    return shifted if algorithm == "shift and add" else _apart(shifted)
 
 
-def _mirrored(problem):
-    return None if problem.kernel_shape[3] != problem.groups else problem.mirrored_pads
+def _apart(function):
+    """GPUs: on its own, or XLA computes what it shifts, such as a normalisation, anew for each tap."""
+    return lambda *arguments: lax.optimization_barrier(function(*lax.optimization_barrier(arguments)))
+
+
+def _by_mirrored(dy, kernel, settings):
+    return bilinear.convolve((dy,), kernel[::-1, ::-1], *settings)
 
 
 def _shifted(x, kernel, strides, pads, dilation):

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fcn.environment import platform_at_hand
 from fcn.kernels.call import Call
 from fcn.kernels.mode import is_xla, use
 from fcn.kernels.table import find, listening
@@ -22,7 +23,8 @@ class Explanation(NamedTuple):
     Attributes:
       path: of the layer, such as "encoder/layer1_0/conv1".
       operation: "convolution", "input_gradient" and "kernel_gradient" (with respect to the images and the kernel), "product",
-        "pointwise" (a product that is XLA's, with the algorithm of its kernel's gradient) or "attention".
+        "pointwise" (a product that is XLA's, with the algorithm of its kernel's gradient), "attention", "resize" (one axis),
+        "max", "average", or "materialize" and "slice" (what is kept as an array).
       shapes: of images, kernel and output.
       algorithm: its name in docs/forms.md, "native" for XLA's own.
       reason: the condition of docs/forms.md that it meets.
@@ -59,8 +61,7 @@ def calls(model: nn.Module, shape: Sequence[int]) -> list[tuple[str, Call]]:
     found: list[tuple[str, Call]] = []
     with use("auto"), nn.intercept_methods(_follow), listening(lambda call: found.append((_path.get(), call))):
         jax.eval_shape(lambda variables, x: model.apply(variables, x), variables, images)
-    asked_twice = "attention", "cuda"
-    return [(path, _here(call)) for path, call in found if (call.layer, call.platform) != asked_twice]
+    return [(path, _here(call)) for path, call in found]
 
 
 def _follow(method, arguments, options, context):
@@ -73,10 +74,9 @@ def _follow(method, arguments, options, context):
 
 
 def _here(call: Call) -> Call:
-    """Matrices and attention are described as on a CPU wherever they are."""
-    platform = {"cpu": "cpu", "gpu": "cuda"}.get(jax.default_backend(), "other")
-    elsewhere = platform != "cpu" and call.platform.startswith("cpu")
-    return dataclasses.replace(call, platform=platform) if elsewhere else call
+    """Matrices are described as on a CPU wherever they are."""
+    platform = platform_at_hand()
+    return dataclasses.replace(call, platform=platform) if call.layer == "matrices" and platform != "cpu" else call
 
 
 def _explanation(path, call):

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from fcn.kernels.mode import is_xla
+from fcn.kernels.call import Call, Operation
+from fcn.kernels.mode import or_xla
+from fcn.kernels.table import by_platform
 
 
+def _same(x):
+    return x
+
+
+@or_xla(_same)
 def materialize(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, such as the output of a residual block, which a CPU is to compute once and keep; and so its gradient.
 
@@ -19,7 +26,7 @@ def materialize(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     does not fuse across a conditional. Both branches of this one return `x`; the barriers keep XLA from simplifying it away.
     Accelerators fuse as they like.
     """
-    return x if is_xla() else lax.platform_dependent(x, cpu=_behind_a_conditional, default=lambda x: x)
+    return _kept("materialize", x)
 
 
 def sum_in_turn(function: Callable[..., Array], blocks: Sequence[Any], *arrays: Array) -> Array:
@@ -38,17 +45,26 @@ def sum_in_turn(function: Callable[..., Array], blocks: Sequence[Any], *arrays: 
     return total
 
 
+@or_xla(_same)
 def unfused_on_gpus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x`, such as the pixels that a pointwise convolution with strides sees, which an NVIDIA GPU is to keep as an array.
 
     Where XLA fuses a strided slice with a product, compilation can end the process (jax 0.11.2, a ResNet for images of 512x512:
     "Check failed: subdim_size_accumulator == dim_size" in triton_tiling_propagation.cc).
     """
-    return x if is_xla() else lax.platform_dependent(x, cuda=lax.optimization_barrier, default=lambda x: x)
+    return _kept("slice", x)
 
 
 def _behind_a_conditional(x):
     return lax.cond(_always(), lambda x: x, lax.optimization_barrier, x)
+
+
+ALGORITHMS = {"conditional": _behind_a_conditional, "barrier": lax.optimization_barrier, "native": _same}
+
+
+def _kept(operation: Operation, x):
+    """By the algorithm that the table has for the platform."""
+    return by_platform(Call("fusion", operation, "other", x.shape, (), x.shape, x.dtype), ALGORITHMS, x)
 
 
 def _always():

@@ -11,7 +11,6 @@ import functools
 import operator
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -32,15 +31,7 @@ def function(operation, algorithm, problem):
         return partial(grouped_gradient, problem.kernel_shape, *settings)
     algorithms = {"onednn": convolve_onednn, "blocks": convolve_blocks, "block products": convolve_products}
     convolution = algorithms.get(algorithm, native_convolution)
-    if operation == "convolution":
-        return lambda x, kernel: convolution(x, kernel, *settings)
-    if operation == "input_gradient":
-        return lambda dy, kernel: _transpose(lambda x: convolution(x, kernel, *settings), problem.shapes[0], dy)
-    return lambda x, dy: _transpose(lambda kernel: convolution(x, kernel, *settings), problem.kernel_shape, dy)
-
-
-def _transpose(function, shape, cotangent):
-    return jax.linear_transpose(function, jax.ShapeDtypeStruct(shape, cotangent.dtype))(cotangent)[0]
+    return bilinear.by_transposition(operation, lambda x, kernel: convolution(x, kernel, *settings), problem)
 
 
 def convolve_blocks(x, kernel, strides, pads, dilation, groups):

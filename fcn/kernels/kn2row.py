@@ -20,7 +20,7 @@ from fcn.kernels.blocks import number_of_blocks
 from fcn.kernels.fusion import materialize, sum_in_turn
 from fcn.kernels.padding import Pads, pad_images, place
 from fcn.kernels.products import sum_over_positions
-from fcn.kernels.windows import output_size
+from fcn.kernels.windows import copies, output_size
 
 FEW_CHANNELS = 32
 """Of images whose gradient is computed in blocks that stay in the cache; those of more channels are slower in so many."""
@@ -46,6 +46,7 @@ def kn2row_gradient(
     kernel_size: tuple[int, int],
     pads: Pads,
     dilation: tuple[int, int],
+    alone: bool = False,
 ) -> Float[Array, "kh kw c o"]:
     """The gradient with respect to the kernel of a convolution with stride 1; arguments as those of `im2col_gradient`.
 
@@ -56,7 +57,7 @@ def kn2row_gradient(
     (top, _), (left, _), dtype, sums = *pads, x.dtype, jnp.promote_types(x.dtype, jnp.float32)
     x, dy = x.astype(sums), materialize(dy.astype(sums))
     of_x, of_dy = [(0, width)], [(left - j * right, left - j * right + width) for j in range(kw)]
-    by_columns, by_taps = _written((kh, kw, c, o))
+    by_columns, by_taps = copies((kh, kw, c, o))
     if by_columns < by_taps:
         of_x, of_dy = [(j * right - left, j * right - left + w) for j in range(kw)], [(0, w)]
 
@@ -69,16 +70,10 @@ def kn2row_gradient(
         return sum_over_positions(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]))
 
     written = 4 * n * height * width * (len(of_x) * c + kh * len(of_dy) * o)
-    count = number_of_blocks(height, written, cached=c <= FEW_CHANNELS)
+    count = number_of_blocks(height, written, alone, cached=c <= FEW_CHANNELS)
     edges = [height * number // count for number in range(count + 1)]
     total = sum_in_turn(product, list(pairwise(edges)), x, dy)
     return total.reshape(len(of_x), c, kh, len(of_dy), o).transpose(2, 0, 3, 1, 4).reshape(kh, kw, c, o).astype(dtype)
-
-
-def _written(kernel_shape):
-    """Numbers for each pixel in the two forms of the product."""
-    kh, kw, c, o = kernel_shape
-    return kw * c + kh * o, c + kh * kw * o
 
 
 def _part(x, rows, columns):

@@ -8,13 +8,11 @@ others are oneDNN's there, too).
 import functools
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import jax
-
-from fcn.environment import is_before, processors
+from fcn.draft import replacing
+from fcn.environment import cache_folder, processors, version
 
 Algorithm = Literal["native", "im2col", "rows", "tiles", "onednn"]
 Product = Literal["convolution", "gradient"]
@@ -30,7 +28,7 @@ FEWEST: dict[Product, int] = {"convolution": 16, "gradient": 8}
 # A line for each number of channels, a letter for each number of pixels. Measured on two processors of an AMD EPYC with AVX2;
 # what differs since JAX 0.12, on one with AVX-512.
 _USUAL: dict[Product, tuple[str, ...]] = {
-    "convolution": ("nnnnnn", "nnnttt" if is_before(0, 12) else "nnnttn", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
+    "convolution": ("nnnnnn", "nnnttt" if version() < (0, 12) else "nnnttn", "nrtttt", "rrtttt", "irrttt", "irtttt", "iirttt"),
     "gradient": ("nrrttt", "nntttt", "rrtttt", "rrtttt", "rrtttt", "irtttt", "irrttt"),
 }
 # With oneDNN, on two processors of an Intel Xeon with AVX-512.
@@ -87,9 +85,8 @@ def keep(table: dict[Product, list[str]], *, onednn: bool = False) -> Path:
     """Writes this machine's table, from now on used, beside those of others; returns the file."""
     path, tables = _path(), {**_kept(), _machine(onednn): table}
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(json.dumps(tables, indent=2) + "\n")
-    new.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(tables, indent=2) + "\n")
     _table.cache_clear()
     return path
 
@@ -111,10 +108,10 @@ def _checked(lines: list[str], onednn: bool) -> tuple[str, ...]:
 
 
 def _path() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fcn" / "forms.json"
+    return cache_folder() / "forms.json"
 
 
 def _machine(onednn: bool = False) -> str:
     """Its processors, JAX's version, whose own algorithms differ, and whether oneDNN may be used."""
-    major, minor, *_ = jax.__version_info__
+    major, minor, *_ = version()
     return f"{processors()}, JAX {major}.{minor}{', oneDNN' if onednn else ''}"

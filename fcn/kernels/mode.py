@@ -1,9 +1,14 @@
 """Whether layers take the algorithms of `fcn.kernels` or XLA's own operations."""
 
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 from fcn.environment import KERNELS, TraceContext, asked_kernels
 from fcn.errors import unknown
+
+Function = TypeVar("Function", bound=Callable)
 
 MODES = ("auto", "xla")
 
@@ -32,6 +37,19 @@ def is_xla() -> bool:
       ValueError: FCN_KERNELS is neither of the modes.
     """
     return _checked(_mode.value) == "xla" or not KERNELS.works()
+
+
+def or_xla(native: Callable) -> Callable[[Function], Function]:
+    """A decorator of what computes a layer: in the mode "xla" `native` computes it, from the same arguments."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def computed(*arguments, **named):
+            return (native if is_xla() else function)(*arguments, **named)
+
+        return computed
+
+    return decorate
 
 
 def _checked(mode: str) -> str:

@@ -35,7 +35,7 @@ _is_manual = contextvars.ContextVar("_is_manual", default=False)
 
 def usable() -> bool:
     """Whether what is traced now, for convolutions what is lowered now, may compute with oneDNN on a CPU."""
-    if not environment.asked_onednn() or environment.programs_are_kept() or jax.device_count() > 1:
+    if not environment.asked_onednn() or environment.programs_are_kept() or not environment.has_one_device():
         return False
     return not _is_manual.get() and not environment.is_traced_manually() and is_inside()
 
@@ -89,7 +89,7 @@ def multiplies_stacks() -> bool:
     unsorted double linked list corrupted", a segmentation fault or not at all (6 products [112, 768] [768, 256]: one process
     in a few ends so within 1000 runs). XLA's own products of such stacks take as long there.
     """
-    return not environment.is_before(0, 12) or environment.has_avx512()
+    return environment.version() >= (0, 12) or environment.has_avx512()
 
 
 def may_convolve(shape: Sequence[Any], pads: Pads) -> bool:

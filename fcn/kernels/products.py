@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from fcn.kernels.call import describe_product
 from fcn.kernels.fusion import materialize
 from fcn.kernels.onednn import multiply_by_xla, multiply_onednn
-from fcn.kernels.table import choose
+from fcn.kernels.table import by_platform, choose
 
 
 def matmul(x: Float[Array, "*stack p c"], y: Float[Array, "*stack c o"]) -> Float[Array, "*stack p o"]:
@@ -48,34 +48,40 @@ SUMS = {
 
 def multiply(x: Float[Array, "p c"], kernel: Float[Array, "c o"]) -> Float[Array, "p o"]:
     """The matrix product, by XLA, whose gradient with respect to the kernel is the sum over positions that the table names."""
-    algorithm = choose(describe_product("pointwise", x, kernel)).algorithm
-    return x @ kernel if algorithm == "native" else _multiply(x, kernel, algorithm)
+    call = describe_product("pointwise", x, kernel)
+    algorithm = choose(call).algorithm
+    if algorithm == "native":
+        return x @ kernel
+    return _multiply(x, kernel, multiply_onednn if algorithm == "onednn" else partial(_multiply_exchanged, call))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _multiply(x, kernel, algorithm):
+def _multiply(x, kernel, product):
     return x @ kernel
 
 
 @partial(_multiply.defjvp, symbolic_zeros=True)
-def _derivative(algorithm, primals, tangents):
-    """The product rule. Its part that is linear in the kernel's tangent, transposed, is the exchanged sum over positions."""
+def _derivative(product, primals, tangents):
+    """The product rule. Its part that is linear in the kernel's tangent, transposed, is the sum over positions."""
     (x, kernel), (dx, dkernel) = primals, tangents
     terms = []
     if not isinstance(dx, SymbolicZero):
-        terms.append(_multiply(dx, kernel, algorithm))
+        terms.append(_multiply(dx, kernel, product))
     if not isinstance(dkernel, SymbolicZero):
-        terms.append(multiply_onednn(x, dkernel) if algorithm == "onednn" else x @ _exchanged_on_cpus(dkernel))
-    return _multiply(x, kernel, algorithm), sum(terms)
+        terms.append(product(x, dkernel))
+    return _multiply(x, kernel, product), sum(terms)
 
 
-def _exchanged_on_cpus(dkernel):
-    return lax.platform_dependent(dkernel, cpu=_exchanged, default=lambda dkernel: dkernel)
+def _multiply_exchanged(call, x, dkernel):
+    return x @ by_platform(call, TANGENTS, dkernel)
 
 
 def _exchanged(dkernel):
     """The tangent itself; its gradient comes as [O, C] and is transposed once."""
     return _behind_a_barrier(materialize(dkernel).T)
+
+
+TANGENTS = {"exchanged": _exchanged, "native": lambda dkernel: dkernel}
 
 
 def _behind_a_barrier(matrices):

@@ -39,7 +39,7 @@ def with_auto_axes(apply: Callable[..., Any], variables: Any, arguments: tuple, 
 def varying_alike(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """The arrays, all varying over the same axes of a `jax.shard_map`, as operands of JAX's own operations are made to.
 
-    The gradient by an array that was the same on all devices is then summed over them.
+    The gradient with respect to an array that was the same on all devices is then summed over them.
     """
     axes = [varying_axes(array) for array in arrays]
     union = frozenset().union(*axes)

@@ -10,18 +10,17 @@ from jaxtyping import Array, Float
 
 from fcn.kernels.call import Call
 from fcn.kernels.convolution import convolve
-from fcn.kernels.mode import is_xla
+from fcn.kernels.mode import or_xla
 from fcn.kernels.products import matmul
 from fcn.kernels.table import choose
 from fcn.kernels.xla import native_transposed
 
 
+@or_xla(native_transposed)
 def convolve_transposed(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw i o"], strides: tuple[int, int], groups: int = 1
 ) -> Float[Array, "b h2 w2 o"]:
     """The transposed convolution without padding: [B, H, W, C] to [B, (H - 1) * s + kh, (W - 1) * s + kw, O]."""
-    if is_xla():
-        return native_transposed(x, kernel, strides, groups)
     (n, h, w, _), (kh, kw, _, features), (sh, sw) = x.shape, kernel.shape, strides
     size = (h - 1) * sh + kh, (w - 1) * sw + kw
     shapes = x.shape, kernel.shape, (n, *size, features)

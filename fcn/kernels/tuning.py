@@ -5,12 +5,13 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fcn.kernels.dense_convolution import convolution, kernel_gradient
+from fcn.environment import has_one_device, on_cpu
+from fcn.kernels.call import Problem
+from fcn.kernels.dense_convolution import function
 from fcn.kernels.measured import ALGORITHMS, CHANNELS, PIXELS, PRODUCTS, Algorithm, Product, keep, usual_algorithm
 from fcn.kernels.onednn import usable
 
@@ -29,7 +30,7 @@ def tune(rounds: int = 5) -> Path:
     Returns:
       The file.
     """
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with on_cpu():
         table: dict[Product, list[str]] = {
             product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS
         }
@@ -53,17 +54,14 @@ def _fastest_of_line(product: Product, channels: int, rounds: int) -> str:
 
 
 def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Algorithm:
-    side, settings = math.isqrt(pixels // BATCH), ((1, 1), ((1, 1), (1, 1)), (1, 1))
+    side, usual = math.isqrt(pixels // BATCH), usual_algorithm(product, channels, pixels, onednn=usable())
     x, kernel = jnp.ones((BATCH, side, side, channels)), jnp.ones((3, 3, channels, channels))
-    if product == "convolution":
-        names = [name for name in ALGORITHMS if name != ("native" if usable() else "onednn")]
-        functions: dict[Any, Callable] = {name: convolution(name, *settings) for name in names}
-        arguments = x, kernel
-    else:
-        functions = {name: kernel_gradient(name, kernel.shape, *settings) for name in ALGORITHMS if name != "onednn"}
-        arguments = x, x
-    compiled: dict[Algorithm, Callable] = {name: jax.jit(f).lower(*arguments).compile() for name, f in functions.items()}
-    seconds, usual = _race(compiled, arguments, rounds), usual_algorithm(product, channels, pixels, onednn=usable())
+    problem = Problem((x.shape,), kernel.shape, x.dtype, (1, 1), ((1, 1), (1, 1)), (1, 1), alone=has_one_device())
+    operation, other = ("convolution", kernel) if product == "convolution" else ("kernel_gradient", x)
+    left_out = "native" if product == "convolution" and usable() else "onednn"
+    functions = {name: function(operation, name, problem) for name in ALGORITHMS if name != left_out}
+    compiled: dict[Algorithm, Callable] = {name: jax.jit(f).lower(x, other).compile() for name, f in functions.items()}
+    seconds = _race(compiled, (x, other), rounds)
     best = min(seconds, key=lambda name: seconds[name])
     return best if seconds[best] < CLEARLY * seconds[usual] else usual
 
@@ -72,9 +70,9 @@ def _race(functions: dict[Algorithm, Callable], arguments, rounds: int) -> dict[
     """Median seconds of each."""
     seconds: dict[Algorithm, list[float]] = {name: [] for name in functions}
     for number in range(rounds + 1):
-        for name, function in functions.items():
+        for name, run in functions.items():
             start = time.perf_counter()
-            jax.block_until_ready(function(*arguments))
+            jax.block_until_ready(run(*arguments))
             if number:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}

@@ -8,22 +8,37 @@ put side by side. Maps that a decoder concatenates with the enlarged images are 
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from fcn.kernels import bilinear
 from fcn.kernels.im2col import im2col_convolution
-from fcn.kernels.mode import is_xla
+from fcn.kernels.mode import or_xla
 from fcn.kernels.padding import Pads
-from fcn.kernels.xla import native_convolution, native_resize
+from fcn.kernels.resizing import repeat_pixels
+from fcn.kernels.xla import native_convolution
 
 Maps = tuple[Float[Array, "b _ _ _"], ...]
 """The images to enlarge, and maps of the size that these will have."""
 
 
+def _convolve(x, *arguments):
+    return bilinear.convolve((x,), *arguments)
+
+
+def _enlarged(maps, kernel, factor, pads, convolution=_convolve):
+    """By a convolution of the enlarged images, with the maps beside them as further channels."""
+    x, *beside = maps
+    return convolution(jnp.concatenate([repeat_pixels(x, factor), *beside], -1), kernel, (1, 1), pads, (1, 1))
+
+
+native_upsampled = partial(_enlarged, convolution=native_convolution)
+"""`convolve_upsampled` by XLA's own convolution."""
+
+
+@or_xla(native_upsampled)
 def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: int, pads: Pads) -> Float[Array, "b h2 w2 o"]:
     """A convolution of images whose pixels are repeated `factor` times, with maps beside them.
 
@@ -33,8 +48,6 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
         factor: how often a pixel is repeated, in rows and columns.
         pads: zeros around the enlarged images.
     """
-    if is_xla():
-        return native_convolution(concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
     if factor == 1:
         return _enlarged(maps, kernel, factor, pads)
     return bilinear.convolve(maps, kernel, (1, 1), pads, (1, 1), factor=factor)
@@ -45,38 +58,10 @@ def function(operation, algorithm, problem):
     of_product = {} if operation == "convolution" else {"convolution": im2col_convolution}
     phases = partial(_phases, **of_product)
     convolve = partial(phases if algorithm == "phases" else _enlarged, factor=problem.factor, pads=problem.pads)
-    if operation == "convolution":
-        return lambda *arrays: convolve(arrays[:-1], arrays[-1])
-    if operation == "kernel_gradient":
-        kernel_type = jax.ShapeDtypeStruct(problem.kernel_shape, problem.dtype)
-        return lambda *arrays: jax.linear_transpose(partial(convolve, arrays[:-1]), kernel_type)(arrays[-1])[0]
-    types = tuple(jax.ShapeDtypeStruct(shape, problem.dtype) for shape in problem.shapes)
-    return lambda dy, kernel: jax.linear_transpose(lambda maps: convolve(maps, kernel), types)(dy)[0]
+    return bilinear.by_transposition(operation, lambda *arrays: convolve(arrays[:-1], arrays[-1]), problem)
 
 
 bilinear.ALGORITHMS["upsampled"] = function
-
-
-def _enlarged(maps, kernel, factor, pads):
-    return _convolve(concatenated(maps, factor), kernel, (1, 1), pads, (1, 1))
-
-
-def _convolve(x, *arguments):
-    return bilinear.convolve((x,), *arguments)
-
-
-def repeat_pixels(x: Num[Array, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
-    """Every pixel `factor` times in both directions, by broadcast and reshape."""
-    n, h, w, c = x.shape
-    if is_xla():
-        return native_resize(x, (h * factor, w * factor), "nearest")
-    return jnp.broadcast_to(x[:, :, None, :, None], (n, h, factor, w, factor, c)).reshape(n, h * factor, w * factor, c)
-
-
-def concatenated(maps: Maps, factor: int) -> Float[Array, "b h w c"]:
-    """The enlarged images, with the maps beside them as further channels."""
-    x, *beside = maps
-    return jnp.concatenate([repeat_pixels(x, factor), *beside], -1)
 
 
 def _phases(maps, kernel, factor, pads, convolution=_convolve):

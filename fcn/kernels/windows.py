@@ -51,3 +51,9 @@ def stack_windows(
     """The windows of all positions as rows, [n h w, kh kw c]."""
     taps = seen_by_taps(x, kernel_size, size, strides, dilation)
     return jnp.concatenate(taps, -1).reshape(-1, len(taps) * x.shape[-1])
+
+
+def copies(kernel_shape: Sequence[int]) -> tuple[int, int]:
+    """Numbers for each pixel in the two products that the kernel's gradient is of shifted arrays: by columns, and by taps."""
+    kh, kw, c, o = kernel_shape
+    return kw * c + kh * o, c + kh * kw * o

@@ -34,7 +34,12 @@ Along = Literal["rows", "tiles"]
 
 
 def winograd_convolution(
-    x: Float[Array, "n h2 w2 c"], kernel: Float[Array, "3 3 c o"], pads: Pads, along: Along, dilation: tuple[int, int] = (1, 1)
+    x: Float[Array, "n h2 w2 c"],
+    kernel: Float[Array, "3 3 c o"],
+    pads: Pads,
+    along: Along,
+    dilation: tuple[int, int] = (1, 1),
+    alone: bool = False,
 ) -> Float[Array, "n h w o"]:
     """A convolution with stride 1.
 
@@ -44,21 +49,22 @@ def winograd_convolution(
       pads: zeros around the images, ((top, bottom), (left, right)).
       along: "rows" or "tiles".
       dilation: distance of the kernel's taps, (rows, columns).
+      alone: whether one device has all processors.
 
     Returns:
       [N, H, W, O] in the type of `x`; the sums are at least float32.
     """
     (n, h, w), (c, o) = _size(x, pads, dilation), kernel.shape[2:]
     if dilation != (1, 1):
-        y = winograd_convolution(space_to_batch(x, pads, (h, w), dilation, (2, 2)), kernel, NO_PADS, along)
+        y = winograd_convolution(space_to_batch(x, pads, (h, w), dilation, (2, 2)), kernel, NO_PADS, along, alone=alone)
         return batch_to_space(y, dilation)[:, :h, :w]
     kernel, rows, across = kernel.astype(_sum_type(x)), -(-h // 4), -(-w // 4)
     if along == "rows":
-        blocks = _blocks(rows, 6 * n * w * (3 * c + o))
+        blocks = _blocks(rows, 6 * n * w * (3 * c + o), alone)
         x = place(x, pads, 4 * rows + 2, w + 2)
         kernel = _transform(_KERNEL, kernel).reshape(6, 3 * c, o)
     else:
-        blocks = _blocks(rows, 36 * n * across * (c + o))
+        blocks = _blocks(rows, 36 * n * across * (c + o), alone)
         x = place(x, pads, 4 * rows + 2, 4 * across + 2)
         kernel = _transform(_KERNEL_OF_TILES, kernel.reshape(9, c, o))
 
@@ -80,12 +86,13 @@ def winograd_gradient(
     pads: Pads,
     along: Along,
     dilation: tuple[int, int] = (1, 1),
+    alone: bool = False,
 ) -> Float[Array, "3 3 c o"]:
     """The gradient with respect to the kernel of a convolution with stride 1."""
     (n, h, w, o), c = dy.shape, x.shape[-1]
     if dilation != (1, 1):
         x, dy = space_to_batch(x, pads, (h, w), dilation, (2, 2)), space_to_batch(dy, NO_PADS, (h, w), dilation)
-        return winograd_gradient(x, dy, NO_PADS, along)
+        return winograd_gradient(x, dy, NO_PADS, along, alone=alone)
     rows, across = -(-h // 4), -(-w // 4)
     floats = 6 * n * w * (3 * c + o) if along == "rows" else 36 * n * across * (c + o)
     width = w if along == "rows" else 4 * across
@@ -97,7 +104,7 @@ def winograd_gradient(
             return sum_over_positions(_input_rows(part, down), _lines(_OUTPUT.T, cotangent, down).reshape(6, -1, o))
         return sum_over_positions(_tiles(_INPUT, part, down, across), _tiles(_OUTPUT.T, cotangent, down, across))
 
-    total = functools.reduce(operator.add, (block(*where) for where in _blocks(rows, floats, of_gradient=True)))
+    total = functools.reduce(operator.add, (block(*where) for where in _blocks(rows, floats, alone, of_gradient=True)))
     matrix = _KERNEL if along == "rows" else _KERNEL_OF_TILES
     return _transform(matrix.T, total.reshape(len(matrix), -1)).reshape(3, 3, c, o).astype(x.dtype)
 
@@ -165,13 +172,13 @@ def _part(x, start, size):
     return x[:, start : start + size].astype(_sum_type(x))
 
 
-def _blocks(rows: int, floats_per_row: int, *, of_gradient: bool = False) -> list[tuple[int, int]]:
+def _blocks(rows: int, floats_per_row: int, alone: bool, *, of_gradient: bool = False) -> list[tuple[int, int]]:
     """First row and number of rows of each block, in rows of tiles.
 
     Where there are many, those of the gradient are not the convolution's: XLA would keep the images that the convolution has
     transformed, more than twice as large as the images, until the gradient wants the same.
     """
-    down = -(-rows // number_of_blocks(rows, 4 * rows * floats_per_row))
+    down = -(-rows // number_of_blocks(rows, 4 * rows * floats_per_row, alone))
     if of_gradient and -(-rows // down) >= MANY_BLOCKS:
         down += 1
     return [(start, min(down, rows - start)) for start in range(0, rows, down)]

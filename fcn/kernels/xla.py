@@ -1,6 +1,6 @@
 """XLA's own operations: what layers are in the mode "xla", and what no algorithm here is faster than."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,12 +35,16 @@ def native_pointwise(x: Float[Array, "*positions c"], kernel: Float[Array, "*one
     return lax.dot_general(x, kernel.reshape(kernel.shape[-2:]), (((x.ndim - 1,), (0,)), ((), ())))
 
 
+def lowest(dtype: Any) -> np.ndarray:
+    """The smallest number of a type."""
+    return np.asarray(-jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min, dtype)
+
+
 def native_max_pool(
     x: Num[Array, "b h w c"], window: tuple[int, int], strides: tuple[int, int], pads: Pads
 ) -> Num[Array, "b h2 w2 c"]:
-    """The largest value of every window; minus infinity around the maps."""
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    return lax.reduce_window(x, np.asarray(lowest, x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), _around(pads))
+    """The largest value of every window; the smallest number of the type around the maps."""
+    return lax.reduce_window(x, lowest(x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), _around(pads))
 
 
 def native_average_pool(
@@ -53,16 +57,10 @@ def native_average_pool(
     return (total / (window[0] * window[1])).astype(x.dtype)
 
 
-def native_resize(x: Num[Array, "b h w c"], size: Sequence[int], method: str) -> Num[Array, "b h2 w2 c"]:
-    """`jax.image.resize` without antialiasing; "nearest" or "linear"."""
-    return jax.image.resize(x, (x.shape[0], *size, x.shape[3]), method, antialias=False)
-
-
-def native_upsampling(x: Float[Array, "b h w c"], line: Float[Array, "k k"], factor: int) -> Float[Array, "b h2 w2 c"]:
-    """Every channel alone through a transposed convolution with this filter."""
-    channels = x.shape[-1]
-    kernel = jnp.broadcast_to(line[:, :, None, None].astype(x.dtype), (*line.shape, 1, channels))
-    return native_transposed(x, kernel, (factor, factor), channels)
+def native_nearest(x: Num[Array, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
+    """Every pixel `factor` times in both directions."""
+    n, h, w, c = x.shape
+    return jax.image.resize(x, (n, h * factor, w * factor, c), "nearest")
 
 
 def _around(pads):

@@ -1,8 +1,8 @@
 """Building blocks. `fcn.kernels` computes them."""
 
 from fcn.kernels.attention import attend
+from fcn.kernels.convolution import convolve_pointwise
 from fcn.kernels.fusion import materialize
-from fcn.kernels.pointwise import convolve_pointwise
 from fcn.kernels.tuning import tune
 from fcn.layers.activations import gelu
 from fcn.layers.convolution import Conv
@@ -19,17 +19,17 @@ from fcn.layers.network import Network
 from fcn.layers.normalisation import BatchNorm, ConvNormRelu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
-from fcn.layers.resizing import resize
-from fcn.layers.transposed import ConvTranspose
-from fcn.layers.unpooling import max_pool_with_indices, max_unpool
-from fcn.layers.upsampled import UpsampledConv
-from fcn.layers.upsampling import (
+from fcn.layers.resizing import (
     LearnedBilinearUpsample,
     bilinear_kernel,
+    resize,
     resize_bilinear,
     resize_nearest,
     upsample_bilinear_fcn,
 )
+from fcn.layers.transposed import ConvTranspose
+from fcn.layers.unpooling import max_pool_with_indices, max_unpool
+from fcn.layers.upsampled import UpsampledConv
 
 __all__ = [
     "BatchNorm",

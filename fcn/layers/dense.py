@@ -4,7 +4,7 @@ from functools import partial
 
 import flax.linen as nn
 
-from fcn.kernels.pointwise import convolve_pointwise
+from fcn.kernels.convolution import convolve_pointwise
 from fcn.layers.initialisers import lecun_normal
 
 

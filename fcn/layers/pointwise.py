@@ -9,7 +9,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from fcn.kernels.pointwise import convolve_pointwise
+from fcn.kernels.convolution import convolve_pointwise
 from fcn.layers.initialisers import lecun_normal
 
 

@@ -1,14 +1,19 @@
-"""Resizing by the name of the method, equal to PyTorch's `interpolate` (without `align_corners`)."""
+"""Resizing of feature maps, and FCN's upsampling."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from flax.linen.dtypes import promote_dtype
+from jaxtyping import Array, Float, Num
 
 from fcn.errors import unknown
+from fcn.kernels.resizing import interpolation, repeat_pixels, resize_by, resize_linear, triangle, upsample_fcn
+from fcn.kernels.transposed import convolve_transposed
 from fcn.kernels.windows import is_static
-from fcn.layers.upsampling import resize_bilinear, resize_nearest
 
 METHODS = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
 
@@ -32,22 +37,21 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
     """
     if method not in METHODS:
         raise unknown("method of resizing", method, METHODS)
-    if len(size) != 2 or any(side < 1 for side in size):
-        raise ValueError(f"size={tuple(size)} is not (height, width) with sides of at least 1")
+    _check_size(size)
     x = jnp.asarray(x)
     if method == "bilinear":
         return resize_bilinear(x, size)
     factor = -(-size[0] // x.shape[1])
     if method == "nearest" and all(_repeats(old, new, factor) for old, new in zip(x.shape[1:3], size)):
         return resize_nearest(x, factor)[:, : size[0], : size[1]]
-    for axis in (2, 1):
-        old, new = x.shape[axis], size[axis - 1]
+    for old, new in zip(x.shape[1:3], size):
         if not is_static((old, new)) and old != new:
             raise ValueError(f"{method!r} from {old} to {new} pixels takes sizes that are numbers: export for one image size")
-        if old != new and method.startswith("nearest"):
+    if not method.startswith("nearest"):
+        return resize_by(x, size, _cubic if method == "bicubic" else _averages)
+    for axis in (2, 1):
+        if (old := x.shape[axis]) != (new := size[axis - 1]):
             x = jnp.take(x, _nearest(old, new, 0.5 if method == "nearest-exact" else 0.0), axis)
-        elif old != new:
-            x = _multiply(x, axis, (_cubic if method == "bicubic" else _averages)(old, new))
     return x
 
 
@@ -87,7 +91,106 @@ def _averages(old: int, new: int) -> np.ndarray:
     return inside / inside.sum(axis=1, keepdims=True)
 
 
-def _multiply(x: Array, axis: int, matrix: np.ndarray) -> Array:
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    subscripts = {1: "ph,bhwc->bpwc", 2: "qw,bhwc->bhqc"}[axis]
-    return jnp.einsum(subscripts, jnp.asarray(matrix, wide.dtype), wide, precision="highest").astype(x.dtype)
+def resize_nearest(x: Num[Array | np.ndarray, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
+    """Repeats every pixel `factor` times in both directions: [B, H, W, C] to [B, H f, W f, C], any type.
+
+    Broadcast and reshape: 7 ms forward and 3 backward for 64 channels, where `jax.image.resize` takes 7 and 27.
+
+    Raises:
+      ValueError: a factor under 1.
+    """
+    _check_factor(factor)
+    return repeat_pixels(jnp.asarray(x), factor)
+
+
+def resize_bilinear(
+    x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], *, align_corners: bool = False
+) -> Float[Array, "b h2 w2 c"]:
+    """Bilinear interpolation to `size`, equal to PyTorch's `interpolate` (no antialiasing when shrinking).
+
+    Args:
+      x: feature maps [B, H, W, C], floating point; weights and sums are at least float32.
+      size: (H', W'), any sizes of at least 1.
+      align_corners: whether the centres of the corner pixels (True), or their outer corners (False), stay in place.
+
+    Returns:
+      [B, H', W', C] in the type of `x`.
+
+    Raises:
+      ValueError: a size under 1.
+    """
+    _check_size(size)
+    x = jnp.asarray(x)
+    return resize_by(x, size, partial(interpolation, align_corners=True)) if align_corners else resize_linear(x, size)
+
+
+def bilinear_kernel(size: int) -> Float[np.ndarray, "{size} {size}"]:
+    """The bilinear filter with which FCN initialises transposed convolutions, float32 (Long et al., CVPR 2015, section 3.3).
+
+    It is the outer product of a triangle that falls by 1 / f per pixel, f = ceil(size / 2), from its centre.
+
+    Raises:
+      ValueError: a size under 1.
+    """
+    if size < 1:
+        raise ValueError(f"size={size}; a bilinear kernel has at least 1 row")
+    line = triangle(size)
+    return np.outer(line, line).astype(np.float32)
+
+
+def upsample_bilinear_fcn(x: Float[Array | np.ndarray, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+    """FCN's fixed upsampling: every channel alone through a transposed convolution with the bilinear filter.
+
+    [B, H, W, C] to [B, (H + 1) f, (W + 1) f, C]: kernel 2f, stride f, no padding. Beyond the border the input counts as zero,
+    so that the outermost pixels fade out. `LearnedBilinearUpsample` starts with the same values.
+
+    Raises:
+      ValueError: a factor under 1.
+    """
+    _check_factor(factor)
+    return upsample_fcn(jnp.asarray(x), factor)
+
+
+class LearnedBilinearUpsample(nn.Module):
+    """A dense transposed convolution with kernel 2f and stride f that starts as bilinear interpolation of every channel.
+
+    Long et al., CVPR 2015, section 3.3. Parameter: `kernel` [2f, 2f, C, features], laid out as in `ConvTranspose`; no bias.
+
+    Attributes:
+        factor: f.
+        features: channels of the output.
+        dtype: type of the computation; None takes the one that input and parameters promote to.
+        param_dtype: type of the parameters.
+    """
+
+    factor: int
+    features: int
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        """[B, H, W, C] to [B, (H + 1) f, (W + 1) f, features].
+
+        Raises:
+            ValueError: a factor under 1.
+        """
+        _check_factor(self.factor)
+        shape = (2 * self.factor, 2 * self.factor, x.shape[-1], self.features)
+        kernel = self.param("kernel", _bilinear_init, shape, self.param_dtype)
+        promoted, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        return convolve_transposed(promoted, kernel, (self.factor, self.factor))
+
+
+def _bilinear_init(key, shape, dtype):
+    return jnp.asarray(bilinear_kernel(shape[0])[:, :, None, None] * np.eye(*shape[2:], dtype=np.float32), dtype)
+
+
+def _check_size(size):
+    if len(size) != 2 or any(side < 1 for side in size):
+        raise ValueError(f"size={tuple(size)} is not (height, width) with sides of at least 1")
+
+
+def _check_factor(factor):
+    if factor < 1:
+        raise ValueError(f"factor={factor}; upsampling takes a whole factor of at least 1")

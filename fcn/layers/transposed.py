@@ -16,7 +16,7 @@ from fcn.layers.initialisers import he_normal
 
 
 class ConvTranspose(nn.Module):
-    """A transposed convolution of images: the gradient of a convolution by its input, as a layer.
+    """A transposed convolution of images: the gradient of a convolution with respect to its input, as a layer.
 
     Output sides are (side - 1) * stride + kernel - 2 * padding, PyTorch's rule. Parameters: `kernel`
     [kh, kw, C / groups, features] and `bias` [features]; the values are those of `nn.ConvTranspose` with

@@ -6,8 +6,7 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.kernels.upsampled import concatenated, convolve_upsampled
-from fcn.kernels.xla import native_convolution
+from fcn.kernels.upsampled import convolve_upsampled, native_upsampled
 from fcn.layers.convolution import Conv
 
 
@@ -44,6 +43,4 @@ class UpsampledConv(Conv):
         for shape in others:
             if shape[:3] != enlarged:
                 raise ValueError(f"maps of shape {shape} beside enlarged images [B, H, W] = {enlarged}")
-        if self.is_initializing():
-            return native_convolution(concatenated(maps, self.factor), kernel, strides, pads, dilation)
-        return convolve_upsampled(maps, kernel, self.factor, pads)
+        return (native_upsampled if self.is_initializing() else convolve_upsampled)(maps, kernel, self.factor, pads)

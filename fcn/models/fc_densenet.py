@@ -123,7 +123,7 @@ class _DenseBlock(nn.Module):
         for i in range(self.layers):
             together = jnp.concatenate([x, *added], axis=-1)
             if train:
-                together = materialize(together)  # for the gradient by it: all layers before take parts of that
+                together = materialize(together)  # for its gradient: all layers before take parts of that
             added.append(layer(name=f"layer{i}")(together, train=train))
         return jnp.concatenate(added, axis=-1)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fcn.draft import replacing
+from fcn.environment import cache_folder
 
 _CHUNK = 2**20
 _LARGEST = 2**33
@@ -29,7 +30,7 @@ def weights_folder() -> Path:
     """Where downloaded weights are kept: FCN_WEIGHTS_DIR, else `fcn/weights` in the user's cache folder."""
     if "FCN_WEIGHTS_DIR" in os.environ:
         return Path(os.environ["FCN_WEIGHTS_DIR"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fcn" / "weights"
+    return cache_folder() / "weights"
 
 
 def download(url: str, sha256: str, folder: str | Path | None = None, *, progress: bool = True) -> Path:

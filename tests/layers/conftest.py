@@ -44,9 +44,8 @@ def with_onednn(monkeypatch):
 
 @pytest.fixture(params=["one block", "blocks"])
 def blocks_of_rows(request, monkeypatch):
-    """One block of rows, and three of one or a few each; the eight devices of the tests would ask for one."""
+    """One block of rows, and three of one or a few each, where one device has all processors."""
     if request.param == "blocks":
-        monkeypatch.setattr(jax, "device_count", lambda: 1)
         monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
         monkeypatch.setattr(blocks, "CACHED_BYTES", 1)
         monkeypatch.setattr(blocks, "MOST_BLOCKS", 3)

@@ -73,14 +73,14 @@ def assert_rounded_once(given, expected):
 
 
 def value_and_gradients(apply, *arguments):
-    """`apply(*arguments)` and its gradients by all arguments, for one random cotangent."""
+    """`apply(*arguments)` and its gradients with respect to all arguments, for one random cotangent."""
     y, pull = jax.vjp(apply, *arguments)
     cotangent = jnp.asarray(normal(*y.shape, seed=7), y.dtype)
     return y, pull(cotangent)
 
 
 def assert_same(apply, reference, *arguments, tolerance=2e-6):
-    """Values and gradients by all arguments agree, and have the types of the reference."""
+    """Values and gradients with respect to all arguments agree, and have the types of the reference."""
     both = jax.jit(lambda *arguments: [jax.tree.leaves(value_and_gradients(f, *arguments)) for f in (apply, reference)])
     given, expected = both(*arguments)
     assert [leaf.dtype for leaf in given] == [leaf.dtype for leaf in expected]

@@ -23,7 +23,8 @@ def dense(algorithm, shape, kernel_shape, strides=ONE, pads=SAME, dilation=ONE):
 
     def compare(dtype):
         x, kernel = (jnp.asarray(normal(*sizes), dtype) for sizes in (shape, kernel_shape))
-        y = jax.jit(dense_convolution.convolution(algorithm, strides, pads, dilation))(x, kernel)
+        problem = Problem((shape,), kernel_shape, dtype, strides, pads, dilation)
+        y = jax.jit(dense_convolution.function("convolution", algorithm, problem))(x, kernel)
         return y, exact_convolution(pad(x, pads), kernel, strides, dilation)
 
     return compare

@@ -5,7 +5,7 @@ import pytest
 
 from experiments import explain as command
 from fcn.kernels import Explanation, explain, use
-from fcn.layers import Conv, Dense, UpsampledConv, attend
+from fcn.layers import Conv, Dense, UpsampledConv, attend, materialize, max_pool, resize_bilinear
 
 
 class Small(nn.Module):
@@ -42,6 +42,27 @@ def test_rows():
     shapes = (1, 64, 64, 3), (3, 3, 3, 16), (1, 32, 32, 16)
     assert rows[0] == Explanation("stem", "convolution", shapes, "native", "no other fits")
     assert rows[6].reason == "fewer features than channels, more than 16 positions for each feature"
+
+
+class Functions(nn.Module):
+    """What has no parameters."""
+
+    @nn.compact
+    def __call__(self, x):
+        return resize_bilinear(materialize(max_pool(x)), (8, 9))
+
+
+def test_functions():
+    """Columns are resized before rows; what is kept as an array is told as on this machine."""
+    rows = explain(Functions(), (1, 9, 8, 3))
+    assert [(row.operation, row.algorithm) for row in rows] == [
+        ("max", "slices"),
+        ("materialize", "conditional"),
+        ("resize", "product"),
+        ("resize", "phases"),
+    ]
+    shapes = [line.partition("[")[0].split()[1:] for line in command.table(rows)][1:5]
+    assert shapes == [["9x8", "2x2", "3->3"], ["4x4"], ["4x4->4x9"], ["4x9->8x9"]]
 
 
 def test_gradients():

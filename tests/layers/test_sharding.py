@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fcn.kernels import im2col
+from fcn.kernels import bilinear, im2col
 from fcn.layers import (
     Conv,
     ConvTranspose,
@@ -64,7 +64,7 @@ def algorithms(choosing):
 
 
 def gradients(variables, inputs):
-    """Every layer and function on its own input: all gradients by variables and inputs."""
+    """Every layer and function on its own input: all gradients with respect to variables and inputs."""
 
     def loss(variables, inputs):
         outputs = [layer.apply(variables[name], inputs[name]) for name, layer in LAYERS.items()]
@@ -116,6 +116,7 @@ def test_sharded_jit_and_pmap(algorithms):
 
 def test_a_loop_over_blocks_is_right_when_sharded(algorithms, monkeypatch):
     """It communicates in every turn, which is why several devices take one block, but its sums are right."""
+    monkeypatch.setattr(bilinear, "has_one_device", lambda: True)
     monkeypatch.setattr(im2col, "_blocks", lambda rows, _: (2, -(-rows // 2)))
     monkeypatch.setitem(globals(), "FUNCTIONS", {})
     monkeypatch.setitem(globals(), "LAYERS", {name: LAYERS[name] for name in ("im2col",)})

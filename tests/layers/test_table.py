@@ -46,6 +46,19 @@ def attention(platform, dtype):
     return Call("attention", "attention", platform, *((2, 256, 8, 32),) * 3, jnp.dtype(dtype))
 
 
+def resize(neighbours, phases):
+    """Of rows."""
+    return Call("resizing", "resize", "other", (1, 8, 8, 3), (neighbours, phases), (1, 8 * phases, 8, 3), jnp.dtype("float32"))
+
+
+def pool(operation, *size):
+    return Call("pooling", operation, "other", (1, *size, 3), (2, 2, 1, 3), (1, 4, 4, 3), jnp.dtype("float32"), (2, 2))
+
+
+def keep(operation, platform):
+    return Call("fusion", operation, platform, (1, 8, 8, 3), (), (1, 8, 8, 3), jnp.dtype("float32"))
+
+
 EXAMPLES = [
     ("pairs and a row", call("cpu", (2, 224, 224, 16), (3, 3, 16, 16))),
     ("pairs", call("cpu", (2, 224, 224, 16), (3, 3, 16, 16), version=NEW)),
@@ -100,6 +113,17 @@ EXAMPLES = [
     ("heads apart", attention("cpu", "float32")),
     ("cudnn", attention("cuda", "bfloat16")),
     ("native", attention("cpu", "bfloat16")),
+    ("phases", resize(3, 2)),
+    ("phases", resize(2, 8)),
+    ("product", resize(2, 9)),
+    ("product", resize(3, 0)),
+    ("slices", pool("max", 8, 8)),
+    ("slices", pool("average", 8, 8)),
+    ("native", pool("max", *jax.export.symbolic_shape("h, w"))),
+    ("conditional", keep("materialize", "cpu")),
+    ("native", keep("materialize", "cuda")),
+    ("barrier", keep("slice", "cuda")),
+    ("native", keep("slice", "cpu")),
 ]
 """What a layer takes that a figure of the table is of, and some beside them."""
 NETWORKS = {"squeezenet1_0": 224, "unet": 224}

@@ -24,11 +24,11 @@ SHAPES = [
 def test_values(along, shape, features, pads):
     """The transforms multiply by up to 4 and divide by up to 6 again: an order of magnitude of rounding."""
     x, kernel = normal(*shape), normal(3, 3, shape[-1], features)
-    given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
+    given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along, alone=True))(x, kernel)
     assert_close(given, exact_convolution(pad(x, pads), kernel), 1e-5)
 
     dy = normal(*given.shape, seed=1)
-    given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
+    given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along, alone=True))(x, dy)
     assert_close(given, kernel_gradient(pad(x, pads), dy, (3, 3)), 1e-5)
 
 
@@ -38,9 +38,9 @@ def test_bfloat16_is_summed_in_float32(along):
     pads = ((0, 0), (0, 0))
     x, dy = (jnp.asarray(a, jnp.bfloat16) for a in (normal(2, 34, 34, 4), normal(2, 32, 32, 8)))
     kernel = jnp.asarray(normal(3, 3, 4, 8), jnp.bfloat16)
-    given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along))(x, kernel)
+    given = jax.jit(lambda x, kernel: winograd.winograd_convolution(x, kernel, pads, along, alone=True))(x, kernel)
     assert_rounded_once(given, exact_convolution(x, kernel))
-    given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along))(x, dy)
+    given = jax.jit(lambda x, dy: winograd.winograd_gradient(x, dy, pads, along, alone=True))(x, dy)
     assert_rounded_once(given, kernel_gradient(x, dy, (3, 3)))
 
 
@@ -50,9 +50,9 @@ def test_float64_keeps_its_accuracy(along):
     pads = ((1, 1), (1, 1))
     with jax.enable_x64(True):
         x, kernel = (jnp.asarray(a, jnp.float64) for a in (normal(2, 9, 10, 4), normal(3, 3, 4, 3)))
-        given = winograd.winograd_convolution(x, kernel, pads, along)
+        given = winograd.winograd_convolution(x, kernel, pads, along, alone=True)
         assert_close(given, exact_convolution(pad(x, pads), kernel), 1e-14)
-        gradient = winograd.winograd_gradient(x, given, pads, along)
+        gradient = winograd.winograd_gradient(x, given, pads, along, alone=True)
         assert_close(gradient, kernel_gradient(pad(x, pads), given, (3, 3)), 1e-14)
 
 
@@ -61,7 +61,7 @@ def test_accuracy_that_the_docstring_states(along, largest, usual):
     """256 channels, relative to the largest result and to the root of the mean square."""
     pads, x, kernel = ((1, 1), (1, 1)), jnp.asarray(normal(1, 24, 24, 256)), jnp.asarray(normal(3, 3, 256, 32))
     expected = exact_convolution(pad(x, pads), kernel)
-    error = np.abs(np.asarray(winograd.winograd_convolution(x, kernel, pads, along), np.float64) - expected)
+    error = np.abs(np.asarray(winograd.winograd_convolution(x, kernel, pads, along, alone=True), np.float64) - expected)
     assert error.max() < largest * np.abs(expected).max()
     assert np.sqrt(np.mean(error**2)) < usual * np.sqrt(np.mean(expected**2))
 
@@ -71,17 +71,16 @@ def test_accuracy_that_the_docstring_states(along, largest, usual):
 @pytest.mark.parametrize("along", ["rows", "tiles"])
 def test_many_blocks_are_transformed_anew(along, monkeypatch):
     """A network's kernel gradients have blocks of their own: the same values, and no transformed image waits for them."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 2**20)
     pads, x, kernels = ((1, 1), (1, 1)), normal(1, 66, 64, 16), [normal(3, 3, 16, 16, seed=seed) / 12 for seed in range(4)]
 
     def gradients(x, kernels):
         maps = [x]
         for kernel in kernels:
-            maps.append(jnp.sin(winograd.winograd_convolution(maps[-1], kernel, pads, along)))
+            maps.append(jnp.sin(winograd.winograd_convolution(maps[-1], kernel, pads, along, alone=True)))
         dy, found = maps.pop(), []
         while maps:  # as in a network, each waits for those before
-            found.append(winograd.winograd_gradient(maps.pop(), dy + sum(map(jnp.sum, found)), pads, along))
+            found.append(winograd.winograd_gradient(maps.pop(), dy + sum(map(jnp.sum, found)), pads, along, alone=True))
         return found
 
     def run(many):
@@ -99,8 +98,8 @@ def test_many_blocks_are_transformed_anew(along, monkeypatch):
 @pytest.mark.parametrize(("rows", "count"), [(1, 1), (16, 2), (17, 3), (17, 4), (128, 5), (64, 8)])
 def test_blocks_cover_all_rows_once(rows, count, monkeypatch):
     """Those of the gradient are the convolution's where they are few."""
-    monkeypatch.setattr(winograd, "number_of_blocks", lambda rows, total_bytes: count)
-    of_convolution, of_gradient = winograd._blocks(rows, 1), winograd._blocks(rows, 1, of_gradient=True)
+    monkeypatch.setattr(winograd, "number_of_blocks", lambda rows, total_bytes, alone: count)
+    of_convolution, of_gradient = winograd._blocks(rows, 1, True), winograd._blocks(rows, 1, True, of_gradient=True)
     for found in (of_convolution, of_gradient):
         assert [row for start, size in found for row in range(start, start + size)] == list(range(rows))
     assert len(of_convolution) == count

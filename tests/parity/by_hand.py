@@ -70,7 +70,7 @@ def assert_model_equals(model, reference, sizes, *, extended=(), channels=3, **o
 
 
 def assert_model_gradients_equal_by_hand(create, reference, size, **options):
-    """In training: gradients by the images and all parameters, and running means.
+    """In training: gradients with respect to the images and all parameters, and running means.
 
     In float64, since rounding in float32 flips some of many ReLUs.
 

@@ -69,7 +69,7 @@ def assert_encoder_equal(name, net, *, source, sizes=SIZES, maps=smp_maps, settl
 
 
 def assert_gradients_equal(name, net, *, source, size=(64, 64), maps=smp_maps, **options):
-    """In training: gradients by the input and all parameters, and the running means.
+    """In training: gradients with respect to the input and all parameters, and the running means.
 
     In float64, since rounding in float32 flips some of many ReLUs. Stochastic parts of the reference must be off.
     """

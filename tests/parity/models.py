@@ -91,7 +91,7 @@ def _compare(model, variables, net, sizes, channels, logits, classes, dtype=np.f
 
 
 def assert_model_gradients_equal(create, net, *, source="smp", size=(64, 64), logits=lambda result: result):
-    """In training: gradients by the input and all parameters, and the running means.
+    """In training: gradients with respect to the input and all parameters, and the running means.
 
     In float64, since rounding in float32 flips some of many ReLUs. Stochastic parts of both must be off.
 
