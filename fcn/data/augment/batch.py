@@ -37,7 +37,7 @@ def augment(
         The image (float32, 0..255) and the label, of size `config.crop` where that is set.
     """
     image, targets = _changed(key, image, {"label": label}, config, Codec(ignore_index=ignore_index), fill)
-    return image, targets["label"]
+    return image, jnp.asarray(targets["label"])
 
 
 def _changed(

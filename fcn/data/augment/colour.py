@@ -118,7 +118,10 @@ class Hue(Photometric):
 
 def luma(image: Float[Array, "*size c"]) -> Float[Array, "*size"]:
     """How bright pixels look; of images that are not RGB the mean of the channels."""
-    return sum(share * image[..., c] for c, share in enumerate(LUMA)) if image.shape[-1] == 3 else jnp.mean(image, -1)
+    if image.shape[-1] != 3:
+        return jnp.mean(image, -1)
+    red, green, blue = (share * image[..., c] for c, share in enumerate(LUMA))
+    return red + green + blue
 
 
 def deviation(image: Float[Array, "*size c"]) -> Float[Array, " c"]:

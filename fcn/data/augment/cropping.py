@@ -15,7 +15,7 @@ def crop_start(
     size: tuple[int, ...],
     crop: tuple[int, ...],
     foreground: Number,
-    ignore_index: int,
+    ignore_index: Number,
 ) -> list[Float[Array, ""]]:
     """The first pixel of the crop in the image along each axis, a whole number; below 0 where the crop is larger.
 
@@ -52,7 +52,9 @@ def _start(room: int, chance: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.sign(room) * jnp.minimum(jnp.floor(chance * (abs(room) + 1)), abs(room))
 
 
-def class_pixel(key: Key[Array, ""], label: Int[Array, "*size"], ignore_index: int) -> tuple[tuple[Int[Array, ""], ...], Array]:
+def class_pixel(
+    key: Key[Array, ""], label: Int[Array, "*size"], ignore_index: Number
+) -> tuple[tuple[Int[Array, ""], ...], Array]:
     """A random pixel of a class that is drawn from those of the label, each as likely; and whether there is any.
 
     Class 0, the background, is left out where there are others.

@@ -1,7 +1,9 @@
 """Operations on neighbourhoods: blur, sharpening, low resolution, and the blocks of JPEG."""
 
 import dataclasses
+import functools
 import math
+import operator
 from typing import Annotated
 
 import jax
@@ -66,7 +68,7 @@ def gaussian(image: Float[Array, "*size c"], sigma: Float[Array, "..."] | Number
         length = image.shape[axis]
         wide = jnp.pad(image, [(radius, radius) if i == axis else (0, 0) for i in range(image.ndim)], mode="symmetric")
         parts = (jax.lax.slice_in_dim(wide, start, start + length, axis=axis) for start in range(len(steps)))
-        image = sum(weight * part for weight, part in zip(weights, parts))
+        image = functools.reduce(operator.add, (weight * part for weight, part in zip(weights, parts)))
     return image
 
 

@@ -86,7 +86,8 @@ class Scale(Geometric):
     plain: ClassVar[bool] = True
 
     def matrix(self, key, size):
-        by = jnp.exp(uniform(key, tuple(map(math.log, self.range)))) if self.logarithmic else factor(key, self.range)
+        low, high = self.range
+        by = jnp.exp(uniform(key, (math.log(low), math.log(high)))) if self.logarithmic else factor(key, self.range)
         return _diagonal(jnp.broadcast_to(1 / by, (len(size),)))
 
 

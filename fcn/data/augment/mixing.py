@@ -18,7 +18,7 @@ LABELS = 256
 class Mixing(Operation):
     """An operation that takes some pixels from the partner."""
 
-    def taken(self, key: Key[Array, ""], partner: Int[Array, "*size"], ignore_index: int) -> Bool[Array, "*size"]:
+    def taken(self, key: Key[Array, ""], partner: Int[Array, "*size"], ignore_index: Number) -> Bool[Array, "*size"]:
         """Which pixels come from the partner.
 
         Args:

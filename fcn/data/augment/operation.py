@@ -4,7 +4,7 @@ import dataclasses
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,9 @@ class Operation:
         return type(self).__name__
 
 
+Op = TypeVar("Op", bound=Operation)
+
+
 class Geometric(Operation):
     """An operation that moves pixels by a linear, affine or projective map."""
 
@@ -63,7 +66,7 @@ class Photometric(Operation):
         raise NotImplementedError
 
 
-def streams(key: Key[Array, ""], operations: Sequence[Operation]) -> Iterator[tuple[Operation, Array, Array]]:
+def streams(key: Key[Array, ""], operations: Sequence[Op]) -> Iterator[tuple[Op, Array, Array]]:
     """Each operation with its key and whether this sample is changed, bool [].
 
     The numbers that an operation draws depend on the key, its name and how many of that name come before, not on the others.
@@ -71,7 +74,7 @@ def streams(key: Key[Array, ""], operations: Sequence[Operation]) -> Iterator[tu
     seen: Counter[str] = Counter()
     for operation in operations:
         name = operation.stream
-        own = jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode()) >> 1), seen[name])
+        own = jax.random.fold_in(key, zlib.crc32(f"{name} {seen[name]}".encode()) >> 1)
         chance, own = jax.random.split(own)
         seen[name] += 1
         yield operation, own, jax.random.uniform(chance) < operation.probability

@@ -88,7 +88,8 @@ def transform(
     """
     codec = codec or Codec()
     refuse_misfits(pipeline, codec, image.ndim - 1)
-    image, targets = jnp.asarray(image, jnp.float32), {name: jnp.asarray(values) for name, values in targets.items()}
+    image = jnp.asarray(image, jnp.float32)
+    targets = {name: jnp.asarray(values) for name, values in targets.items()}
     image, targets = _mixed(key, image, targets, pipeline, codec, partner)
     image, targets, known = _moved(key, image, targets, pipeline, codec)
     operations = typing.cast("list[Photometric]", pipeline.only(Photometric))
@@ -132,7 +133,7 @@ def _mixed(key, image, targets: Targets, pipeline: Pipeline, codec: Codec, partn
         return image, targets
     if partner is None:
         raise ValueError(f"{type(operations[0]).__name__} takes pixels from a partner, and none is given")
-    label, other = targets["label"], jnp.asarray(partner[1]["label"])
+    label, other = jnp.asarray(targets["label"]), jnp.asarray(partner[1]["label"])
     if label.ndim != image.ndim - 1 or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ValueError(f"{type(operations[0]).__name__} mixes class numbers and instance maps, no other labels; leave it out")
     other_image = jnp.asarray(partner[0], jnp.float32)
@@ -155,14 +156,14 @@ def _moved(key, image, targets: Targets, pipeline: Pipeline, codec: Codec) -> tu
     places = [place + first + (length - 1) / 2 for place, first, length in zip(places, start, crop)]
     near = brought_inside(places, size, pipeline.boundary)
     image = linear(image, near)
-    found = {name: nearest(values, near) for name, values in targets.items()}
+    found: Targets = {name: nearest(jnp.asarray(values), near) for name, values in targets.items()}
     known = None if pipeline.boundary == "mirror" else inside(places, size)
     if known is not None:
         found = {name: _known(values, known, codec.fill[name]) for name, values in found.items()}
     return image, codec.moved(found, local_scale(matrix), flipped), known
 
 
-def _known(values: Array, known: Bool[Array, "..."], fill) -> Array:
+def _known(values: Array | np.ndarray, known: Bool[Array, "..."], fill) -> Array:
     return jnp.where(known.reshape(*known.shape, *[1] * (values.ndim - known.ndim)), values, fill)
 
 

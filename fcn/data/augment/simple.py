@@ -14,7 +14,8 @@ from fcn.data.codec import Codec, Targets
 def simple_changes(key, image, targets: Targets, config: AugmentConfig, codec: Codec, fill) -> tuple[Array, Targets]:
     """One sample with the changes that the fields of a configuration name; see `augment`."""
     chance = jax.random.uniform(key, (8,))
-    image, targets = jnp.asarray(image, jnp.float32), {name: jnp.asarray(values) for name, values in targets.items()}
+    image = jnp.asarray(image, jnp.float32)
+    targets = {name: jnp.asarray(values) for name, values in targets.items()}
     inside, scale = None, 1.0
     if config.crop not in (None, image.shape[:2]) or config.scale != (1.0, 1.0):
         image, targets, inside, scale = _resample(chance[:3], image, targets, config, codec.fill)
@@ -32,7 +33,7 @@ def _mirror(chosen, axis, array):
     return jnp.where(chosen, jnp.flip(array, axis), array)
 
 
-def _resample(chance, image, targets, config, fill):
+def _resample(chance, image, targets: Targets, config, fill) -> tuple[Array, Targets, Array, Array]:
     """A random crop of image and targets scaled by a random factor; which of its pixels lie inside the image; the factor."""
     low, high = config.scale
     scale = low * (high / low) ** chance[0]
