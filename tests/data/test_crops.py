@@ -71,7 +71,7 @@ def test_training_crops_when_it_reads():
 
 
 def test_what_does_not_fit_the_budget_is_read_again(monkeypatch):
-    monkeypatch.setattr("fcn.data.loader.CACHE_BYTES", 5 * 9 * 4 + 8 * 4 * 4)  # the first two, with their labels
+    monkeypatch.setattr("fcn.data.samples.CACHE_BYTES", 5 * 9 * 4 + 8 * 4 * 4)  # the first two, with their labels
     samples = Prepared(Mixed(), crop=(4, 6))
     for _ in range(2):
         assert [sample["image"].shape[:2] for sample in samples] == SIZES

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fcn.data import Prepared, TrainLoader, eval_batches, loader, resize_image, resize_label
+from fcn.data import Prepared, TrainLoader, eval_batches, resize_image, resize_label
 
 
 class Numbers:
@@ -175,10 +175,12 @@ def test_small_sources_are_read_once(monkeypatch):
     for _ in range(3):
         assert [s["name"] for s in samples] == [f"sample {i}" for i in range(5)]
     assert source.reads == 6  # sample 0 once more, for the shape
-    monkeypatch.setattr(loader, "CACHE_BYTES", 5 * 4 * 6 * 4 - 1)  # one byte too little for images and labels of a byte
+    monkeypatch.setattr(
+        "fcn.data.samples.CACHE_BYTES", 5 * 4 * 6 * 4 - 1
+    )  # one byte too little for images and labels of a byte
     source = Numbers(5)
     assert [len(list(Prepared(source))) for _ in range(2)] == [5, 5] and source.reads == 12
-    monkeypatch.setattr(loader, "CACHE_BYTES", 5 * 4 * 6 * 4)
+    monkeypatch.setattr("fcn.data.samples.CACHE_BYTES", 5 * 4 * 6 * 4)
     source = Numbers(5)
     kept = Prepared(source)
     assert [len(list(kept)) for _ in range(2)] == [5, 5] and source.reads == 6
