@@ -36,7 +36,7 @@ from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.tasks import Task
 from fcn.text import printable
-from fcn.training import TrainState, create_state, make_eval_step, make_train_step
+from fcn.training import TrainState, create_state, make_eval_step, make_train_step, scanned
 
 
 def load_splits(config: DataConfig, label_kind: LabelKind = "classes") -> tuple[Prepared, Prepared]:
@@ -172,7 +172,11 @@ class Experiment:
             accumulate=self.config.accumulate,
             axis_name=self.parallel.axis_name,
         )
-        return self.parallel.train_step(step)
+        return self.parallel.train_step(step if self.config.scan_steps == 1 else scanned(step))
+
+    def taken_at_once(self, batch: Any) -> Any:
+        """What a call of `train_step` takes, of `batch` in place of all its batches."""
+        return batch if self.config.scan_steps == 1 else (batch,) * self.config.scan_steps
 
     def batches(self) -> TrainLoader:
         """This process's share of the batches of all epochs."""
@@ -191,7 +195,7 @@ class Experiment:
             raise unknown("value of an evaluation:", self.config.best, names)
         nothing = np.full(self.config.step_size // jax.process_count(), -1)
         batch = self.parallel.put_batch(self.batches().read(nothing, np.zeros_like(nothing)))
-        jax.eval_shape(train_step, self.parallel.put_state(state), batch)
+        jax.eval_shape(train_step, self.parallel.put_state(state), self.taken_at_once(batch))
 
     def evaluation(self, measured: Any) -> dict[str, float | None]:
         """The values of an evaluation record, from the state of the task's metric after the validation split."""

@@ -214,6 +214,8 @@ class TrainConfig:
     """Images at a time, over all devices."""
     accumulate: Annotated[int, Range(1, 1024)] = 1
     """So many batches make a step, as one that is so many times as large would."""
+    scan_steps: Annotated[int, Range(1, 1024)] = 1
+    """So many steps run as one program, which saves time where a step is shorter than the host's work for it."""
     precision: Literal["f32", "bf16"] = "f32"
     """What the network computes in, float32 or bfloat16; parameters, statistics, logits and loss are float32 in any case."""
     remat: Literal["none", "blocks", "all"] = "none"
@@ -282,7 +284,7 @@ class TrainConfig:
 
 
 # How a run is started, not what it computes: not kept.
-_NOT_KEPT = ("workdir", "overwrite", "tracker", "dry_run", "json", "extend", "mesh", "hosts")
+_NOT_KEPT = ("workdir", "overwrite", "tracker", "dry_run", "json", "extend", "scan_steps", "mesh", "hosts")
 # Where its data lie, and when it writes what down: kept, and free to change when it goes on.
 _FREE = ("data.root", "log_every", "eval_every", "checkpoint_every")
 

@@ -42,12 +42,12 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     experiment.check(step, state)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
-    arguments = parallel.put_state(state), parallel.put_batch(next(experiment.batches()))
+    arguments = parallel.put_state(state), experiment.taken_at_once(parallel.put_batch(next(experiment.batches())))
     begun = time.perf_counter()
     compiled = step.lower(*arguments).compile()
     compilation = time.perf_counter() - begun
     memory = compiled.memory_analysis()
-    seconds = min(_seconds(compiled, *arguments))
+    seconds = min(_seconds(compiled, *arguments)) / config.scan_steps
     rates = reading_rates(experiment.train)
     return {
         "parameters": parameters,
@@ -85,7 +85,7 @@ def _with_unit(value: float | None, unit: float, name: str) -> str:
 def _operations(step: Callable, state: Any, batch: Any, *, parts: int) -> float | None:
     """Multiplications and additions of a step by the definition of its layers, as they are lowered for a TPU.
 
-    XLA counts what is done for each of several `parts` once.
+    XLA counts what is done for each of several `parts`, or steps of a program, once.
     """
     if not hasattr(step, "trace"):  # that of pmap
         return None

@@ -164,7 +164,7 @@ def train(config, folder, succession) -> None:
 
     if config.tracker != "none":
         load(config.tracker)
-    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every)
+    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every, config.scan_steps)
     experiment, facts = build(config, folder)
     state, train_step = experiment.initial_state(), experiment.train_step()
     if not folder.goes_on(config):

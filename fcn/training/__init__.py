@@ -5,7 +5,7 @@ from fcn.training.loop import NonFiniteLossError, Schedule, fit
 from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fcn.training.signals import Interrupted, StopSignals
 from fcn.training.state import SkippingState, TrainState, abstract_state, create_state, parameter_digest
-from fcn.training.step import make_eval_step, make_train_step
+from fcn.training.step import make_eval_step, make_train_step, scanned
 
 __all__ = [
     "Best",
@@ -24,4 +24,5 @@ __all__ = [
     "make_schedule",
     "make_train_step",
     "parameter_digest",
+    "scanned",
 ]

@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
+import numpy as np
 from jaxtyping import PyTree
 from tqdm import tqdm
 
@@ -16,7 +17,8 @@ from fcn.training.best import Best
 from fcn.training.protocols import Batches, Devices, Hook, Keeper, Recorder
 
 MOST_UNREAD = 8
-"""Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most."""
+"""Steps whose metrics, and batches, may wait on the device; a loss that is not finite is found so many steps late at most, or
+two programs of `scan_steps`."""
 
 MOST_SKIPPED = 10
 """Updates in a row that may be dropped because the loss or the gradient is not finite."""
@@ -39,19 +41,35 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When the loop does what, in steps. The last step is always recorded, evaluated and checkpointed."""
+    """When the loop does what, in steps. The last step is always recorded, evaluated and checkpointed.
+
+    Attributes:
+      scan_steps: so many steps are one program, fewer at the end; nothing is done between them.
+    """
 
     steps: Annotated[int, Range(1)]
     log_every: Annotated[int, Range(1)]
     eval_every: Annotated[int, Range(1)]
     checkpoint_every: Annotated[int, Range(1)]
+    scan_steps: Annotated[int, Range(1)] = 1
 
     def __post_init__(self):
         check_fields(self)
+        for name in ("log_every", "eval_every", "checkpoint_every"):
+            every, n = getattr(self, name), self.scan_steps
+            if every % n and every < self.steps:
+                raise ValueError(f"{name} is {every}, but {n} steps are one program (scan_steps); take {-(-every // n) * n}")
 
     def is_due(self, every: int, step: int) -> bool:
         """Whether something done `every` so many steps is done after `step`."""
         return step % every == 0 or step == self.steps
+
+    def programs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The finished steps before and after each program between these."""
+        while first < last:
+            after = min(last, (first // self.scan_steps + 1) * self.scan_steps)
+            yield first, after
+            first = after
 
     def is_anything_due(self, step: int) -> bool:
         """Whether the loop does anything but train after `step`."""
@@ -86,7 +104,7 @@ def fit(
     Args:
       state: the state to begin from, as `parallel.put_state` gives it; its buffers are consumed.
       batches: gives this process's share of each batch; its state is checkpointed with the training state.
-      train_step: `(state, batch) -> (state, metrics)`, compiled by `parallel`.
+      train_step: `(state, batch) -> (state, metrics)`, compiled by `parallel`; with `scan_steps` it is `scanned`.
       evaluate: state -> the values of an evaluation record (`val/miou` ...).
       learning_rate: updates that were made -> the rate of the next one, for the record.
       parallel: an `fcn.parallel` way to run.
@@ -97,8 +115,9 @@ def fit(
       best: notes which evaluation is the best, of which there is a checkpoint then, and ends the training where its patience is
         at an end.
       elapsed: seconds of training before `state`, for the record.
-      stop: asked after each step, which is its argument: whether to end there, with a checkpoint. An evaluation that is
-        due comes first: its values belong to the checkpoint, and a run that goes on would lack them.
+      stop: asked after each program of `scan_steps` steps, whose number from 1 is its argument: whether to end there, with a
+        checkpoint. An evaluation that is due comes first: its values belong to the checkpoint, and a run that goes on would
+        lack them.
       hooks: called in this order with the step, the state and the values that are recorded of the step, if there are any, after
         its checkpoint has begun.
       show_progress: whether to show a progress bar (only ever on a terminal) or lines.
@@ -116,14 +135,15 @@ def fit(
     last = first if best.is_exhausted else schedule.steps
     with _Display(schedule.steps, first, show_progress) as display:
         unread = []  # steps and their metrics, still on the device
-        for step in range(first + 1, last + 1):
-            batch = parallel.put_batch(next(batches))
-            state, metrics = train_step(state, batch)
+        for before, step in schedule.programs(first, last):
+            taken = tuple(parallel.put_batch(next(batches)) for _ in range(before, step))
+            state, metrics = train_step(state, taken if schedule.scan_steps > 1 else taken[0])
             unread.append((step, metrics))
-            if not (stopping := stop(step)):  # else nothing is shown: who reads it may have been ended, too
-                display.advance()
+            # When it stops nothing is shown: who reads it may have been ended, too.
+            if not (stopping := stop(-(-step // schedule.scan_steps))):
+                display.advance(step - before)
             if not (stopping or schedule.is_anything_due(step)):
-                if len(unread) > MOST_UNREAD:
+                if len(unread) > max(1, MOST_UNREAD // schedule.scan_steps):
                     _read_finite(parallel, unread[:-1], checkpoints)
                     del unread[:-1]
                 continue
@@ -166,11 +186,13 @@ def fit(
 
 def _read_finite(parallel: Devices, unread: list[tuple[int, PyTree]], checkpoints: Keeper) -> dict[str, float]:
     """The metrics of the last of some steps, after a look at all of them."""
-    steps, metrics = zip(*unread)
-    for step, numbers in zip(steps, parallel.read(metrics)):
-        values = {name: float(value) for name, value in numbers.items()}
-        if not all(map(math.isfinite, values.values())) and values.get("skipped_in_a_row", math.inf) >= MOST_SKIPPED:
-            raise _non_finite(values, step, checkpoints)
+    lasts, metrics = zip(*unread)
+    for last, numbers in zip(lasts, parallel.read(metrics)):
+        columns = {name: np.atleast_1d(value).tolist() for name, value in numbers.items()}  # of the steps of a program
+        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+        for step, values in enumerate(rows, last - len(rows) + 1):
+            if not all(map(math.isfinite, values.values())) and values.get("skipped_in_a_row", math.inf) >= MOST_SKIPPED:
+                raise _non_finite(values, step, checkpoints)
     return values
 
 
@@ -222,8 +244,8 @@ class _Display:
     def __exit__(self, *_):
         self._bar.close()
 
-    def advance(self) -> None:
-        self._bar.update()
+    def advance(self, steps: int) -> None:
+        self._bar.update(steps)
 
     def train(self, step: int, loss: float, rate: float, skipped: int) -> None:
         text = f"loss {loss:.4f}, {rate:.1f} images/s"

@@ -126,6 +126,15 @@ def make_train_step(
     return train_step
 
 
+def scanned(step: Callable[[PyTree, PyTree], tuple[PyTree, dict]]) -> Callable[[PyTree, Sequence[PyTree]], tuple[PyTree, dict]]:
+    """Several steps in one program: (state, batches) -> (state, metrics), of which each has a leading axis over the steps."""
+
+    def steps(state, batches):
+        return jax.lax.scan(step, state, jax.tree.map(lambda *parts: jnp.stack(parts), *batches))
+
+    return steps
+
+
 def _unless_faulty(old: SkippingState, new: SkippingState, metrics: dict) -> tuple[SkippingState, dict]:
     """The new state, or where the metrics are not finite the old one, and how often that was so."""
     good = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])

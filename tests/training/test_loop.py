@@ -3,6 +3,7 @@
 import types
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from fcn.training import Best, NonFiniteLossError, Schedule, fit
@@ -64,7 +65,7 @@ def run(schedule: Schedule, bad: int | range | None = None, skip: bool = False, 
         **more,
     }
     try:
-        events.state = fit(types.SimpleNamespace(step=0), events, train_step=step, **{**outside, **options})
+        events.state = fit(types.SimpleNamespace(step=0), events, **{"train_step": step, **outside, **options})
     except NonFiniteLossError as error:
         events.error = str(error)
     return events
@@ -185,3 +186,31 @@ def test_the_rate_that_is_recorded_is_the_optimizer_s_which_does_not_count_dropp
 def test_a_line_of_an_evaluation_has_80_columns(values, line, capsys):
     _Display(300, 0, show=True).evaluation(30, values)
     assert capsys.readouterr().out == line
+
+
+@pytest.mark.parametrize("bad", [None, 23])
+def test_several_steps_are_one_program(bad):
+    """Ten at a time, three at the end; a loss that is not finite has the number of its step."""
+    sizes, asked = [], []
+
+    def step(state, taken):
+        sizes.append(len(taken))
+        numbers = np.arange(state.step + 1, state.step + len(taken) + 1)
+        loss = np.where(numbers == bad, np.nan, numbers).astype(np.float32)
+        return types.SimpleNamespace(step=int(numbers[-1])), {"loss": loss, "grad_norm": np.ones_like(loss)}
+
+    schedule = Schedule(steps=43, log_every=20, eval_every=100, checkpoint_every=30, scan_steps=10)
+    events = run(schedule, train_step=step, stop=lambda number: asked.append(number))
+    if bad:
+        assert events.error.startswith("step 23: loss = nan") and events.saved == []
+        return
+    assert sizes == [10, 10, 10, 10, 3] and asked == [1, 2, 3, 4, 5]
+    assert [(step, loss) for step, loss in events.written if loss is not None] == [(20, 20), (40, 40), (43, 43)]
+    assert events.saved == [(30, 30, 30), (43, 43, 43)]
+    assert list(schedule.programs(43, 60)) == [(43, 50), (50, 60)]
+
+
+def test_intervals_are_whole_programs():
+    with pytest.raises(ValueError, match=r"eval_every is 25, but 10 steps are one program \(scan_steps\); take 30"):
+        Schedule(steps=100, log_every=20, eval_every=25, checkpoint_every=30, scan_steps=10)
+    Schedule(steps=20, log_every=20, eval_every=25, checkpoint_every=30, scan_steps=10)  # at the end only

@@ -11,7 +11,7 @@ import optax
 
 from fcn.layers import BatchNorm, PointwiseConv
 from fcn.losses import cross_entropy
-from fcn.training import OptimizerConfig, create_state, make_optimizer, make_train_step, parameter_digest
+from fcn.training import OptimizerConfig, create_state, make_optimizer, make_train_step, parameter_digest, scanned
 from fcn.training.step import crop_to
 
 
@@ -105,3 +105,18 @@ def test_digest_is_sha256_over_the_bytes_in_order_of_paths():
     a, b = np.arange(3, dtype=np.float32), np.ones(2, np.float32)
     expected = hashlib.sha256(a.tobytes() + b.tobytes()).hexdigest()
     assert parameter_digest({"z": {"kernel": b}, "a": {"kernel": a}}) == expected
+
+
+def test_scanned_steps_are_those_steps_one_after_the_other():
+    def step(state, batch):
+        new = {"count": state["count"] + 1, "sum": 0.5 * state["sum"] + batch["x"]}
+        return new, {"loss": new["sum"] * state["count"]}
+
+    state = {"count": jnp.zeros((), jnp.int32), "sum": jnp.float32(4)}
+    batches = tuple({"x": jnp.float32(x)} for x in (1, 2, 3))
+    given, metrics = jax.jit(scanned(step))(state, batches)
+    losses = []
+    for batch in batches:
+        state, each = step(state, batch)
+        losses.append(each["loss"])
+    assert given == state and metrics["loss"].tolist() == losses
