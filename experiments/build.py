@@ -117,7 +117,8 @@ class Experiment:
             )
         if uneven := [split.shape[0] for split in (self.train, self.val) if split.shape[0] % mesh.height]:
             raise ValueError(f"mesh.height {mesh.height} does not divide the {uneven[0]} rows of the images")
-        self.parallel = make_parallel(self.config.parallel, self.config.batch_size, data=mesh.data, height=mesh.height)
+        layout = {"data": mesh.data, "height": mesh.height, "shard_params": self.config.shard_params}
+        self.parallel = make_parallel(self.config.parallel, self.config.batch_size, **layout)
         self.model = make_model(self.config, self.task.channels, self.parallel.axis_name)
         channels = self.train.shape[2]
         wanted = self.expected or default_preprocessing(channels)
@@ -172,7 +173,7 @@ class Experiment:
             accumulate=self.config.accumulate,
             axis_name=self.parallel.axis_name,
         )
-        return self.parallel.train_step(step if self.config.scan_steps == 1 else scanned(step))
+        return self.parallel.train_step(step, *([scanned] if self.config.scan_steps > 1 else []))
 
     def taken_at_once(self, batch: Any) -> Any:
         """What a call of `train_step` takes, of `batch` in place of all its batches."""

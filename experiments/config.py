@@ -236,6 +236,9 @@ class TrainConfig:
     number of classes a pixel) or regression (values)."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
+    shard_params: bool = False
+    """Each device keeps a share of parameters, optimizer state and averages, for networks that are too large for one; with
+    --parallel jit."""
     init: str | None = None
     """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
     init_source: str | None = None
@@ -284,7 +287,7 @@ class TrainConfig:
 
 
 # How a run is started, not what it computes: not kept.
-_NOT_KEPT = ("workdir", "overwrite", "tracker", "dry_run", "json", "extend", "scan_steps", "mesh", "hosts")
+_NOT_KEPT = ("workdir", "overwrite", "tracker", "dry_run", "json", "extend", "scan_steps", "shard_params", "mesh", "hosts")
 # Where its data lie, and when it writes what down: kept, and free to change when it goes on.
 _FREE = ("data.root", "log_every", "eval_every", "checkpoint_every")
 

@@ -23,7 +23,7 @@ class Examples:
 
     Args:
       experiment: the objects of the run.
-      records: where the hook shows them, on the process that writes.
+      records: where the hook of the first process shows them; it belongs to all of them.
     """
 
     def __init__(self, experiment: Experiment, records: Recorder):
@@ -32,7 +32,9 @@ class Examples:
 
     def __call__(self, step: int, state: Any, metrics: Mapping[str, float | None]) -> None:
         if any(name.startswith("val/") for name in metrics):
-            self._records.show(step, {NAME: self.picture(self._experiment.parallel.get_state(state))})
+            state = self._experiment.parallel.whole(state)  # for which all processes are asked
+            if jax.process_index() == 0:
+                self._records.show(step, {NAME: self.picture(state)})
 
     def picture(self, state: Any) -> UInt8[np.ndarray, "h w 3"]:
         """A row for each image, by the network of `state`, which is one copy."""

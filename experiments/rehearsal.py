@@ -41,8 +41,8 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     state = experiment.initial_state()
     experiment.check(step, state)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
     arguments = parallel.put_state(state), experiment.taken_at_once(parallel.put_batch(next(experiment.batches())))
+    state_bytes = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(arguments[0]))
     begun = time.perf_counter()
     compiled = step.lower(*arguments).compile()
     compilation = time.perf_counter() - begun

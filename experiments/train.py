@@ -225,16 +225,16 @@ def train(config, folder, succession) -> None:
             best=best,
             elapsed=seconds,
             stop=stopping,
-            hooks=[examples, Waiting(batches)] if first_process else [],
+            hooks=[examples, *([Waiting(batches)] if first_process else [])],
             show_progress=first_process,
         )
     if stopping.signal is not None:
         last = f"stopped by {stopping.signal.name} with a checkpoint of step {checkpoints.latest()}"
         raise Interrupted(f"{last}; the same command, without --overwrite, goes on from there", stopping.signal)
     seconds += time.perf_counter() - started
-    measured = measure(state.eval_variables)
+    measured, state = measure(state.eval_variables), experiment.parallel.whole(state)
     if first_process:
-        write_report(folder, experiment, examples, experiment.parallel.get_state(state), measured, seconds, best.verdict())
+        write_report(folder, experiment, examples, state, measured, seconds, best.verdict())
 
 
 @contextlib.contextmanager

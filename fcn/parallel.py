@@ -39,13 +39,17 @@ SECONDS_TO_BE_MISSED = 60
 class Sharded:
     """`jit` + `NamedSharding` over `devices`; the image height may be split as well (`height` devices to an image).
 
+    With `shard_params` each device keeps its share of the parameters, of the optimizer's state and of averages, and a step
+    collects the parameters when it begins (Rajbhandari et al., "ZeRO", SC 2020, section 5). Arrays no axis of which divides
+    by the devices are whole on each.
+
     Raises:
       ValueError: the number of devices does not divide by `height`, or the devices of an image are of several hosts.
     """
 
     axis_name: str | None = None
 
-    def __init__(self, devices: Sequence[Device] | None = None, *, height: int = 1):
+    def __init__(self, devices: Sequence[Device] | None = None, *, height: int = 1, shard_params: bool = False):
         devices = jax.devices() if devices is None else list(devices)
         if height < 1 or len(devices) % height:
             raise ValueError(f"height={height} does not divide the {len(devices)} devices; 1 always does")
@@ -54,15 +58,32 @@ class Sharded:
             raise ValueError(f"height={height} divides images among several hosts; it must divide the devices of each host")
         self.mesh = Mesh(grid, (AXIS, "height"), axis_types=(AxisType.Auto, AxisType.Auto))
         self.size = grid.shape[0]
+        self.shard_params = shard_params
         self._replicated = NamedSharding(self.mesh, PartitionSpec())
 
     def put_state(self, state: PyTree) -> PyTree:
-        """Copies `state` to every device."""
-        return jax.device_put(state, self._replicated)
+        """Copies `state` to every device, or divides it among them."""
+        return jax.device_put(state, self._layout(state))
+
+    def _layout(self, state: PyTree) -> PyTree:
+        """How each array of a state lies on the devices."""
+        if not self.shard_params:
+            return self._replicated
+
+        def divided(x):
+            sides = [(side, axis) for axis, side in enumerate(np.shape(x)) if side and side % self.size == 0]
+            spec = [None] * max(sides)[1] + [AXIS] if sides else []  # the longest side
+            return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+        return jax.tree.map(divided, state)
 
     def get_state(self, state: PyTree) -> PyTree:
         """The state as it is checkpointed: one copy."""
         return state
+
+    def whole(self, state: PyTree) -> PyTree:
+        """The state with every array whole on each device; all processes must ask for it."""
+        return jax.jit(lambda x: x, out_shardings=self._replicated)(state) if self.shard_params else state
 
     def restorable(self, state: PyTree) -> PyTree:
         """A new `state` as the template of what is restored: where the devices of all hosts want it."""
@@ -78,13 +99,35 @@ class Sharded:
         shardings = {name: sharding(array) for name, array in batch.items()}
         return jax.make_array_from_process_local_data(shardings, batch)
 
-    def train_step(self, step: Callable) -> Callable:
-        """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""
-        return self._compile(step, donate_argnums=0, out_shardings=(self._replicated, self._replicated))
+    def train_step(self, step: Callable, program: Callable[[Callable], Callable] = lambda step: step) -> Callable:
+        """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused.
+
+        Args:
+          step: a step, of a `TrainState` where parameters are divided.
+          program: makes of it what is compiled, such as `fcn.training.scanned`.
+        """
+        if self.shard_params:
+            return self._compile(program(self._collecting(step)), donate_argnums=0)
+        return self._compile(program(step), donate_argnums=0, out_shardings=(self._replicated, self._replicated))
+
+    def _collecting(self, step: Callable) -> Callable:
+        """`step` with the network's variables whole in it, whose results lie as its state did."""
+
+        def collecting(state, batch):
+            variables = jax.lax.with_sharding_constraint((state.params, state.model_state), self._replicated)
+            new, metrics = step(state.replace(params=variables[0], model_state=variables[1]), batch)
+            layout = self._layout(new), jax.tree.map(lambda _: self._replicated, metrics)
+            return jax.lax.with_sharding_constraint((new, metrics), layout)
+
+        return collecting
 
     def eval_step(self, step: Callable) -> Callable:
         """Compiles `(variables, batch) -> array`."""
-        return self._compile(step, out_shardings=self._replicated)
+
+        def collecting(variables, batch):
+            return step(jax.lax.with_sharding_constraint(variables, self._replicated), batch)
+
+        return self._compile(collecting if self.shard_params else step, out_shardings=self._replicated)
 
     def _compile(self, step: Callable, **arguments) -> Callable:
         return jax.jit(step, compiler_options=compiler_options(self.mesh.devices.flat), **arguments)
@@ -115,6 +158,10 @@ class Pmapped:
         """The first device's copy."""
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
 
+    def whole(self, state: PyTree) -> PyTree:
+        """One copy of the state, as `get_state` gives it."""
+        return self.get_state(state)
+
     def restorable(self, state: PyTree) -> PyTree:
         """A new `state` as the template of what is restored: one copy, on the host, as `get_state` gives it."""
         return jax.tree.map(np.asarray, state)
@@ -124,9 +171,9 @@ class Pmapped:
         n = len(self.devices)
         return {name: jax.device_put(x.reshape(n, -1, *x.shape[1:]), self._stacked) for name, x in batch.items()}
 
-    def train_step(self, step: Callable) -> Callable:
-        """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused."""
-        return jax.pmap(step, AXIS, devices=self._named, donate_argnums=0)
+    def train_step(self, step: Callable, program: Callable[[Callable], Callable] = lambda step: step) -> Callable:
+        """Compiles `(state, batch) -> (state, metrics)`; the state's buffers are reused. Arguments: see `Sharded`."""
+        return jax.pmap(program(step), AXIS, devices=self._named, donate_argnums=0)
 
     def eval_step(self, step: Callable) -> Callable:
         """Compiles `(variables, batch) -> array`."""
@@ -138,7 +185,13 @@ class Pmapped:
 
 
 def make_parallel(
-    kind: str, batch_size: int, devices: Sequence[Device] | None = None, *, data: int | None = None, height: int = 1
+    kind: str,
+    batch_size: int,
+    devices: Sequence[Device] | None = None,
+    *,
+    data: int | None = None,
+    height: int = 1,
+    shard_params: bool = False,
 ):
     """The way to run that `kind` names, after checking that the global batch divides by the devices.
 
@@ -148,17 +201,21 @@ def make_parallel(
       devices: those to use; all by default.
       data: over so many of them batches are divided, and
       height: over so many the rows of each image; where `data` is given, the first `data * height` are used.
+      shard_params: whether parameters are divided, too; see `Sharded`.
 
     Raises:
-      ValueError: an unknown kind, a batch that does not divide, fewer devices than asked for, or rows to divide with pmap.
+      ValueError: an unknown kind, a batch that does not divide, fewer devices than asked for, or rows or parameters to divide
+        with pmap.
     """
     if kind not in ("jit", "pmap"):
         raise ValueError(f"unknown parallel {kind!r}; it is 'jit' or 'pmap'")
     if kind == "pmap" and height > 1:
         raise ValueError(f"height is {height}, but pmap divides batches only; use jit to divide images")
+    if kind == "pmap" and shard_params:
+        raise ValueError("pmap keeps all parameters on each device; use jit to divide them (shard_params)")
     if data is not None:
         devices = _first(data * height, devices)
-    parallel = Sharded(devices, height=height) if kind == "jit" else Pmapped(devices)
+    parallel = Sharded(devices, height=height, shard_params=shard_params) if kind == "jit" else Pmapped(devices)
     if batch_size % parallel.size:
         lower, n = batch_size // parallel.size * parallel.size, parallel.size
         nearest = f"{lower} or {lower + n}" if lower else f"{n}"

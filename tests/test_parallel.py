@@ -122,6 +122,8 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
             make_parallel("jit", 8, data=data, height=height)
     with pytest.raises(ValueError, match="height is 2, but pmap divides batches only; use jit"):
         make_parallel("pmap", 8, height=2)
+    with pytest.raises(ValueError, match=r"pmap keeps all parameters on each device; use jit to divide them \(shard_params\)"):
+        make_parallel("pmap", 8, shard_params=True)
     assert dict(make_parallel("jit", 8, height=2).mesh.shape) == {"data": 4, "height": 2}
     assert dict(make_parallel("jit", 8, data=2, height=3).mesh.shape) == {"data": 2, "height": 3}
     assert make_parallel("pmap", 8, data=2).size == 2
