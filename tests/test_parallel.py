@@ -16,7 +16,13 @@ from fcn.metrics import confusion_matrix
 from fcn.parallel import Pmapped, Sharded, compiler_options, lost_process, make_parallel, sharing_devices, start_processes
 from fcn.training import create_state, make_eval_step, make_train_step
 
-CLASSES, STEPS, BATCH = 3, 10, 8
+CLASSES, STEPS, BATCH = 3, 20, 8
+WAYS = {
+    "8x1": Sharded,
+    "4x2-shard-params": lambda: Sharded(height=2, shard_params=True),
+    "1x8": lambda: Sharded(height=8),
+    "pmap": Pmapped,
+}
 
 
 class _Source:
@@ -48,7 +54,7 @@ def _model(axis_name=None):
 
 
 def _train(parallel):
-    """Losses of ten steps and the variables after them."""
+    """Losses of all steps and the state after them."""
     tx = optax.sgd(0.05, momentum=0.9)
 
     def objective(logits, labels):
@@ -87,15 +93,13 @@ def single():
     return _train(Sharded(jax.devices()[:1]))
 
 
-@pytest.mark.parametrize(
-    "way", [lambda: Sharded(), lambda: Pmapped(), lambda: Sharded(height=2)], ids=["jit", "pmap", "jit-height"]
-)
+@pytest.mark.parametrize("way", WAYS)
 def test_eight_devices_train_as_one_does(single, way):
     assert jax.device_count() == 8
-    losses, state = _train(way())
+    losses, state = _train(WAYS[way]())
     np.testing.assert_allclose(losses, single[0], rtol=1e-4)
     assert losses[-1] < losses[0]
-    # Sums in another order differ in the last digits, and ten steps of momentum amplify them.
+    # Sums in another order differ in the last digits, and twenty steps of momentum amplify them.
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(single[1])):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
@@ -106,7 +110,7 @@ def test_confusion_matrices_are_identical_and_count_every_pixel_once(single):
     logits = _model().apply(variables, normalise(source.images, (0.5,) * 3, (0.25,) * 3))
     expected = np.asarray(confusion_matrix(jnp.argmax(logits, -1).astype(jnp.int32), source.labels, CLASSES))
     assert expected.sum() == (source.labels != 255).sum()
-    for parallel in (Sharded(jax.devices()[:1]), Sharded(), Pmapped()):
+    for parallel in (Sharded(jax.devices()[:1]), *(make() for make in WAYS.values())):
         np.testing.assert_array_equal(_evaluate(parallel, variables), expected)
 
 

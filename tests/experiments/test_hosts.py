@@ -56,11 +56,11 @@ def _train_on_two_hosts(arguments, environment, devices):
     return outputs[0][0]
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
-def test_two_processes_train_as_one_does_and_go_on_after_a_kill(kind, short, alone, environment, tmp_path):
+@pytest.mark.parametrize("way", [["--shard-params"], ["--parallel", "pmap"]], ids=["jit", "pmap"])
+def test_two_processes_train_as_one_does_and_go_on_after_a_kill(way, short, alone, environment, tmp_path):
     """The second time with another number of devices."""
-    run = tmp_path / kind
-    arguments = [*short, "--parallel", kind, "--workdir", str(run)]
+    run = tmp_path / "run"
+    arguments = [*short, *way, "--workdir", str(run)]
     _train_on_two_hosts(arguments, environment, devices=4)
     _assert_equal(_lasting(run), alone)
     (run / "result.json").unlink()  # as a kill after step 3 leaves it
