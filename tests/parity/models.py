@@ -7,12 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 
 import fcn
+from fcn.encoders.mix_transformer import MixTransformer
+from fcn.encoders.resnet import ResNet
+from fcn.encoders.table import ENCODERS
 from tests.parity.encoders import _assert_trees_close, _leaves, smp
 from tests.parity.reference import Undrawn, assert_close, nchw, nhwc, random_like, settle, torch
 from tests.variables import count_parameters
 
-SIZES = [(128, 128), (96, 160)]
 CLASSES = 5
+ONE = (1, 1, 1, 1)
+SHORT = {
+    "resnet18": ("layers", partial(ResNet, ONE)),
+    "resnext50_32x4d": ("layers", partial(ResNet, ONE, bottleneck=True, groups=32, group_width=4)),
+    "mit_b0": ("depths", partial(MixTransformer, blocks=ONE)),
+}
+"""What smp calls the number of blocks of an encoder, and ours with one in each stage."""
+
+
+def shorten(monkeypatch):
+    """These encoders have one block in each stage, on both sides: the compilation of all takes the time."""
+    for name, (option, constructor) in SHORT.items():
+        monkeypatch.setitem(ENCODERS, name, ENCODERS[name]._replace(constructor=constructor))
+        monkeypatch.setitem(smp().encoders.encoders[name]["params"], option, [*ONE])
 
 
 def smp_model(architecture, device=None, **options):
@@ -29,11 +45,9 @@ def assert_model_equal(
     model,
     net,
     *,
-    source="smp",
-    sizes=SIZES,
+    sizes,
     channels=3,
     extended=(),
-    logits=lambda result: result,
     tame=None,
     settled=False,
     exact=False,
@@ -44,12 +58,10 @@ def assert_model_equal(
     Args:
       model: ours.
       net: the reference.
-      source: whose names its state dict has.
       sizes: heights and widths that the reference takes.
       channels: of the images.
       extended: pairs of a size that the reference does not take and a larger one that it takes: the logits equal the upper left
         corner of the reference's logits of the image whose last row and column are repeated up to the larger size.
-      logits: the reference's result -> its logits.
       settled: whether BatchNorm gets the statistics of images, see `settle`.
       exact: whether both compute in float64, and agree within 1e-6: for networks that multiply rounding.
       classes: whether both have a head for classes of the image, whose logits are the reference's second result.
@@ -63,20 +75,20 @@ def assert_model_equal(
     if settled:
         settle(net)
     net.eval()
-    variables = fcn.from_torch(model, net.state_dict(), source=source, in_channels=channels)
+    variables = fcn.from_torch(model, net.state_dict(), source="smp", in_channels=channels)
     sizes = [*((size, size) for size in sizes), *extended]
     if exact:
         with jax.enable_x64(True):
             model = model.copy(dtype=jnp.float64, param_dtype=jnp.float64)
             wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
-            _compare(model, wide, net.double(), sizes, channels, logits, classes, dtype=np.float64, relative=1e-6)
+            _compare(model, wide, net.double(), sizes, channels, classes, dtype=np.float64, relative=1e-6)
         net.float()
     else:
-        _compare(model, variables, net, sizes, channels, logits, classes)
+        _compare(model, variables, net, sizes, channels, classes)
     return variables
 
 
-def _compare(model, variables, net, sizes, channels, logits, classes, dtype=np.float32, relative=1e-4):
+def _compare(model, variables, net, sizes, channels, classes, dtype=np.float32, relative=1e-4):
     apply = jax.jit(partial(model.apply, mutable=["class_logits"]) if classes else model.apply)
     for (height, width), size in sizes:
         x = images((height, width), channels).astype(dtype)
@@ -87,7 +99,7 @@ def _compare(model, variables, net, sizes, channels, logits, classes, dtype=np.f
         if classes:
             (given, new), (expected, of_the_image) = given, expected
             assert_close(new["class_logits"]["logits"][0], of_the_image.numpy(), relative=relative)
-        assert_close(given, nhwc(logits(expected))[:, :height, :width], relative=relative)
+        assert_close(given, nhwc(expected)[:, :height, :width], relative=relative)
 
 
 def assert_model_gradients_equal(create, net, *, source="smp", size=(64, 64), logits=lambda result: result):

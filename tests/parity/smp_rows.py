@@ -178,7 +178,6 @@ OPTIONS = [
     row("upernet", encoder_depth=3, decoder_use_norm=False),
     row("upernet", encoder_depth=3, upsampling=2, channels=1),
     row("upernet", "slow", encoder="mit_b0", default=True),
-    row("upernet", "slow", encoder="convnext_tiny", default=True),
     row("upernet", "slow", encoder="mit_b0", encoder_depth=4, decoder_use_norm={"type": "batchnorm", "eps": 1e-3}),
     row("upernet", "slow", encoder="vgg11", encoder_depth=3),
     row("segformer", encoder_depth=3, upsampling=2, channels=1),
@@ -186,7 +185,7 @@ OPTIONS = [
     row("segformer", "slow", encoder="mit_b0", encoder_depth=4),
     row("segformer", "slow", encoder="vgg11", encoder_depth=3),
     *(row("dpt", encoder="vit_small_patch16", decoder_readout=kind, size=(48, 80)) for kind in ("cat", "add", "ignore")),
-    *(row("dpt", "slow", encoder=f"vit_{size}_patch16", default=True) for size in ("small", "base")),
+    row("dpt", "slow", encoder="vit_small_patch16", default=True),
     row("dpt", "slow", encoder="vit_small_patch16", img_size=64, size=(64, 64)),
 ]
 

@@ -7,13 +7,12 @@ import pytest
 
 import fcn
 from fcn.encoders.efficientnet import EFFICIENTNETS
-from tests.parity.encoders import assert_gradients_equal, assert_parameters_equal, smp_encoder, smp_maps
+from tests.parity.encoders import assert_gradients_equal, assert_tensors_equal, smp_encoder, smp_maps
 from tests.parity.models import CLASSES, images, smp_model
 from tests.parity.reference import assert_close, nchw, nhwc, random_like, settle, torch
 from tests.variables import random_variables
 
 B0 = "efficientnet-b0"
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in EFFICIENTNETS if name != B0]
 TOP = ("_conv_head", "_bn1")
 
 
@@ -77,52 +76,48 @@ def test_model_without_the_layers_that_smp_keeps():
     fcn.from_torch(fcn.create_model("unet", encoder=B0, num_classes=CLASSES), state, source="smp")
 
 
-@pytest.mark.slow
 def test_unet():
     """Maps of odd sizes are smaller than the decoder may expect."""
-    net = smp_model("Unet", encoder_name=B0)
+    options = {"encoder_depth": 3, "decoder_channels": (8, 8, 8)}
+    net = smp_model("Unet", encoder_name=B0, **options)
     net.encoder._drop_connect_rate = 0.0
     net.load_state_dict(random_like(net.state_dict()))
-    model = fcn.create_model("unet", encoder=B0, num_classes=CLASSES)
-    for size in ((96, 160), (65, 97)):
-        x = images(size)
-        settle(net, x)
-        variables = fcn.from_torch(model, net.state_dict(), source="smp")
-        with torch.inference_mode():
-            expected = nhwc(net(nchw(x)))
-        assert_close(jax.jit(model.apply)(variables, x), expected)
+    model, x = fcn.create_model("unet", encoder=B0, num_classes=CLASSES, **options), images((65, 97))
+    settle(net, x)
+    variables = fcn.from_torch(model, net.state_dict(), source="smp")
+    with torch.inference_mode():
+        expected = nhwc(net(nchw(x)))
+    assert_close(jax.jit(model.apply)(variables, x), expected)
+
+
+@pytest.mark.parametrize(("name", "output_stride"), [*((name, 32) for name in EFFICIENTNETS), (B0, 16), (B0, 8)])
+def test_blocks(name, output_stride):
+    """Every depthwise convolution, and after which block a map is taken; where nothing is odd in b0, it is in others."""
+    net, encoder = reference(name, "meta", output_stride=output_stride), fcn.create_encoder(name, output_stride=output_stride)
+    layers = [block._depthwise_conv for block in net._blocks]
+    given = [(block.kernel_size, block.strides, block.dilation, block.padding * 2) for block in encoder.scaled_blocks()]
+    for layer, (kernel_size, strides, dilation, padding) in zip(layers, given, strict=True):
+        assert (layer.kernel_size[0], layer.stride[0], layer.dilation[0]) == (kernel_size, strides, dilation)
+        assert tuple(getattr(layer.static_padding, "padding", layer.padding * 2)) == padding
+    assert tuple(net._out_indexes) == encoder.taps
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EFFICIENTNETS)
-def test_encoder(name):
-    assert_equal(name, reference(name), [(96, 160), (65, 97)])
+def test_dilation():
+    assert_equal(B0, reference(B0, output_stride=8), [(96, 160)], output_stride=8)
 
 
-@pytest.mark.parametrize("name", EFFICIENTNETS)
-def test_padding(name):
-    """Of every depthwise convolution; where nothing is odd in b0, it is in others."""
-    layers = [block._depthwise_conv for block in reference(name, device="meta")._blocks]
-    expected = [(layer.kernel_size[0], layer.stride[0], tuple(layer.static_padding.padding)) for layer in layers]
-    given = [(b.kernel_size, b.strides, b.padding * 2) for b in fcn.create_encoder(name).scaled_blocks()]
-    assert given == expected
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("output_stride", [16, 8])
-def test_dilation(output_stride):
-    assert_equal(B0, reference(B0, output_stride=output_stride), [(96, 160)], output_stride=output_stride)
-
-
-def shallow():
-    """b0 up to stride 8."""
-    net = reference(B0, depth=3)
-    net._blocks = net._blocks[:5]
+def shallow(name):
+    """Up to stride 8."""
+    net = reference(name, depth=3)
+    net._blocks = net._blocks[: fcn.create_encoder(name).taps[1] + 1]
     return net
 
 
-def test_depth():
-    assert_equal(B0, shallow(), [(65, 97)], depth=3)
+@pytest.mark.parametrize("name", [B0, "efficientnet-b3"])
+def test_depth(name):
+    """Of b3, too, whose widths and numbers of blocks are scaled."""
+    assert_equal(name, shallow(name), [(65, 97)], depth=3)
 
 
 @pytest.mark.parametrize(("name", "least"), [(B0, 32), ("efficientnet-b1", 16)])
@@ -142,7 +137,7 @@ def test_smallest_image(name, least):
 @pytest.mark.slow
 def test_training():
     """Of five blocks, one of each kind; their compilation takes the time."""
-    assert_gradients_equal(B0, shallow(), source="smp", depth=3)
+    assert_gradients_equal(B0, shallow(B0), source="smp", depth=3)
 
 
 def test_stochastic_depth():
@@ -168,6 +163,6 @@ def test_round_trip(depth):
         assert torch.equal(net.state_dict()[key], tensor) or key.startswith(unused), key
 
 
-@pytest.mark.parametrize("name", [B0, *SLOW])
-def test_parameters(name):
-    assert_parameters_equal(name, reference(name, device="meta"))
+@pytest.mark.parametrize("name", EFFICIENTNETS)
+def test_tensors(name):
+    assert_tensors_equal(name, reference(name, device="meta"), source="smp")

@@ -6,17 +6,11 @@ import pytest
 
 import fcn
 from fcn.encoders.mobilenet_v3 import MOBILENETS_V3
-from tests.parity.encoders import (
-    SIZES,
-    assert_encoder_equal,
-    assert_gradients_equal,
-    assert_parameters_equal,
-    assert_round_trip,
-)
+from tests.parity.encoders import assert_encoder_equal, assert_gradients_equal, assert_round_trip, assert_tensors_equal
 from tests.parity.reference import assert_close, nchw, nhwc, random_like, settle, torch, torchvision
 from tests.variables import count_parameters
 
-LARGE = pytest.param("mobilenet_v3_large", marks=pytest.mark.slow)
+SMALL = "mobilenet_v3_small"
 
 
 def reference(name, device=None, **options):
@@ -42,21 +36,19 @@ def maps(net, x):
     return [*found, x]
 
 
-@pytest.mark.parametrize("sizes", [[(96, 160)], pytest.param(SIZES, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", LARGE])
-def test_encoder(name, sizes):
-    assert_encoder_equal(name, reference(name), source="torchvision", sizes=sizes, maps=maps, settled=True)
+@pytest.mark.parametrize("name", [SMALL, pytest.param("mobilenet_v3_large", marks=pytest.mark.slow)])
+def test_encoder(name):
+    assert_encoder_equal(name, reference(name), source="torchvision", sizes=[(96, 160)], maps=maps, settled=True)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", LARGE])
-def test_maps_of_segmentation_models(name):
+def test_maps_of_segmentation_models():
     """Dilated, and of the blocks with which the stages start; LR-ASPP takes the map of stride 8 and the last."""
-    net = reference(name, dilated=True).eval()
+    net = reference(SMALL, dilated=True).eval()
     lraspp = torchvision().models.segmentation.lraspp._lraspp_mobilenetv3(net, num_classes=2)
     net.load_state_dict(random_like(net.state_dict()))
     x = np.random.default_rng(0).normal(size=(1, 65, 97, 3)).astype(np.float32)
     settle(net, x)
-    encoder = fcn.create_encoder(name, output_stride=16, stage_starts=True)
+    encoder = fcn.create_encoder(SMALL, output_stride=16, stage_starts=True)
     given = jax.jit(encoder.apply)(fcn.from_torch(encoder, net.state_dict(), source="torchvision"), x)
     with torch.inference_mode():
         y = nchw(x)
@@ -70,27 +62,27 @@ def test_maps_of_segmentation_models(name):
 
 def shallow():
     """The small network up to stride 8."""
-    net = reference("mobilenet_v3_small")
+    net = reference(SMALL)
     net.features = net.features[: strided(net)[2]]
     return net
 
 
 def test_depth():
-    assert_encoder_equal("mobilenet_v3_small", shallow(), source="torchvision", sizes=[(65, 97)], maps=maps, depth=3)
+    assert_encoder_equal(SMALL, shallow(), source="torchvision", sizes=[(65, 97)], maps=maps, depth=3)
 
 
 def test_training():
     """Of three blocks, one of each kind; their compilation takes the time."""
-    assert_gradients_equal("mobilenet_v3_small", shallow(), source="torchvision", maps=maps, depth=3)
+    assert_gradients_equal(SMALL, shallow(), source="torchvision", maps=maps, depth=3)
 
 
 def test_round_trip():
-    assert_round_trip("mobilenet_v3_small", reference("mobilenet_v3_small"), source="torchvision")
+    assert_round_trip(SMALL, reference(SMALL), source="torchvision")
 
 
 @pytest.mark.parametrize("name", MOBILENETS_V3)
-def test_parameters(name):
-    assert_parameters_equal(name, reference(name, device="meta"))
+def test_tensors(name):
+    assert_tensors_equal(name, reference(name, device="meta"), source="torchvision")
 
 
 @pytest.mark.parametrize(("name", "count"), [("mobilenet_v3_small", 2_542_856), ("mobilenet_v3_large", 5_483_032)])
@@ -101,7 +93,7 @@ def test_parameters_of_classifiers(name, count):
 def test_classifier():
     net = torchvision().models.mobilenet_v3_small().eval()
     net.load_state_dict(random_like(net.state_dict()))
-    model = fcn.create_classifier("mobilenet_v3_small")
+    model = fcn.create_classifier(SMALL)
     x = np.random.default_rng(0).normal(size=(2, 65, 97, 3)).astype(np.float32)
     settle(net, x)
     with torch.inference_mode():

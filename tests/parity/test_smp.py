@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 
 import fcn
-from fcn.encoders.resnet import ResNet
-from fcn.encoders.table import ENCODERS
-from tests.parity.encoders import smp
-from tests.parity.models import CLASSES, assert_model_equal, assert_model_gradients_equal, assert_model_round_trip, images
+from tests.parity.models import (
+    CLASSES,
+    assert_model_equal,
+    assert_model_gradients_equal,
+    assert_model_round_trip,
+    images,
+    shorten,
+)
 from tests.parity.smp_rows import ERRORS, NETWORKS, OPTIONS, PARAMETERS, SMALL, TRAINING, UNET3
 from tests.variables import count_parameters, random_variables
 
 
 @pytest.fixture
 def short(monkeypatch):
-    """ResNet-18 has one block in each stage, on both sides: their compilation takes the time."""
-    row = ENCODERS["resnet18"]
-    monkeypatch.setitem(ENCODERS, "resnet18", row._replace(constructor=partial(ResNet, (1, 1, 1, 1))))
-    monkeypatch.setitem(smp().encoders.encoders["resnet18"]["params"], "layers", [1, 1, 1, 1])
+    shorten(monkeypatch)
 
 
 def assert_equal(row):
