@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from docs.extensions import docstrings
 from docs.extensions.docstrings import restructured, shorter
 from docs.extensions.pages import relinked
 from tests.conftest import ROOT
@@ -37,6 +38,13 @@ def test_every_public_package_has_a_page():
 )
 def test_docstrings(plain, expected):
     assert restructured(plain) == expected
+
+
+@pytest.mark.parametrize(("what", "expected"), [("property", ["..", "", "Size: of all."]), ("class", ["Size: of all."])])
+def test_a_colon_of_an_attribute_is_no_type(what, expected):
+    lines = ["Size: of all."]
+    docstrings._restructure(None, what, "size", None, None, lines)
+    assert lines == expected
 
 
 def test_signatures():

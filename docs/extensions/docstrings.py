@@ -51,7 +51,7 @@ def _shorten(app, what, name, thing, options, *signature):
 def _restructure(app, what, name, thing, options, lines):
     lines[:] = restructured("\n".join(lines)).split("\n")
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")  # or else napoleon takes what stands before the first colon for a type
+        lines[:0] = ["..", ""]  # a comment, or else napoleon takes what stands before the first colon for a type
 
 
 def setup(app):
