@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from fcn.errors import unknown
+from fcn.layers import resize_bilinear
 from fcn.models.parts.heads import Activation, ClassificationHead
 from fcn.models.parts.with_encoder import AnyEncoder, WithEncoder
 
@@ -61,9 +62,10 @@ class EncoderDecoder(WithEncoder):
     def encode(self, x: Array | np.ndarray, train: bool) -> list[Array | None]:
         """The encoder's maps, finest first: entry i has been halved i times, entry 0 is None unless the encoder is a VGG.
 
-        The entry of a stride that the encoder does not have is None too (the second, of stride 2, of transformers). With an
-        `encoder_output_stride` below 32 the last entries are dilated instead of halved. Images with `aux_params` are classified
-        here.
+        The entry of a stride that the encoder does not have is None too (the second, of stride 2, of transformers). Maps of
+        encoders that do not pad, such as SqueezeNet, are enlarged by the pixel or so that they lack. With an
+        `encoder_output_stride` below 32 the last entries are dilated instead of halved. Images with `aux_params` are
+        classified here.
 
         Raises:
             ValueError: for options that the encoder does not take, or one that does not halve the image so often.
@@ -75,7 +77,7 @@ class EncoderDecoder(WithEncoder):
             advice = f"use encoder_depth={deepest}" if deepest >= 3 else "choose another encoder, such as 'resnet18'"
             raise ValueError(f"encoder {self.encoder_text()} halves the image {deepest} times; {advice}")
         self.check_stride(min(self.encoder_output_stride, last), x.shape[-1], strides.index(last))
-        found = dict(zip(strides, maps))
+        found = {s: _fitted(m, x.shape, min(s, self.encoder_output_stride)) for s, m in zip(strides, maps)}
         if self.aux_params is not None:
             self._classify(self.aux_params, found[last], train)
         return [found.get(2**i) for i in range(self.encoder_depth + 1)]
@@ -88,6 +90,15 @@ class EncoderDecoder(WithEncoder):
             logits = ClassificationHead(**options, **self.types, name="classification_head")(x, train=train)
             if not self.is_initializing():
                 self.sow("class_logits", "logits", logits)
+
+
+def _fitted(x: Array, images: tuple[Any, ...], stride: int) -> Array:
+    """A map of images of some shape, enlarged where it lacks pixels by its stride, cut where the encoder extended them."""
+    sides = *x.shape[1:3], *images[1:3]
+    if not all(isinstance(side, int) for side in sides):  # sizes that are not known yet
+        return x
+    size = [min(max(have, image // stride), -(-image // stride)) for have, image in zip(sides[:2], sides[2:])]
+    return x if size == list(sides[:2]) else resize_bilinear(x[:, : size[0], : size[1]], size)
 
 
 def check_decoder_channels(channels: tuple[int, ...], depth: int) -> None:
