@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import flax.linen as nn
 import jax
@@ -30,6 +30,7 @@ from fcn.data import (
     open_source,
     without_faults,
 )
+from fcn.data.depth import ValueRange
 from fcn.data.sampling import make_order
 from fcn.errors import unknown
 from fcn.parallel import make_parallel
@@ -59,7 +60,7 @@ def tell_remarks(*splits: Prepared) -> None:
 def load_data(
     config: DataConfig,
     split: str,
-    value_range: tuple[int | float, int | float] | None = None,
+    value_range: ValueRange | None = None,
     label_kind: LabelKind = "classes",
     crop: tuple[int, int] | None = None,
     mixed: bool = False,
@@ -157,7 +158,7 @@ class Experiment:
             changed = augment_batch(augment_key, batch, self.config.augment, self.preprocessing, codec=self.task)
             return changed["image"], {name: changed[name] for name in self.task.fill}
 
-        terms = weighted(self.task.terms, self.config.loss, self.task, self.train)
+        terms = weighted(self.task.loss_terms, self.config.loss, self.task, self.train)
         loss = dataclasses.replace(self.task, terms=terms).loss
 
         step = make_train_step(
@@ -207,8 +208,15 @@ class Experiment:
         return make_evaluator(self.model, self.task, self.preprocessing, self.val, self.config.batch_size, self.parallel)
 
 
-def hosts() -> dict[str, int]:
-    """Which of the processes this is, as keywords of what divides samples among them."""
+class Hosts(TypedDict):
+    """Which of how many processes this is."""
+
+    process_index: int
+    process_count: int
+
+
+def hosts() -> Hosts:
+    """The keywords of what divides samples among processes."""
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import difflib
 import functools
+import io
 import logging
 import os
 import platform
@@ -106,7 +107,13 @@ def cache_compilations(calls: int = 1) -> None:
 
 
 def parse(
-    config: type[T], args: Sequence[str], name: str, about: str, *, default: T | None = None, hints: Mapping[str, str] = {}
+    config: type[T],
+    args: Sequence[str],
+    name: str,
+    about: str | None,
+    *,
+    default: T | None = None,
+    hints: Mapping[str, str] = {},
 ) -> T:
     """Reads a command line; ends the process where it asks for help or is wrong.
 
@@ -126,14 +133,14 @@ def parse(
     for option in (arg.partition("=")[0] for arg in args):
         if option in hints:
             raise ValueError(f"unknown option {option}; {hints[option]}")
-    defaults = {} if default is None else {"default": default}
+    defaults: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(config, prog=f"python -m experiments.{name}", description=_wrapped(about), args=list(args), **defaults)
 
 
-def _wrapped(text: str) -> str:
+def _wrapped(text: str | None) -> str:
     """Paragraphs and points (*) as lines that fit the terminal; tyro joins lines, but for those that begin with a space."""
     width = min(shutil.get_terminal_size().columns, 128) - 1
-    parts = re.split(r"\n\n+|\n(?=\* )", text.strip())
+    parts = re.split(r"\n\n+|\n(?=\* )", (text or "").strip())
     return "\n".join(textwrap.fill(part, width, initial_indent=" ", subsequent_indent=" ") for part in parts)
 
 
@@ -214,7 +221,8 @@ def run(main: Callable[[], T]) -> T:
     """
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
     for stream in streams:
-        stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding does not have
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding does not have
     warnings.formatwarning = functools.partial(_format_warning, warnings.formatwarning)
     try:
         try:

@@ -106,10 +106,11 @@ def _are_alike(a: TrainConfig, b: TrainConfig) -> bool:
 
 def summary(values: Sequence[float | None]) -> str:
     """One value, or the mean of several and the deviation of one of them."""
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return "-"
-    mean = f"{statistics.fmean(values):.4f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
+    mean = f"{statistics.fmean(known):.4f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.4f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -183,7 +183,7 @@ class HostsConfig:
 
     def __post_init__(self):
         check_fields(self, "hosts.")
-        if None not in (self.count, self.index) and self.index >= self.count:
+        if self.count is not None and self.index is not None and self.index >= self.count:
             raise ValueError(f"hosts.index is {self.index}; of {self.count} processes it is one of 0 to {self.count - 1}")
 
 

@@ -8,6 +8,7 @@ import functools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments import command
 from fcn.errors import unknown
@@ -131,7 +132,7 @@ def algorithms() -> str:
 
 
 def _rule_row(rule):
-    of = "all" if len(rule.operations) == 3 else ", ".join(OPERATIONS.get(name, name) for name in rule.operations)
+    of = "all" if len(rule.operations) == 3 else ", ".join(str(OPERATIONS.get(name, name)) for name in rule.operations)
     on = "all" if len(rule.platforms) > 2 else ", ".join(rule.platforms)
     error = ", ".join(f"{value:.1e}" for value in rule.error)
     until = ".".join(map(str, rule.until or ()))
@@ -159,7 +160,8 @@ def operations(model, variables, images) -> float:
 
     shapes = jax.eval_shape(lambda *arguments: arguments, variables, images)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        return jax.jit(model.apply).trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+        cost: Any = jax.jit(model.apply).trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis()
+    return cost["flops"]
 
 
 def weights(name: str) -> str:

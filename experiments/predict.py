@@ -138,6 +138,7 @@ def read_network(options: PredictConfig):
     from experiments.networks import from_folder, from_weights
 
     if options.run is None:
+        assert options.model is not None and options.weights is not None  # or else it was refused
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, options.weights, options.source, options.classes)
     else:

@@ -25,7 +25,7 @@ def rank(scalars: Sequence[Mapping[str, float | None]], by: str) -> list[int]:
 
 def worst(rows: Sequence[Row], by: str) -> str:
     """The first rows for a terminal: names and the score that ranks them."""
-    shown = [(short_name(row["image"]), row[by]) for row in rows[:SHOWN] if row[by] is not None]
+    shown = [(short_name(str(row["image"])), row[by]) for row in rows[:SHOWN] if row[by] is not None]
     width = max((columns(name) for name, _ in shown), default=0)
     return "\n".join([f"the worst images by {by}:", *(f"  {pad(name, width)}  {value:.3f}" for name, value in shown)])
 

@@ -62,7 +62,7 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     }
 
 
-def describe(measured: dict[str, float | None], now: datetime.datetime) -> str:
+def describe(measured: dict[str, Any], now: datetime.datetime) -> str:
     """What was measured, in lines for a terminal."""
     end = now + datetime.timedelta(seconds=measured["seconds"])
     memory = [_with_unit(measured[f"{name}_bytes"], 2**20, "MiB") for name in ("state", "temporary")]

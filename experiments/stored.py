@@ -19,7 +19,7 @@ RESULT = {"steps": int, "seconds": float}
 LARGEST = 2**16
 
 
-def read_config(path: Path, values: Mapping[str, Any]) -> TrainConfig:
+def read_config(path: Path, values: dict[str, Any]) -> TrainConfig:
     """The configuration that the `values` in config.json are."""
     try:
         return from_json(values)

@@ -11,6 +11,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from experiments import command
 
@@ -206,6 +207,7 @@ def train(config, folder, succession) -> None:
     def evaluate(state):
         return experiment.evaluation(measure(state.eval_variables))
 
+    rate: Any = make_schedule(config.optim, config.steps)  # of Optax's numbers, some of which are complex
     recording = open_records(config, folder, step) if first_process else contextlib.closing(Silent())
     stopping = StopSignals(stop_together if jax.process_count() > 1 else None)
     with checkpoints, recording as records, stopping:
@@ -216,7 +218,7 @@ def train(config, folder, succession) -> None:
             batches,
             train_step=giving_memory_back(train_step),
             evaluate=evaluate,
-            learning_rate=make_schedule(config.optim, config.steps),
+            learning_rate=rate,
             parallel=experiment.parallel,
             checkpoints=checkpoints,
             records=records,
@@ -241,11 +243,12 @@ def train(config, folder, succession) -> None:
 def open_records(config, folder, step) -> Iterator:
     """Where the records of a run go that has come to `step`: its files, TensorBoard, and the tracker that is asked for."""
     from experiments.config import flattened, to_json
+    from fcn.training.protocols import Recorder
     from fcn.training.records import Records
     from fcn.training.trackers import Several, open_tracker
 
     with contextlib.ExitStack() as stack:
-        writers = [
+        writers: list[Recorder] = [
             stack.enter_context(contextlib.closing(Records(folder.metrics, last_step=step, tensorboard=folder.tensorboard)))
         ]
         if config.tracker != "none":

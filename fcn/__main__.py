@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fcn
 
@@ -103,7 +104,8 @@ def convert(options: argparse.Namespace) -> int:
         save_torch(options.out, network.model, network.variables, source=options.source)
     else:
         network = _read_checkpoint(options)
-        facts = {"classes": network.classes, "palette": network.palette} if network.task is None else {"task": network.task}
+        classes = {"classes": network.classes, "palette": network.palette}
+        facts: dict[str, Any] = classes if network.task is None else {"task": network.task}
         fcn.save(options.out, network.model, network.variables, preprocessing=network.preprocessing, **facts)
     print(f"{options.input} -> {options.out}")
     return 0

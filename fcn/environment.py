@@ -27,6 +27,9 @@ from fcn.errors import first_line
 
 T = TypeVar("T")
 
+CONFIG: Any = jax.config
+"""JAX's configuration; it adds its attributes by name, which type checkers do not see."""
+
 TESTED = (0, 10), (0, 13)
 """Of JAX: the first version that was tested, and the first that was not."""
 
@@ -58,14 +61,12 @@ def on_cpu() -> AbstractContextManager:
 
 def matmul_precision() -> str | None:
     """`jax.default_matmul_precision` where this is asked."""
-    config: Any = jax.config  # which adds its attributes by name
-    return config.jax_default_matmul_precision
+    return CONFIG.jax_default_matmul_precision
 
 
 def looked_for() -> dict[str, Callable[[Any], jax.Array]]:
     """What `jax.debug_nans` and `jax.debug_infs` look for."""
-    config: Any = jax.config
-    asked = {"nan": (config.jax_debug_nans, jnp.isnan), "inf": (config.jax_debug_infs, jnp.isinf)}
+    asked = {"nan": (CONFIG.jax_debug_nans, jnp.isnan), "inf": (CONFIG.jax_debug_infs, jnp.isinf)}
     return {name: find for name, (is_on, find) in asked.items() if is_on}
 
 
@@ -218,8 +219,7 @@ def _find_in(context, name):
 
 def programs_are_kept() -> bool:
     """Whether there is a persistent compilation cache."""
-    config: Any = jax.config
-    return bool(config.jax_enable_compilation_cache and config.jax_compilation_cache_dir)
+    return bool(CONFIG.jax_enable_compilation_cache and CONFIG.jax_compilation_cache_dir)
 
 
 def accepted(function: Callable, **options: Any) -> dict[str, Any]:

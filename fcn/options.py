@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
+from fcn.environment import CONFIG
 from fcn.errors import unknown
 from fcn.ranges import Range, abbreviate
 
@@ -107,7 +107,7 @@ def _wrong_dtype(value: Any) -> str | None:
         dtype = None
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         return "a floating-point type, such as jnp.float32 or jnp.bfloat16"
-    if dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+    if dtype == np.float64 and not CONFIG.jax_enable_x64:
         return "a type that JAX computes in: for float64 call jax.config.update('jax_enable_x64', True) first"
     return None
 

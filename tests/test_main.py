@@ -56,7 +56,8 @@ def test_what_is_written_is_what_the_task_gives(photo, tmp_path):
     """A sigmoid of one channel, whose largest channel would say nothing."""
     model = fcn.create_model("unet", num_classes=1, base_features=2, depth=1)
     task = fcn.tasks.make("binary", ["ground", "cell"])
-    fcn.save(tmp_path / "net", model, random_variables(model, 1, 8, 8, 3), task=task)
+    variables = random_variables(model, 1, 8, 8, 3)
+    fcn.save(tmp_path / "net", model, variables, preprocessing=default_preprocessing(3), task=task)
     assert main(["predict", str(tmp_path / "net"), str(photo), "--out", str(tmp_path / "out")]) == 0
     mask, chance = (np.asarray(Image.open(tmp_path / f"out/photo_{name}.png")) for name in ("mask", "probability"))
     assert 0 < mask.mean() < 1

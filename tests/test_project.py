@@ -18,6 +18,14 @@ def test_environment_variables_stand_in_the_table():
     assert sorted(table) == sorted(set(re.findall(r"\bFCN_[A-Z_]+\b", text)) - {"FCN_"})
 
 
+def test_other_variables_that_are_read_stand_there_too():
+    text = "".join(path.read_text() for path in SOURCES if "tests" not in path.relative_to(ROOT).parts)
+    reading = r"environ\W+(?:get\W+|setdefault\W+)?([A-Z][A-Z_0-9]+)\b|\"([A-Z][A-Z_0-9]+)\" (?:not )?in os\.environ"
+    read = {name for names in re.findall(reading, text) for name in names if name}
+    page = (ROOT / "docs" / "environment.md").read_text()
+    assert {name for name in read if f"`{name}`" not in page} == set()
+
+
 def test_python_versions():
     """Of the metadata, the workflow and the README."""
     versions = re.findall(r"Python :: (3\.\d+)", str(PROJECT["project"]["classifiers"]))

@@ -282,5 +282,7 @@ def test_a_gallery_holds_its_pictures_in_order():
     sheet = visualize.gallery(rows)
     found = [value for value in range(0, 60, 10) if (sheet == value).all(-1).sum() >= 4 * 6]
     assert found == list(range(0, 60, 10))
+    legend = visualize.gallery(rows, classes=["cell"])  # names without colours have the default ones
+    np.testing.assert_array_equal(legend, visualize.gallery(rows, classes=["cell"], palette=visualize.default_palette(1)))
     with pytest.raises(ValueError, match="as many pictures in each row"):
         visualize.gallery([rows[0], rows[1][:2]])

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments import command
-from experiments.benchmark.case import SIDES, Case, Side
+from experiments.benchmark.case import SIDES, Case, DType, Side, What
 from fcn.ranges import Range, check_fields
 
 STARS = ("unet", "fcn8s", "fcn_resnet50", "unet/resnet18", "deeplabv3plus/mobilenet_v2", "segformer/mit_b0")
@@ -36,7 +36,7 @@ class BenchmarkConfig:
     """Height and width of the images; several show how time and memory grow."""
     batch: Annotated[tuple[int, ...], Range(1, 2**20)] = (2,)
     """Images in a batch: one number, or one for each of the models, of which the first that matches counts."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DType = "float32"
     """Type of the computation, for both sides."""
     sides: Annotated[tuple[Side, ...], tyro.conf.arg(metavar=f"{{{','.join(SIDES)}}} ...")] = tuple(SIDES)
     """Who takes part; torch_compile takes a minute or more for each case."""
@@ -94,7 +94,7 @@ def main(config: BenchmarkConfig) -> None:
     print(describe(records))
 
 
-def find_cases(config: BenchmarkConfig, what: str) -> list[Case]:
+def find_cases(config: BenchmarkConfig, what: What) -> list[Case]:
     """The cases of one kind that a configuration asks for.
 
     Raises:
@@ -142,7 +142,7 @@ def measure(cases: list[Case], config: BenchmarkConfig, records) -> None:
     from experiments.benchmark.report import line
 
     ceiling = records.product(config.dtype)
-    sides = [side for side in ("fcn", "torch") if side in config.sides]
+    sides: list[Side] = [side for side in config.sides if side in ("fcn", "torch")]
     if not records.has(ceiling, sides):
         records.add(ceiling, race(ceiling, sides, config.rounds))
     started = time.perf_counter()

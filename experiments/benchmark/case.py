@@ -20,6 +20,8 @@ OURS: tuple[Side, ...] = ("fcn", "fcn_sharded")
 RIVALS: tuple[Side, ...] = ("torch", "torch_channels_last", "torch_compile")
 """The settings of PyTorch that compute in the same type as we do; the best of them is what counts."""
 CLASSES = 21
+What = Literal["forward", "train"]
+DType = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Case:
 
     name: str
     """A model, an encoder, MODEL/ENCODER, or matrix_product: what the machine can do at best."""
-    what: Literal["forward", "train"]
+    what: What
     """The network alone, or a whole training step: cross-entropy, gradients, SGD with momentum."""
     size: int
     batch: int
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: DType = "float32"
 
     @property
     def model(self) -> str:

@@ -147,7 +147,7 @@ class SegNet(nn.Module):
             x, places = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
             pooled.append((places, size))
         for decode, (places, size) in zip(reversed(self.decoder), reversed(pooled)):
-            x = decode(F.max_unpool2d(x, places, 2, output_size=size))
+            x = decode(F.max_unpool2d(x, places, (2, 2), output_size=size))
         return self.head(x)
 
 

@@ -55,7 +55,7 @@ def _make_photos(root: Path) -> Path:
     (root / "classes.csv").write_text("id,name,r,g,b\n0,dark,0,0,0\n1,light,255,255,255\n")
     for i in range(COUNT):
         coarse = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        photo = coarse.resize(SIZE[::-1], Image.Resampling.BICUBIC)
+        photo = coarse.resize((SIZE[1], SIZE[0]), Image.Resampling.BICUBIC)
         photo.save(root / "images" / "train" / f"{i:03}.jpg", quality=90)
         Image.fromarray((np.asarray(photo).mean(-1) > 128).astype(np.uint8)).save(root / "labels" / "train" / f"{i:03}.png")
     return root

@@ -47,8 +47,8 @@ def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
         for side in sides:
             runners.append(Runner(side))
         for runner, result in zip(runners, results):
-            result.facts = runner.ask(**dataclasses.asdict(case))
-            result.error = result.facts.pop("error", None)
+            answer = runner.ask(**dataclasses.asdict(case))
+            result.error, result.facts = answer.pop("error", None), answer
         pairs = list(zip(runners, results))
         repeats = {runner: max(1, round(LEAST_SECONDS / _turn(runner, result))) for runner, result in pairs}
         for number in range(rounds):
@@ -59,8 +59,9 @@ def race(case: Case, sides: Sequence[Side], rounds: int) -> list[Result]:
                     result.seconds.append(_turn(runner, result, repeats[runner]))
         for runner, result in pairs:
             if result.error is None:
-                result.facts |= runner.finish()
-                result.error = result.facts.pop("error", None)
+                answer = runner.finish()
+                result.error = answer.pop("error", None)
+                result.facts |= answer
             if result.error is not None:
                 result.seconds.clear()  # of rounds before it ended
     finally:
@@ -85,12 +86,14 @@ class Runner:
     def __init__(self, side: Side):
         command = [sys.executable, "-m", "experiments.benchmark.contestant", side]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        assert self._process.stdin is not None and self._process.stdout is not None  # pipes
+        self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, **request) -> dict:
         """Sends a request, if any, and waits for the answer."""
         if request:
             self._write(json.dumps(request))
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         return json.loads(line) if line else {"error": f"{_ENDED} {self._process.wait()}"}
 
     def finish(self) -> dict:
@@ -103,9 +106,9 @@ class Runner:
         self._process.kill()
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._requests.close()
+        self._answers.close()
 
     def _write(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # what it wrote before it ended can still be read
-            self._process.stdin.write(line + "\n")
+            self._requests.write(line + "\n")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.case import OURS, RIVALS, SIDES, Case, Side
+from experiments.benchmark.case import OURS, RIVALS, SIDES, Case, DType, Side
 from experiments.benchmark.race import Result
 
 
@@ -94,13 +94,13 @@ class Records:
     def get(self, name: str) -> Any:
         return self._content[name]
 
-    def ceiling(self, dtype: str) -> float | None:
+    def ceiling(self, dtype: DType) -> float | None:
         """The largest rate of a matrix product, in GFLOP/s."""
         case = self.product(dtype)
         seconds = [result.median for row in self.results([case]) for result in row.results.values() if result.seconds]
         return 2 * case.size**3 / 1e9 / min(seconds) if seconds else None
 
-    def product(self, dtype: str) -> Case:
+    def product(self, dtype: DType) -> Case:
         """The matrix product that shows what the machine can do."""
         return Case("matrix_product", "forward", 8192 if "accelerator" in self._content["machine"] else 2048, 1, dtype)
 

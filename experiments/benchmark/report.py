@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmark.case import SIDES, Case
+from experiments.benchmark.case import SIDES, Case, Side
 from experiments.benchmark.race import Result
 from experiments.benchmark.records import Compared, Records
 from experiments.pointwise_claims.drawing import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, STYLE, TEAL, new_figure
@@ -26,7 +26,7 @@ def line(row: Compared) -> str:
     ours, rival, ratio = row.ours, row.rival, row.ratio()
     if ours is not None:
         parts.insert(0, f"{1e3 * ours.median:.1f} ms ({ours.side})")
-    if ratio is not None:
+    if rival is not None and ratio is not None:
         parts.insert(1, f"{1e3 * rival.median:.1f} ms ({rival.side}), ratio {ratio:.2f}")
     return "; ".join(parts)
 
@@ -91,8 +91,8 @@ def _cells(row: Compared, ceiling: float | None) -> list[str]:
         return "" if value is None else form.format(value)
 
     ours, rival = row.ours, row.rival
-    gflop = ours and ours.facts.get("gflop")
-    rate = gflop / ours.median if gflop else None
+    gflop = ours.facts.get("gflop") if ours else None
+    rate = gflop / ours.median if ours and gflop else None
     case = f"{row.case.name} {row.case.what} {row.case.batch} x {row.case.size}²"
     return [
         case,
@@ -133,12 +133,13 @@ def _draw_ratios(rows: Sequence[Compared], what: str, path: Path) -> Path:
     figure = new_figure(9, 1.8 + 0.32 * len(rows))
     axes = figure.subplots()
     places = range(len(rows))
-    shown = [row.ratio() for row in rows]
+    shown = [ratio for row in rows if (ratio := row.ratio()) is not None]
     label = "this library, its faster setting"
     axes.barh(places, [ratio - 1 for ratio in shown], left=1, height=0.62, color=BLUE, label=label)
-    for side, marker in (("fcn", "s"), ("fcn_sharded", "o"), ("flax", "|"), ("torch_autocast", "d")):
+    markers: dict[Side, str] = {"fcn": "s", "fcn_sharded": "o", "flax": "|", "torch_autocast": "d"}
+    for side, marker in markers.items():
         beside = [(row, place) for row, place in zip(rows, places) if row.results.get(side) is not row.ours]
-        found = [(row.ratio(side), place) for row, place in beside if row.ratio(side) is not None]
+        found = [(ratio, place) for row, place in beside if (ratio := row.ratio(side)) is not None]
         if found:
             look = {"color": COLOURS[side], "markerfacecolor": "white", "markersize": 9, "markeredgewidth": 2}
             axes.plot(*zip(*found), marker, label=SIDES[side], **look)

@@ -63,7 +63,7 @@ def first_step(cache: str) -> float:
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{cache}/xla"}
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 if line.startswith("step "):
                     seconds = time.perf_counter() - start
                     process.kill()

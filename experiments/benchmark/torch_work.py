@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -23,7 +24,7 @@ def torch_work(case: Case, side: Side) -> Work:
     if case.name == "matrix_product":
         return _matrix_product(case, device)
     layout = torch.contiguous_format if side == "torch" else torch.channels_last
-    net = reference_network(case.model, case.encoder, CLASSES, case.size).to(device)
+    net: Any = reference_network(case.model, case.encoder, CLASSES, case.size).to(device)
     images = torch.randn(case.batch, 3, case.size, case.size, device=device)
     with torch.no_grad():
         result = net.eval()(images[:1])  # lazy layers find their channels
@@ -44,7 +45,7 @@ def torch_work(case: Case, side: Side) -> Work:
             found = [output.float() for output in _outputs(compiled(images))]
         if segments:
             losses = [F.cross_entropy(logits, labels) for logits in found]
-            loss = losses[0] + 0.4 * sum(losses[1:])
+            loss: Any = losses[0] + 0.4 * sum(losses[1:])
         else:
             loss = sum((m**2).mean() for m in found)
         optimizer.zero_grad(set_to_none=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -100,7 +101,7 @@ def compare(
 def compare_vgg(setting: Setting) -> dict:
     """VGG16 (of `setting.width`, random weights) on a 10x10 grid of 224x224 crops, as in section 3.1 of the FCN paper."""
     rng = setting.rng()
-    model = fcn.create_classifier("vgg16", width_multiplier=setting.width, fc_features=round(4096 * setting.width))
+    model: Any = fcn.create_classifier("vgg16", width_multiplier=setting.width, fc_features=round(4096 * setting.width))
     side = 224 + 32 * (2 if setting.fast else 9)
     image = rng.uniform(-1, 1, (side, side, 3)).astype(np.float32)
     variables = random_variables(model, image[None, :224, :224], rng)
@@ -186,7 +187,7 @@ def run(setting: Setting) -> Claim:
 def draw(scene: np.ndarray, small: dict, vgg: dict, width: float) -> Figure:
     """Above: the window on the feature map, and the times. Below: the trained classifier's maps of a larger image."""
     figure = drawing.new_figure(12, 6.6)
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.12))
+    above, below = drawing.parts(figure, 2, 1, height_ratios=(1, 1.12))
     grids, bars = above.subplots(1, 2, width_ratios=(1.5, 1))
     _draw_window(grids)
     _draw_times(bars, {f"VGG16, width {width:g}": vgg, "trained, small": small})

@@ -1,5 +1,7 @@
 """The look of the pictures: colours, axes without clutter, and boxes with numbers in them."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +16,7 @@ CHANNELS = ("#d6293e", "#15915b", "#2563eb")
 
 Colour = str | tuple[float, float, float]
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "text.color": INK,
@@ -38,6 +40,11 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def parts(figure: Figure, rows: int, columns: int, **ratios: Any) -> tuple[Any, ...]:
+    """Parts of a figure, row by row, with suptitles and axes of their own."""
+    return tuple(np.ravel(figure.subfigures(rows, columns, squeeze=False, **ratios)))
 
 
 def show(ax: Axes, image: np.ndarray, title: str = "", **options) -> None:

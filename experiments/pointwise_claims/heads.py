@@ -1,5 +1,7 @@
 """Claim 7: one backbone, two heads: a class for the whole image (sparse), or a class for every pixel (dense)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -56,7 +58,7 @@ def mean_of_scores(features: Float[Array | np.ndarray, "b h w f"], head: dict) -
     """
     kernel = head["kernel"].reshape(features.shape[-1], -1)
     layer = PointwiseConv(kernel.shape[1])
-    everywhere = layer.apply({"params": head | {"kernel": kernel[None, None]}}, features)
+    everywhere: Any = layer.apply({"params": head | {"kernel": kernel[None, None]}}, features)
     of_mean = layer.apply({"params": head | {"kernel": kernel}}, features.mean((1, 2)))
     return np.asarray(everywhere.mean((1, 2))), np.asarray(of_mean)
 
@@ -124,7 +126,8 @@ def run(setting: Setting) -> Claim:
 def draw(test: Scenes, of_image: np.ndarray, of_pixels: np.ndarray) -> Figure:
     """Pictures, the class of each, and the class of each of their pixels."""
     figure = drawing.new_figure(12, 5.0)
-    colours = ListedColormap([drawing.GRID, drawing.RED, drawing.BLUE, drawing.GREEN])
+    shades = [drawing.GRID, drawing.RED, drawing.BLUE, drawing.GREEN]
+    colours = ListedColormap(shades)
     shown = [np.flatnonzero(test.image_labels == 1 + i % 3)[i // 3] for i in range(6)]
     rows = figure.subplots(3, 6)
     for column, i in enumerate(shown):
@@ -133,7 +136,7 @@ def draw(test: Scenes, of_image: np.ndarray, of_pixels: np.ndarray) -> Figure:
         drawing.show(rows[1, column], of_pixels[i].argmax(-1), cmap=colours, vmin=0, vmax=3)
         drawing.show(rows[2, column], test.pixel_labels[i], cmap=colours, vmin=0, vmax=3)
         right = "" if kind == test.image_labels[i] else f" (it is a {KINDS[test.image_labels[i]]})"
-        rows[0, column].set_title(f"{KINDS[kind]}{right}", weight="bold", color=("#000000", *colours.colors[1:])[kind])
+        rows[0, column].set_title(f"{KINDS[kind]}{right}", weight="bold", color=("#000000", *shades[1:])[kind])
     for ax, text in zip(rows[:, 0], ("image;\nsparse head: title", "dense head", "true labels")):
         ax.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=12)
     figure.suptitle("One backbone, two 1x1 heads: a class per image, a class per pixel", fontsize=14, weight="bold")

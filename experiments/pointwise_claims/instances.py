@@ -1,7 +1,7 @@
 """What per-class scores cannot do: tell equal objects apart. An embedding of features and place can."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -87,7 +87,8 @@ def embed(
     network = Embedding()
 
     def loss(variables):
-        return pull_and_push(network.apply(variables, x), member), {}
+        embedding: Any = network.apply(variables, x)
+        return pull_and_push(embedding, member), {}
 
     variables, _ = train(loss, random_variables(network, x, rng), itertools.repeat(()), steps, 3e-2)
     points = np.asarray(network.apply(variables, x))

@@ -1,6 +1,6 @@
 """Claim 2: one output channel turns a photo gray, and gradient descent finds the weights by itself."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,8 @@ class Learned(NamedTuple):
 
 def gray(image: Float[np.ndarray, "h w 3"], weights: Float[np.ndarray, " 3"] = BT601) -> Float[np.ndarray, "h w"]:
     """The photo through a 1x1 convolution with one output channel."""
-    return np.asarray(LAYER.apply({"params": {"kernel": weights.reshape(1, 1, 3, 1)}}, image[None])[0, ..., 0])
+    mixed: Any = LAYER.apply({"params": {"kernel": weights.reshape(1, 1, 3, 1)}}, image[None])
+    return np.asarray(mixed[0, ..., 0])
 
 
 def gray_by_pillow(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
@@ -53,7 +54,8 @@ def learn(image: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w"], s
     params = {"kernel": jnp.zeros((1, 1, 3, 1))}
 
     def loss(params):
-        return jnp.mean((LAYER.apply({"params": params}, x) - y) ** 2)
+        mixed: Any = LAYER.apply({"params": params}, x)
+        return jnp.mean((mixed - y) ** 2)
 
     @jax.jit
     def step(params, state):
@@ -137,7 +139,7 @@ def run(setting: Setting) -> Claim:
 def draw(image: np.ndarray, learned: Learned, theory: np.ndarray) -> Figure:
     """Above: three channels, weighted and summed. Below: the weights and the error on their way."""
     figure = drawing.new_figure(12, 6.2)
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+    above, below = drawing.parts(figure, 2, 1, height_ratios=(1, 1.15))
     _draw_sum(above, image)
     left, right = below.subplots(1, 2, width_ratios=(1.6, 1))
     steps = np.arange(1, len(learned.weights))

@@ -1,11 +1,13 @@
 """Claim 3: it is not one scalar per channel. That is the depthwise 1x1, which can neither mix nor add nor drop channels."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from experiments.pointwise_claims import drawing
@@ -24,7 +26,9 @@ def exchange_red_and_blue(image: Float[np.ndarray, "*space 3"]) -> Float[np.ndar
     return image[..., ::-1]
 
 
-def fit(layer: nn.Module, x: Float[np.ndarray, "*space c"], y: Float[np.ndarray, "*space k"], steps: int) -> dict:
+def fit(
+    layer: nn.Module, x: Float[Array | np.ndarray, "*space c"], y: Float[Array | np.ndarray, "*space k"], steps: int
+) -> dict:
     """Trains the layer (its kernel and bias) to turn x into y by gradient descent with momentum, and returns its variables.
 
     The mean squared error is quadratic in the parameters; the rate is 1 / (its largest possible curvature).
@@ -35,7 +39,8 @@ def fit(layer: nn.Module, x: Float[np.ndarray, "*space c"], y: Float[np.ndarray,
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes(layer, x))
 
     def loss(params):
-        return jnp.mean((layer.apply(params, x) - y) ** 2)
+        result: Any = layer.apply(params, x)
+        return jnp.mean((result - y) ** 2)
 
     @jax.jit
     def step(params, state):
@@ -147,7 +152,7 @@ def draw_mixing(image: np.ndarray, trained: dict, remains: float) -> Figure:
 def draw_voices(spoken: np.ndarray, heard: np.ndarray, unmixed: np.ndarray) -> Figure:
     """Three microphones in, two voices out: kernel size 1 along time."""
     figure = drawing.new_figure(12, 4.2)
-    left, right = figure.subfigures(1, 2)
+    left, right = drawing.parts(figure, 1, 2)
     left.suptitle("input: 3 channels (microphones), 240 positions", fontsize=11)
     right.suptitle("output of kernel size 1: 2 channels (the voices)", fontsize=11)
     for i, ax in enumerate(left.subplots(3, 1, sharex=True, sharey=True)):

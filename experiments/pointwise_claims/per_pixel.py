@@ -1,6 +1,7 @@
 """Claim 1: a 1x1 convolution is a dense layer that is applied at every position."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -28,7 +29,8 @@ def apply_pointwise(
 ) -> Float[Array, "b *space k"]:
     """`fcn.layers.PointwiseConv` with the given matrix, whatever the number of spatial axes."""
     shape = (1,) * (x.ndim - 2) + kernel.shape
-    return PointwiseConv(kernel.shape[1]).apply({"params": {"kernel": kernel.reshape(shape), "bias": bias}}, x)
+    result: Any = PointwiseConv(kernel.shape[1]).apply({"params": {"kernel": kernel.reshape(shape), "bias": bias}}, x)
+    return result
 
 
 def worked_example() -> Float[np.ndarray, "4 2"]:
@@ -130,7 +132,7 @@ def _draw_network(ax, pixel, out):
 
 def _draw_node(ax, place, text, colour):
     ax.scatter(*place, s=850, color=colour, zorder=2)
-    drawing.note(ax, *place, text, colour="white", weight="bold", zorder=3)
+    drawing.note(ax, place[0], place[1], text, colour="white", weight="bold", zorder=3)
 
 
 def draw_list() -> Figure:

@@ -1,5 +1,7 @@
 """Claim 8: it gives every pixel its class scores in FCN and U-Net; objects of one class it cannot tell apart."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ NETWORKS = {"fcn8s": 21, "unet": 2}
 def convolution_kernels(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Every convolution kernel of a network of RGB images by the name of its layer: (height, width, input, output)."""
     variables = shapes(model, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    paths = flatten_dict(variables["params"])
+    paths: dict[Any, Any] = flatten_dict(variables["params"])
     return {"/".join(path[:-1]): leaf.shape for path, leaf in paths.items() if path[-1] == "kernel" and len(leaf.shape) == 4}
 
 

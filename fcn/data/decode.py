@@ -189,7 +189,7 @@ def signed(image: Image.Image) -> bool:
 
 def in_planes(image: Image.Image) -> bool:
     """Whether a TIFF file holds its channels one after another; of their 16 bits Pillow reads bytes as pixels."""
-    return image.format == "TIFF" and image.tag_v2.get(_PLANAR) == 2 and channels_in_file(image) > 1
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(_PLANAR) == 2 and channels_in_file(image) > 1
 
 
 def _refuse_unclear(image: Image.Image, floats: bool) -> None:

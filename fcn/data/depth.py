@@ -19,7 +19,8 @@ from PIL.ImageFile import ImageFile
 from fcn.data.arrays import array_kind, read_array
 from fcn.data.decode import Refused, opened, readable, signed, upright, white_is_zero
 
-ValueRange = tuple[int | float, int | float]
+ValueRange = tuple[int | float, ...]
+"""The stored values that become 0 and 255."""
 WHOLE_RANGE: ValueRange = (0, 65535)
 MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _AT_ONCE = 64

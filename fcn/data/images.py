@@ -99,7 +99,7 @@ def _read_picture(
         if channels not in (None, 1, 3):
             values = _with_channels(np.atleast_3d(np.array(image)), channels, file_being_read() or "")
             return values if deep or per_image is None else stretched(values, per_image)
-        _tell_of_lost_channels(image, stored, file_being_read())
+        _tell_of_lost_channels(image, stored, file_being_read() or "an image")
         image.info.pop("transparency", None)  # or else Pillow warns of it, too
         gray = image.mode in _GRAY_MODES if channels is None else channels == 1
         values = np.atleast_3d(np.array(image.convert("L" if gray else "RGB")))
@@ -138,7 +138,7 @@ def _tell_of_lost_channels(image: Image.Image, stored: int, name: str) -> None:
     kept = len(bands) - (bands[-1] in "Aa")
     if _told:
         return
-    if "transparency" in image.info and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if "transparency" in image.info and any(image.convert("RGBA").getchannel("A").histogram()[:255]):
         lost = "transparency is"  # of a colour of the palette, or of one value
     elif stored == kept or (stored == len(bands) and image.getchannel(bands[-1]).getextrema()[0] == 255):
         return

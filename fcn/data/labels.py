@@ -130,7 +130,7 @@ class _Masks:
 
     def _read(self, file: Path) -> Shaped[np.ndarray, "h w"]:
         mask = read_mask(file, name=str(file))
-        return mask.any(-1) if mask.ndim == 3 else mask != 0
+        return np.asarray(mask.any(-1) if mask.ndim == 3 else mask != 0)
 
     def meanings(self, path: Path) -> dict[str, int]:
         return {}

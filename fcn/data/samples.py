@@ -1,6 +1,7 @@
 """Samples as batches take them: resized, cropped, with the targets of a task, and kept in memory while they fit."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -68,7 +69,7 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Any:
         index = position(index, len(self))
         if self._kept is None:
             return self.read(index)

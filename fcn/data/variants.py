@@ -1,7 +1,7 @@
 """Other labels of the built-in data set `shapes`: a sample of each kind that a task may learn from."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -30,8 +30,8 @@ def _distance(label: Int[np.ndarray, "h w"]) -> Shaped[np.ndarray, "h w 1"]:
     """Pixels to the nearest one of the ground, or of an object of another class; 0 on the ground."""
     from scipy.ndimage import distance_transform_edt
 
-    inside = [distance_transform_edt(label == number) for number in np.unique(label[label > 0])]
-    return np.sum([np.zeros(label.shape), *inside], 0, dtype=np.float32)[..., None]
+    inside: list[Any] = [distance_transform_edt(label == number) for number in np.unique(label[label > 0])]
+    return np.stack([np.zeros(label.shape), *inside]).sum(0, dtype=np.float32)[..., None]
 
 
 _VARIANTS: dict[LabelKind, _Variant] = {

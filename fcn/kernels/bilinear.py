@@ -56,7 +56,8 @@ def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation
     """The convolution of maps [N, H, W, _] with a kernel [kh, kw, C / groups, O], all of one type."""
     *maps, kernel = varying_alike(*maps, kernel)
     shapes = tuple(tuple(x.shape) for x in maps)
-    settings = tuple(strides), tuple(map(tuple, pads)), tuple(dilation), groups, factor
+    (top, bottom), (left, right) = pads
+    settings = tuple(strides), ((top, bottom), (left, right)), tuple(dilation), groups, factor
     problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings, matmul_precision(), has_one_device())
     if is_heard():
         _foresee(problem)

@@ -83,9 +83,9 @@ class Problem(NamedTuple):
         """The zeros around the gradient with respect to the output, whose convolution with the mirrored kernel is that with
         respect to the images; None where it is no such convolution."""
         spans = ((k - 1) * d for k, d in zip(self.kernel_shape, self.dilation))
-        mirrored = tuple((span - before, span - after) for span, (before, after) in zip(spans, self.pads))
+        rows, columns = ((span - before, span - after) for span, (before, after) in zip(spans, self.pads))
         static = is_static(self.output_shape) and 0 not in self.output_shape
-        return mirrored if self.strides == (1, 1) and static and min(map(min, mirrored)) >= 0 else None
+        return (rows, columns) if self.strides == (1, 1) and static and min(*rows, *columns) >= 0 else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,12 +57,17 @@ class Rule:
         return " ".join((self.when.__doc__ or "").split())
 
 
-PLAIN, ONEDNN, CPUS, CUDA = ("cpu",), ("cpu+onednn",), ("cpu", "cpu+onednn"), ("cuda",)
-ALL = (*CPUS, *CUDA, "other")
-FORWARD, BY_INPUT, BY_KERNEL = ("convolution",), ("input_gradient",), ("kernel_gradient",)
-ANY = (*FORWARD, *BY_INPUT, *BY_KERNEL)
-PRODUCTS = ("product", "sum", "pointwise")
-POOLS = ("max", "average")
+PLAIN: tuple[Platform, ...] = ("cpu",)
+ONEDNN: tuple[Platform, ...] = ("cpu+onednn",)
+CPUS: tuple[Platform, ...] = ("cpu", "cpu+onednn")
+CUDA: tuple[Platform, ...] = ("cuda",)
+ALL: tuple[Platform, ...] = (*CPUS, *CUDA, "other")
+FORWARD: tuple[Operation, ...] = ("convolution",)
+BY_INPUT: tuple[Operation, ...] = ("input_gradient",)
+BY_KERNEL: tuple[Operation, ...] = ("kernel_gradient",)
+ANY: tuple[Operation, ...] = (*FORWARD, *BY_INPUT, *BY_KERNEL)
+PRODUCTS: tuple[Operation, ...] = ("product", "sum", "pointwise")
+POOLS: tuple[Operation, ...] = ("max", "average")
 
 # fmt: off
 RULES = (

@@ -21,6 +21,8 @@ from flax import struct
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from fcn.environment import CONFIG
+
 Distribution = Literal["truncated_normal", "normal", "uniform"]
 
 _BLOCK = 2**15
@@ -113,8 +115,7 @@ def _row_in_threads(key, places, deviations, distribution) -> np.ndarray:
     share = min(_SHARE, 1 << max(len(places) - 1, 0).bit_length())
     starts = range(0, len(places), share)
     row = _aligned(len(places) * _BLOCK, deviations.dtype)
-    config: Any = jax.config  # which adds its attributes by name
-    device, wide, split = config.jax_default_device, config.jax_enable_x64, config.jax_threefry_partitionable
+    device, wide, split = CONFIG.jax_default_device, CONFIG.jax_enable_x64, CONFIG.jax_threefry_partitionable
 
     def fill(start):
         missing = max(start + share - len(places), 0)

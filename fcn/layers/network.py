@@ -49,8 +49,8 @@ def initialise(init: Callable[[], Any], key: Array) -> Any:
     return jax.tree.unflatten(tree, [next(arrays if note else others) for note in drawn])
 
 
-def _evaluate(traced: ClosedJaxpr, wanted: list[bool], fill: Callable) -> list[Array]:
-    """Some of the outputs; `fill` makes those that are one number everywhere, which are most."""
+def _evaluate(traced: Any, wanted: list[bool], fill: Callable) -> list[Array]:
+    """Some of the outputs of a jaxpr; `fill` makes those that are one number everywhere, which are most."""
     jaxpr, _ = dce_jaxpr(traced.jaxpr, wanted, instantiate=True)
     numbers: dict[Any, Any] = {}
     for equation in jaxpr.eqns:

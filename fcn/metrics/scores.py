@@ -169,7 +169,7 @@ class Score:
         paper: where it was published.
     """
 
-    function: Callable[..., np.ndarray]
+    function: Callable[..., np.ndarray | float]
     paper: str
 
 

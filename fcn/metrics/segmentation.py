@@ -120,7 +120,7 @@ def image_scalars(images: Counts, classes: Sequence[str], *, exclusive: bool = T
     columns = {"miou": np.array([float(score("iou", Counts(*one))) for one in zip(*images)])}
     if exclusive:
         columns["pixel_accuracy"] = divide(np.sum(images.tp, -1), np.sum(images.tp, -1) + np.sum(images.fn, -1))
-    columns |= {f"iou/{name}": iou for name, iou in zip(classes, score("iou", images, None).T, strict=True)}
+    columns |= {f"iou/{name}": iou for name, iou in zip(classes, np.asarray(score("iou", images, None)).T, strict=True)}
     rows = zip(*columns.values(), strict=True)
     return [{name: None if np.isnan(value) else float(value) for name, value in zip(columns, row)} for row in rows]
 

@@ -61,7 +61,7 @@ class FCN(WithBackbone):
                 f"aux_stride is {self.aux_stride}; encoder {self.encoder_text()} has maps of the strides {strides}"
             )
         self.check_stride(min(self.encoder_output_stride, strides[-1]), x.shape[-1])
-        maps, size = self.encoder(x, train=train), x.shape[1:3]
+        maps, size = self.own_encoder(x, train=train), x.shape[1:3]
         if self.aux and (self.is_initializing() or self.is_mutable_collection("aux_logits")):
             head = FCNHead(self.num_classes, self.aux_dropout, **self.types, name="aux_classifier")
             logits = resize_bilinear(head(maps[strides.index(self.aux_stride)], train=train), size, align_corners=False)

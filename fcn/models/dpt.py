@@ -63,7 +63,7 @@ class DPT(EncoderDecoder):
         self._check()
         _, height, width, _ = x.shape
         x = extend_to_multiple(x, max(PATCH, 2 ** (self.encoder_depth + 1)))
-        maps = self.encoder.with_tokens(x, train=train)
+        maps = self.own_encoder.with_tokens(x, train=train)
         if len(maps) != self.encoder_depth:
             raise ValueError(f"the encoder gives {len(maps)} maps, but encoder_depth is {self.encoder_depth}")
         if self.aux_params is not None:

@@ -84,7 +84,7 @@ class _FCN(WithVGG):
         """pool3, pool4 and fc7: VGG with its dense layers as convolutions."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = extend_to_multiple(x, 32) if self.input_padding is None else _pad_small(x, self.input_padding)
-        _, _, conv3, conv4, _, pool5 = self.encoder(x, train=train)
+        _, _, conv3, conv4, _, pool5 = self.own_encoder(x, train=train)
 
         x = Conv(self.fc_features, 7, padding=3 if self.input_padding is None else 0, **types, name="fc6")(pool5)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))

@@ -47,7 +47,7 @@ class LRASPP(WithBackbone):
         if 8 not in strides:
             raise ValueError(f"encoder {self.encoder_text()} has maps of the strides {strides}; LR-ASPP takes one of stride 8")
         self.check_stride(min(self.encoder_output_stride, strides[-1]), x.shape[-1])
-        maps = self.encoder(x, train=train)
+        maps = self.own_encoder(x, train=train)
         head = _Head(self.num_classes, self.features, **self.types, name="classifier")
         return resize_bilinear(head(maps[strides.index(8)], maps[-1], train=train), x.shape[1:3], align_corners=False)
 

@@ -52,7 +52,7 @@ class SegNet(WithVGG):
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        encoder = self.encoder
+        encoder = self.own_encoder
         _, height, width, _ = x.shape
 
         *maps, x = encoder(x, train=train)

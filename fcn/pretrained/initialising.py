@@ -41,7 +41,7 @@ def init(
         FileNotFoundError: there is no such file or folder.
         ConnectionError: published weights cannot be downloaded.
     """
-    variables = model.init(key, images)
+    variables = dict(model.init(dict(key) if isinstance(key, Mapping) else key, images))
     if weights is None:
         return variables
     if isinstance(weights, Mapping):
@@ -65,7 +65,8 @@ def put_in_place(
     Raises:
         ValueError: none of them has a place in the model.
     """
-    old, trained = flatten_dict(dict(variables)), _fitting(variables, _of_model(model, variables, given))
+    old: dict[tuple, Any] = flatten_dict(dict(variables))
+    trained = _fitting(variables, _of_model(model, variables, given))
     if not trained:
         raise ValueError(f"{name} has no variable in common with {type(model).__name__}")
     placed = unflatten_dict({path: jnp.asarray(trained.get(path, value), value.dtype) for path, value in old.items()})
@@ -81,8 +82,9 @@ def _of_model(model: nn.Module, variables: Mapping[str, Any], given: Mapping[str
 
 
 def _fitting(variables: Mapping[str, Any], given: Mapping[str, Any]) -> dict[tuple, Any]:
-    found = flatten_dict(dict(given))
-    shapes = {path: np.shape(value) for path, value in flatten_dict(dict(variables)).items()}
+    found: dict[tuple, Any] = flatten_dict(dict(given))
+    wanted: dict[tuple, Any] = flatten_dict(dict(variables))
+    shapes = {path: np.shape(value) for path, value in wanted.items()}
     return {path: found[path] for path, shape in shapes.items() if path in found and np.shape(found[path]) == shape}
 
 

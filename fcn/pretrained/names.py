@@ -83,7 +83,8 @@ def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path
 
 def channels_of(model: nn.Module, variables: Mapping[str, Any]) -> int:
     """The channels of the images that a model's variables are for."""
-    shapes = {path: np.shape(value) for path, value in flatten_dict(dict(variables)).items()}
+    leaves: dict[Path, Any] = flatten_dict(dict(variables))
+    shapes = {path: np.shape(value) for path, value in leaves.items()}
     return image_channels(model, parts(model, 3).variables, shapes.get)
 
 

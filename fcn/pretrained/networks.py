@@ -25,7 +25,7 @@ def open_network(name: str | Path) -> Saved:
         FileNotFoundError: there is no such folder.
         ValueError: there are no such weights, or they do not segment.
     """
-    if name in WEIGHTS:
+    if isinstance(name, str) and name in WEIGHTS:
         if not (classes := WEIGHTS[name].classes):
             raise ValueError(f"{name} has an encoder only, which does not segment")
         model = default_model(WEIGHTS[name])
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path, model: nn.Module, *, source: str, classes: Seque
     """
     with all_classes(path, f"{model.num_classes} of the model"):
         variables = from_torch(model, path, source=source)
-    return Saved(model, variables, classes and tuple(classes), None, _expected(model, variables), None)
+    return Saved(model, variables, None if classes is None else tuple(classes), None, _expected(model, variables), None)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def _published(model: nn.Module, weights: str) -> Origin:
         expected = (MODELS if row.classes else ENCODERS)[row.model].preprocessing
         return Origin(lambda channels: load_weights(weights, model=model, in_channels=channels), lambda: expected)
     given = model.given_encoder if isinstance(model, WithEncoder) else None
-    if given is None or (isinstance(given, str) and given != row.model):
+    if not isinstance(model, WithEncoder) or (isinstance(given, str) and given != row.model):
         raise ValueError(f"{weights} is for the encoder {row.model}, but the model's encoder is {given}")
 
     def read(channels):

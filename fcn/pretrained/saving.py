@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcn.draft import draft_folder, open_to_readers
+from fcn.environment import CONFIG
 from fcn.preprocessing import Preprocessing, from_json
 from fcn.pretrained.description import describe, plain, read_object, rebuild
 from fcn.pretrained.names import image_channels, parts
@@ -168,7 +168,7 @@ def load(path: str | Path) -> Saved:
     except ValueError as error:
         raise ValueError(f"{path / _VARIABLES}: {error}") from None
     leaves = {tuple(name.split("/")): jnp.asarray(value) for name, value in tensors.items()}
-    return Saved(model, unflatten_dict(leaves), *(facts.get(name) for name in _FACTS), _task(facts))
+    return Saved(model, unflatten_dict(leaves), **{name: facts.get(name) for name in _FACTS}, task=_task(facts))
 
 
 def load_preprocessing(path: str | Path) -> Preprocessing | None:
@@ -293,7 +293,7 @@ def _check_tensors(model: nn.Module, tensors: Mapping[str, np.ndarray], wanted: 
         )
         raise ValueError(f"these variables are not those of {type(model).__name__}: {', '.join(faults[:5])}{more}{whole}")
     for name, value in tensors.items():
-        if number_array(name, value).dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        if number_array(name, value).dtype == np.float64 and not CONFIG.jax_enable_x64:
             raise ValueError(f"{name} holds float64, in which JAX does not compute here; convert it to float32")
 
 

@@ -25,7 +25,7 @@ class ClassTask(Task, abc.ABC):
 
     @property
     def _by_distances(self) -> list[Term]:
-        return [term for term in self.terms if LOSSES[term.name].distances]
+        return [term for term in self.loss_terms if LOSSES[term.name].distances]
 
     @abc.abstractmethod
     def masks(self, label: Int[np.ndarray, "h w ..."]) -> Bool[np.ndarray, "h w k"]:
@@ -47,7 +47,7 @@ class ClassTask(Task, abc.ABC):
             maps = {"distances": targets[_map_of(term)]} if LOSSES[term.name].distances else {}
             return total_loss((term,), logits, targets["label"], **known, **maps)
 
-        return sum(map(value, self.terms))
+        return sum(map(value, self.loss_terms))
 
 
 def _map_of(term: Term) -> str:

@@ -64,7 +64,7 @@ class Multilabel(ClassTask):
         return MultilabelMetric(len(self.classes), self.ignore_index)
 
     def scalars(self, result, prefix=""):
-        iou = score("iou", result, None)
+        iou = np.asarray(score("iou", result, None))
         values = {"miou": score("iou", result), "mean_f1": score("f1", result)}
         values |= {f"iou/{name}": float(value) for name, value in zip(self.classes, iou)}
         return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
@@ -75,7 +75,7 @@ class Multilabel(ClassTask):
     def table(self, result):
         names = [short_name(name) for name in self.classes]
         width = max(5, *map(columns, names))
-        scores = [score(name, result, None) for name in _SHOWN]
+        scores = [np.asarray(score(name, result, None)) for name in _SHOWN]
         means = [score(name, result) for name in _SHOWN]
 
         def line(title, values):
@@ -88,11 +88,11 @@ class Multilabel(ClassTask):
     def files(self, image, scores):
         masks = self.prediction(scores)
         pictures = {f"mask_{name}.png": (255 * masks[..., k]).astype(np.uint8) for k, name in enumerate(self.classes)}
-        return {"overlay.png": visualize.overlay_masks(image, masks, self.colours), **pictures}
+        return {"overlay.png": visualize.overlay_masks(image, np.asarray(masks), self.colours), **pictures}
 
     def summary(self, scores):
         shares = self.prediction(scores).mean((0, 1))
-        found = [f"{short_name(self.classes[c])} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005]
+        found = [f"{short_name(self.classes[int(c)])} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005]
         return ", ".join(found) or "nothing"
 
     def legend(self):
@@ -101,7 +101,7 @@ class Multilabel(ClassTask):
     def panel(self, images, truths, scores):
         found = [self.prediction(one) for one in scores]
         rows = [
-            [visualize.rgb(image), *(visualize.overlay_masks(image, masks, self.colours) for masks in both)]
+            [visualize.rgb(image), *(visualize.overlay_masks(image, np.asarray(masks), self.colours) for masks in both)]
             for image, *both in zip(images, truths, found, strict=True)
         ]
         return visualize.gallery(rows, classes=self.classes, palette=self.colours)

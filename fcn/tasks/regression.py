@@ -64,7 +64,7 @@ class Regression(Values, Task):
 
     def loss(self, logits, targets, *, axis_name=None):
         mean, std = (jnp.asarray(values, jnp.float32) for values in (self.mean, self.std))
-        return total_loss(self.terms, logits, (targets["label"] - mean) / std, axis_name=axis_name)
+        return total_loss(self.loss_terms, logits, (targets["label"] - mean) / std, axis_name=axis_name)
 
     def scores(self, logits):
         mean, std = (jnp.asarray(values, jnp.float32) for values in (self.mean, self.std))

@@ -58,7 +58,7 @@ class Semantic(ClassTask):
     def summary(self, scores):
         mask = self.prediction(scores)
         shares = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
-        found = [f"{short_name(self.classes[c])} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005]
+        found = [f"{short_name(self.classes[int(c)])} {shares[c]:.0%}" for c in np.argsort(-shares) if shares[c] >= 0.005]
         return ", ".join(found)
 
     def legend(self):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
@@ -58,14 +59,18 @@ class Task(Codec, abc.ABC):
             raise ValueError(f"the task {self.name!r} has no classes; name what the network tells")
         colours = default_palette(len(self.classes)) if not len(self.palette) else self.palette
         object.__setattr__(self, "palette", tuple(tuple(int(v) for v in colour) for colour in colours))
-        terms = parse_terms(self.terms) if isinstance(self.terms, str) else tuple(self.terms)
-        object.__setattr__(self, "terms", terms or parse_terms(self.default_loss))
-        for term in self.terms:
+        object.__setattr__(self, "terms", self.loss_terms or parse_terms(self.default_loss))
+        for term in self.loss_terms:
             if LOSSES[term.name].regression != (self.label_kind == "values"):
                 kind = "values" if LOSSES[term.name].regression else "classes"
                 raise ValueError(f"the loss {term.name!r} is of {kind}; the task {self.name!r} takes {self.default_loss!r}")
         if len(self.palette) != len(self.classes):
             raise ValueError(f"{len(self.classes)} classes and {len(self.palette)} colours; give a colour for each class")
+
+    @property
+    def loss_terms(self) -> tuple[Term, ...]:
+        """The terms of the loss, read where they were given as a text."""
+        return parse_terms(self.terms) if isinstance(self.terms, str) else tuple(self.terms)
 
     @property
     def colours(self) -> UInt8[np.ndarray, "k 3"]:
@@ -101,7 +106,7 @@ class Task(Codec, abc.ABC):
 
     def decode(self, logits: Float[Array | np.ndarray, "b h w k"]) -> list[Any]:
         """The prediction for each image of a batch."""
-        return [self.prediction(scores) for scores in np.asarray(self.scores(logits))]
+        return [self.prediction(scores) for scores in np.asarray(self.scores(jnp.asarray(logits)))]
 
     def truth(self, targets: Targets) -> Any:
         """What of the targets the metric compares with predictions."""

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from fcn.errors import first_line
 from fcn.training.best import BEST, rank
 
+T = TypeVar("T")
 STATE, PROGRESS, METRICS = "state", "progress", "metrics"
 DIGESTS = "sha256.json"
 MARK = "_CHECKPOINT_METADATA"
@@ -115,7 +116,7 @@ class Checkpoints:
             megabytes = f"a checkpoint takes about {needed / 1e6:.1f} MB, but {free / 1e6:.1f} MB are left"
             raise OSError(f"{megabytes} where {self._folder} lies; earlier ones are kept")
 
-    def _writing(self, action: Callable[[], Any]) -> Any:
+    def _writing(self, action: Callable[[], T]) -> T:
         try:
             return action()
         except Exception as error:

@@ -15,7 +15,7 @@ from fcn.ranges import abbreviate
 from fcn.training.protocols import Pictures
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes `value` to `path` in one piece: a reader sees the old file or the new one, never half of it."""
     _replace(path, json.dumps(value, indent=2) + "\n")
 

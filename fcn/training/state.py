@@ -16,6 +16,9 @@ from jaxtyping import Array, PyTree
 from fcn.layers import Network
 from fcn.layers.network import initialise
 
+Leaf = Any
+"""An array, or what stands for one in a tree of its kind: its shape, its sharding."""
+
 
 class TrainState(flax.struct.PyTreeNode):
     """Everything that changes from step to step; the model and the optimizer are closed over by the step.
@@ -28,14 +31,14 @@ class TrainState(flax.struct.PyTreeNode):
       ema: exponential moving average of `params` and `model_state` as one variables dict, or None where it is not kept.
     """
 
-    step: Any
+    step: Leaf
     params: PyTree
     model_state: PyTree
     opt_state: PyTree
-    ema: Any = None
+    ema: PyTree = None
 
     @property
-    def updates(self) -> Any:
+    def updates(self) -> Leaf:
         """Number of steps whose updates were made, as the optimizer counts them."""
         return self.step
 
@@ -57,10 +60,10 @@ class SkippingState(TrainState):
       skipped: int32 [2], how many were, in all and in a row up to now.
     """
 
-    skipped: Any = None
+    skipped: Leaf = None
 
     @property
-    def updates(self) -> Any:
+    def updates(self) -> Leaf:
         """Number of steps whose updates were made, as the optimizer counts them."""
         return self.step - self.skipped[0]
 

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, PyTree, Shaped
 
 from fcn.training.finetuning import evaluating, held
 from fcn.training.gradients import gradient, gradient_in_parts
 from fcn.training.heads import loss_of_heads
+from fcn.training.protocols import Measured
 from fcn.training.remat import Remat, rematerialised
 from fcn.training.state import SkippingState, TrainState
 
-Prepare = Callable[[dict], tuple[Array, PyTree]]
+Prepare = Callable[[dict], tuple[Array | np.ndarray, PyTree]]
 """A batch of the loader -> float images [B, H, W, C], and targets: an array, or arrays by name, [B, H, W, ...]."""
 Objective = Callable[[Array, PyTree], Array]
 """(logits [B, H, W, K], targets) -> scalar loss, summed over devices where there are several."""
@@ -145,7 +147,7 @@ def _unless_faulty(old: SkippingState, new: SkippingState, metrics: dict) -> tup
 
 
 def make_eval_step(
-    model: nn.Module, task: Any, prepare: Prepare, *, axis_name: str | None = None
+    model: nn.Module, task: Measured, prepare: Prepare, *, axis_name: str | None = None
 ) -> Callable[[dict, dict], PyTree]:
     """Builds `eval_step(variables, batch) -> what the task's metric counts in the batch of all devices`.
 

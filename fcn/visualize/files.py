@@ -42,7 +42,7 @@ def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
 def _write(picture: Picture, path: Path, draft: Path, level: int) -> None:
     if path.suffix == ".npy":
         with open(draft, "wb") as file:  # given a name, NumPy would add an ending to it
-            np.save(file, picture, allow_pickle=False)
+            np.save(file, np.asarray(picture), allow_pickle=False)
     else:
         image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
         image.save(draft, format="PNG", compress_level=level)

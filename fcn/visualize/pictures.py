@@ -10,7 +10,7 @@ from PIL.Image import Resampling
 
 from fcn.text import cut
 from fcn.visualize.fonts import drawable
-from fcn.visualize.palette import IGNORED, colourise
+from fcn.visualize.palette import IGNORED, colourise, default_palette
 
 _TEXT, _FAINT = "#26282f", "#8a8d96"
 _TILE, _GAP, _MARGIN, _FONT = 288, 10, 24, 17
@@ -160,7 +160,7 @@ def gallery(
         rows: pictures, uint8 [H, W, 3], of one size in each row.
         titles: of the columns.
         classes: names of the legend; without them there is none.
-        palette: [K, 3], the colours of the names.
+        palette: [K, 3], the colours of the names; `default_palette` by default.
 
     Raises:
         ValueError: for no row, or rows of different lengths.
@@ -168,7 +168,11 @@ def gallery(
     if not len(rows) or len({len(row) for row in rows}) > 1:
         raise ValueError(f"a gallery needs as many pictures in each row, not {[len(row) for row in rows]}")
     scaled = [[_scaled(np.asarray(picture), _scaled_size(row[0])) for picture in row] for row in rows]
-    return _sheet(scaled, titles, lambda width: legend(classes, palette, width=width) if len(classes) else None)
+
+    def key(width):
+        return legend(classes, default_palette(len(classes)) if palette is None else palette, width=width)
+
+    return _sheet(scaled, titles, key if len(classes) else lambda width: None)
 
 
 def _sheet(rows, titles, make_key) -> UInt8[np.ndarray, "h w 3"]:
@@ -214,7 +218,7 @@ def _check_size(name: str, label: np.ndarray, image: np.ndarray) -> None:
         raise ValueError(f"{name} of shape {label.shape} does not fit an image of shape {image.shape[:2]}")
 
 
-def _scaled_size(image) -> tuple[int, ...]:
+def _scaled_size(image) -> tuple[int, int]:
     """Width and height of a tile: a whole multiple of a small picture, a part of a large one."""
     factor = _TILE / max(image.shape[:2])
     factor = max(1, round(factor)) if factor > 0.5 else factor

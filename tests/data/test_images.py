@@ -25,10 +25,12 @@ def test_lossless_images_come_back_as_they_are(tmp_path, suffix):
     np.testing.assert_array_equal(read_image((tmp_path / f"c.{suffix}").read_bytes()), colour)
 
 
-def test_modes_are_brought_to_gray_or_rgb(tmp_path):
+def test_modes_are_brought_to_gray_or_rgb(tmp_path, monkeypatch):
+    monkeypatch.setattr("fcn.data.images._told", set())
     colour, gray = random_image((4, 5, 3)), random_image((4, 5))
     Image.fromarray(np.dstack([colour, np.full((4, 5), 3, np.uint8)])).save(tmp_path / "rgba.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), colour)
+    with pytest.warns(UserWarning, match=r"rgba\.png: channel 4 of 4 is left out"):
+        np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), colour)
     Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(read_image(tmp_path / "deep.png")[..., 0], gray)
     Image.fromarray(gray > 127).save(tmp_path / "bit.png")

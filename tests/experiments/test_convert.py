@@ -66,7 +66,8 @@ def test_predict(checkpoint, tmp_path):
     Image.fromarray(image).save(tmp_path / "photo.png")
     weights = ["--weights", str(file), *OPTIONS, "torchfcn", "--classes", str(classes)]
     predict.main([str(tmp_path / "photo.png"), *weights, "--out", str(tmp_path / "a")])
-    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
+    record = default_preprocessing(3)
+    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"], preprocessing=record)
     predict.main([str(tmp_path / "saved"), str(tmp_path / "photo.png"), "--out", str(tmp_path / "b")])
     normalised = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     expected = np.argmax(model.apply(variables, normalised[None].astype(np.float32))[0], -1)
@@ -153,7 +154,8 @@ def test_without_pytorch(tmp_path, monkeypatch):
 
 def test_checkpoints_obey_the_umask(checkpoint, tmp_path):
     _, _, model, variables = checkpoint
-    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"])
+    record = default_preprocessing(3)
+    fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road", "car"], preprocessing=record)
     mask = os.umask(0o027)
     try:
         for name in ("net.pth", "net.safetensors"):
@@ -174,7 +176,8 @@ def test_as_many_channels_as_the_checkpoint_has(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, network.variables, variables)
     assert network.preprocessing == MODELS["fcn8s"].preprocessing.with_channels(1)
     fcn.save(tmp_path / "saved", model, variables, classes=["sky", "road"])
-    assert from_folder(tmp_path / "saved", "last").preprocessing == default_preprocessing(1)
+    with pytest.warns(UserWarning, match=r"does not say what images .*; mean \[0.449\], std \[0.226\] are assumed"):
+        assert from_folder(tmp_path / "saved", "last").preprocessing == default_preprocessing(1)
 
 
 def test_errors(checkpoint, tmp_path):

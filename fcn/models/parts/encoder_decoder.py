@@ -70,7 +70,7 @@ class EncoderDecoder(WithEncoder):
         Raises:
             ValueError: for options that the encoder does not take, or one that does not halve the image so often.
         """
-        maps, strides = self.encoder(x, train=train), self.encoder_strides(x.shape[-1])
+        maps, strides = self.own_encoder(x, train=train), self.encoder_strides(x.shape[-1])
         last = 2**self.encoder_depth
         if last not in strides:
             deepest = max(strides).bit_length() - 1

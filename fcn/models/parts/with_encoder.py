@@ -55,6 +55,11 @@ class WithEncoder(Network):
             object.__setattr__(copy, "given_encoder", self.given_encoder)
         return copy
 
+    @property
+    def own_encoder(self) -> Any:
+        """The encoder itself: the module that `encoder` is where the network is bound."""
+        return self.encoder
+
     @nn.nowrap
     def make_encoder(self) -> nn.Module:
         """The encoder, not yet bound.
