@@ -36,14 +36,14 @@ def describe() -> dict[str, Any]:
     import jax
 
     from fcn.environment import asked_kernels
-    from fcn.kernels import uses_onednn
+    from fcn.kernels import measured_table, uses_onednn
 
     kinds = [device.device_kind for device in jax.devices()]
     facts = {
         "versions": {"python": platform.python_version(), **{name: _version(package) for name, package in _PACKAGES.items()}},
         "devices": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "processes": jax.process_count(),
-        "kernels": {"mode": asked_kernels(), "onednn": uses_onednn()},
+        "kernels": {"mode": asked_kernels(), "onednn": uses_onednn(), "measured": measured_table()},
         "settings": {name: getattr(jax.config, name) for name in _SETTINGS},
         "variables": {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)},
     }

@@ -43,7 +43,7 @@ MAY_NOT_IMPORT = {
     "fcn.inference": {*ZOO, "fcn.training"},
 }
 NUMERIC = {"jax", "numpy", "scipy", "jaxtyping", "optax"}
-PUBLIC_KERNELS = {"use", "uses_onednn", "explain", "Explanation", "tune", "RULES"}
+PUBLIC_KERNELS = {"use", "uses_onednn", "explain", "Explanation", "measured_table", "tune", "RULES"}
 HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
 
 

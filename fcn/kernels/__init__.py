@@ -4,6 +4,6 @@ from fcn.kernels.explaining import Explanation, explain
 from fcn.kernels.mode import use
 from fcn.kernels.onednn import usable as uses_onednn
 from fcn.kernels.table import RULES
-from fcn.kernels.tuning import tune
+from fcn.kernels.tuning import measured_table, tune
 
-__all__ = ["RULES", "Explanation", "explain", "tune", "use", "uses_onednn"]
+__all__ = ["RULES", "Explanation", "explain", "measured_table", "tune", "use", "uses_onednn"]

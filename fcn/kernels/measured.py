@@ -49,7 +49,7 @@ def measured_algorithm(product: Product, channels: int, features: int, positions
       onednn: whether it may be used.
     """
     like = math.sqrt(channels * features) if product == "convolution" else (channels + features) / 2
-    return _look_up(_table(onednn)[product], like, positions)
+    return _look_up(machine_table(onednn)[product], like, positions)
 
 
 def usual_algorithm(product: Product, channels: int, pixels: int, *, onednn: bool = False) -> Algorithm:
@@ -68,7 +68,7 @@ def _nearest(steps: tuple[int, ...], value: int | float) -> int:
 
 
 @functools.cache
-def _table(onednn: bool) -> dict[Product, tuple[str, ...]]:
+def machine_table(onednn: bool) -> dict[Product, tuple[str, ...]]:
     """This machine's, else the usual one."""
     try:
         measured = _kept()[_machine(onednn)]
@@ -81,13 +81,13 @@ def _usual(onednn):
     return _USUAL_WITH_ONEDNN if onednn else _USUAL
 
 
-def keep(table: dict[Product, list[str]], *, onednn: bool = False) -> Path:
+def keep(found: dict[Product, list[str]], *, onednn: bool = False) -> Path:
     """Writes this machine's table, from now on used, beside those of others; returns the file."""
-    path, tables = _path(), {**_kept(), _machine(onednn): table}
+    path, tables = _path(), {**_kept(), _machine(onednn): found}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         draft.write_text(json.dumps(tables, indent=2) + "\n")
-    _table.cache_clear()
+    machine_table.cache_clear()
     return path
 
 

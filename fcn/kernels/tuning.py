@@ -12,7 +12,17 @@ import jax.numpy as jnp
 from fcn.environment import has_one_device, on_cpu
 from fcn.kernels.call import Problem
 from fcn.kernels.dense_convolution import function
-from fcn.kernels.measured import ALGORITHMS, CHANNELS, PIXELS, PRODUCTS, Algorithm, Product, keep, usual_algorithm
+from fcn.kernels.measured import (
+    ALGORITHMS,
+    CHANNELS,
+    PIXELS,
+    PRODUCTS,
+    Algorithm,
+    Product,
+    keep,
+    machine_table,
+    usual_algorithm,
+)
 from fcn.kernels.onednn import usable
 
 
@@ -31,10 +41,20 @@ def tune(rounds: int = 5) -> Path:
       The file.
     """
     with on_cpu():
-        table: dict[Product, list[str]] = {
+        found: dict[Product, list[str]] = {
             product: [_fastest_of_line(product, channels, rounds) for channels in CHANNELS] for product in PRODUCTS
         }
-    return keep(table, onednn=usable())
+    return keep(found, onednn=usable())
+
+
+def measured_table() -> dict[str, str]:
+    """What this machine takes for 3x3 convolutions and their kernels' gradients, as `tune` measured it or as is usual.
+
+    Returns:
+      by "convolution" and "gradient" a word for each number of channels, with the first letter of the algorithm for each number
+      of pixels.
+    """
+    return {product: " ".join(lines) for product, lines in machine_table(usable()).items()}
 
 
 BATCH = 4

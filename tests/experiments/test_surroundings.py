@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from experiments import surroundings
+from fcn.kernels import measured_table, uses_onednn
 from fcn.training.records import DamagedFile
 
 
@@ -15,7 +16,7 @@ def test_a_run_notes_what_it_depends_on(finished_run):
     assert start["step"] == 0
     assert start["versions"]["jax"] == jax.__version__ and start["versions"]["flax"] == flax.__version__
     assert start["devices"] == {jax.devices()[0].device_kind: 1}
-    assert start["kernels"]["mode"] == "auto"
+    assert start["kernels"] == {"mode": "auto", "onednn": uses_onednn(), "measured": measured_table()}
 
 
 def test_changes_are_noted_with_their_step_and_told(monkeypatch, tmp_path):

@@ -12,9 +12,9 @@ from fcn.kernels import bilinear, blocks, measured, table
 def usual_table(monkeypatch, tmp_path):
     """The table that comes with the library, whatever was measured on this machine."""
     monkeypatch.setattr(measured, "_path", lambda: tmp_path / "forms.json")
-    measured._table.cache_clear()
+    measured.machine_table.cache_clear()
     yield
-    measured._table.cache_clear()
+    measured.machine_table.cache_clear()
 
 
 @pytest.fixture
