@@ -12,6 +12,27 @@ def polygon_areas(polygons: Float[np.ndarray, "*m n 2"]) -> Float[np.ndarray, "*
     return np.abs(_cross(polygons, np.roll(polygons, -1, -2)).sum(-1)) / 2
 
 
+def inner_radii(polygons: Float[np.ndarray, "*m n 2"]) -> Float[np.ndarray, "*m"]:
+    """The radius of the largest disc around the origin within the lines of a polygon's edges; 0 where it is outside of one.
+
+    Args:
+        polygons: their vertices in the order of rising angles around the origin.
+    """
+    after = np.roll(polygons, -1, -2)
+    lengths = np.hypot(*np.moveaxis(after - polygons, -1, 0))
+    distances = _cross(polygons, after) / np.where(lengths > 0, lengths, 1)
+    nearest = np.where(lengths > 0, distances, np.inf).min(-1)
+    return np.where(np.isfinite(nearest), np.maximum(nearest, 0), 0)
+
+
+def shared_discs(radius: float, others: Float[np.ndarray, " m"], apart: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """The area that a disc shares with each of others, whose middles are so far away."""
+    r, s, d = np.maximum(radius, 1e-9), np.maximum(others, 1e-9).astype(np.float64), np.maximum(apart, 1e-9)
+    of_r, of_s = (np.arccos(np.clip((d**2 + a**2 - b**2) / (2 * d * a), -1, 1)) for a, b in ((r, s), (s, r)))
+    kite = np.sqrt(np.maximum((r + s - d) * (d + r - s) * (d - r + s) * (d + r + s), 0)) / 2
+    return r**2 * of_r + s**2 * of_s - kite
+
+
 def shared_areas(polygon: Float[np.ndarray, "n 2"], others: Float[np.ndarray, "m n 2"]) -> Float[np.ndarray, " m"]:
     """The area that a polygon shares with each of others: by Green's theorem along the edges of either that lie in the other.
 

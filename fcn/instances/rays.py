@@ -1,8 +1,10 @@
 """Star-convex objects: how far it is from each pixel to the edge of its object, along rays all around."""
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy  # which loads its parts when they are first used
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float, Float32, Int32, Integer
 
 
 def ray_steps(rays: int) -> Float32[np.ndarray, "rays 2"]:
@@ -34,37 +36,69 @@ def star_distances(instances: Integer[np.ndarray, "h w"], rays: int = 32, *, gri
     Raises:
         ValueError: for fewer than three rays.
     """
-    padded = np.pad(instances.astype(np.int64), 2, constant_values=-1)
     rows, columns = np.nonzero(instances[::grid, ::grid])
-    starts = np.stack([rows * grid, columns * grid], -1)
     distances = np.zeros((*instances[::grid, ::grid].shape, rays), np.float32)
-    measured = [_along(padded, starts, step) for step in ray_steps(rays)]
-    distances[rows, columns] = np.stack(measured, -1)
+    if len(rows):
+        field = _Field.of(instances, rows * grid, columns * grid)
+        distances[rows, columns] = np.stack([_along(field, step) for step in ray_steps(rays)], -1)
     return distances
 
 
-def _along(padded, starts, step: Float32[np.ndarray, " 2"]) -> Float32[np.ndarray, " starts"]:
-    """The distances along one ray."""
-    flat, width = padded.ravel(), padded.shape[1]
-    places = (starts[:, 0] + 2) * width + starts[:, 1] + 2
-    own, going, found = flat[places], np.arange(len(places)), np.zeros(len(places), np.float32)
-    back = (1 - 0.5 / np.abs(step).max()) * step
-    walked = np.zeros(2, np.float32)
+class _Field(NamedTuple):
+    """An instance map with a border, flat, and the pixels that rays start from."""
+
+    ids: Int32[np.ndarray, " places"]
+    reach: Int32[np.ndarray, " places"]
+    """Of each pixel the steps, straight or diagonal, to the nearest one of another object."""
+    width: int
+    starts: Int32[np.ndarray, " starts"]
+    odd: Int32[np.ndarray, " starts"]
+    """0 to 3: whether row (2) and column (1) of a start are odd."""
+
+    @classmethod
+    def of(cls, instances, rows, columns) -> "_Field":
+        """The field of a map, and starts at rows and columns of it."""
+        ids = np.pad(np.unique(instances, return_inverse=True)[1].reshape(instances.shape), 2, constant_values=-1)
+        others = np.ones(ids.shape, bool)  # where a pixel of the eight around is another object's
+        core = (slice(1, -1),) * 2
+        around = [ids[1 + y : ids.shape[0] - 1 + y, 1 + x : ids.shape[1] - 1 + x] for y in (-1, 0, 1) for x in (-1, 0, 1)]
+        others[core] = np.any([each != ids[core] for each in around], 0)
+        reach = 1 + scipy.ndimage.distance_transform_cdt(~others, "chessboard")
+        starts, odd = (rows + 2) * ids.shape[1] + columns + 2, 2 * (rows % 2) + columns % 2
+        flat = (each.ravel().astype(np.int32) for each in (ids, reach))
+        return cls(*flat, ids.shape[1], starts.astype(np.int32), odd.astype(np.int32))
+
+
+def _along(field: _Field, step: Float32[np.ndarray, " 2"]) -> Float32[np.ndarray, " starts"]:
+    """The distances along one ray.
+
+    Pixels nearer than the nearest one of another object need no look: as many steps are taken at once.
+    """
+    moved, lengths = _walk(step, int(field.reach.max()), max(len(field.ids) // field.width, field.width), field.width)
+    places, odd, going = field.starts, field.odd, np.arange(len(field.starts))
+    own, taken = field.ids[places], field.reach[places]
+    found = np.zeros(len(places), np.float32)
     while len(going):
-        walked = walked + step
-        inside = flat[places + _moved(starts, going, walked, width)] == own
-        found[going[~inside]] = np.hypot(*(walked - back))
-        places, own, going = places[inside], own[inside], going[inside]
+        reached = places + moved[odd, taken]
+        inside = field.ids[reached] == own
+        found[going[~inside]] = lengths[taken[~inside]]
+        taken = taken[inside] + np.maximum(field.reach[reached[inside]] - 1, 1)
+        places, odd, own, going = places[inside], odd[inside], own[inside], going[inside]
     return found
 
 
-def _moved(starts, going, walked, width: int):
-    """By how many places of a flat array the nearest pixel has moved; where two are equally near, that of an even number."""
-    if np.all(np.abs(walked % 1 - 0.5) > 1e-4):
-        row, column = np.rint(walked).astype(int)
-        return row * width + column
-    moved = (np.rint(starts[going] + walked) - starts[going]).astype(int)
-    return moved[:, 0] * width + moved[:, 1]
+def _walk(step: Float32[np.ndarray, " 2"], reach: int, longest: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """By how many places of a flat array the nearest pixel has moved after 0, 1, 2 ... steps, [4, n], and the lengths, [n].
+
+    Where two pixels are equally near, it is that of an even number: the four rows are those of `_Field.odd`.
+    """
+    count = int(np.ceil(longest / np.abs(step).max())) + reach + 2
+    walked = np.cumsum(np.broadcast_to(step, (count, 2)), 0, dtype=np.float32)
+    walked = np.concatenate([np.zeros((1, 2), np.float32), walked])
+    odd = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])[:, None]
+    moved = (np.rint(odd + walked.astype(np.float64)) - odd).astype(np.int32)
+    lengths = np.hypot(*(walked - (1 - 0.5 / np.abs(step).max()) * step).T)
+    return moved[..., 0] * np.int32(width) + moved[..., 1], lengths
 
 
 def edge_probabilities(instances: Integer[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -5,7 +5,7 @@ import pytest
 from skimage.draw import polygon as draw_polygon
 
 from fcn.instances import Stars, candidates, edge_probabilities, paint, star_distances, suppress
-from fcn.instances.polygons import covered, polygon_areas, shared_areas
+from fcn.instances.polygons import covered, inner_radii, polygon_areas, shared_areas, shared_discs
 from fcn.metrics.instances import match_all
 
 NAMES = ["92e7e86e765e05ce", "03398329ced0c23b", "3ca8181367fc1258", "af8621ef0db8c26b", "0ddd8deaf1696db6", "58cc121d37fb7f1b"]
@@ -111,6 +111,17 @@ def test_areas_of_polygons_that_lie_on_each_other():
     others = np.stack([square, beside, half, square + 5, square / 2])
     np.testing.assert_allclose(shared_areas(square, others), [4, 0, 2, 0, 1], atol=1e-5)
     np.testing.assert_allclose(polygon_areas(others), [4, 4, 4, 4, 1])
+
+
+def test_discs_inside_of_polygons_and_what_two_share():
+    square = np.array([[3.0, 3.0], [3.0, -1.0], [-2.0, -1.0], [-2.0, 3.0]])[::-1]
+    beside, point = square + np.array([4.0, 0.0]), np.zeros((4, 2))
+    np.testing.assert_allclose(inner_radii(np.stack([square[::-1], beside[::-1], point, square])), [1, 0, 0, 0])
+    y, x = np.mgrid[-6:9:0.01, -6:6:0.01]
+    apart, others = np.array([0.0, 1.0, 3.0, 4.0, 6.5]), np.array([2.0, 4.0, 2.0, 1.0, 3.0])
+    disc = np.hypot(y, x) < 3
+    areas = [(disc & (np.hypot(y - d, x) < r)).sum() * 1e-4 for d, r in zip(apart, others)]
+    np.testing.assert_allclose(shared_discs(3.0, others, apart), areas, atol=0.02)
 
 
 def test_covered_pixels_equal_scikit_image():
