@@ -1,4 +1,4 @@
-"""Instance maps: from objects to what a dense network learns of them, and back. On the host: NumPy and SciPy.
+"""Instance maps: from objects to what a dense network learns of them, and back. On the host, but for the way along flows.
 
     classes = boundary_classes(instances)                   # of each pixel: background, interior, boundary
     instances = decode_boundaries(probabilities)
@@ -6,10 +6,14 @@
     distances, probabilities = star_distances(instances), edge_probabilities(instances)
     instances = paint(suppress(candidates(probabilities, distances, 0.5), 0.4), image.shape[:2])
 
+    flows = instance_flows(instances)                       # unit vectors to the middle of each object
+    instances = decode_flows(outputs)                       # of flows, 5 long, and logits
+
 Instance maps are integers [H, W]: 0 for background, another number for each object.
 """
 
 from fcn.instances.boundaries import boundary_classes, decode_boundaries
+from fcn.instances.flows import decode_flows, follow, instance_flows
 from fcn.instances.rays import edge_probabilities, star_distances
 from fcn.instances.stars import Stars, candidates, paint, suppress
 from fcn.metrics.instances import match
@@ -19,7 +23,10 @@ __all__ = [
     "boundary_classes",
     "candidates",
     "decode_boundaries",
+    "decode_flows",
     "edge_probabilities",
+    "follow",
+    "instance_flows",
     "match",
     "paint",
     "star_distances",
