@@ -5,7 +5,7 @@ Matplotlib is imported by the functions that plot, and only its file renderer is
 """
 
 from fcn.visualize.palette import IGNORED, colourise, default_palette, heat, indexed
-from fcn.visualize.pictures import gallery, legend, overlay, overlay_masks, panel, rgb
+from fcn.visualize.pictures import gallery, legend, overlay, overlay_instances, overlay_masks, panel, rgb
 from fcn.visualize.plots import plot_confusion, plot_curves, plot_precision_recall, plot_reliability, plot_runs
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "indexed",
     "legend",
     "overlay",
+    "overlay_instances",
     "overlay_masks",
     "panel",
     "plot_confusion",

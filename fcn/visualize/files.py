@@ -18,7 +18,8 @@ def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
     They take their places together, in the order that is given, once all are written.
 
     Args:
-      pictures: the files and what is to be in them: arrays where they end in .npy, else PNG pictures, uint8.
+      pictures: the files and what is to be in them: arrays where they end in .npy; numbers of objects, uint16 or int32 [H, W],
+        where they end in .tif; else PNG pictures, uint8.
       level: of compression, 0 to 9; 1 takes a quarter of the time of 6, and a photo is a fifth larger.
 
     Raises:
@@ -45,4 +46,5 @@ def _write(picture: Picture, path: Path, draft: Path, level: int) -> None:
             np.save(file, np.asarray(picture), allow_pickle=False)
     else:
         image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-        image.save(draft, format="PNG", compress_level=level)
+        known = {"format": "TIFF", "compression": "tiff_adobe_deflate"} if path.suffix == ".tif" else {"format": "PNG"}
+        image.save(draft, **known, compress_level=level)

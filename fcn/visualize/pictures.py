@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8
+from jaxtyping import Bool, Integer, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from PIL.Image import Resampling
 
@@ -14,6 +14,8 @@ from fcn.visualize.palette import IGNORED, colourise, default_palette
 
 _TEXT, _FAINT = "#26282f", "#8a8d96"
 _TILE, _GAP, _MARGIN, _FONT = 288, 10, 24, 17
+_COLOURS = 24
+"""Of objects."""
 _LONGEST = 320
 """Pixels of a name in a legend; longer ones are cut."""
 
@@ -65,6 +67,36 @@ def overlay_masks(
     count = there.sum(-1, keepdims=True)
     colours = (there @ np.asarray(palette, np.float32)) / np.maximum(count, 1)
     return _mix(image, colours, np.where(count[..., 0] > 0, np.float32(alpha), np.float32(0)))
+
+
+def overlay_instances(
+    image: Shaped[np.ndarray, "h w *c"], instances: Integer[np.ndarray, "h w"], alpha: float = 0.25
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with each object outlined and tinted in a colour; that of an id comes again after 24.
+
+    Args:
+        image: [H, W] or [H, W, C] as in `panel`.
+        instances: [H, W], a number above 0 for each object.
+        alpha: share of the colour inside of outlines, 0..1.
+
+    Raises:
+        ValueError: for an image and instances of different sizes.
+    """
+    image, instances = rgb(image), np.asarray(instances)
+    _check_size("instances", instances, image)
+    colours = default_palette(_COLOURS + 1)[1:][(instances - 1) % _COLOURS].astype(np.float32)
+    share = np.where(_edges(instances), np.float32(1), np.float32(alpha))
+    return _mix(image, colours, np.where(instances > 0, share, np.float32(0)))
+
+
+def _edges(instances: Integer[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The pixels beside one of another number."""
+    edge = np.zeros(instances.shape, bool)
+    for map_, found in ((instances, edge), (instances.T, edge.T)):
+        differs = map_[1:] != map_[:-1]
+        found[1:] |= differs
+        found[:-1] |= differs
+    return edge
 
 
 def _mix(image, colours, share) -> UInt8[np.ndarray, "h w 3"]:
