@@ -34,7 +34,8 @@ class ConvertConfig:
     options: tuple[str, ...] = ()
     """Further fields of the model as name=value."""
     source: str | None = None
-    """Whose names a checkpoint file has, or gets: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
+    """Whose names a checkpoint file has, or gets: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab or
+    cellpose."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file, one on each line."""
     licence: str | None = None

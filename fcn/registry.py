@@ -30,6 +30,7 @@ from fcn.encoders.vgg import VGG_ENCODERS
 from fcn.encoders.vit import VISION_TRANSFORMERS
 from fcn.errors import unknown
 from fcn.models.attention_unet import AttentionUNet
+from fcn.models.cpnet import CPNet
 from fcn.models.deeplabv3 import DeepLabV3
 from fcn.models.deeplabv3_mobilenet_v2_tf import DeepLabV3MobileNetV2TF
 from fcn.models.deeplabv3plus import DeepLabV3Plus
@@ -46,6 +47,7 @@ from fcn.models.pan import PAN
 from fcn.models.pspnet import PSPNet
 from fcn.models.segformer import SegFormer
 from fcn.models.segnet import SegNet
+from fcn.models.stardist_unet import StarDistUNet
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
 from fcn.models.unet_encoder import UNetEncoder
@@ -145,6 +147,8 @@ MODELS = {
     "fc_densenet56": Entry(FCDenseNet56, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet67": Entry(FCDenseNet67, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
+    "stardist_unet": Entry(StarDistUNet, "Schmidt et al., StarDist, MICCAI 2018", "the counts of stardist"),
+    "cpnet": Entry(CPNet, "Stringer et al., Cellpose, Nature Methods 2021", "the counts of cellpose"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 _MOBILENET_V3_HIDDEN = {"mobilenet_v3_small": 1024, "mobilenet_v3_large": 1280}

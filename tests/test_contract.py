@@ -54,6 +54,8 @@ SMALL = {
     "espnet_c": {"p": 1, "q": 0},
     "segnet": {"encoder": "vgg11_bn", "width_multiplier": 1 / 16},
     "fc_densenet103": {"layers": (1, 2, 1), "growth_rate": 4, "stem_features": 6},
+    "stardist_unet": {"base_features": 4, "depth": 2, "head_features": 8, "grid": 2},
+    "cpnet": {"features": (4, 8, 8)},
 }
 OTHER_NUMBERS = {"fc_densenet56", "fc_densenet67"}
 """Names of `fc_densenet103` with other defaults, which a small one does not have."""

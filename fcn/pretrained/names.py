@@ -23,7 +23,7 @@ from fcn.errors import unknown
 from fcn.models.parts.supervision import COARSE_HEAD
 from fcn.models.unet2015 import UNet2015, valid_sizes
 
-SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab")
+SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab", "cellpose")
 LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
 """What a parameter of a layer is called there, if not the same."""
 TENSORFLOW = ("tf_deeplab",)
