@@ -147,8 +147,10 @@ MODELS = {
     "fc_densenet56": Entry(FCDenseNet56, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet67": Entry(FCDenseNet67, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
-    "stardist_unet": Entry(StarDistUNet, "Schmidt et al., StarDist, MICCAI 2018", "the counts of stardist"),
-    "cpnet": Entry(CPNet, "Stringer et al., Cellpose, Nature Methods 2021", "the counts of cellpose"),
+    "stardist_unet": Entry(
+        StarDistUNet, "Schmidt et al., StarDist, MICCAI 2018", "none: PyTorch's layers; the counts of stardist"
+    ),
+    "cpnet": Entry(CPNet, "Stringer et al., Cellpose, Nature Methods 2021", "none: PyTorch's layers; the counts of cellpose"),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 _MOBILENET_V3_HIDDEN = {"mobilenet_v3_small": 1024, "mobilenet_v3_large": 1280}

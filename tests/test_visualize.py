@@ -277,6 +277,19 @@ def test_several_classes_of_a_pixel_mix_their_colours(unchecked):
         visualize.overlay_masks(image, masks[:, :2], palette)
 
 
+def test_objects_have_an_outline_and_a_tint(unchecked):
+    image, instances = np.full((5, 9), 100, np.uint8), np.zeros((5, 9), np.int32)
+    instances[:, 1:6], instances[:, 6:], instances[0, 0] = 1, 26, -1
+    shown = visualize.overlay_instances(image, instances, alpha=0.5)
+    first, second = default_palette(3)[1:].astype(int)  # the second is that of 2 and of 26
+    assert (shown[:, 0] == 100).all()  # no object, and nothing known
+    np.testing.assert_array_equal(
+        shown[2, [1, 2, 5, 6, 7]], np.rint([first, (first + 100) / 2, first, second, (second + 100) / 2])
+    )
+    with pytest.raises(ValueError, match=r"instances of shape .* does not fit"):
+        visualize.overlay_instances(image, instances[:, 1:])
+
+
 def test_a_gallery_holds_its_pictures_in_order():
     rows = [[np.full((4, 6, 3), 10 * (3 * row + column), np.uint8) for column in range(3)] for row in range(2)]
     sheet = visualize.gallery(rows)
