@@ -180,8 +180,9 @@ def _facts(source: Source, index: int) -> dict[str, Any]:
     if label.shape[:2] != size:
         raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape[:2])}")
     kind = kind_of(source)
-    if kind == "values":  # any that is finite will do
-        label = np.where(np.isfinite(label), 0, source.ignore_index)
+    if kind in ("values", "instances"):  # any that is known will do
+        known = np.isfinite(label) if kind == "values" else label >= 0
+        label = np.where(known, 0, source.ignore_index)
     values = _values(label)
     largest = 1 if kind == "masks" else len(source.classes) - 1
     bad = [int(v) for v in values if v != source.ignore_index and not 0 <= v <= largest]

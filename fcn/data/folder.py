@@ -16,6 +16,7 @@ from fcn.data.layouts.own import NAME as OWN_NAME
 from fcn.data.source import IGNORE, LabelKind, Sample, position
 from fcn.data.splits import split_names, split_remark
 from fcn.preprocessing import PerImage
+from fcn.visualize import default_palette
 
 
 class FolderSource:
@@ -45,6 +46,8 @@ class FolderSource:
     label is a folder, labels/[SPLIT/]NAME/CLASS.png, with a mask for each class that occurs, not 0 where it is; pixels of
     void.png in it are ignored. Of the kind "values" it is labels/[SPLIT/]NAME.npy, [H, W] or [H, W, K], or a gray TIFF or PNG
     file of one channel; NaN marks what is not known. The names of classes.csv are then those of classes and of channels.
+    Of the kind "instances" it is a gray picture of 8, 16 or 32 bits in instances/, else in labels/ or masks/, with a number
+    above 0 for each object, or a folder NAME/ of masks, one for each; those of PASCAL VOC, Cityscapes and COCO are taken, too.
 
     Args:
         root: the folder.
@@ -90,6 +93,8 @@ class FolderSource:
         table = self.root / "classes.csv"
         self._reader = layout.reader or open_labels(label_kind, table, layout.labels.values(), layout.rows)
         self.classes, self.palette = self._reader.names, self._reader.palette
+        if label_kind == "instances":
+            self.classes, self.palette = ("object",), default_palette(2)[1:]  # without that of a background
         self.pages, self._pages, self.per_image = pages, pages == "channels", per_image
         self.channels, self._converted = channels or self._channels_of_first(), channels is not None
         self._range = SetRange(value_range, lambda: self.images, self._pages)  # whatever they are called
@@ -133,11 +138,10 @@ class FolderSource:
     def objects(self, index: int) -> Int[np.ndarray, "h w"] | None:
         """The number of the object of each pixel, 0: none, -1: not known; None where objects are not told apart."""
         index = position(index, len(self))
-        if hasattr(self._reader, "objects"):
-            return None if self.labels[index] is None else self._reader.objects(self.labels[index])
-        path = self.instances[index]
+        path, label = self.instances[index], self.labels[index]
         if path is None:
-            return None
+            told = label is not None and hasattr(self._reader, "objects")
+            return self._reader.objects(label) if told else None
         stored = ObjectMaps().objects(path)
         found = np.where(stored >= self.layout.first_object, stored, 0)
         return np.where(stored == self.layout.void_object, -1, found)
@@ -170,7 +174,8 @@ class FolderSource:
         path = self.labels[position(index, len(self))]
         if path is None:
             raise FileNotFoundError(self.layout.no_label(self._keys[index]))
-        return self._reader.read(path)
+        found = self.objects(index) if self.label_kind == "instances" else None
+        return self._reader.read(path) if found is None else found
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Height and width of an image, from the header of its file."""

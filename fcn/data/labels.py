@@ -46,6 +46,8 @@ def open_labels(kind: LabelKind, table: Path, paths: Iterable[Path], rows: Seque
         return _Masks(table, paths)
     if kind == "values":
         return _Values(table, paths)
+    if kind == "instances":
+        return ObjectMaps()
     return _ClassNumbers(read_classes(table, paths, binary=kind == "binary", rows=rows))
 
 
@@ -83,19 +85,34 @@ class _ClassNumbers:
 
 
 class ObjectMaps:
-    """One picture of the numbers of objects, 0 where there is none; any object is the foreground."""
+    """One picture of the numbers of objects, 0 where there is none, or a folder of masks; any object is the foreground."""
 
     def __init__(self):
         self.names: tuple[str, ...] = ("background", "object")
         self.palette: UInt8[np.ndarray, "k 3"] = default_palette(2)
 
     def read(self, path: Path) -> Int[np.ndarray, "h w"]:
-        stored = read_mask(path, name=str(path))
-        return (stored.any(-1) if stored.ndim == 3 else stored != 0).astype(np.int32)
+        return (self.objects(path) != 0).astype(np.int32)
 
     def objects(self, path: Path) -> Int[np.ndarray, "h w"]:
-        """The number of the object that a pixel belongs to, 0 where there is none; of colours, each is an object."""
+        """The number of the object that a pixel belongs to, 0 where there is none.
+
+        Of colours, each is an object. Of a folder each mask is one, not 0 where it is; the last by name is on top.
+        """
+        if not path.is_dir():
+            return self._numbers(path)
+        masks = {file: self._numbers(file) != 0 for file in label_files(path)}
+        label = np.zeros(next(iter(masks.values())).shape, np.int32)
+        for number, (file, mask) in enumerate(masks.items(), 1):
+            if mask.shape != label.shape:
+                raise ValueError(f"{file}: its size is {mask.shape}, that of the masks before it {label.shape}")
+            label[mask] = number
+        return label
+
+    def _numbers(self, path: Path) -> Int[np.ndarray, "h w"]:
         stored = read_mask(path, name=str(path))
+        if stored.min() < 0:
+            raise ValueError(f"{path}: the value {stored.min()}; objects are numbers from 1 to 2147483647, background is 0")
         return stored if stored.ndim == 2 else (stored[..., 0] << 16) | (stored[..., 1] << 8) | stored[..., 2]
 
     def meanings(self, path: Path) -> dict[str, int]:

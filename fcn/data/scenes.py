@@ -7,27 +7,39 @@ nothing about its class. Objects overlap, cast shadows and lie under a lighting 
 import colorsys
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 CLASSES = ("background", "disc", "square", "triangle", "ring", "cross")
 SIZE = 128
+SEEDS = {"train": 2015, "val": 1411}
+"""The stream of each split."""
 
 _Plane = Float[np.ndarray, "h w"]
 _Planes = Float[np.ndarray, "3 h w"]
 
 
-def draw_scene(seed: int, index: int) -> tuple[UInt8[np.ndarray, "128 128 3"], UInt8[np.ndarray, "128 128"]]:
-    """Scene `index` of the stream `seed`: image and class numbers; equal arguments give equal scenes."""
+class Scene(NamedTuple):
+    """A scene: the image, the class of each pixel, and the object of each pixel, 0 on the ground."""
+
+    image: UInt8[np.ndarray, "128 128 3"]
+    label: UInt8[np.ndarray, "128 128"]
+    instances: UInt8[np.ndarray, "128 128"]
+
+
+def draw_scene(seed: int, index: int) -> Scene:
+    """Scene `index` of the stream `seed`; equal arguments give equal scenes."""
     rng = np.random.default_rng((seed, index))
-    image, label = _ground(rng), np.zeros((SIZE, SIZE), np.uint8)
-    for _ in range(rng.integers(2, 6)):
-        _draw_object(rng, image, label)
+    image, label, instances = _ground(rng), *np.zeros((2, SIZE, SIZE), np.uint8)
+    for number in range(1, 1 + rng.integers(2, 6)):
+        covered = _draw_object(rng, image, label)
+        instances[covered] = number
     image *= _lighting(rng)
     image += 0.035 * rng.standard_normal(image.shape, np.float32)
     pixels = (255 * np.clip(image, 0, 1)).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0)), label
+    return Scene(np.ascontiguousarray(pixels.transpose(1, 2, 0)), label, instances)
 
 
 def _ground(rng: np.random.Generator) -> _Planes:
@@ -37,8 +49,8 @@ def _ground(rng: np.random.Generator) -> _Planes:
     return dark + np.clip(mix, 0, 1) * (light - dark)
 
 
-def _draw_object(rng: np.random.Generator, image: _Planes, label: UInt8[np.ndarray, "h w"]) -> None:
-    """Paint one object of a random class and its shadow over the scene, in place."""
+def _draw_object(rng: np.random.Generator, image: _Planes, label: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Paint one object of a random class and its shadow over the scene, in place; gives the pixels that it covers."""
     kind = int(rng.integers(1, len(CLASSES)))
     radius, angle = rng.uniform(20, 38), rng.uniform(0, 2 * math.pi)
     centre = rng.uniform(8, SIZE - 8, 2).tolist()
@@ -56,7 +68,10 @@ def _draw_object(rng: np.random.Generator, image: _Planes, label: UInt8[np.ndarr
     cover = np.clip(0.5 - distance, 0, 1)
     patch = image[:, rows, columns] * ((1 - shadow) * (1 - cover))
     image[:, rows, columns] = patch + (paper + pattern * (ink - paper)) * cover
-    label[rows, columns][distance < 0] = kind
+    covered = np.zeros(label.shape, bool)
+    covered[rows, columns] = distance < 0
+    label[covered] = kind
+    return covered
 
 
 # Outlines: signed distance to the edge in pixels, negative inside.

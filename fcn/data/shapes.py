@@ -20,7 +20,6 @@ from fcn.data.tfds import TfdsSource
 from fcn.environment import cache_folder
 
 SPLITS = {"train": 600, "val": 150}
-_SEEDS = {"train": 2015, "val": 1411}
 _FORMAT = tfds.core.FileFormat.ARRAY_RECORD
 
 
@@ -46,7 +45,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         for index in range(SPLITS[split]):
-            image, label = scenes.draw_scene(_SEEDS[split], index)
+            image, label, _ = scenes.draw_scene(scenes.SEEDS[split], index)
             name = f"{split}_{index:04d}"
             yield index, {"image": _png(image), "segmentation_mask": _png(label), "name": name}
 

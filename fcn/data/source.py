@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 IGNORE = 255
-LabelKind = Literal["classes", "binary", "masks", "values"]
+LabelKind = Literal["classes", "binary", "masks", "values", "instances"]
 """What a label is: class numbers int [H, W]; those of two classes; a mask for each class, int [H, W, K] of 0, 1 and ignored
-entries; or K values float [H, W, K], NaN where none is known."""
+entries; K values float [H, W, K], NaN where none is known; or an instance map int [H, W]: 0 for background, another number
+above for each object, below 0 where nothing is known."""
 
 
 class Sample(TypedDict):
@@ -100,6 +101,7 @@ _FORMS = {
     "binary": ("iu", 2, "integers [height, width]: 0 and 1"),
     "masks": ("iu", 3, "integers [height, width, classes]: 0 and 1"),
     "values": ("f", 3, "floats [height, width, channels]"),
+    "instances": ("iu", 2, "integers [height, width]: 0, and a number for each object"),
 }
 
 

@@ -1,5 +1,6 @@
 """Other labels of the built-in data set `shapes`: a sample of each kind that a task may learn from."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ _TRAITS = {
     "angular": ("square", "triangle", "cross"),
     "convex": ("disc", "square", "triangle"),
 }
+_STORED_NAME = re.compile(r"(train|val)_(\d+)")
 _HAS = np.array([[name in shapes for shapes in _TRAITS.values()] for name in scenes.CLASSES], np.int32)
 
 
@@ -32,6 +34,12 @@ def _distance(label: Int[np.ndarray, "h w"]) -> Shaped[np.ndarray, "h w 1"]:
 
     inside: list[Any] = [distance_transform_edt(label == number) for number in np.unique(label[label > 0])]
     return np.stack([np.zeros(label.shape), *inside]).sum(0, dtype=np.float32)[..., None]
+
+
+def _objects(name: str) -> Int[np.ndarray, "h w"]:
+    """The instance map of a scene, which is drawn anew: its name, "... (train_0012)", tells which it is."""
+    split, number = _STORED_NAME.findall(name)[-1]
+    return scenes.draw_scene(scenes.SEEDS[split], int(number)).instances.astype(np.int32)
 
 
 _VARIANTS: dict[LabelKind, _Variant] = {
@@ -45,7 +53,7 @@ class ShapesVariant:
     """The scenes of `shapes` with other labels.
 
     "binary" tells objects from the ground; "masks" has several traits of an object at once (object, round, angular, convex);
-    "values" the distance to the object's edge in pixels.
+    "values" the distance to the object's edge in pixels; "instances" numbers the objects, one that another hides in parts, too.
 
     Args:
         source: `shapes`.
@@ -56,12 +64,13 @@ class ShapesVariant:
 
     def __init__(self, source: Source, kind: LabelKind):
         self.source, self.label_kind, self.name = source, kind, source.name
-        self.classes, self._label = _VARIANTS[kind]
-        self.palette = default_palette(len(self.classes))
+        self.classes, self._label = (("object",), None) if kind == "instances" else _VARIANTS[kind]
+        self.palette = default_palette(len(self.classes) + (kind == "instances"))[-len(self.classes) :]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]
-        return {**sample, "label": self._label(sample["label"])}
+        label = _objects(sample["name"]) if self._label is None else self._label(sample["label"])
+        return {**sample, "label": label}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcn.data import Prepared, check_source, open_source
+from fcn.data import Prepared, check_source, open_source, scenes
 from fcn.data.variants import ShapesVariant
 
 
@@ -137,6 +137,41 @@ def test_an_image_without_any_object_has_an_empty_mask(folder):
     assert not open_source("folder", "train", root=folder, label_kind="masks")[1]["label"].any()
 
 
+@pytest.mark.parametrize("store", ["instances", "labels", "masks"])
+@pytest.mark.parametrize(
+    ("ending", "kind", "largest"), [("png", np.uint8, 255), ("png", np.uint16, 65535), ("tif", np.int32, 70_000)]
+)
+def test_objects_are_numbers_of_8_16_and_32_bits(folder, store, ending, kind, largest):
+    for name in ("a", "b"):
+        write(folder / f"{store}/train/{name}.{ending}", put(largest), kind)
+    source = open_source("folder", "train", root=folder, label_kind="instances")
+    check_source(source)
+    assert source.classes == ("object",) and source.palette.shape == (1, 3)
+    np.testing.assert_array_equal(source[0]["label"], put(largest))
+    sample = Prepared(source)[1]["label"]  # as it was stored, and as it was kept
+    assert sample.dtype == np.int32 and sample.max() == largest
+
+
+def test_objects_may_be_a_folder_of_masks(folder):
+    write(folder / "labels/train/a/first.png", put(255))
+    write(folder / "labels/train/a/second.png", np.eye(4, 6))
+    write(folder / "labels/train/b.png", put(3))
+    source = open_source("folder", "train", root=folder, label_kind="instances")
+    assert source[0]["label"].tolist() == [[2, 0, 0, 0, 0, 0], [1, 2, 1, 1, 1, 1], [0, 0, 2, 0, 0, 0], [0, 0, 0, 2, 0, 0]]
+    np.testing.assert_array_equal(source[1]["label"], put(3))
+    assert sum(source.file_sizes().values()) > 0 and len(source.file_sizes()) == 5
+    write(folder / "labels/train/a/third.png", put(1, (5, 6)))
+    with pytest.raises(ValueError, match=r"third.png: its size is \(5, 6\), that of the masks before it \(4, 6\)"):
+        source[0]
+
+
+def test_of_colours_each_is_an_object(folder):
+    for name in ("a", "b"):
+        write(folder / f"instances/train/{name}.png", np.stack([put(9), put(2), put(1)], -1))
+    label = open_source("folder", "train", root=folder, label_kind="instances")[0]["label"]
+    np.testing.assert_array_equal(label, put((9 << 16) + (2 << 8) + 1))
+
+
 def test_prepared_sets_have_class_numbers_only():
     with pytest.raises(ValueError, match="tfds:x has class numbers as labels; this task needs masks"):
         open_source("tfds:x", "train", label_kind="masks")
@@ -164,3 +199,16 @@ def test_shapes_has_labels_of_every_kind():
     np.testing.assert_array_equal(masks[2, 4], [1, 1, 0, 1])
     assert not masks[0].any()
     np.testing.assert_array_equal(values[2, :, 0], [0, 1, 2, 1, 1, 0])
+
+
+def test_objects_of_a_scene_are_those_that_were_drawn():
+    """Number 3 of the validation split, wherever it lies in the prepared set."""
+
+    class Named(Scene):
+        def __getitem__(self, index):
+            return super().__getitem__(index) | {"name": "shapes, val sample 7 (val_0003)"}
+
+    source = ShapesVariant(Named(), "instances")
+    drawn = scenes.draw_scene(scenes.SEEDS["val"], 3)
+    np.testing.assert_array_equal(source[0]["label"], drawn.instances)
+    assert source.classes == ("object",) and source[0]["label"].dtype == np.int32 and drawn.instances.max() > 1

@@ -132,12 +132,23 @@ def test_layouts_are_found_and_read(tmp_path, make, name, classes, names, values
         find_layout(tmp_path, "masks")
 
 
+def instances_of(root, split):
+    """The first label, as tasks of objects have it."""
+    source = open_source("folder", split, root=root, label_kind="instances")
+    assert source.classes == ("object",)
+    check_source(source)
+    return source[0]["label"]
+
+
 def test_classes_of_published_sets(tmp_path):
     make_voc(tmp_path / "voc")
     voc = open_source("folder", "train", root=tmp_path / "voc")
     assert voc.classes[15] == "person" and colour(15) == (192, 128, 128) and colour(255) == (224, 224, 192)
     np.testing.assert_array_equal(voc.objects(0)[0, :3], [1, -1, 2])
+    np.testing.assert_array_equal(instances_of(tmp_path / "voc", "train"), voc.objects(0))
     make_ade(tmp_path / "ade")
+    with pytest.raises(ValueError, match="with classes as labels; this task needs instances"):
+        instances_of(tmp_path / "ade", "train")
     assert open_source("folder", "val", root=tmp_path / "ade").classes[149] == "thing 150"
     mapped = {i: name for i, name, _ in label_ids()}
     assert len(mapped) == 34 and [mapped[i] for i in (7, 33, 29)] == ["road", "bicycle", "void"]
@@ -167,6 +178,7 @@ def test_objects_of_coco(tmp_path):
     expected[:2, 1:3], expected[0, 0] = 2, 1  # the smaller one is on top, and comes last
     np.testing.assert_array_equal(source[0]["label"], expected)
     np.testing.assert_array_equal(source.objects(0), np.array([0, 2, 1])[expected])
+    np.testing.assert_array_equal(instances_of(tmp_path, "val"), source.objects(0))
     table = tmp_path / "annotations" / "instances_val2017.json"
     table.write_text(table.read_text().replace('"dog"', '"cat"'))
     with pytest.raises(ValueError, match="other categories"):

@@ -24,9 +24,11 @@ def drawn():
 
 
 def test_a_scene_is_a_function_of_seed_and_index():
-    image, label = scenes.draw_scene(3, 4)
+    image, label, instances = scenes.draw_scene(3, 4)
     assert image.shape == (128, 128, 3) and image.dtype == np.uint8
     assert label.shape == (128, 128) and label.dtype == np.uint8
+    np.testing.assert_array_equal(instances > 0, label > 0)
+    assert all(len(np.unique(label[instances == number])) == 1 for number in np.unique(instances))
     for again, equal in (((3, 4), True), ((3, 5), False), ((4, 4), False)):
         assert np.array_equal(scenes.draw_scene(*again)[0], image) == equal
 
@@ -147,7 +149,7 @@ def test_the_prepared_set_holds_the_scenes(prepared, split):
     numbers = []
     for sample in source:
         numbers.append(int(sample["name"].rstrip(")").split("_")[-1]))
-        image, label = scenes.draw_scene(shapes._SEEDS[split], numbers[-1])
+        image, label, _ = scenes.draw_scene(scenes.SEEDS[split], numbers[-1])
         np.testing.assert_array_equal(sample["image"], image)
         np.testing.assert_array_equal(sample["label"], label)
         assert sample["label"].dtype == np.int32

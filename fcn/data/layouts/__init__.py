@@ -1,5 +1,6 @@
 """The forms in which data sets lie, found by themselves: one file a form, each with `find(root)`, and one table."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def find_layout(root: Path, kind: LabelKind = "classes") -> Layout:
         raise ValueError(f"{root} looks like {' and like '.join(names)}; put one of them into a folder of its own")
     if not found:
         return own.find(root, kind)
-    if kind not in ("classes", "binary"):
-        raise ValueError(f"{root} is a folder as {found[0].name} has it, with classes as labels; this task needs {kind}")
-    return found[0]
+    if kind == "instances" and found[0].instances:
+        return dataclasses.replace(found[0], labels=found[0].instances, remark="")
+    if kind in ("classes", "binary") or (kind == "instances" and hasattr(found[0].reader, "objects")):
+        return found[0]
+    raise ValueError(f"{root} is a folder as {found[0].name} has it, with classes as labels; this task needs {kind}")

@@ -10,7 +10,15 @@ from fcn.data.source import LabelKind
 NAME = "images/ and labels/"
 _LABEL_FOLDERS = ("labels", "masks")
 _INSTANCES = "instances"
-_ENDINGS: dict[LabelKind, str] = {"classes": ".png", "binary": ".png", "masks": "/CLASS.png", "values": ".npy"}
+_ENDINGS: dict[LabelKind, str] = {
+    "classes": ".png",
+    "binary": ".png",
+    "masks": "/CLASS.png",
+    "values": ".npy",
+    "instances": ".png",
+}
+_BESIDE: tuple[LabelKind, ...] = ("classes", "binary", "instances")
+"""Kinds of labels that may lie among the images."""
 _TREE = "images/train/NAME.jpg with labels/train/NAME.png, masks/train/NAME.png, or NAME_mask.png beside it"
 
 
@@ -23,21 +31,24 @@ def find(root: Path, kind: LabelKind) -> Layout:
     """Images in images/ with labels in labels/, masks/ or instances/, or beside the images, there or in `root` itself.
 
     Labels of the kind "masks" are folders NAME/ of masks, those of "values" may be NAME.npy; both lie in labels/ or masks/.
-    Of instances/ alone, any object is the foreground.
+    Those of the kind "instances" lie in instances/ first, and may be folders NAME/ of a mask for each object. For other kinds,
+    any object of instances/ alone is the foreground.
 
     Raises:
         FileNotFoundError: there is no such thing; the message says what was found.
         ValueError: two files have the same name.
     """
     folder = root / "images" if (root / "images").is_dir() else root
-    stores = [root / name for name in _LABEL_FOLDERS if (root / name).is_dir()]
+    known = (_INSTANCES, *_LABEL_FOLDERS) if kind == "instances" else _LABEL_FOLDERS
+    stores = [root / name for name in known if (root / name).is_dir()]
     if folder == root and stores:
         raise FileNotFoundError(f"no folder {root / 'images'}, but {stores[0].name}/; a data folder holds {_TREE}")
     images = index(folder)
     instances = matched(images, index(root / _INSTANCES, LABEL_SUFFIXES)) if folder != root else {}
     if stores:
-        remark = f"labels are those in {stores[0].name}/" if stores[0].name != _LABEL_FOLDERS[0] else ""
+        remark = f"labels are those in {stores[0].name}/" if stores[0].name != known[0] else ""
         labels = _labels(stores[0], kind, images)
+        instances = labels if kind == "instances" else instances
         return Layout(root, folder, stores[0], images, labels, NAME, remark, _ENDINGS[kind], instances=instances)
     if instances and kind in ("classes", "binary"):
         return _of_instances(root, folder, images, instances)
@@ -46,7 +57,11 @@ def find(root: Path, kind: LabelKind) -> Layout:
 
 def _labels(folder: Path, kind: LabelKind, images: dict[str, Path]) -> dict[str, Path]:
     files = index(folder, (*LABEL_SUFFIXES, ".npy") if kind == "values" else LABEL_SUFFIXES)
-    return {key.rpartition("/")[0]: path.parent for key, path in files.items()} if kind == "masks" else matched(images, files)
+    folders = {key.rpartition("/")[0]: path.parent for key, path in files.items()}
+    if kind == "masks":
+        return folders
+    masks = {key: path for key, path in folders.items() if key in images} if kind == "instances" else {}
+    return matched(images, files) | masks
 
 
 def _of_instances(root: Path, folder: Path, images: dict[str, Path], instances: dict[str, Path]) -> Layout:
@@ -57,7 +72,7 @@ def _of_instances(root: Path, folder: Path, images: dict[str, Path], instances: 
 
 def _beside(root: Path, folder: Path, files: dict[str, Path], kind: LabelKind) -> Layout:
     """Labels among the images."""
-    labels = {key: files[name] for key in files if (name := companion_of(key, files))} if kind in ("classes", "binary") else {}
+    labels = {key: files[name] for key in files if (name := companion_of(key, files))} if kind in _BESIDE else {}
     if not labels:
         found = f"{len(files)} images lie in {folder}, without labels" if files else f"no images lie in {folder}"
         raise FileNotFoundError(
@@ -67,4 +82,5 @@ def _beside(root: Path, folder: Path, files: dict[str, Path], kind: LabelKind) -
     images = {key: path for key, path in files.items() if path not in set(labels.values())}
     endings = [ending for ending in COMPANIONS if any(path.stem.endswith(ending) for path in labels.values())]
     remark = f"labels are the {len(labels)} files NAME{', NAME'.join(f'{ending}.*' for ending in endings)} beside the images"
-    return Layout(root, folder, folder, images, labels, NAME, remark, f"{endings[0]}.png")
+    instances = labels if kind == "instances" else {}
+    return Layout(root, folder, folder, images, labels, NAME, remark, f"{endings[0]}.png", instances=instances)
