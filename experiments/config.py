@@ -233,7 +233,7 @@ class TrainConfig:
     """Evaluations in a row without a better value of --best after which the run ends early."""
     task: str = "semantic"
     """What the network's channels mean: semantic (one class a pixel), binary (one channel for two classes), multilabel (any
-    number of classes a pixel) or regression (values)."""
+    number of classes a pixel), regression (values), or boundary, stardist and flows (objects)."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
     shard_params: bool = False
@@ -242,7 +242,7 @@ class TrainConfig:
     init: str | None = None
     """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
     init_source: str | None = None
-    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe or tf_deeplab."""
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab or cellpose."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What becomes of a step whose loss or gradient is not finite: it ends the run, or its update is dropped and counted; ten
     in a row end the run."""

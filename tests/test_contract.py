@@ -225,7 +225,7 @@ def test_evaluation_changes_nothing(subject):
 
 
 def test_fields_and_arguments(subject):
-    assert set(subject.variables) <= {"params", "batch_stats"}
+    assert set(subject.variables) <= {"params", "batch_stats", "diameters"}
     assert {"num_classes", "dtype", "param_dtype", "axis_name"} <= set(subject.model.__dataclass_fields__)
     train = inspect.signature(type(subject.model).__call__).parameters["train"]
     assert train.kind is inspect.Parameter.KEYWORD_ONLY and train.default is False

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "fcn.metrics": set(),
     "fcn.instances": {"fcn.metrics"},
     "fcn.visualize": set(),
-    "fcn.tasks": {"fcn.losses", "fcn.metrics", "fcn.data", "fcn.visualize"},
+    "fcn.tasks": {"fcn.losses", "fcn.metrics", "fcn.data", "fcn.instances", "fcn.visualize"},
 }
 ZOO = {"fcn.models", "fcn.classifiers", "fcn.encoders", "fcn.registry"}
 MAY_NOT_IMPORT = {

@@ -39,7 +39,9 @@ def make_predictor(
             images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
         logits = cast("jax.Array", model.apply(variables, preprocessing.apply(images)))[:, :height, :width]
         if size is not None and size != logits.shape[1:3]:
+            factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
             logits = resize_bilinear(logits, size)
+            logits = task.resized(logits, factors) if task else logits
         return scores(logits)
 
     @functools.cache

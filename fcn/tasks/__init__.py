@@ -9,10 +9,29 @@ Every network serves every task. A task of your own is a subclass of `Task`, whi
 runs and commands know it by its name, from `fcn.tasks.TASKS[Mine.name] = Mine` on.
 """
 
+from fcn.tasks.boundary import Boundary
+from fcn.tasks.flows import Flows
+from fcn.tasks.instances import InstanceTask
 from fcn.tasks.multilabel import Multilabel
 from fcn.tasks.regression import Regression
 from fcn.tasks.semantic import Binary, Semantic
+from fcn.tasks.stardist import StarDist
 from fcn.tasks.table import TASKS, find, from_json, make, to_json
 from fcn.tasks.task import Task
 
-__all__ = ["TASKS", "Binary", "Multilabel", "Regression", "Semantic", "Task", "find", "from_json", "make", "to_json"]
+__all__ = [
+    "TASKS",
+    "Binary",
+    "Boundary",
+    "Flows",
+    "InstanceTask",
+    "Multilabel",
+    "Regression",
+    "Semantic",
+    "StarDist",
+    "Task",
+    "find",
+    "from_json",
+    "make",
+    "to_json",
+]

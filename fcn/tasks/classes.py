@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import scipy  # which loads its parts when they are first used
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from fcn.losses import LOSSES, Term, border_distances, boundary_distances, signed_distances, total_loss
 from fcn.losses.inputs import Mode
@@ -34,8 +34,12 @@ class ClassTask(Task, abc.ABC):
     def targets(self, sample):
         targets = super().targets(sample)
         for term in self._by_distances:
-            targets[_map_of(term)] = _distances(term.name, self.masks(targets["label"]), self.mode)
+            targets[_map_of(term)] = self.distances(term.name, targets["label"])
         return targets
+
+    def distances(self, name: str, label: Int[np.ndarray, "h w ..."]) -> Float[np.ndarray, "h w k"]:
+        """The map that a loss by distances wants."""
+        return _distances(name, self.masks(label), self.mode)
 
     def moved(self, targets, scale, flipped):
         return targets | {_map_of(term): targets[_map_of(term)] * scale for term in self._by_distances}

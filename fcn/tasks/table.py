@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcn.errors import unknown
+from fcn.tasks.boundary import Boundary
+from fcn.tasks.flows import Flows
 from fcn.tasks.multilabel import Multilabel
 from fcn.tasks.regression import Regression
 from fcn.tasks.semantic import Binary, Semantic
+from fcn.tasks.stardist import StarDist
 from fcn.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Semantic, Binary, Multilabel, Regression)}
+_ALL = (Semantic, Binary, Multilabel, Regression, Boundary, StarDist, Flows)
+TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}
 DEFAULT = Semantic.name
 
 

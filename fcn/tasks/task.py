@@ -96,6 +96,12 @@ class Task(Codec, abc.ABC):
             axis_name: the `pmap` axis.
         """
 
+    def resized(
+        self, logits: Float[Array | np.ndarray, "b h w k"], factors: tuple[float, float]
+    ) -> Float[Array | np.ndarray, "b h w k"]:
+        """Logits that were resized with the image, by factors of its height and width; lengths in pixels grow. Jittable."""
+        return logits
+
     @abc.abstractmethod
     def scores(self, logits: Float[Array, "*batch h w k"]) -> Shaped[Array, "..."]:
         """What of the logits leaves the device: class ids, probabilities or values; jittable."""

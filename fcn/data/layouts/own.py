@@ -10,13 +10,8 @@ from fcn.data.source import LabelKind
 NAME = "images/ and labels/"
 _LABEL_FOLDERS = ("labels", "masks")
 _INSTANCES = "instances"
-_ENDINGS: dict[LabelKind, str] = {
-    "classes": ".png",
-    "binary": ".png",
-    "masks": "/CLASS.png",
-    "values": ".npy",
-    "instances": ".png",
-}
+_ENDINGS: dict[LabelKind, str] = {"masks": "/CLASS.png", "values": ".npy"}
+"""Where labels are other files than NAME.png."""
 _BESIDE: tuple[LabelKind, ...] = ("classes", "binary", "instances")
 """Kinds of labels that may lie among the images."""
 _TREE = "images/train/NAME.jpg with labels/train/NAME.png, masks/train/NAME.png, or NAME_mask.png beside it"
@@ -49,7 +44,7 @@ def find(root: Path, kind: LabelKind) -> Layout:
         remark = f"labels are those in {stores[0].name}/" if stores[0].name != known[0] else ""
         labels = _labels(stores[0], kind, images)
         instances = labels if kind == "instances" else instances
-        return Layout(root, folder, stores[0], images, labels, NAME, remark, _ENDINGS[kind], instances=instances)
+        return Layout(root, folder, stores[0], images, labels, NAME, remark, _ENDINGS.get(kind, ".png"), instances=instances)
     if instances and kind in ("classes", "binary"):
         return _of_instances(root, folder, images, instances)
     return _beside(root, folder, images, kind)

@@ -1,0 +1,107 @@
+"""What tasks that find objects share: instance maps as labels and predictions, their metric, files and pictures."""
+
+import abc
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from fcn import visualize
+from fcn.data.source import LabelKind
+from fcn.losses import parse_terms
+from fcn.metrics.instances import InstanceMetrics, Instances
+from fcn.ranges import Range, check_fields
+from fcn.tasks.task import Task
+from fcn.text import short_name
+
+UNKNOWN = -1
+"""What instance maps have where nothing is known; `fcn.metrics.instances` counts it nowhere."""
+_SHOWN = (0.5, 0.7, 0.9)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InstanceTask(Task, abc.ABC):
+    """Objects of one class, which touch but do not overlap. A prediction is an instance map, int32 [H, W] of 0, 1, 2 ...
+
+    Instance maps keep the name "label" among the targets; what is made of them lies beside.
+
+    Attributes:
+        min_size: objects of fewer pixels are left out of predictions.
+    """
+
+    min_size: Annotated[int, Range(0)] = 0
+
+    label_kind: ClassVar[LabelKind] = "instances"
+    best: ClassVar[str] = "ap"
+    on_host: ClassVar[bool] = True
+    suffixes: ClassVar[tuple[str, ...]] = ("overlay.png", "instances.tif")
+    own_loss: ClassVar[bool] = True
+    """Whether the loss is that of the paper, not a sum of terms."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_fields(self)
+        if len(self.classes) != 1:
+            names = ", ".join(map(short_name, self.classes[:5]))
+            raise ValueError(f"the task {self.name!r} finds objects of one class; there are {len(self.classes)}: {names}")
+        if self.own_loss and self.terms != parse_terms(self.default_loss):
+            raise ValueError(f"the task {self.name!r} has a loss of its own; leave out the terms of another")
+
+    @property
+    def fill(self):
+        return {**super().fill, "label": UNKNOWN}
+
+    def metric(self):
+        return Instances()
+
+    def scalars(self, result: InstanceMetrics, prefix=""):
+        at = dict(zip(result.thresholds, result.pooled, strict=True))
+        values = {"ap": result.mean_ap, **{f"ap{round(100 * t)}": at[t].ap for t in _SHOWN}}
+        values |= {"f1": at[0.5].f1, "pq": at[0.5].pq, "count_error": result.count_error}
+        return {prefix + name: _defined(value) for name, value in values.items()}
+
+    def image_scalars(self, state):
+        return [
+            {"ap": _defined(np.mean([one.ap for one in image])), "ap50": _defined(image[0].ap), "pq": _defined(image[0].pq)}
+            for image in self.metric().compute(state).images
+        ]
+
+    def table(self, result: InstanceMetrics):
+        names = {"AP": "ap", "F1": "f1", "precision": "precision", "recall": "recall", "PQ": "pq"}
+
+        def line(title, values):
+            return f"{title:<9}" + "".join(f"{'-' if np.isnan(v) else f'{100 * v:.1f}':>11}" for v in values)
+
+        rows = dict(zip(result.thresholds, result.pooled, strict=True))
+        lines = [line(f"IoU {t:g}", [getattr(rows[t], name) for name in names.values()]) for t in _SHOWN]
+        means = [np.mean([getattr(one, name) for one in result.pooled]) for name in names.values()]
+        rule = "-" * len(lines[0])
+        head = f"{short_name(self.classes[0])[:9]:<9}" + "".join(f"{name:>11}" for name in names)
+        true = result.pooled[0].tp + result.pooled[0].fn
+        counts = f"{true} objects, {result.pooled[0].tp + result.pooled[0].fp} found"
+        return "\n".join([head, rule, *lines, rule, line(".5 to .95", means), counts])
+
+    def files(self, image, scores):
+        instances = self.prediction(scores)
+        small = instances.max(initial=0) <= np.iinfo(np.uint16).max
+        stored = instances.astype(np.uint16) if small else instances
+        return {"overlay.png": visualize.overlay_instances(image, instances), "instances.tif": stored}
+
+    def summary(self, scores):
+        count = len(np.setdiff1d(self.prediction(scores), 0))
+        return f"{count} {'object' if count == 1 else 'objects'}"
+
+    def panel(self, images, truths, scores):
+        found = [self.prediction(one) for one in scores]
+        rows = [
+            [visualize.rgb(image), *(visualize.overlay_instances(image, np.asarray(objects)) for objects in both)]
+            for image, *both in zip(images, truths, found, strict=True)
+        ]
+        return visualize.gallery(rows)
+
+    def options(self) -> dict[str, Any]:
+        return {"min_size": self.min_size}
+
+
+def _defined(value) -> float | None:
+    return None if np.isnan(value) else float(value)

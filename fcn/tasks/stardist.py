@@ -1,0 +1,107 @@
+"""Objects as star-convex polygons: StarDist."""
+
+import dataclasses
+import functools
+from typing import Annotated, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fcn.instances import candidates, edge_probabilities, paint, star_distances, suppress
+from fcn.instances.boundaries import renumbered
+from fcn.instances.rays import ray_steps
+from fcn.ranges import Range
+from fcn.tasks.instances import InstanceTask
+from fcn.tasks.sums import mean_of
+
+_DISTANCES, _BACKGROUND = 0.2, 1e-4
+"""Weights of the distances' error, and of distances in the background."""
+_EPSILON = 1e-7
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StarDist(InstanceTask):
+    """The logit that a pixel is near the middle of an object, and the distances from it to the object's edge along rays.
+
+    Schmidt, Weigert, Broaddus, Myers, "Cell Detection with Star-Convex Polygons", MICCAI 2018, section 2; targets, loss and
+    decoding are those of `stardist` 0.9.2, but for the border, where it accepts no object by default (`border=2`).
+
+    Attributes:
+        rays: how many, an even number, so that those of a mirrored image are the same in another order.
+        grid: only every so many rows and columns of the network's output are learnt and decoded.
+        threshold: the least probability of an object's middle.
+        overlap: the share of the smaller of two objects that both may cover.
+        border: so many places of the grid along the border are no middles.
+    """
+
+    rays: Annotated[int, Range(4, 1024)] = 32
+    grid: Annotated[int, Range(1, 64)] = 1
+    threshold: Annotated[float | int, Range(0, 1)] = 0.5
+    overlap: Annotated[float | int, Range(0, 1)] = 0.4
+    border: Annotated[int, Range(0)] = 0
+
+    name: ClassVar[str] = "stardist"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rays % 2:
+            raise ValueError(f"rays is {self.rays}; it must be even, such as {self.rays - 1} or {self.rays + 1}")
+
+    @property
+    def channels(self):
+        return 1 + self.rays
+
+    @property
+    def fill(self):
+        return {**super().fill, "probability": 0.0, "distances": 0.0}
+
+    def targets(self, sample):
+        instances = np.asarray(sample["label"], np.int32)
+        objects = np.maximum(instances, 0)
+        maps = {"probability": edge_probabilities(objects), "distances": star_distances(objects, self.rays)}
+        return {**super().targets(sample), **maps}
+
+    def moved(self, targets, scale, flipped):
+        """Rays change places where the image is mirrored, grow with it, and end at its border: crops need no new distances."""
+        rays = np.arange(self.rays)
+        distances = targets["distances"]
+        for mirrored, order in zip(flipped, (-rays, self.rays // 2 - rays), strict=True):
+            distances = jnp.where(mirrored, distances[..., order % self.rays], distances)
+        border = _to_border(distances.shape[:2], self.rays)
+        inside = targets["label"][..., None] > 0
+        return {**targets, "distances": jnp.where(inside, jnp.minimum(distances * scale, border), 0.0)}
+
+    def loss(self, logits, targets, *, axis_name=None):
+        logits, targets = jax.tree.map(lambda values: values[:, :: self.grid, :: self.grid], (logits, targets))
+        known, found = targets["label"] >= 0, jnp.asarray(logits, jnp.float32)
+        objects = jnp.asarray(targets["probability"])
+        mean = functools.partial(mean_of, known=known, axis_name=axis_name)
+        entropy = mean(optax.sigmoid_binary_cross_entropy(found[..., 0], objects))
+        error = mean(objects * jnp.abs(targets["distances"] - found[..., 1:]).mean(-1)) / (mean(objects) + _EPSILON)
+        background = mean((1 - objects) * jnp.abs(found[..., 1:]).mean(-1))
+        return entropy + _DISTANCES * (error + _BACKGROUND * background)
+
+    def resized(self, logits, factors):
+        lengths = jnp.asarray(np.hypot(*(ray_steps(self.rays) * np.asarray(factors, np.float32)).T))
+        return jnp.concatenate([logits[..., :1], logits[..., 1:] * lengths], -1)
+
+    def scores(self, logits):
+        return jnp.concatenate([jax.nn.sigmoid(logits[..., :1]), logits[..., 1:]], -1)
+
+    def prediction(self, scores):
+        scores = np.asarray(scores, np.float32)
+        coarse = scores[:: self.grid, :: self.grid]
+        found = candidates(coarse[..., 0], coarse[..., 1:], self.threshold, grid=self.grid, border=self.border)
+        return renumbered(paint(suppress(found, self.overlap), scores.shape[:2]), self.min_size)
+
+    def options(self):
+        own = {name: getattr(self, name) for name in ("rays", "grid", "threshold", "overlap", "border")}
+        return {**super().options(), **own}
+
+
+@functools.lru_cache(maxsize=8)
+def _to_border(shape: tuple[int, int], rays: int) -> np.ndarray:
+    """The distances of one object that fills an image."""
+    return star_distances(np.ones(shape, np.int32), rays)

@@ -1,0 +1,187 @@
+"""Tasks that find objects: targets that move with the image, losses, and what becomes of perfect logits."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn import tasks
+from fcn.data.source import Sample
+from fcn.instances import boundary_classes, edge_probabilities, instance_flows, star_distances
+from fcn.losses import border_cross_entropy, border_distances, parse_terms, total_loss
+from fcn.visualize.files import save_pictures
+
+TASKS = [
+    tasks.make("boundary", ["cell"], terms="ce(class_weights=[1,1,10])+dice+border"),
+    tasks.make("stardist", ["cell"], rays=8),
+    tasks.make("flows", ["cell"], min_size=5),
+]
+IDS = [task.name for task in TASKS]
+
+
+def scene():
+    """Three triangles, two of which touch, of numbers that are not consecutive; the mean of none lies between two pixels."""
+    label = np.zeros((24, 30), np.int32)
+    label[2:15, 2:15][np.tri(13, dtype=bool)] = 4
+    label[2:15, 2:15][np.tri(13, k=-1, dtype=bool).T] = 70_000
+    label[8:21, 17:30][np.tri(13, dtype=bool)] = 9
+    return label
+
+
+def encoded(task, label):
+    return task.targets(Sample(image=np.zeros((*label.shape, 1), np.uint8), label=label, name="scene"))
+
+
+def perfect(task, label):
+    """Logits that say what is true, [1, H, W, channels]."""
+    if task.name == "boundary":
+        logits = 20.0 * np.eye(3)[boundary_classes(label)]
+    elif task.name == "stardist":
+        p = np.clip(edge_probabilities(label), 1e-6, 1 - 1e-6)[..., None]
+        logits = np.concatenate([np.log(p / (1 - p)), star_distances(label, task.rays)], -1)
+    else:
+        logits = np.concatenate([5 * instance_flows(label), np.where(label > 0, 9.0, -9.0)[..., None]], -1)
+    return logits[None].astype(np.float32)
+
+
+def assert_equal(found, expected, where=True):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        mask = np.broadcast_to(where, values.shape[:2])
+        np.testing.assert_allclose(np.asarray(found[name])[mask], values[mask], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("flipped", [(False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("task", TASKS, ids=IDS)
+def test_targets_of_a_mirrored_image_are_those_of_the_mirrored_label(task, flipped):
+    axes = [axis for axis, mirrored in enumerate(flipped) if mirrored]
+    before = {name: np.flip(values, axes) for name, values in encoded(task, scene()).items()}
+    assert before.keys() == task.fill.keys()
+    expected = encoded(task, np.flip(scene(), axes))
+    slopes = np.abs(expected.get("flows", np.ones(1))).sum(-1) > 0
+    assert_equal(task.moved(before, 1.0, flipped), expected, slopes | (expected["label"] == 0))
+
+
+def test_distances_grow_with_the_image_and_end_at_its_border():
+    task, label = TASKS[1], scene()
+    box = (slice(6, 20), slice(4, 27))
+    cropped = {name: values[box] for name, values in encoded(task, label).items()}
+    expected = star_distances(label[box], 8)
+    np.testing.assert_allclose(task.moved(cropped, 1.0, (False, False))["distances"], expected, atol=1e-4)
+    assert np.max(cropped["distances"] - expected) > 1
+    grown = np.asarray(task.moved(cropped, 1.5, (False, False))["distances"])
+    limit = star_distances(np.ones(label[box].shape, int), 8) * (label[box] > 0)[..., None]
+    np.testing.assert_allclose(grown, np.minimum(1.5 * cropped["distances"], limit), rtol=1e-6)
+
+
+def batch(task):
+    """Targets of two images, a part of the second unknown, and logits."""
+    label = np.stack([scene(), scene()[::-1]])
+    label[1, :, 20:] = -1
+    logits = np.random.default_rng(0).normal(size=(*label.shape, task.channels)).astype(np.float32)
+    each = [encoded(task, one) for one in label]
+    return label, {name: np.stack([one[name] for one in each]) for name in each[0]}, logits
+
+
+def cross_entropy(logits, truth):
+    return np.logaddexp(0, logits) - truth * logits
+
+
+def test_the_loss_of_stardist():
+    task = tasks.make("stardist", ["cell"], rays=8, grid=2)
+    label, targets, logits = batch(task)
+    label, logits_, p, d = (each[:, ::2, ::2] for each in (label, logits, targets["probability"], targets["distances"]))
+    known = label >= 0
+    p, d, found, away = p[known], d[known], logits_[known][:, 1:], np.abs(logits_[known][:, 1:]).mean(-1)
+    error = np.mean(p * np.abs(d - found).mean(-1)) / p.mean() + 1e-4 * np.mean((1 - p) * away)
+    expected = cross_entropy(logits_[known][:, 0], p).mean() + 0.2 * error
+    np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), expected, rtol=1e-5)
+
+
+def test_the_loss_of_flows():
+    task = TASKS[2]
+    label, targets, logits = batch(task)
+    known = label >= 0
+    square = ((logits[..., :2] - 5 * targets["flows"])[known] ** 2).mean()
+    expected = square / 2 + cross_entropy(logits[..., 2], label > 0)[known].mean()
+    np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), expected, rtol=1e-5)
+
+
+def test_the_loss_of_boundaries():
+    task = TASKS[0]
+    label, targets, logits = batch(task)
+    np.testing.assert_array_equal(targets["pixel_class"][0], boundary_classes(label[0]))
+    assert (targets["pixel_class"][label < 0] == 255).all()
+    distances = np.stack([border_distances(np.maximum(one, 0)) for one in label])[..., None]
+    np.testing.assert_array_equal(targets["border_distances"], distances)
+
+    @jax.jit
+    def expected(logits, classes):
+        border = border_cross_entropy(logits, classes, distances=distances)
+        return total_loss(parse_terms(task.default_loss), logits, classes) + border
+
+    np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), expected(logits, targets["pixel_class"]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=IDS)
+def test_perfect_logits_give_the_objects_back(task, tmp_path):
+    label = scene()
+    logits = perfect(task, label)
+    (found,) = task.decode(logits)
+    assert found.dtype == np.int32 and found.max() == 3
+    metric = task.metric()
+    state = metric.count([found, found * 0], [task.truth(encoded(task, label)), label])
+    scalars = task.scalars(metric.compute(metric.count([found], [label])), "val/")
+    assert scalars["val/ap50"] == scalars["val/ap70"] == scalars["val/f1"] == 1 and scalars["val/ap"] > 0.4
+    assert scalars["val/count_error"] == 0 and f"val/{task.best}" in scalars
+    first, second = task.image_scalars(state)
+    assert first["ap50"] == 1 and second == {"ap": 0, "ap50": 0, "pq": 0}
+    assert task.table(metric.compute(state)).splitlines()[2].split()[:4] == ["IoU", "0.5", "50.0", "66.7"]
+    assert task.table(metric.compute(state)).endswith("6 objects, 3 found")
+    scores = np.asarray(task.scores(logits))[0]
+    assert task.summary(scores) == "3 objects"
+    files = task.files(np.zeros((*label.shape, 3), np.uint8), scores)
+    assert tuple(files) == task.suffixes and files["overlay.png"][label > 0].any(-1).all()
+    assert not files["overlay.png"][found == 0].any()
+    save_pictures({tmp_path / name: made for name, made in files.items()})
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "instances.tif")), found)
+    assert task.panel([label[..., None].astype(np.uint8)], [label], [scores]).shape[-1] == 3
+
+
+@pytest.mark.parametrize("task", TASKS, ids=IDS)
+def test_nothing_is_found_where_nothing_is(task):
+    empty = np.zeros((9, 12), np.int32)
+    (found,) = task.decode(perfect(task, empty))
+    assert not found.any() and found.shape == empty.shape
+    assert all(np.isfinite(values).all() for values in encoded(task, empty).values())
+    scalars = task.scalars(task.metric().compute(task.metric().count([found], [empty])))
+    assert scalars["ap"] is None and scalars["count_error"] == 0
+
+
+def test_distances_are_those_of_the_enlarged_image():
+    task = TASKS[1]
+    logits = np.asarray(task.resized(np.ones((1, 2, 2, 9), np.float32), (3.0, 2.0)))
+    np.testing.assert_allclose(logits[0, 0, 0, :4], [1, 2, np.hypot(3, 2) / np.sqrt(2), 3], rtol=1e-6)
+    assert TASKS[2].resized(logits, (3.0, 2.0)) is logits
+
+
+OTHER = tasks.make("stardist", ["x"], grid=2, threshold=0.3, overlap=0.5, border=1, min_size=4)
+
+
+@pytest.mark.parametrize("task", [*TASKS, OTHER])
+def test_a_task_survives_json(task):
+    assert tasks.from_json(tasks.to_json(task), task.classes, task.palette) == task
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("stardist", {"rays": 33}, "rays is 33; it must be even, such as 32 or 34"),
+        ("stardist", {"terms": "dice"}, "the task 'stardist' has a loss of its own; leave out the terms of another"),
+        ("flows", {"classes": ["a", "b"]}, "the task 'flows' finds objects of one class; there are 2: a, b"),
+        ("boundary", {"min_size": -1}, "min_size is -1; it must be at least 0"),
+    ],
+)
+def test_tasks_that_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.make(name, **{"classes": ["cell"], **options})
