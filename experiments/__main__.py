@@ -20,7 +20,7 @@ def overview() -> str:
         "",
         f"python -m experiments.train PRESET starts one of these ({DEFAULT} by default):",
         "",
-        *(f"  {name:<15}{data:<30}{needs:<15}{time:>8}{miou:>7}" for name, data, needs, time, miou in rows),
+        *(f"  {name:<17}{data:<30}{needs:<15}{time:>8}{miou:>7}" for name, data, needs, time, miou in rows),
         "",
         "time: training on two CPU cores; mIoU: on the validation split; -: not measured",
     ]
