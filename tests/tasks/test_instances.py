@@ -1,14 +1,18 @@
 """Tasks that find objects: targets that move with the image, losses, and what becomes of perfect logits."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from fcn import tasks
 from fcn.data.source import Sample
+from fcn.inference import make_predictor
 from fcn.instances import boundary_classes, edge_probabilities, instance_flows, star_distances
 from fcn.losses import border_cross_entropy, border_distances, parse_terms, total_loss
+from fcn.preprocessing import Preprocessing
 from fcn.visualize.files import save_pictures
 
 TASKS = [
@@ -141,7 +145,7 @@ def test_perfect_logits_give_the_objects_back(task, tmp_path):
     scores = np.asarray(task.scores(logits))[0]
     assert task.summary(scores) == "3 objects"
     files = task.files(np.zeros((*label.shape, 3), np.uint8), scores)
-    assert tuple(files) == task.suffixes and files["overlay.png"][label > 0].any(-1).all()
+    assert tuple(files) == task.suffixes and files["overlay.png"][found > 0].any(-1).all()
     assert not files["overlay.png"][found == 0].any()
     save_pictures({tmp_path / name: made for name, made in files.items()})
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "instances.tif")), found)
@@ -163,6 +167,18 @@ def test_distances_are_those_of_the_enlarged_image():
     logits = np.asarray(task.resized(np.ones((1, 2, 2, 9), np.float32), (3.0, 2.0)))
     np.testing.assert_allclose(logits[0, 0, 0, :4], [1, 2, np.hypot(3, 2) / np.sqrt(2), 3], rtol=1e-6)
     assert TASKS[2].resized(logits, (3.0, 2.0)) is logits
+
+
+class Ones(nn.Module):
+    def __call__(self, x, *, train=False):
+        return jnp.ones((*x.shape[:3], 9))
+
+
+def test_a_predictor_gives_distances_in_pixels_of_the_image():
+    """Which is two and three times as large as it is seen."""
+    predict = make_predictor(Ones(), Preprocessing((0.5,) * 3, (0.25,) * 3), TASKS[1])
+    (scores,) = predict({}, np.zeros((1, 4, 4, 3), np.uint8), (8, 12))
+    np.testing.assert_allclose(scores[3, 5, [1, 3]], [3, 2], rtol=1e-6)
 
 
 OTHER = tasks.make("stardist", ["x"], grid=2, threshold=0.3, overlap=0.5, border=1, min_size=4)
