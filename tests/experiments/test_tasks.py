@@ -25,8 +25,8 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def data(folder_data, tmp_path_factory):
-    """The discs with labels for each task: class numbers, masks in folders, and values; what is void there is known nowhere."""
-    root = {"binary": folder_data} | {task: tmp_path_factory.mktemp(task) for task in ("multilabel", "regression")}
+    """The discs with labels for each task: class numbers, masks in folders, values, objects; void is known nowhere."""
+    root = {"binary": folder_data} | {task: tmp_path_factory.mktemp(task) for task in ("multilabel", "regression", "boundary")}
     for path in sorted(folder_data.glob("labels/*/*.png")):
         label = np.asarray(Image.open(path))
         place = path.relative_to(folder_data).with_suffix("")
@@ -35,7 +35,10 @@ def data(folder_data, tmp_path_factory):
         (root["multilabel"] / place).mkdir(parents=True, exist_ok=True)
         for name, mask in (("disc", label == 1), ("any", label < 7), ("void", label == 7)):
             Image.fromarray(mask).save(root["multilabel"] / place / f"{name}.png")
-    for task in ("multilabel", "regression"):
+        file = root["boundary"] / "instances" / place.relative_to("labels")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.where(label == 1, 300, 0).astype(np.uint16)).save(f"{file}.png")
+    for task in ("multilabel", "regression", "boundary"):
         shutil.copytree(folder_data / "images", root[task] / "images")
     return root
 
@@ -44,13 +47,15 @@ FILES = {
     "binary": ["mask.png", "overlay.png", "probability.png"],
     "multilabel": ["mask_any.png", "mask_disc.png", "overlay.png"],
     "regression": ["values.npy", "values.png"],
+    "boundary": ["instances.tif", "overlay.png"],
 }
-FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None}
-BEST = {"binary": "miou", "multilabel": "miou", "regression": "mae"}
+FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None, "boundary": {"min_size": 0}}
+BEST = {"binary": "miou", "multilabel": "miou", "regression": "mae", "boundary": "ap"}
 GOOD = {
     "binary": lambda result: result["val/miou"] > 0.7,
     "multilabel": lambda result: result["val/iou/disc"] > 0.5 and result["val/iou/any"] == 1,
     "regression": lambda result: result["val/rmse"] < 0.7,  # 1.0 is the deviation
+    "boundary": lambda result: result["val/ap50"] > 0.5,
 }
 
 
@@ -79,7 +84,7 @@ def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
     assert len(worst) == 5 and worst == sorted(worst, reverse=task == "regression")
     for network, out in ((run, tmp_path / "a"), (saved, tmp_path / "b")):
         predict.main([str(network), str(root / "images/val/00.png"), "--out", str(out)])
-        legend = [] if task == "regression" else ["legend.png"]
+        legend = [] if task in ("regression", "boundary") else ["legend.png"]
         assert sorted(path.name for path in out.iterdir()) == sorted([f"00_{name}" for name in FILES[task]] + legend)
     for name in FILES[task]:
         assert (tmp_path / "a" / f"00_{name}").read_bytes() == (tmp_path / "b" / f"00_{name}").read_bytes()
