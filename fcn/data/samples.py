@@ -119,7 +119,8 @@ class Prepared:
         """Where the part of a sample that a batch takes begins."""
         size = sample["image"].shape[:2]
         if self.foreground:
-            aimed = foreground_place(sample["label"], self.shape[:2], index, epoch, self.foreground, self.ignore_index)
+            ignored = int(self.codec.fill["label"])
+            aimed = foreground_place(sample["label"], self.shape[:2], index, epoch, self.foreground, ignored)
             if aimed is not None:
                 return aimed
         if self.crop is not None:

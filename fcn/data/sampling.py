@@ -10,7 +10,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from fcn.data.source import Source, Subset
+from fcn.data.source import Source, Subset, kind_of
 from fcn.ranges import Range, check_fields
 
 Turns = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
@@ -134,6 +134,8 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
     if config.weights is not None:
         weights *= read_column(config.weights, names_of(samples), root)
     if config.balance:
+        if kind_of(getattr(samples, "source", samples)) == "instances":
+            raise ValueError("sampling.balance takes labels that are class numbers; those of this task are objects")
         weights *= class_weights([samples[index]["label"] for index in range(len(samples))], len(samples.classes))
     if config.weights is None and not config.balance:
         return Shuffled(len(samples))

@@ -6,6 +6,7 @@ import pytest
 from fcn.data import Prepared, TrainLoader
 from fcn.data.crops import foreground_place
 from fcn.data.sampling import Drawn, Repeated, SamplingConfig, Shuffled, class_weights, make_order, occurrences
+from fcn.tasks import Flows as Task
 
 
 class Five:
@@ -96,6 +97,25 @@ def test_classes_are_drawn_equally_often():
     np.testing.assert_allclose(class_weights([np.full((2, 2), 255), np.zeros((2, 2), int)], 3), [0, 1])
     with pytest.raises(ValueError, match="takes labels"):
         class_weights([np.zeros((2, 2, 3), int)], 3)
+    with pytest.raises(ValueError, match="those of this task are objects"):
+        make_order(SamplingConfig(balance=True), Objects(), None)
+
+
+class Objects(Five):
+    """Instance maps: numbers of objects, not of classes; object 255 lies alone in one corner, in the other nothing is known."""
+
+    label_kind = "instances"
+
+    def __getitem__(self, index):
+        label = np.zeros((20, 30), np.int32)
+        label[0, 0], label[19, 29] = 255, -1
+        return super().__getitem__(index) | {"label": label}
+
+
+def test_crops_lie_around_objects_of_any_number():
+    samples = Prepared(Objects(), codec=Task(classes=["thing"]), crop=(4, 4), foreground=1.0)
+    epochs = np.arange(8)
+    assert all((samples.batch(np.zeros(8, int), epochs)["label"] == 255).any((1, 2)))
 
 
 def test_crops_around_foreground():

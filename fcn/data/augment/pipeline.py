@@ -113,6 +113,10 @@ def refuse_misfits(pipeline: Pipeline, codec: Codec, axes: int) -> None:
             f"{type(bent[0]).__name__} turns or bends images, and the targets of {type(codec).__name__} follow flips and "
             "scaling only; leave it out"
         )
+    if pipeline.boundary == "mirror" and not knows_turns:
+        raise ValueError(
+            f"boundary is 'mirror', and the targets of {type(codec).__name__} do not follow what it mirrors; take 'ignore'"
+        )
     mixing = pipeline.only(Mixing)
     if mixing and set(codec.fill) != {"label"}:
         raise ValueError(f"{type(mixing[0]).__name__} mixes labels, not {', '.join(sorted(set(codec.fill) - {'label'}))}")
@@ -149,7 +153,7 @@ def _moved(key, image, targets: Targets, pipeline: Pipeline, codec: Codec) -> tu
     size = image.shape[:-1]
     crop = pipeline.crop or size
     if crop == size and not pipeline.only((Geometric, Elastic)):
-        return image, targets, None
+        return image, codec.moved(targets, 1.0, (False,) * len(size)), None
     matrix, flipped = _matrix(key, crop, pipeline)
     places = mapped(matrix, _bent(key, crop, pipeline))
     start = crop_start(key, targets, size, crop, pipeline.foreground, _unknown(codec))

@@ -247,12 +247,22 @@ def test_codecs_are_told_of_flips_and_scale():
     pipeline = Pipeline(operations=(Scale(range=(2.0, 2.0)), Flip(probability=1)))
     _, new = jax.jit(lambda key: transform(key, image, targets, pipeline, codec=Distances()))(KEY)
     np.testing.assert_allclose(new["far"], -2, rtol=1e-6)
+    still = transform(KEY, image, targets, Pipeline(operations=(Gamma(),)), codec=Ended())[1]
+    np.testing.assert_array_equal(still["far"], 0)
+
+
+class Ended(Distances):
+    """What is moved ends at the border of the crop, whatever the operations: here all of it."""
+
+    def moved(self, targets, scale, flipped):
+        return targets | {"far": jnp.zeros_like(targets["far"])}
 
 
 @pytest.mark.parametrize(
     ("pipeline", "codec", "message"),
     [
         ({"operations": (Rotate(),)}, Distances(), "Rotate turns or bends images, and the targets of Distances follow flips"),
+        ({"boundary": "mirror"}, Distances(), "boundary is 'mirror', and the targets of Distances do not follow"),
         ({"operations": (CutMix(),)}, Distances(), "CutMix mixes labels, not far"),
         ({"operations": (CutMix(),)}, Codec(), "CutMix takes pixels from a partner, and none is given"),
         ({"crop": (4,)}, Codec(), r"the crop \(4,\) has 1 numbers; the images have 2 axes"),
