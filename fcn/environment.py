@@ -141,6 +141,11 @@ MAKE_CONTEXT = _find("jax", "make_user_context")
 MAX_OF_SYMBOLS = _find("jax._src.core", "max_dim")
 
 
+def layer_of(equation: Any) -> str:
+    """The path of the layer that an equation of a jaxpr belongs to, as far as this version of JAX tells."""
+    return str(getattr(getattr(equation, "source_info", None), "name_stack", ""))
+
+
 class TraceContext:
     """A value for a block of code, which `jax.jit` caches by: what was compiled with another value is traced again.
 

@@ -1,0 +1,95 @@
+"""Receptive fields: what the paper says of U-Net, what is known by hand, and networks that have none."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fcn
+from fcn.inference import receptive_field
+from fcn.inference.rows import all_rows
+from fcn.layers import Conv, max_pool, resize_bilinear
+from fcn.models.unet2015 import output_size, valid_sizes
+
+
+def test_unet2015_is_that_of_its_paper():
+    """572 -> 388, and the sizes that it takes, from the network alone."""
+    field = receptive_field(fcn.create_model("unet2015", num_classes=2, base_features=1), channels=1)
+    assert field.margins == field.halo == ((92, 92), (92, 92))
+    assert 572 - sum(field.margins[0]) == 388 == output_size(572)
+    assert field.stride == field.alignment == (16, 16)
+    assert field.legal_sizes(100, 700) == valid_sizes(100, 700)
+
+
+class Small(nn.Module):
+    """Two convolutions of 3 around a pool and an enlargement, or something that sees the whole image."""
+
+    last: str = "enlarged"
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        size = x.shape[1:3]
+        x = max_pool(Conv(1, (3, 1), name="first")(x), 2)
+        x = Conv(1, (3, 5), dilation=(2, 1), name="second")(x)
+        if self.last == "pooled":
+            x = x * nn.Dense(1, name="gate")(x.mean((1, 2), keepdims=True))
+        if self.last == "placed":
+            x = x + self.param("places", nn.initializers.ones, (1, x.shape[1], 1, 1))
+        if self.last == "attention":
+            x = jnp.einsum("bhwc,bgwc,bgwd->bhwd", x, x, x)
+        return resize_bilinear(x, size, align_corners=self.last == "corners")
+
+
+def test_by_hand():
+    """Bilinear: 2 rows of the small map; dilated: 4 more; pooled: 2 * 6 rows; the first: 1 on each side."""
+    field = receptive_field(Small())
+    assert field.size == (14, 12)
+    assert field.stride == field.alignment == (2, 2)
+    assert field.margins == ((0, 0), (0, 0)) and field.legal_sizes(5, 8) == [5, 6, 7, 8]
+
+
+def test_is_the_support_of_gradients():
+    """Of the pixels that the logits in the middle depend on, one phase after the other."""
+    model, images = Small(), np.random.default_rng(0).normal(size=(1, 40, 40, 1)).astype(np.float32)
+    variables = jax.tree.map(jnp.ones_like, model.init(jax.random.key(0), images))
+    widths = []
+    for row in (20, 21):
+        gradient = jax.grad(lambda x, row=row: model.apply(variables, x)[0, row, 20, 0])(jnp.asarray(images * 0 + 1))
+        widths.append(int((np.asarray(gradient).sum((0, 2, 3)) != 0).sum()))
+    assert max(widths) <= receptive_field(model, channels=1).size[0] <= max(widths) + 1  # a pool's gradient takes one of two
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("pooled", "sees all rows at once, by a sum, mean or maximum"),
+        ("placed", "treats rows by their place in the image"),
+        ("attention", "compares rows with each other"),
+        ("corners", "with other weights for each size of the image"),
+    ],
+)
+def test_networks_without_one(last, said):
+    with pytest.raises(ValueError, match=f"Small has no finite receptive field: .*{said}"):
+        receptive_field(Small(last))
+
+
+def test_the_layer_is_named():
+    model = fcn.create_model("unet", num_classes=2, encoder="se_resnet50", encoder_depth=3, decoder_channels=(8, 8, 8))
+    with pytest.raises(ValueError, match="encoder/layer1_0/se"):
+        receptive_field(model)
+
+
+def test_sizes_that_no_stride_divides():
+    """48 rows are enlarged to 97: that is another scale for each size."""
+    assert receptive_field(Small(), size=(98, 96)) == receptive_field(Small())
+    with pytest.raises(ValueError, match="resizes .* with other weights for each size"):
+        receptive_field(Small(), size=(97, 96))
+
+
+def test_rows_of_windows():
+    """Zeros between rows that are drawn apart are no border; those that follow are."""
+    rows = all_rows(4, 1).windowed(2, 1, (1, 1), spacing=2)
+    assert rows.bounds.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3]] * 2
+    before, inside, behind = all_rows(3, 1).windowed(3, 1, (1, 1)).bounds.T.tolist()
+    assert (before, inside, behind) == ([-np.inf, 1], [0, 2], [1, np.inf])
