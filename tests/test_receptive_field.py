@@ -70,7 +70,7 @@ def test_is_the_support_of_gradients():
     ],
 )
 def test_networks_without_one(last, said):
-    with pytest.raises(ValueError, match=f"Small has no finite receptive field: .*{said}"):
+    with pytest.raises(ValueError, match=rf"Small has no finite receptive field: .*{said}"):
         receptive_field(Small(last))
 
 
@@ -83,7 +83,7 @@ def test_the_layer_is_named():
 def test_sizes_that_no_stride_divides():
     """48 rows are enlarged to 97: that is another scale for each size."""
     assert receptive_field(Small(), size=(98, 96)) == receptive_field(Small())
-    with pytest.raises(ValueError, match="resizes .* with other weights for each size"):
+    with pytest.raises(ValueError, match=r"resizes .* with other weights for each size"):
         receptive_field(Small(), size=(97, 96))
 
 

@@ -1,0 +1,85 @@
+"""Tiles: exact ones equal the whole image; blended ones lie and weigh as nnU-Net's."""
+
+import jax
+import numpy as np
+import pytest
+
+import fcn
+from fcn.inference import receptive_field
+from fcn.inference.blended import blended_logits, importance, positions
+from fcn.inference.field import ReceptiveField, Side
+from fcn.inference.tiles import cuts, exact_tiles, put_together, tile_side
+from tests.variables import random_variables
+
+SIDE = Side(size=9, stride=2, alignment=4, halo=(5, 3), margins=(0, 0), smallest=1)
+VALID = Side(size=9, stride=2, alignment=4, halo=(5, 5), margins=(5, 5), smallest=14)
+
+
+@pytest.mark.parametrize("side", [SIDE, VALID])
+@pytest.mark.parametrize("tile", [1, 8, 13])
+def test_cuts_keep_every_row_once_with_its_halo(side, tile):
+    for length in range(40, 61):
+        read, lost = tile_side(length, tile, side), sum(side.margins)
+        assert (length - read) % side.alignment == 0
+        found = cuts(length, read, side)
+        assert [row for cut in found for row in range(cut.first, cut.stop)] == list(range(length - lost))
+        for cut in found:
+            assert cut.start % side.alignment == 0 and 0 <= cut.start <= length - read
+            first, stop = cut.first + side.margins[0], cut.stop + side.margins[0]  # as rows of the image
+            assert cut.start == 0 or first - cut.start >= side.halo[0]
+            assert cut.start + read == length or cut.start + read - stop >= side.halo[1]
+
+
+@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((5, 3), (6, 4))])
+def test_what_is_kept_is_the_image(pads):
+    """Of a network that gives its images back; mirrored rows and columns around are read and left out."""
+    image = np.random.default_rng(0).integers(0, 9, (37, 50, 2))
+    tiles = list(exact_tiles(image, ReceptiveField(SIDE, SIDE), 8, pads))
+    assert len({tile.image.shape for tile in tiles}) == 1 and len(tiles) > 4
+    np.testing.assert_array_equal(put_together(lambda x: x, tiles, image.shape[:2]), image)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "tile"),
+    [
+        ("unet", {"base_features": 2, "depth": 1}, (81, 64), 16),
+        ("unet2015", {"base_features": 2, "depth": 1}, (100, 90), 20),
+    ],
+)
+def test_exact_tiles_equal_the_whole_image(name, options, size, tile):
+    """The first repeats its last row, so that its sides divide by 2, the second has valid convolutions."""
+    model = fcn.create_model(name, num_classes=3, **options)
+    image = np.random.default_rng(0).normal(size=(*size, 3)).astype(np.float32)
+    around = model.input_margins(*size) if hasattr(model, "input_margins") else ((0, 0), (0, 0))
+    seen = np.pad(image, (*around, (0, 0)), mode="symmetric")[None]
+    variables = random_variables(model, *seen.shape)
+    apply = jax.jit(model.apply)
+    whole = np.asarray(apply(variables, seen))[0, : size[0], : size[1]]
+    tiles = list(exact_tiles(image, receptive_field(model, size=seen.shape[1:3]), tile, around))
+    assert len(tiles) > 4
+    found = put_together(lambda x: apply(variables, x), tiles, size)
+    assert np.abs(found - whole).max() <= 1e-5 * np.abs(whole).max()
+
+
+def test_positions_are_those_of_nnunet():
+    assert [positions(length, 256) for length in (256, 360, 480)] == [[0], [0, 104], [0, 112, 224]]
+    assert positions(100, 256) == [0]
+
+
+def test_weights_are_a_gaussian_of_an_eighth():
+    """The window ends after four deviations, and is highest behind the middle of an even side."""
+    weights = importance(16, 32)
+    assert weights.dtype == np.float32 and weights.min() > 0 and weights[8, 16] == 1
+    np.testing.assert_allclose(weights[:, 16], np.exp(-0.5 * ((np.arange(16) - 8) / 2) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(weights, weights[:, 16:17] * weights[8:9], rtol=1e-5)
+
+
+def test_blended_logits_are_weighted_averages():
+    """Of tiles whose logits say where they begin; by hand for one row of tiles at 0, 4 and 8."""
+    image = np.arange(16.0)[None, :, None] * np.ones((8, 1, 1))
+    logits = blended_logits(lambda x: x[:, :, :1].repeat(8, 2), image, 8)  # the tile's first column everywhere
+    weights = importance(8, 8)[4]
+    expected = [(4 * weights[i]) / (weights[4 + i] + weights[i]) for i in range(4)]  # tiles at 0 and 4
+    np.testing.assert_allclose(logits[3, 4:8, 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(logits[:, :4], 0)
+    np.testing.assert_allclose(logits[:, 12:], 8, rtol=1e-6)
