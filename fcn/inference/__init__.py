@@ -1,7 +1,8 @@
-"""Using a trained network: class maps of whole images of any size."""
+"""Using a trained network: images of any size, whole or in tiles, and what of them a logit sees."""
 
 from fcn.inference.field import ReceptiveField, receptive_field
+from fcn.inference.predictor import Predictor
 from fcn.inference.stream import ahead
 from fcn.inference.whole import make_predictor, predict_image
 
-__all__ = ["ReceptiveField", "ahead", "make_predictor", "predict_image", "receptive_field"]
+__all__ = ["Predictor", "ReceptiveField", "ahead", "make_predictor", "predict_image", "receptive_field"]

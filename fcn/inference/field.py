@@ -109,14 +109,18 @@ def _at(model, channels, side, size) -> ReceptiveField | None:
     return found if rest == sides else _walked(_trace(model, channels, rest), rest)
 
 
-def _first_legal(model, channels, side):
+def _first_legal(model, channels, side) -> tuple[tuple[int, int], Any]:
+    """The first sides from this one on that the network takes, unless what it says against them is always the same."""
+    said = ""
     for more in range(_TRIES):
-        sides = (side + more,) * 2
+        sides = side + more, side + more
         try:
             return sides, _trace(model, channels, sides)
         except ValueError as error:
-            refusal = error
-    raise refusal
+            if str(error) == said:
+                raise
+            said = str(error)
+    raise ValueError(said)
 
 
 def _trace(model, channels, sides):

@@ -73,6 +73,7 @@ def exact_tiles(
     field: ReceptiveField,
     tile: int,
     around: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
+    more: Sequence[int] = (0, 0),
 ) -> Iterator[Tile]:
     """An image in tiles whose logits, put together, are those of the whole image, up to rounding.
 
@@ -81,24 +82,25 @@ def exact_tiles(
 
     Args:
         image: any size.
-        field: the network's, for images of this size with what is `around`.
+        field: the network's, for images of this size with all that is put around.
         tile: rows and columns that are kept of each, at least.
         around: rows and columns of mirrored image before and behind it; for valid convolutions at least their margins.
+        more: how often the last row and the last column are repeated before that.
 
     Yields:
         Tiles, row by row; each pixel of the image is in the place of one.
     """
     rows, columns = (
-        list(_along(length, pads, tile, side)) for length, pads, side in zip(image.shape, around, field, strict=False)
+        list(_along(*lengths, tile, side)) for *lengths, side in zip(image.shape, more, around, field, strict=False)
     )
     for here, inner, place in rows:
         for there, beside, column in columns:
             yield Tile(image[np.ix_(here, there)][None], (inner, beside), (place, column))
 
 
-def _along(length, pads, tile, side) -> Iterator[tuple[np.ndarray, slice, slice]]:
+def _along(length, more, pads, tile, side) -> Iterator[tuple[np.ndarray, slice, slice]]:
     """For tiles along a side: the image's rows that are read, the tile's logits that are kept, the rows that they are of."""
-    places = np.pad(np.arange(length), pads, mode="symmetric")
+    places = np.pad(np.pad(np.arange(length), (0, more), mode="edge"), pads, mode="symmetric")
     read, shift = tile_side(len(places), tile, side), pads[0] - side.margins[0]
     for cut in cuts(len(places), read, side):
         first, stop = max(cut.first, shift), min(cut.stop, shift + length)

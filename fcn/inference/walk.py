@@ -63,7 +63,9 @@ class Walk:
         known |= zip(jaxpr.invars, inputs, strict=True)
 
         def read(variable):
-            return _known(variable.val) if isinstance(variable, Literal) else known[variable]
+            if isinstance(variable, Literal):
+                return _known(np.asarray(variable.val, variable.aval.dtype))
+            return known[variable]
 
         for equation in jaxpr.eqns:
             outputs = self._equation(equation, list(map(read, equation.invars)), path)

@@ -30,7 +30,7 @@ def open_network(name: str | Path) -> Saved:
             raise ValueError(f"{name} has an encoder only, which does not segment")
         model = default_model(WEIGHTS[name])
         variables = load_weights(name, model=model)
-        return Saved(model, variables, classes, None, _expected(model, variables), WEIGHTS[name].licence or None)
+        return Saved(model, variables, classes, None, expected_by(model, variables), WEIGHTS[name].licence or None)
     path = Path(name)
     if is_smp_folder(path):
         return read_checkpoint(path, smp_model(path), source="smp")
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path, model: nn.Module, *, source: str, classes: Seque
     """
     with all_classes(path, f"{model.num_classes} of the model"):
         variables = from_torch(model, path, source=source)
-    return Saved(model, variables, None if classes is None else tuple(classes), None, _expected(model, variables), None)
+    return Saved(model, variables, None if classes is None else tuple(classes), None, expected_by(model, variables), None)
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def read_names(file: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def _expected(model: nn.Module, variables: dict) -> Preprocessing:
+def expected_by(model: nn.Module, variables: dict) -> Preprocessing:
     """What published weights of the model expect of images, for as many channels as the variables are for."""
     row = entry_of(model)
     return (row.preprocessing if row else default_preprocessing(3)).with_channels(channels_of(model, variables))

@@ -1,0 +1,267 @@
+"""A trained network for images of any size: whole, in tiles, or averaged over views."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num, Shaped
+
+from fcn.inference.blended import blended_logits
+from fcn.inference.field import ReceptiveField, receptive_field
+from fcn.inference.probabilities import mode_of, to_logits, to_probabilities
+from fcn.inference.stream import ahead
+from fcn.inference.tiles import exact_tiles, put_together, suits
+from fcn.inference.views import View, averaged, views_of
+from fcn.parallel import compiler_options
+from fcn.preprocessing import Preprocessing
+from fcn.tasks import Task
+
+Kind = Literal["logits", "probabilities", "scores"]
+LARGEST_WHOLE, USUAL_TILE = 1024 * 1024, 512
+"""What tile="auto" takes: the most pixels of an image that is seen whole, and the tile of others."""
+
+
+class Predictor:
+    """A network with all that predicts: `predictor(image)` gives class ids, `.probabilities` and `.logits` what they are of.
+
+    Images are arrays [H, W, C] or batches [B, H, W, C]: uint8, uint16 (the record's `value_range` is black to white, or 0 to
+    65535), or floating point (that range, or 0 to 1); red, green, blue. Results are NumPy arrays of their sizes. Images are
+    seen as they are: where training resized its images, bring them to `preprocessing.seen_size(height, width)` before.
+
+    Each size of images compiles a program. So that a folder of mixed sizes takes a handful, sides are extended to multiples of
+    `bucket` by repeating the last row and column, as networks do themselves where sides do not divide by their strides; logits
+    that see these borders then depend on it. `programs` counts what was compiled.
+
+    With `tile=512` an image is seen in parts of about so many pixels, and memory does not grow with it but for the result.
+    Where the network's receptive field is finite (`fcn.inference.receptive_field`) and its halo is no larger than the tile,
+    logits are those of the whole image. Else tiles overlap by half and are blended as nnU-Net does, which is another result; a
+    warning says so once. `tile="auto"` takes tiles of 512 for images of more than 1024 x 1024 pixels.
+
+    With `tta=("flips", "rotations", 0.75)` probabilities are averaged over views: mirrored, turned by 90 degrees, in other
+    sizes; not in other sizes with tiles.
+
+    Args:
+        model: images [B, H, W, C] -> logits [B, H, W, K].
+        variables: the model's.
+        preprocessing: what it expects of images; by default what published weights of the model expect.
+        task: what the logits mean; by default a softmax.
+        bucket: sides are extended to multiples of it; 1 or None: not at all, the result is that of `model.apply`.
+        border: what tiles see beyond the image: "network", what the network puts there, or "mirror", the image mirrored, as
+            U-Net's overlap-tile strategy does (section 2 of its paper), always so for valid convolutions.
+
+    Raises:
+        ValueError: a bucket under 1, or another border.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: Mapping[str, Any],
+        preprocessing: Preprocessing | None = None,
+        task: Task | None = None,
+        *,
+        bucket: int | None = 64,
+        border: str = "network",
+    ):
+        if bucket is not None and bucket < 1:
+            raise ValueError(f"bucket={bucket}; sides are extended to multiples of at least 1")
+        if border not in ("network", "mirror"):
+            raise ValueError(f"border={border!r}; tiles see beyond the image what the 'network' puts there, or a 'mirror'")
+        self.model, self.variables, self.task = model, variables, task
+        self.preprocessing = preprocessing or _default_preprocessing(model, variables)
+        self.bucket, self.border, self.mode = bucket or 1, border, mode_of(task)
+        self._programs: set[tuple] = set()
+        self._fields: dict[tuple[int, int], ReceptiveField] = {}
+        self._warned = False
+
+    def __call__(
+        self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None, tta: Sequence[str | float] = ()
+    ) -> Any:
+        """What the task predicts: class ids, int32 [H, W] of one image, [B, H, W] of a batch (of some tasks a list).
+
+        Raises:
+            ValueError: an image of another number of channels or type, a tile or augmentation that does not exist.
+        """
+        scores = self._found(image, "scores", tile, tta)
+        if self.task is None:
+            return scores
+        return self.task.prediction(scores) if image.ndim == 3 else self._predictions(scores)
+
+    def probabilities(
+        self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None, tta: Sequence[str | float] = ()
+    ) -> Float[np.ndarray, "*b h w k"]:
+        """The probability of each channel's class, float32.
+
+        Raises:
+            ValueError: as for class ids, or the task has values and no probabilities.
+        """
+        if self.mode is None:
+            raise ValueError(f"the task {self.task and self.task.name!r} has values, not probabilities; take .logits")
+        return self._found(image, "probabilities", tile, tta)
+
+    def logits(
+        self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None
+    ) -> Float[np.ndarray, "*b h w k"]:
+        """The logits, float32. Errors as for class ids."""
+        return self._found(image, "logits", tile, ())
+
+    def map(self, images: Iterable[Any], read: Callable[[Any], np.ndarray] = np.asarray, **options) -> Iterator[Any]:
+        """The predictions for images one after the other, of any sizes.
+
+        Args:
+            images: arrays, or what `read` makes arrays of, such as paths.
+            read: called in a thread, for the next image while one is predicted.
+            options: as for one image.
+        """
+        return map(functools.partial(self, **options), ahead(read, images))
+
+    @property
+    def programs(self) -> int:
+        """How many were compiled."""
+        return len(self._programs)
+
+    def _predictions(self, scores):
+        found = [cast("Task", self.task).prediction(one) for one in scores]
+        return found if cast("Task", self.task).on_host else np.stack(found)
+
+    def _found(self, image, kind: Kind, tile, tta) -> np.ndarray:
+        self._check(image)
+        if tile == "auto":
+            tile = USUAL_TILE if image.shape[-3] * image.shape[-2] > LARGEST_WHOLE else None
+        elif tile is not None and (not isinstance(tile, int) or tile < 1):
+            raise ValueError(f"tile={tile!r}; give a number of pixels above 0, 'auto' or None")
+        images, views = (image if image.ndim == 4 else image[None]), tuple(views_of(tta))
+        if tile is None or max(images.shape[1:3]) <= tile:
+            found = self._whole(images, kind, views)
+        else:
+            found = np.stack([self._viewed(one, kind, tile, views) for one in images])
+        return found if image.ndim == 4 else found[0]
+
+    def _check(self, image):
+        if image.ndim not in (3, 4) or image.shape[-1] != self.preprocessing.channels or 0 in image.shape:
+            shape, channels = list(image.shape), self.preprocessing.channels
+            raise ValueError(f"an image of shape {shape}; the network takes [H, W, {channels}] or [B, H, W, {channels}]")
+        if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+            raise ValueError(f"an image of type {image.dtype}; it is uint8, uint16 or floating point")
+        unknown_range = np.issubdtype(image.dtype, np.floating) and self.preprocessing.value_range is None
+        if unknown_range and not isinstance(image, np.memmap) and (image.max() > 1 or image.min() < 0):
+            low, high = image.min(), image.max()
+            raise ValueError(f"a floating-point image has values {low:g} to {high:g}; 0 is black and 1 white")
+
+    def _whole(self, images, kind: Kind, views: tuple[View, ...]) -> np.ndarray:
+        """Of images that are seen whole."""
+        _, height, width, _ = images.shape
+        return self._run(self._extended(images), kind, views)[:, :height, :width]
+
+    def _extended(self, images) -> np.ndarray:
+        below, right = self._beyond(images.shape[1:3])
+        return np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge") if below or right else images
+
+    def _beyond(self, size) -> list[int]:
+        """Rows and columns by which an image is extended."""
+        return [-side % self.bucket for side in size]
+
+    def _run(self, images, kind: Kind, views: tuple[View, ...] = (View(),), bare: bool = False) -> np.ndarray:
+        self._programs.add((images.shape, images.dtype, kind, views, bare))
+        return np.asarray(self._compiled(self.variables, images, kind, views, bare))
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Array]:
+        """At the first call: JAX may not have been set up before."""
+        options = compiler_options(jax.devices())
+        return jax.jit(self._compute, static_argnames=("kind", "views", "bare"), compiler_options=options)
+
+    def _compute(self, variables, images, kind: Kind, views: tuple[View, ...], bare: bool) -> Shaped[Array, "b h w ..."]:
+        """`bare`: without the margins that valid convolutions need."""
+
+        def logits(x):
+            _, height, width, _ = x.shape
+            if bare or not hasattr(self.model, "input_margins"):
+                return self.model.apply(variables, x)
+            x = jnp.pad(x, ((0, 0), *self.model.input_margins(height, width), (0, 0)), mode="symmetric")
+            return cast("Array", self.model.apply(variables, x))[:, :height, :width]
+
+        x = self.preprocessing.apply(self._scaled(images))
+        if len(views) == 1:
+            return self._as(kind, logits(x))
+        mean = averaged(lambda x: to_probabilities(logits(x), self.mode), x, views)
+        return mean if kind == "probabilities" else self._as(kind, to_logits(mean, self.mode))
+
+    def _as(self, kind: Kind, logits) -> Array:
+        if kind == "logits":
+            return logits
+        if kind == "probabilities":
+            return to_probabilities(logits, self.mode)
+        return self.task.scores(logits) if self.task else jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+    def _scaled(self, images) -> Array:
+        """Values 0..255, from black to white."""
+        if images.dtype == jnp.uint8:
+            return images
+        whole = (0, 65535) if images.dtype == jnp.uint16 else (0, 1)
+        low, high = self.preprocessing.value_range or whole
+        return jnp.clip((images.astype(jnp.float32) - low) * (255 / (high - low)), 0, 255)
+
+    def _viewed(self, image, kind: Kind, tile: int, views: tuple[View, ...]) -> np.ndarray:
+        """Of an image in tiles."""
+        if any(view.scale != 1 for view in views):
+            raise ValueError("tiles are not seen in other sizes; leave the scales out of tta, or the tile")
+        if len(views) == 1:
+            return self._tiled(image, kind, tile)
+        (height, width, _), extended, mean = image.shape, self._extended(image[None]), np.zeros((), np.float32)
+        for view in views:
+            found = self._tiled(view.seen(extended, np)[0], "logits" if self.mode is None else "probabilities", tile)
+            mean = mean + view.back(found[None], extended.shape[1:3], np)[0, :height, :width] / len(views)
+        return mean if kind == "probabilities" else np.asarray(self._as(kind, to_logits(jnp.asarray(mean), self.mode)))
+
+    def _tiled(self, image, kind: Kind, tile: int) -> np.ndarray:
+        more = self._beyond(image.shape[:2])
+        try:
+            field, around = self._field_around(*(side + beyond for side, beyond in zip(image.shape, more, strict=False)))
+        except ValueError as error:
+            return self._blended(image, kind, tile, str(error))
+        if not all(suits(side, tile) for side in field):
+            wide = max(map(max, field.halo))
+            return self._blended(image, kind, tile, f"the network's halo of {wide} pixels is larger than the tile of {tile}")
+        tiles = exact_tiles(image, field, tile, around, more)
+        return put_together(functools.partial(self._run, kind=kind, bare=True), tiles, image.shape[:2])
+
+    def _field_around(self, height: int, width: int) -> tuple[ReceptiveField, Sequence[tuple[int, int]]]:
+        """The receptive field for images of this size, and what is mirrored around them."""
+        around: Sequence[tuple[int, int]] = ((0, 0), (0, 0))
+        if hasattr(self.model, "input_margins"):
+            around = self.model.input_margins(height, width)
+        elif self.border == "mirror":
+            around = self._any_field.halo
+        rows, columns = around
+        return self._field((height + sum(rows), width + sum(columns))), around
+
+    @functools.cached_property
+    def _any_field(self) -> ReceptiveField:
+        """For images whose sides divide by the network's strides."""
+        return receptive_field(self.model, self.preprocessing.channels)
+
+    def _field(self, size: tuple[int, int]) -> ReceptiveField:
+        """Each rest that sides leave by the alignment is looked at once."""
+        height, width = (side % step for side, step in zip(size, self._any_field.alignment))
+        if (height, width) not in self._fields:
+            self._fields[height, width] = receptive_field(self.model, self.preprocessing.channels, size)
+        return self._fields[height, width]
+
+    def _blended(self, image, kind: Kind, tile: int, reason: str) -> np.ndarray:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"tiles are blended, so that logits are not those of the whole image: {reason}", stacklevel=2)
+        logits = blended_logits(functools.partial(self._whole, kind="logits", views=(View(),)), image, tile)
+        return logits if kind == "logits" else np.asarray(self._as(kind, jnp.asarray(logits)))
+
+
+def _default_preprocessing(model, variables) -> Preprocessing:
+    from fcn.pretrained.networks import expected_by
+
+    return expected_by(model, variables)

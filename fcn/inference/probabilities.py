@@ -1,0 +1,28 @@
+"""Logits as probabilities, which can be averaged, and back."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcn.tasks import Task
+
+
+def mode_of(task: Task | None) -> str | None:
+    """What makes probabilities of logits: "multiclass" a softmax, "binary" and "multilabel" sigmoids; None: they are values."""
+    return "multiclass" if task is None else getattr(task, "mode", None)
+
+
+def to_probabilities(logits: Float[Array, "*pixels k"], mode: str | None) -> Float[Array, "*pixels k"]:
+    """Probabilities, or the logits themselves where these are values."""
+    if mode is None:
+        return logits
+    return jax.nn.softmax(logits) if mode == "multiclass" else jax.nn.sigmoid(logits)
+
+
+def to_logits(probabilities: Float[Array, "*pixels k"], mode: str | None) -> Float[Array, "*pixels k"]:
+    """Finite logits of these probabilities: for a softmax those whose exponentials add up to 1."""
+    if mode is None:
+        return probabilities
+    least = jnp.finfo(probabilities.dtype).tiny
+    logits = jnp.log(jnp.maximum(probabilities, least))
+    return logits if mode == "multiclass" else logits - jnp.log(jnp.maximum(1 - probabilities, least))

@@ -1,0 +1,163 @@
+"""The predictor: sizes in buckets, types of images, tiles and views that agree with the whole image."""
+
+import flax.linen as nn
+import numpy as np
+import pytest
+
+import fcn
+from fcn import tasks
+from fcn.inference import Predictor
+from fcn.inference.views import View, views_of
+from fcn.layers import Conv, PointwiseConv, max_pool, resize_nearest
+from fcn.preprocessing import Preprocessing
+from fcn.registry import MODELS
+from tests.variables import random_variables, shapes_of
+
+PLAIN = Preprocessing((0.5,), (0.5,))
+
+
+class Net(nn.Module):
+    """One level of a U-Net, pixels alone, or pixels beside the mean of the image."""
+
+    channels: int = 3
+    sees: str = "neighbours"
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        if self.sees == "neighbours":
+            small = Conv(2, 3, name="coarse")(max_pool(Conv(2, 3, name="fine")(x), 2, ceil_mode=True))
+            x = x + resize_nearest(small, 2)[:, : x.shape[1], : x.shape[2], :1]
+        elif self.sees == "all":
+            x = x - x.mean((1, 2), keepdims=True)
+        return PointwiseConv(self.channels, name="head")(x)
+
+
+def predictor(sees="neighbours", task=None, channels=3, **options):
+    model = Net(channels, sees)
+    return Predictor(model, random_variables(model, 1, 16, 16, 1), PLAIN, task, **options)
+
+
+def image(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Sides are multiples of 16."""
+    return predictor(bucket=16)
+
+
+def test_the_record_of_the_registry_is_the_default():
+    model = fcn.create_model("espnet_c", num_classes=3, p=1, q=0)
+    assert Predictor(model, shapes_of(model, 1, 32, 32, 3)).preprocessing == MODELS["espnet_c"].preprocessing
+
+
+def test_sizes_fall_into_buckets(whole):
+    """As if the last row and column had been repeated."""
+    for size in ((33, 47), (40, 36), (48, 48)):
+        small = image(*size)
+        repeated = np.pad(small, ((0, 48 - size[0]), (0, 48 - size[1]), (0, 0)), mode="edge")
+        np.testing.assert_array_equal(whole.logits(small), whole.logits(repeated)[: size[0], : size[1]])
+    assert whole.programs == 1
+
+
+def test_types_of_images(whole):
+    expected = whole.logits(image(30, 30))
+    assert expected.shape == (30, 30, 3) and expected.dtype == np.float32
+    for same in (image(30, 30).astype(np.uint16) * 257, image(30, 30) / np.float32(255)):
+        np.testing.assert_allclose(whole.logits(same), expected, atol=1e-5)
+    batch = whole.logits(np.stack([image(30, 30)[::-1], image(30, 30)]))
+    np.testing.assert_allclose(batch[1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(83, 70), (96, 64)])
+def test_tiles_give_what_the_whole_image_gives(size, whole):
+    """Also where a bucket extends the image, and where it is seen from several sides."""
+    logits = whole.logits(image(*size))
+    np.testing.assert_allclose(whole.logits(image(*size), tile=16), logits, atol=1e-5 * np.abs(logits).max())
+
+
+def test_tiles_are_averaged_over_views(whole):
+    expected = whole.probabilities(image(44, 40), tta=("flips",))
+    np.testing.assert_allclose(whole.probabilities(image(44, 40), tile=16, tta=("flips",)), expected, atol=1e-5)
+    np.testing.assert_array_equal(whole(image(44, 40), tile=16, tta=("flips",)), expected.argmax(-1))
+
+
+def test_tiles_of_images_that_no_bucket_extends():
+    found, photo = predictor(bucket=1), image(83, 70)
+    logits = found.logits(photo)
+    np.testing.assert_allclose(found.logits(photo, tile=16), logits, atol=1e-5 * np.abs(logits).max())
+    np.testing.assert_array_equal(found(photo, tile=16), logits.argmax(-1))
+
+
+def test_mirrored_borders():
+    """What tiles see beyond the image is the image itself: as the middle of a mirrored one."""
+    found, photo = predictor(border="mirror", bucket=1), image(40, 42)
+    around = np.pad(photo, ((20, 20), (20, 20), (0, 0)), mode="symmetric")
+    expected = found.logits(around)[20:60, 20:62]
+    np.testing.assert_allclose(found.logits(photo, tile=10), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_views_are_averaged_as_probabilities(whole):
+    photo = image(32, 48)
+    views = [(photo, np.asarray), (photo[:, ::-1], lambda x: x[:, ::-1])]
+    views += [(view[::-1], lambda x, back=back: back(x[::-1])) for view, back in views]
+    expected = np.mean([back(whole.probabilities(view)) for view, back in views], 0)
+    np.testing.assert_allclose(whole.probabilities(photo, tta=("flips",)), expected, atol=1e-5)
+    np.testing.assert_array_equal(whole(photo, tta=("flips",)), expected.argmax(-1))
+
+
+def test_an_equivariant_network_is_the_same_from_all_sides():
+    found, photo = predictor("pixels"), image(20, 30)
+    probabilities = found.probabilities(photo)
+    np.testing.assert_allclose(found.probabilities(photo, tta=("rotations", "flips")), probabilities, atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
+    flat = np.full((20, 30, 1), 77, np.uint8)  # the same in all sizes
+    np.testing.assert_allclose(found.probabilities(flat, tta=(0.5, 1.5)), found.probabilities(flat), atol=1e-6)
+
+
+def test_views():
+    assert [len(views_of(names)) for names in ((), ("flips",), ("rotations",), ("flips", "rotations"), ("flips", 0.5))] == [
+        1, 4, 4, 8, 8,
+    ]  # fmt: skip
+    assert views_of(("flips", 2.0))[0] == View()
+    pixels = np.arange(24).reshape(1, 4, 6, 1)
+    for view in views_of(("flips", "rotations")):
+        np.testing.assert_array_equal(view.back(view.seen(pixels, np), (4, 6), np), pixels)
+
+
+def test_tasks_decide():
+    """Sigmoids of one channel; averaged probabilities are thresholded."""
+    task = tasks.make("binary", classes=["background", "cell"])
+    found, photo = predictor("pixels", task, channels=1), image(20, 30)
+    probabilities = found.probabilities(photo)[..., 0]
+    np.testing.assert_array_equal(found(photo), probabilities >= 0.5)
+    np.testing.assert_array_equal(found(photo, tta=("flips",)), probabilities >= 0.5)
+    np.testing.assert_array_equal(list(found.map([photo, photo[:10]]))[1], found(photo)[:10])
+
+
+def test_networks_that_see_all_are_blended_and_say_so():
+    found = predictor("all", bucket=1)
+    flat = np.full((40, 24, 1), 77, np.uint8)
+    with pytest.warns(UserWarning, match="tiles are blended, .* Net has no finite receptive field"):
+        logits = found.logits(flat, tile=16)
+    np.testing.assert_allclose(logits, found.logits(flat), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda found: found(image(8, 8).repeat(3, 2)), r"the network takes \[H, W, 1\]"),
+        (lambda found: found(image(8, 8).astype(np.int32)), "type int32; it is uint8, uint16"),
+        (lambda found: found(image(8, 8).astype(np.float32)), "has values .*; 0 is black and 1 white"),
+        (lambda found: found(image(8, 8), tile=0), "tile=0; give a number of pixels above 0"),
+        (lambda found: found(image(8, 8), tta=("flip",)), "did you mean 'flips'"),
+        (lambda found: found(image(8, 8), tta=(-1.0,)), "-1 times as large"),
+        (lambda found: found(image(40, 40), tile=16, tta=(0.5,)), "tiles are not seen in other sizes"),
+        (lambda _: predictor(bucket=0), "bucket=0; sides are extended"),
+        (lambda _: predictor(border="zeros"), "border='zeros'"),
+    ],
+)
+def test_what_is_refused(whole, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(whole)
