@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import flax.linen as nn
@@ -76,7 +76,7 @@ class Predictor:
         self.preprocessing = preprocessing or _default_preprocessing(model, variables)
         self.bucket, self.border, self.mode = bucket or 1, border, mode_of(task)
         self._programs: set[tuple] = set()
-        self._fields: dict[tuple[int, int], ReceptiveField] = {}
+        self._fields: dict[Hashable, ReceptiveField | str] = {}
         self._warned = False
 
     def __call__(
@@ -237,21 +237,25 @@ class Predictor:
         if hasattr(self.model, "input_margins"):
             around = self.model.input_margins(height, width)
         elif self.border == "mirror":
-            around = self._any_field.halo
+            around = self._looked_at("any", None).halo
         rows, columns = around
         return self._field((height + sum(rows), width + sum(columns))), around
 
-    @functools.cached_property
-    def _any_field(self) -> ReceptiveField:
-        """For images whose sides divide by the network's strides."""
-        return receptive_field(self.model, self.preprocessing.channels)
-
     def _field(self, size: tuple[int, int]) -> ReceptiveField:
         """Each rest that sides leave by the alignment is looked at once."""
-        height, width = (side % step for side, step in zip(size, self._any_field.alignment))
-        if (height, width) not in self._fields:
-            self._fields[height, width] = receptive_field(self.model, self.preprocessing.channels, size)
-        return self._fields[height, width]
+        height, width = (side % step for side, step in zip(size, self._looked_at("any", None).alignment))
+        return self._looked_at((height, width), size)
+
+    def _looked_at(self, rest: Hashable, size: tuple[int, int] | None) -> ReceptiveField:
+        if rest not in self._fields:
+            try:
+                self._fields[rest] = receptive_field(self.model, self.preprocessing.channels, size)
+            except ValueError as error:
+                self._fields[rest] = str(error)
+        found = self._fields[rest]
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
 
     def _blended(self, image, kind: Kind, tile: int, reason: str) -> np.ndarray:
         if not self._warned:
