@@ -61,6 +61,17 @@ def test_sizes_fall_into_buckets(whole):
     assert whole.programs == 1
 
 
+def test_images_of_a_bucket_are_predicted_together():
+    """Two and two; the third has no neighbour in its bucket."""
+    found = predictor(bucket=16)
+    images = [image(*size) for size in ((33, 47), (40, 36), (20, 20), (48, 48), (33, 33))]
+    together = list(found.map(iter(images), batch=2))
+    assert found.programs == 2  # two of 48, one of 32
+    assert [one.shape for one in together] == [one.shape[:2] for one in images]
+    for one, expected in zip(together, map(found, images)):
+        np.testing.assert_array_equal(one, expected)
+
+
 def test_types_of_images(whole):
     expected = whole.logits(image(30, 30))
     assert expected.shape == (30, 30, 3) and expected.dtype == np.float32
@@ -154,6 +165,7 @@ def test_networks_that_see_all_are_blended_and_say_so():
         (lambda found: found(image(8, 8), tta=("flip",)), "did you mean 'flips'"),
         (lambda found: found(image(8, 8), tta=(-1.0,)), "-1 times as large"),
         (lambda found: found(image(40, 40), tile=16, tta=(0.5,)), "tiles are not seen in other sizes"),
+        (lambda found: next(found.map([image(8, 8)], batch=0)), "batch=0; give the number of images"),
         (lambda _: predictor(bucket=0), "bucket=0; sides are extended"),
         (lambda _: predictor(border="zeros"), "border='zeros'"),
     ],

@@ -9,7 +9,7 @@ import pytest
 import fcn
 from fcn.inference import receptive_field
 from fcn.inference.rows import all_rows
-from fcn.layers import Conv, max_pool, resize_bilinear
+from fcn.layers import Conv, max_pool, resize, resize_bilinear, resize_nearest
 from fcn.models.unet2015 import output_size, valid_sizes
 
 
@@ -34,6 +34,10 @@ class Small(nn.Module):
         x = Conv(1, (3, 5), dilation=(2, 1), name="second")(x)
         if self.last == "pooled":
             x = x * nn.Dense(1, name="gate")(x.mean((1, 2), keepdims=True))
+        if self.last == "bins":
+            x = x + resize_bilinear(resize(x, (6, 6), "area"), x.shape[1:3])
+        if self.last == "many bins":
+            x = x + resize_nearest(resize(x, (16, 16), "area"), x.shape[1] // 16)[:, : x.shape[1], : x.shape[2]]
         if self.last == "placed":
             x = x + self.param("places", nn.initializers.ones, (1, x.shape[1], 1, 1))
         if self.last == "attention":
@@ -64,6 +68,8 @@ def test_is_the_support_of_gradients():
     ("last", "said"),
     [
         ("pooled", "sees all rows at once, by a sum, mean or maximum"),
+        ("bins", "resizes 256 rows to 6, with other weights for each size"),
+        ("many bins", "resizes, by another factor for each size|resizes .* with other weights"),
         ("placed", "treats rows by their place in the image"),
         ("attention", "compares rows with each other"),
         ("corners", "with other weights for each size of the image"),
@@ -85,6 +91,14 @@ def test_sizes_that_no_stride_divides():
     assert receptive_field(Small(), size=(98, 96)) == receptive_field(Small())
     with pytest.raises(ValueError, match=r"resizes .* with other weights for each size"):
         receptive_field(Small(), size=(97, 96))
+
+
+def test_repeated_borders():
+    """A border of one row or column, as of a map that is enlarged."""
+    model = fcn.create_model(
+        "fcn16s", num_classes=2, encoder="vgg11", width_multiplier=1 / 64, fc_features=2, input_padding=None
+    )
+    assert receptive_field(model).stride == (32, 32)
 
 
 def test_rows_of_windows():

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 import fcn
-from fcn.inference import receptive_field
+from fcn.inference import Predictor, receptive_field
 from fcn.inference.blended import blended_logits, importance, positions
 from fcn.inference.field import ReceptiveField, Side
 from fcn.inference.tiles import cuts, exact_tiles, put_together, tile_side
+from fcn.preprocessing import Preprocessing
+from tests.test_contract import SMALL, Subject
 from tests.variables import random_variables
 
 SIDE = Side(size=9, stride=2, alignment=4, halo=(5, 3), margins=(0, 0), smallest=1)
@@ -83,3 +85,37 @@ def test_blended_logits_are_weighted_averages():
     np.testing.assert_allclose(logits[3, 4:8, 0], expected, rtol=1e-5)
     np.testing.assert_array_equal(logits[:, :4], 0)
     np.testing.assert_allclose(logits[:, 12:], 8, rtol=1e-6)
+
+
+SEES_ALL = {
+    "manet": "center",
+    "fpn": "norm_0",
+    "pspnet": "psp",
+    "pan": "fpa",
+    "deeplabv3": "aspp",
+    "deeplabv3plus": "aspp",
+    "upernet": "decoder",
+    "segformer": "segmentation_head",
+    "dpt": "encoder",
+    "deeplabv3_resnet50": "classifier",
+    "lraspp": "classifier",
+    "deeplabv3_mobilenet_v2_tf": "TF sees all rows",
+}
+"""The networks that have no finite receptive field, and what the layer that is named is called."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_every_network_is_exact_in_tiles_or_names_a_layer(name):
+    """With a bucket, so that no network resizes by another factor than its strides."""
+    subject = Subject(name)
+    if name in SEES_ALL:
+        with pytest.raises(ValueError, match=f"no finite receptive field: .*{SEES_ALL[name]}"):
+            receptive_field(subject.model)
+        return
+    predictor = Predictor(subject.model, subject.variables, Preprocessing(), bucket=64)
+    field = receptive_field(subject.model)
+    tile = max(max(map(max, field.halo)), 64)
+    image = np.random.default_rng(0).integers(0, 256, (4 * tile, 5 * tile // 2, 3)).astype(np.uint8)
+    whole = predictor.logits(image)
+    assert np.abs(predictor.logits(image, tile=tile) - whole).max() <= 1e-4 * np.abs(whole).max()

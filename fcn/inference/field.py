@@ -1,6 +1,7 @@
 """The receptive field of a network, from the network itself: what a logit sees, and where an image may be cut."""
 
 import math
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,7 +13,8 @@ from fcn.inference.rows import Rows, SizeDependent, all_rows
 from fcn.inference.walk import Walk, parameter
 from fcn.kernels import use
 
-SMALLEST_SIDE, LARGEST_SIDE = 256, 8192
+SMALLEST_SIDE, LARGEST_SIDE = 512, 8192
+"""Maps of the smallest have rows enough for strides up to 64."""
 _TRIES = 64
 """How many sides, one after the other, are tried for one that the network takes."""
 
@@ -102,11 +104,18 @@ def receptive_field(model: nn.Module, channels: int = 3, size: tuple[int, int] |
 def _at(model, channels, side, size) -> ReceptiveField | None:
     """By images of about this side; None if all their logits see a border."""
     sides, traced = _first_legal(model, channels, side)
-    found = _walked(traced, sides)
-    if found is None or size is None:
+    found, scales = _walked(traced, sides)
+    if found is None:
+        return None
+    rest = sides if size is None else tuple(s + (want - s) % along.alignment for s, want, along in zip(sides, size, found))
+    if not scales and rest == sides:
         return found
-    rest = tuple(s + (want - s) % along.alignment for s, want, along in zip(sides, size, found))
-    return found if rest == sides else _walked(_trace(model, channels, rest), rest)
+    more = tuple(s + 8 * along.alignment for s, along in zip(rest, found))
+    again, others = _walked(_trace(model, channels, more), more)
+    changed = [layer for (layer, scale), (_, other) in zip(scales, others) if scale != other]
+    if changed:
+        raise SizeDependent(f"{changed[0]} resizes, by another factor for each size of the image")
+    return again
 
 
 def _first_legal(model, channels, side) -> tuple[tuple[int, int], Any]:
@@ -130,19 +139,20 @@ def _trace(model, channels, sides):
         return jax.make_jaxpr(lambda variables, x: model.apply(variables, x))(variables, images)
 
 
-def _walked(traced: Any, sides: tuple[int, int]) -> ReceptiveField | None:
-    found = [_follow(traced, axis, count) for axis, count in enumerate(sides, start=1)]
-    return None if None in found else ReceptiveField(*found)
+def _walked(traced: Any, sides: tuple[int, int]) -> tuple[ReceptiveField | None, list[tuple[str, Fraction]]]:
+    """The receptive field, and the layers that resize, with the factor."""
+    (rows, first), (columns, second) = (_follow(traced, axis, count) for axis, count in enumerate(sides, start=1))
+    return (ReceptiveField(rows, columns) if rows and columns else None), first + second
 
 
-def _follow(traced, axis, count) -> Side | None:
+def _follow(traced, axis, count) -> tuple[Side | None, list[tuple[str, Fraction]]]:
     walk = Walk()
     *variables, _ = traced.jaxpr.invars
     inputs = [*(parameter(variable.aval.shape) for variable in variables), all_rows(count, axis)]
     (logits,) = walk.follow(traced.jaxpr, traced.consts, inputs)
     if not isinstance(logits, Rows) or logits.axis != axis or logits.step != 1:
         raise SizeDependent("the network gives no logits for each pixel")
-    return _side(logits, count, walk)
+    return _side(logits, count, walk), walk.scales
 
 
 def _side(logits: Rows, count: int, walk: Walk) -> Side | None:

@@ -14,9 +14,10 @@ from jaxtyping import Array, Float, Num, Shaped
 from fcn.inference.blended import blended_logits
 from fcn.inference.field import ReceptiveField, receptive_field
 from fcn.inference.probabilities import mode_of, to_logits, to_probabilities
-from fcn.inference.stream import ahead
+from fcn.inference.stream import ahead, runs
 from fcn.inference.tiles import exact_tiles, put_together, suits
 from fcn.inference.views import View, averaged, views_of
+from fcn.inference.whole import covering_logits
 from fcn.parallel import compiler_options
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
@@ -110,20 +111,50 @@ class Predictor:
         """The logits, float32. Errors as for class ids."""
         return self._found(image, "logits", tile, ())
 
-    def map(self, images: Iterable[Any], read: Callable[[Any], np.ndarray] = np.asarray, **options) -> Iterator[Any]:
-        """The predictions for images one after the other, of any sizes.
+    def map(
+        self,
+        images: Iterable[Any],
+        read: Callable[[Any], np.ndarray] = np.asarray,
+        *,
+        batch: int = 1,
+        tile: int | Literal["auto"] | None = None,
+        tta: Sequence[str | float] = (),
+    ) -> Iterator[Any]:
+        """The predictions for images [H, W, C] one after the other, of any sizes.
 
         Args:
             images: arrays, or what `read` makes arrays of, such as paths.
             read: called in a thread, for the next image while one is predicted.
-            options: as for one image.
+            batch: so many images that follow each other are predicted at once, where one bucket holds them and no tile is asked
+                for.
+            tile, tta: as for one image.
+
+        Raises:
+            ValueError: as for class ids, or a batch under 1.
         """
-        return map(functools.partial(self, **options), ahead(read, images))
+        if batch < 1:
+            raise ValueError(f"batch={batch}; give the number of images that are predicted at once, at least 1")
+        for group in runs(ahead(read, images), batch, self._bucket_of):
+            if len(group) == batch > 1 and tile is None:
+                yield from self._together(group, tta)
+            else:
+                yield from (self(image, tile=tile, tta=tta) for image in group)
 
     @property
     def programs(self) -> int:
         """How many were compiled."""
         return len(self._programs)
+
+    def _bucket_of(self, image) -> tuple:
+        self._check(image)
+        return image.dtype, *(side + beyond for side, beyond in zip(image.shape, self._beyond(image.shape[:2]), strict=False))
+
+    def _together(self, images, tta) -> Iterator[Any]:
+        """Of images that one bucket holds."""
+        scores = self._found(np.concatenate([self._extended(image[None]) for image in images]), "scores", None, tta)
+        for image, extended in zip(images, scores):
+            found = extended[: image.shape[0], : image.shape[1]]
+            yield self.task.prediction(found) if self.task else found
 
     def _predictions(self, scores):
         found = [cast("Task", self.task).prediction(one) for one in scores]
@@ -180,11 +211,7 @@ class Predictor:
         """`bare`: without the margins that valid convolutions need."""
 
         def logits(x):
-            _, height, width, _ = x.shape
-            if bare or not hasattr(self.model, "input_margins"):
-                return self.model.apply(variables, x)
-            x = jnp.pad(x, ((0, 0), *self.model.input_margins(height, width), (0, 0)), mode="symmetric")
-            return cast("Array", self.model.apply(variables, x))[:, :height, :width]
+            return self.model.apply(variables, x) if bare else covering_logits(self.model, variables, x)
 
         x = self.preprocessing.apply(self._scaled(images))
         if len(views) == 1:

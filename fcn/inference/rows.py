@@ -13,6 +13,8 @@ from fractions import Fraction
 import numpy as np
 
 NOTHING, BEFORE, BEHIND = (np.array([[a], [b]]) for a, b in ((np.inf, -np.inf), (-np.inf, -np.inf), (np.inf, np.inf)))
+FEWEST = 8
+"""Times that weights must repeat to be taken for those of a scale; adaptive pooling has fewer windows."""
 _SAME_WEIGHT = 1e-3
 """Of float32 interpolation at places up to some thousands; with align_corners weights drift by far more over a map."""
 
@@ -83,7 +85,7 @@ class Rows:
         """
         new, old = weights.shape
         regular = _regular(weights)
-        if 2 * regular.sum() < new:
+        if math.gcd(new, old) < FEWEST or 2 * regular.sum() < new:
             raise SizeDependent(f"resizes {old} rows to {new}, with other weights for each size of the image")
         seen = weights != 0
         first = np.where(seen, self.bounds[0], np.inf).min(1)

@@ -1,7 +1,8 @@
 """Work on many things one after another, while the next is fetched and the last is put away."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,3 +24,10 @@ def ahead(function: Callable[[Given], Made], items: Iterable[Given]) -> Iterator
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
+
+
+def runs(items: Iterable[Given], count: int, key: Callable[[Given], Hashable]) -> Iterator[list[Given]]:
+    """Items that follow each other and have the same key, in lists of at most `count`."""
+    for _, run in itertools.groupby(items, key):
+        while some := list(itertools.islice(run, count)):
+            yield some

@@ -47,11 +47,13 @@ class Walk:
     Attributes:
         steps: those of all arrays that have rows.
         lengths: number of rows and step of all results of windows.
+        scales: the layers that resize, and by how much.
     """
 
     def __init__(self):
         self.steps: set[Fraction] = set()
         self.lengths: set[tuple[int, Fraction]] = set()
+        self.scales: list[tuple[str, Fraction]] = []
 
     def follow(self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Followed], path: str = "") -> list[Followed]:
         """The outputs of a jaxpr.
@@ -90,6 +92,8 @@ class Walk:
                 self.steps.add(rows.step)
                 if name in _WINDOWS:
                     self.lengths.add((rows.count, rows.step))
+                if name in ("dot_general", "gather"):
+                    self.scales += [(layer, rows.step / x.step) for x in inputs if isinstance(x, Rows)]
         return outputs
 
 
@@ -211,16 +215,36 @@ def _concatenation(equation, inputs):
 def _reshape(equation, inputs):
     """Rows stay, are split into groups, or merged with what lies behind them in memory (phases of an enlargement)."""
     rows, (old, new) = _alone(inputs), (equation.invars[0].aval.shape, equation.outvars[0].aval.shape)
-    before = math.prod(old[: rows.axis])
-    places = [axis for axis in range(len(new)) if math.prod(new[:axis]) == before]
-    if not places:
-        raise SizeDependent("mixes rows with what lies before them")
-    side = new[places[-1]]
-    if side % rows.count == 0:
-        return [rows.repeated(side // rows.count).at(places[-1])]
-    if rows.count % side == 0:
-        return [rows.grouped(rows.count // side).at(places[-1])]
-    raise SizeDependent(f"arranges {rows.count} rows as {side}")
+    for before, behind in _groups(old, new):
+        if rows.axis not in before:
+            continue
+        ahead = math.prod(old[before[0] : rows.axis])
+        places = [axis for axis in behind if math.prod(new[behind[0] : axis]) == ahead]
+        side = new[places[-1]] if places else 0
+        if side and side % rows.count == 0:
+            return [rows.repeated(side // rows.count).at(places[-1])]
+        if side and rows.count % side == 0:
+            return [rows.grouped(rows.count // side).at(places[-1])]
+    raise SizeDependent("arranges rows in another way")
+
+
+def _groups(old: Sequence[int], new: Sequence[int]):
+    """Axes of a shape, and those of another that have the same elements, from the first on; both as few as can be."""
+    i = j = 0
+    while i < len(old) and j < len(new):
+        first, second = [i], [j]
+        left, right = old[i], new[j]
+        while left != right:
+            if left < right:
+                i += 1
+                left *= old[i]
+                first.append(i)
+            else:
+                j += 1
+                right *= new[j]
+                second.append(j)
+        yield first, second
+        i, j = i + 1, j + 1
 
 
 def _broadcast(equation, inputs):

@@ -1,20 +1,28 @@
 """Whole-image prediction: one forward pass over the image, at its own size or at the size of training."""
 
 import functools
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Array, Float, Shaped, UInt8
 
 from fcn.data import resize_image
 from fcn.layers import resize_bilinear
 from fcn.parallel import compiler_options
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
+
+
+def covering_logits(model: nn.Module, variables: Mapping[str, Any], images: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
+    """A logit for every pixel: to a network of valid convolutions the images are shown with mirrored borders."""
+    _, height, width, _ = images.shape
+    if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
+        images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
+    return cast("Array", model.apply(variables, images))[:, :height, :width]
 
 
 def make_predictor(
@@ -34,10 +42,7 @@ def make_predictor(
     scores = task.scores if task else lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def images_to_scores(variables, images, size):
-        _, height, width, _ = images.shape
-        if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
-            images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
-        logits = cast("jax.Array", model.apply(variables, preprocessing.apply(images)))[:, :height, :width]
+        logits = covering_logits(model, variables, preprocessing.apply(images))
         if size is not None and size != logits.shape[1:3]:
             factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
             logits = resize_bilinear(logits, size)
