@@ -87,7 +87,7 @@ def receptive_field(model: nn.Module, channels: int = 3, size: tuple[int, int] |
 
     Raises:
         ValueError: a logit depends on the whole image, or on its place in it (global pooling, attention, statistics of the
-            image, resizing by no whole factor); the message names the layer. Or it sees more than 2048 rows and columns or so.
+            image, resizing by no whole factor); the message names the layer. Or a logit sees some 8000 rows or columns.
     """
     side, name = SMALLEST_SIDE, type(model).__name__
     while side <= LARGEST_SIDE:
@@ -112,7 +112,7 @@ def _at(model, channels, side, size) -> ReceptiveField | None:
         return found
     more = tuple(s + 8 * along.alignment for s, along in zip(rest, found))
     again, others = _walked(_trace(model, channels, more), more)
-    changed = [layer for (layer, scale), (_, other) in zip(scales, others) if scale != other]
+    changed = [layer for layer, scale in scales if (layer, scale) not in others]
     if changed:
         raise SizeDependent(f"{changed[0]} resizes, by another factor for each size of the image")
     return again
