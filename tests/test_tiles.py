@@ -90,7 +90,7 @@ def test_blended_logits_are_weighted_averages():
 SEES_ALL = {
     "manet": "center",
     "fpn": "norm_0",
-    "pspnet": "psp",
+    "pspnet": "decoder",
     "pan": "fpa",
     "deeplabv3": "aspp",
     "deeplabv3plus": "aspp",
