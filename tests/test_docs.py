@@ -67,6 +67,14 @@ def test_code_of_augmentation():
     assert names["batch"]["image"].shape == (2, 24, 32, 3) and names["batch"]["label"].shape == (2, 24, 32)
 
 
+def test_code_of_inference():
+    names = run_code(ROOT / "docs" / "inference.md", {})
+    assert [one.shape for one in names["found"]] == [(150, 100), (140, 90), (60, 100)]
+    assert names["programs"] == 5
+    np.testing.assert_array_equal(names["same"], names["classes"])
+    np.testing.assert_array_equal(names["probabilities"].argmax(-1), names["classes"])
+
+
 def test_code_among_other_jax_code(symbols):
     """The network in NNX, on a mesh, in shard_map and exported computes what it computes alone."""
     names = run_code(ROOT / "docs" / "jax.md", {})

@@ -6,6 +6,7 @@ import pytest
 
 import fcn
 from fcn import tasks
+from fcn.data.stretch import stretched
 from fcn.inference import Predictor
 from fcn.inference.views import View, views_of
 from fcn.layers import Conv, PointwiseConv, max_pool, resize_nearest
@@ -79,6 +80,22 @@ def test_types_of_images(whole):
         np.testing.assert_allclose(whole.logits(same), expected, atol=1e-5)
     batch = whole.logits(np.stack([image(30, 30)[::-1], image(30, 30)]))
     np.testing.assert_allclose(batch[1], expected, atol=1e-5)
+
+
+def test_images_are_brought_to_their_own_range_before_they_are_extended(whole):
+    """As training did, one by one; other values of the same image are the same to the network."""
+    own = Predictor(whole.model, whole.variables, Preprocessing((0.5,), (0.5,), per_image="percentiles"), bucket=16)
+    dark = [image(30, 30), image(20, 31)]
+    expected = [whole(stretched(one, "percentiles")) for one in dark]
+    for one, found in zip(expected, own.map([one * np.float32(7) - 3 for one in dark], batch=2), strict=True):
+        np.testing.assert_array_equal(found, one)
+    np.testing.assert_array_equal(own(dark[0][None])[0], expected[0])
+
+
+def test_what_is_no_number_is_black(whole):
+    holes = image(30, 30) / np.float32(255)
+    holes[3:5] = np.nan
+    np.testing.assert_allclose(whole.logits(holes), whole.logits(np.nan_to_num(holes)), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(83, 70), (96, 64)])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, Shaped
 
+from fcn.data.stretch import stretched
 from fcn.inference.blended import blended_logits
 from fcn.inference.field import ReceptiveField, receptive_field
 from fcn.inference.probabilities import mode_of, to_logits, to_probabilities
@@ -31,8 +32,9 @@ class Predictor:
     """A network with all that predicts: `predictor(image)` gives class ids, `.probabilities` and `.logits` what they are of.
 
     Images are arrays [H, W, C] or batches [B, H, W, C]: uint8, uint16 (the record's `value_range` is black to white, or 0 to
-    65535), or floating point (that range, or 0 to 1); red, green, blue. Results are NumPy arrays of their sizes. Images are
-    seen as they are: where training resized its images, bring them to `preprocessing.seen_size(height, width)` before.
+    65535), or floating point (that range, or 0 to 1; NaN is black); red, green, blue. Where training brought each image to its
+    own range (the record's `per_image`), so it is here. Results are NumPy arrays of their sizes. Images are seen as they are:
+    where training resized its images, bring them to `preprocessing.seen_size(height, width)` before.
 
     Each size of images compiles a program. So that a folder of mixed sizes takes a handful, sides are extended to multiples of
     `bucket` by repeating the last row and column, as networks do themselves where sides do not divide by their strides; logits
@@ -88,10 +90,7 @@ class Predictor:
         Raises:
             ValueError: an image of another number of channels or type, a tile or augmentation that does not exist.
         """
-        scores = self._found(image, "scores", tile, tta)
-        if self.task is None:
-            return scores
-        return self.task.prediction(scores) if image.ndim == 3 else self._predictions(scores)
+        return self._predicted(self._prepared(image), tile, tta)
 
     def probabilities(
         self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None, tta: Sequence[str | float] = ()
@@ -103,13 +102,13 @@ class Predictor:
         """
         if self.mode is None:
             raise ValueError(f"the task {self.task and self.task.name!r} has values, not probabilities; take .logits")
-        return self._found(image, "probabilities", tile, tta)
+        return self._found(self._prepared(image), "probabilities", tile, tta)
 
     def logits(
         self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None
     ) -> Float[np.ndarray, "*b h w k"]:
         """The logits, float32. Errors as for class ids."""
-        return self._found(image, "logits", tile, ())
+        return self._found(self._prepared(image), "logits", tile, ())
 
     def map(
         self,
@@ -134,11 +133,11 @@ class Predictor:
         """
         if batch < 1:
             raise ValueError(f"batch={batch}; give the number of images that are predicted at once, at least 1")
-        for group in runs(ahead(read, images), batch, self._bucket_of):
+        for group in runs(ahead(lambda given: self._prepared(read(given)), images), batch, self._bucket_of):
             if len(group) == batch > 1 and tile is None:
                 yield from self._together(group, tta)
             else:
-                yield from (self(image, tile=tile, tta=tta) for image in group)
+                yield from (self._predicted(image, tile, tta) for image in group)
 
     @property
     def programs(self) -> int:
@@ -146,7 +145,6 @@ class Predictor:
         return len(self._programs)
 
     def _bucket_of(self, image) -> tuple:
-        self._check(image)
         return image.dtype, *(side + beyond for side, beyond in zip(image.shape, self._beyond(image.shape[:2]), strict=False))
 
     def _together(self, images, tta) -> Iterator[Any]:
@@ -156,12 +154,17 @@ class Predictor:
             found = extended[: image.shape[0], : image.shape[1]]
             yield self.task.prediction(found) if self.task else found
 
+    def _predicted(self, image, tile, tta) -> Any:
+        scores = self._found(image, "scores", tile, tta)
+        if self.task is None:
+            return scores
+        return self.task.prediction(scores) if image.ndim == 3 else self._predictions(scores)
+
     def _predictions(self, scores):
         found = [cast("Task", self.task).prediction(one) for one in scores]
         return found if cast("Task", self.task).on_host else np.stack(found)
 
     def _found(self, image, kind: Kind, tile, tta) -> np.ndarray:
-        self._check(image)
         if tile == "auto":
             tile = USUAL_TILE if image.shape[-3] * image.shape[-2] > LARGEST_WHOLE else None
         elif tile is not None and (not isinstance(tile, int) or tile < 1):
@@ -173,13 +176,21 @@ class Predictor:
             found = np.stack([self._viewed(one, kind, tile, views) for one in images])
         return found if image.ndim == 4 else found[0]
 
+    def _prepared(self, image) -> np.ndarray:
+        """An image or a batch that was checked; where training brought each image to its own range, uint8."""
+        self._check(image)
+        if (how := self.preprocessing.per_image) is None:
+            return image
+        return stretched(image, how) if image.ndim == 3 else np.stack([stretched(one, how) for one in image])
+
     def _check(self, image):
         if image.ndim not in (3, 4) or image.shape[-1] != self.preprocessing.channels or 0 in image.shape:
             shape, channels = list(image.shape), self.preprocessing.channels
             raise ValueError(f"an image of shape {shape}; the network takes [H, W, {channels}] or [B, H, W, {channels}]")
         if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
             raise ValueError(f"an image of type {image.dtype}; it is uint8, uint16 or floating point")
-        unknown_range = np.issubdtype(image.dtype, np.floating) and self.preprocessing.value_range is None
+        told = self.preprocessing.value_range or self.preprocessing.per_image
+        unknown_range = np.issubdtype(image.dtype, np.floating) and told is None
         if unknown_range and not isinstance(image, np.memmap) and (image.max() > 1 or image.min() < 0):
             low, high = image.min(), image.max()
             raise ValueError(f"a floating-point image has values {low:g} to {high:g}; 0 is black and 1 white")
@@ -232,7 +243,7 @@ class Predictor:
             return images
         whole = (0, 65535) if images.dtype == jnp.uint16 else (0, 1)
         low, high = self.preprocessing.value_range or whole
-        return jnp.clip((images.astype(jnp.float32) - low) * (255 / (high - low)), 0, 255)
+        return jnp.clip(jnp.nan_to_num((images.astype(jnp.float32) - low) * (255 / (high - low))), 0, 255)
 
     def _viewed(self, image, kind: Kind, tile: int, views: tuple[View, ...]) -> np.ndarray:
         """Of an image in tiles."""
