@@ -164,6 +164,13 @@ def test_tasks_decide():
     np.testing.assert_array_equal(list(found.map([photo, photo[:10]]))[1], found(photo)[:10])
 
 
+@pytest.mark.parametrize(("name", "channels"), [("flows", 3), ("stardist", 33)])
+def test_directions_are_not_averaged_over_views(name, channels):
+    found = predictor("pixels", tasks.make(name, classes=["cell"]), channels)
+    with pytest.raises(ValueError, match=f"the task '{name}' predicts directions, which differ between views"):
+        found(image(8, 8), tta=("flips",))
+
+
 def test_networks_that_see_all_are_blended_and_say_so():
     found = predictor("all", bucket=1)
     flat = np.full((40, 24, 1), 77, np.uint8)

@@ -170,6 +170,8 @@ class Predictor:
         elif tile is not None and (not isinstance(tile, int) or tile < 1):
             raise ValueError(f"tile={tile!r}; give a number of pixels above 0, 'auto' or None")
         images, views = (image if image.ndim == 4 else image[None]), tuple(views_of(tta))
+        if len(views) > 1 and self.task is not None and self.task.directed:
+            raise ValueError(f"the task {self.task.name!r} predicts directions, which differ between views; leave out tta")
         if tile is None or max(images.shape[1:3]) <= tile:
             found = self._whole(images, kind, views)
         else:

@@ -36,6 +36,7 @@ class Flows(InstanceTask):
 
     name: ClassVar[str] = "flows"
     channels: ClassVar[int] = 3
+    directed: ClassVar[bool] = True
 
     @property
     def fill(self):

@@ -43,6 +43,7 @@ class StarDist(InstanceTask):
     border: Annotated[int, Range(0)] = 0
 
     name: ClassVar[str] = "stardist"
+    directed: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

@@ -48,6 +48,8 @@ class Task(Codec, abc.ABC):
     """The scalar by which one network is better than another."""
     on_host: ClassVar[bool] = False
     """Whether `prediction` and the metric need the host; else they are compiled with the network."""
+    directed: ClassVar[bool] = False
+    """Whether channels are directions or lengths in the image, which are others where it is mirrored, turned or resized."""
     suffixes: ClassVar[tuple[str, ...]]
     """The endings of the files that `files` gives, the one last without which an image is not done."""
 
