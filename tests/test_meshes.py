@@ -10,7 +10,8 @@ from jax.sharding import PartitionSpec as P
 import fcn
 from fcn.layers import Conv, UpsampledConv
 from tests.layers.references import assert_close, normal
-from tests.variables import random_variables
+from tests.test_contract import EAGER, SMALL
+from tests.variables import random_variables, shapes_of
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devices: --xla_force_host_platform_device_count=8")
 
@@ -96,6 +97,36 @@ def test_gradients_in_shard_map(subject):
 
     mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
     subject.assert_as_expected(jax.jit(mapped)(subject.variables["params"], subject.images))
+
+
+def spread(gradients, kind):
+    """Gradients of a batch on eight devices, which they share in one of the ways of JAX."""
+    explicit, auto = (jax.make_mesh((8,), ("data",), axis_types=(axes,)) for axes in (AxisType.Explicit, AxisType.Auto))
+    specs = {"mesh": auto, "in_specs": (P(), P("data")), "out_specs": P()}
+    summed = lambda v, x: jax.lax.pmean(gradients(v, x), "data")  # noqa: E731
+    if kind == "pmap":
+        return lambda v, x: jax.pmap(summed, "data", in_axes=(None, 0)).lower(v, x.update(shape=(8, 1, *x.shape[1:])))
+    if kind.startswith("shard_map"):
+        return jax.jit(jax.shard_map(summed, **specs, check_vma=kind == "shard_map")).lower
+    mesh = explicit if kind == "Explicit" else auto
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+
+    def lower(v, x):
+        with jax.set_mesh(mesh):
+            return jax.jit(gradients).lower(jax.tree.map(lambda leaf: leaf.update(sharding=whole), v), x.update(sharding=split))
+
+    return lower
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_every_family_may_be_spread(name):
+    """One of each family in all of the ways; what they give is tested above."""
+    model, x = fcn.create_model(name, num_classes=2, **SMALL[name]), jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
+    variables = shapes_of(model, *x.shape)
+    gradients = jax.grad(lambda v, x: jnp.mean(jnp.sin(model.apply(v, x))))
+    for kind in ("Explicit", "Auto", "shard_map", "shard_map without checks", "pmap"):
+        lowered = spread(gradients, kind)(variables, x)
+        assert jax.tree.leaves(lowered.out_info)[0].shape[-1:] == jax.tree.leaves(variables)[0].shape[-1:], kind
 
 
 @pytest.mark.parametrize("layer", [Conv(4, groups=4), Conv(8, groups=2), UpsampledConv(4), Conv(4, 3, 2)], ids=str)

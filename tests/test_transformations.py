@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import fcn
 from fcn.kernels import use
 from fcn.layers import Conv, UpsampledConv
 from tests.layers.references import assert_close, normal
-from tests.variables import random_variables
+from tests.test_contract import EAGER, SMALL
+from tests.variables import random_variables, shapes_of
 
 
 class TwoMaps(nn.Module):
@@ -67,6 +69,19 @@ def test_layers(name):
     for name, leaves in given.items():
         for a, b in zip(jax.tree.leaves(leaves), jax.tree.leaves(expected[name]), strict=True):
             assert_close(a, b, 1e-4)
+
+
+@pytest.mark.parametrize("name", EAGER)
+def test_networks(name):
+    """One of each family takes all of them; what they give is that of its layers."""
+    model, x = fcn.create_model(name, num_classes=2, **SMALL[name]), jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = shapes_of(model, *x.shape)
+    given = jax.eval_shape(lambda *arguments: transformed(model.apply, *arguments), variables, x)
+    logits, params = jax.eval_shape(model.apply, variables, x), jax.tree.map(lambda leaf: leaf.shape, variables)
+    assert given["jvp"][0].shape == given["linearize"].shape == logits.shape
+    for kind in ("grad of jvp", "grad of vmap", "checkpoint", "checkpoint with a policy"):
+        assert jax.tree.map(lambda leaf: leaf.shape, given[kind]) == params
+    assert given["grad of grad"].shape == given["jvp of grad"][1][1].shape == x.shape
 
 
 @pytest.mark.parametrize("name", ["dense", "two maps"])
