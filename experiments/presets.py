@@ -36,7 +36,7 @@ def _nuclei(task: str) -> Preset:
         augment=AugmentConfig(flip=True, vertical_flip=True, scale=(0.7, 1.4), brightness=0.2, contrast=0.2),
         ema=0.99,
     )
-    return Preset("nuclei of DSB 2018, crops of 192x192", "--data.root", config)
+    return Preset("nuclei of DSB 2018, 192x192", "--data.root", config)
 
 
 _PRESETS = (

@@ -100,6 +100,7 @@ SEES_ALL = {
     "deeplabv3_resnet50": "classifier",
     "lraspp": "classifier",
     "deeplabv3_mobilenet_v2_tf": "TF sees all rows",
+    "cpnet": "CPNet",
 }
 """The networks that have no finite receptive field, and what the layer that is named is called."""
 
