@@ -84,7 +84,9 @@ class Runner:
     """A contestant's process. Its first request is the case."""
 
     def __init__(self, side: Side):
-        command = [sys.executable, "-m", "experiments.benchmark.contestant", side]
+        self._start([sys.executable, "-m", "experiments.benchmark.contestant", side])
+
+    def _start(self, command: list[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         assert self._process.stdin is not None and self._process.stdout is not None  # pipes
         self._requests, self._answers = self._process.stdin, self._process.stdout

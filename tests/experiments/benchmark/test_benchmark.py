@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from typing import ClassVar
 
@@ -204,7 +203,7 @@ for _, line in zip(range({self.ANSWERS[side]}), sys.stdin):
     print('{{"seconds": 0.3}}' if "repeats" in line else '{{"peak_bytes": 1}}', flush=True)
 sys.exit(3)
 """
-        self._process = subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True, bufsize=1)
+        self._start([sys.executable, "-c", program])
 
 
 @pytest.fixture
