@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="the benchmark compares with PyTorch
 
 CLASSES = 21
 # TensorFlow's network, of which there is no PyTorch version.
-WITHOUT = {"deeplabv3_mobilenet_v2_tf"}
+WITHOUT = {"deeplabv3_mobilenet_v2_tf", "stardist_unet", "cpnet"}
 
 
 @pytest.fixture(scope="module")
