@@ -114,7 +114,7 @@ def test_a_saved_task_belongs_to_its_network(tmp_path):
 def test_what_a_task_cannot_learn_is_told_before_anything_is_written(options, tmp_path):
     for wrong, message in (
         (["--loss.terms", "ce+1*dise"], "unknown loss 'dise'; did you mean 'dice'"),
-        (["--loss.terms", "dice", "--loss.class-weights", "enet"], "loss.class_weights weighs ce, ohem, topk, none of which"),
+        (["--loss.terms", "dice", "--loss.class-weights", "enet"], "loss.class_weights weighs ce, ohem, topk, border, none"),
     ):
         with pytest.raises(ValueError, match=message):
             train.main([*options, *wrong, "--workdir", str(tmp_path / "run")])
