@@ -22,7 +22,7 @@ def write_report(
       folder: the run's folder.
       experiment: its objects.
       examples: pictures of its validation images.
-      state: the final state, one copy.
+      state: the final state, one copy; its `opt_state` is not looked at.
       measured: the state of the task's metric after the validation split.
       seconds: time spent in training, over all starts of the run.
       ended: why it ended before its last step, if it did.
@@ -30,7 +30,8 @@ def write_report(
     from fcn import visualize
 
     folder.pictures.mkdir(exist_ok=True)
-    save_pictures({folder.pictures / PANELS: Image.fromarray(examples.picture(state))})
+    if (picture := examples.picture(state.eval_variables)) is not None:
+        save_pictures({folder.pictures / PANELS: Image.fromarray(picture)})
     visualize.plot_curves(read_records(folder.metrics), folder.pictures / CURVES)
     experiment.task.draw(measured, folder.pictures / CONFUSION)
     result = {

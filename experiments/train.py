@@ -234,7 +234,7 @@ def train(config, folder, succession) -> None:
         last = f"stopped by {stopping.signal.name} with a checkpoint of step {checkpoints.latest()}"
         raise Interrupted(f"{last}; the same command, without --overwrite, goes on from there", stopping.signal)
     seconds += time.perf_counter() - started
-    measured, state = measure(state.eval_variables), experiment.parallel.whole(state)
+    measured, state = measure(state.eval_variables), experiment.parallel.whole(state.replace(opt_state=None))
     if first_process:
         write_report(folder, experiment, examples, state, measured, seconds, best.verdict())
 

@@ -1,5 +1,7 @@
 """Runs on images of mixed sizes: what training and validation are given."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from PIL import Image
 from experiments.build import load_data, load_splits
 from experiments.config import DataConfig
 from experiments.evaluate import counted_order
-from experiments.examples import cut_alike
+from experiments.examples import panel
 from experiments.facts import describe
 from experiments.normalisation import configured
 from fcn import tasks
@@ -43,11 +45,21 @@ def test_the_order_in_which_images_are_counted(mixed):
     assert counted_order(resized, task, 2) == [0, 1]
 
 
-def test_pictured_samples_are_cut_to_one_size(mixed):
+def test_pictured_samples_are_predicted_whole(mixed):
     val = load_data(DataConfig("folder", str(mixed), crop=(4, 4)), "val")
-    samples = cut_alike([val[0], val[1]])
-    assert [sample["image"].shape for sample in samples] == [(5, 5, 3)] * 2 and samples[0]["name"] == val[0]["name"]
-    np.testing.assert_array_equal(samples[1]["label"], val[1]["label"][:5, :5])
+
+    def predict(variables, images):
+        (image,) = images
+        return (image[..., 0] // 128 + variables).astype(np.int32)[None]
+
+    task = SimpleNamespace(truth=lambda sample: sample["label"], panel=lambda *columns: zip(*columns, strict=True))
+    for place, (image, truth, scores) in zip([1, 0], panel(val, [1, 0], task, predict, 3), strict=True):
+        np.testing.assert_array_equal(image, val[place]["image"])
+        np.testing.assert_array_equal(truth, val[place]["label"])
+        np.testing.assert_array_equal(scores, val[place]["image"][..., 0] // 128 + 3)
+    drawn = panel(val, [1, 0], tasks.make("semantic", val.classes), predict, 0)
+    drawn_colours = {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()}
+    assert all(tuple(pixel) in drawn_colours for sample in val for pixel in sample["image"].reshape(-1, 3).tolist())
 
 
 @pytest.mark.parametrize(("resize", "sizes"), [("longer", [(8, 6), (6, 8)]), ("shorter", [(11, 8), (8, 11)])])

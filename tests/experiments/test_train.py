@@ -24,6 +24,7 @@ from experiments.optimization import frozen_parts
 from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
 from experiments.trained import make_model, restore
+from fcn.parallel import Sharded
 from fcn.training import NonFiniteLossError, OptimizerConfig, checkpoint
 from fcn.training.records import read_records
 
@@ -229,12 +230,15 @@ def test_options_out_of_range_are_refused():
     assert DataConfig(root="somewhere").root == str(Path.cwd() / "somewhere")
 
 
-def test_a_run_of_valid_convolutions_ends_and_predicts_any_size(options, folder_data, tmp_path):
+def test_a_run_of_valid_convolutions_ends_and_predicts_any_size(options, folder_data, tmp_path, monkeypatch):
     """The panels and masks cover the images, though the logits are smaller than what the network sees."""
-    run = tmp_path / "run"
+    run, collected = tmp_path / "run", []
+    monkeypatch.setattr(Sharded, "whole", lambda _, state: collected.append(len(jax.tree.leaves(state))) or state)
     small = ["--model.name", "unet2015", "--model.options", "base_features=2", "depth=1", "--steps", "2"]
     train.main([*options, *small, "--workdir", str(run)])
     assert (run / "result.json").is_file() and (run / "pictures" / "validation.png").is_file()
+    of_evaluation, of_report = collected
+    assert of_report == of_evaluation + 1  # with the step; no moments
     predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(tmp_path / "out")])
     with Image.open(tmp_path / "out" / "00_mask.png") as mask:
         assert mask.size == (32, 24)
