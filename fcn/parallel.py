@@ -60,6 +60,7 @@ class Sharded:
         self.size = grid.shape[0]
         self.shard_params = shard_params
         self._replicated = NamedSharding(self.mesh, PartitionSpec())
+        self._collect = jax.jit(lambda state: state, out_shardings=self._replicated)
 
     def put_state(self, state: PyTree) -> PyTree:
         """Copies `state` to every device, or divides it among them."""
@@ -82,8 +83,8 @@ class Sharded:
         return state
 
     def whole(self, state: PyTree) -> PyTree:
-        """The state with every array whole on each device; all processes must ask for it."""
-        return jax.jit(lambda x: x, out_shardings=self._replicated)(state) if self.shard_params else state
+        """The state, or a part of it, with every array whole on each device; all processes must ask for it."""
+        return self._collect(state) if self.shard_params else state
 
     def restorable(self, state: PyTree) -> PyTree:
         """A new `state` as the template of what is restored: where the devices of all hosts want it."""
@@ -159,7 +160,7 @@ class Pmapped:
         return jax.tree.map(lambda x: np.asarray(x.addressable_shards[0].data)[0], state)
 
     def whole(self, state: PyTree) -> PyTree:
-        """One copy of the state, as `get_state` gives it."""
+        """One copy of the state, or of a part of it, as `get_state` gives it."""
         return self.get_state(state)
 
     def restorable(self, state: PyTree) -> PyTree:

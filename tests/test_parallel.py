@@ -156,6 +156,18 @@ def test_devices_that_a_batch_can_be_divided_among(batch_size, count):
     assert sharing_devices(batch_size) == jax.devices()[:count]
 
 
+def test_what_is_divided_is_collected_by_one_program(caplog):
+    parallel = Sharded(shard_params=True)
+    divided = parallel.put_state({"kernel": np.arange(16.0, dtype=np.float32)})
+    assert not divided["kernel"].is_fully_replicated
+    with jax.log_compiles():
+        for _ in range(2):
+            kernel = parallel.whole(divided)["kernel"]
+    assert kernel.is_fully_replicated
+    np.testing.assert_array_equal(kernel.addressable_shards[7].data, np.arange(16))
+    assert caplog.text.count("Finished XLA compilation") == 1
+
+
 def test_one_process_starts_nothing():
     start_processes(None, None, None)
     assert jax.process_count() == 1
