@@ -57,7 +57,7 @@ def refuse_replaced(augment, given) -> None:
     """
     from fcn.data.augment.config import REPLACED
 
-    names = [name.replace("_", "-") for name in REPLACED]
+    names = [f"{no}{name.replace('_', '-')}" for name in REPLACED for no in ("", "no-")]
     if augment.preset != "none" and (wrong := [name for name in names if f"--augment.{name}" in given]):
         raise ValueError(
             f"--augment.preset {augment.preset} stands in place of --augment.{wrong[0]}; leave one of them out, or add to the "
@@ -90,8 +90,10 @@ def main(args: Sequence[str]) -> None:
     from experiments.run_folder import RunFolder
     from experiments.succession import Succession
     from fcn.parallel import start_processes, synchronize
+    from fcn.training import Schedule
 
     folder = RunFolder(config.folder)
+    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every, config.scan_steps)
     start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
     command.cache_compilations(calls=config.steps)  # not those that are left: a run that goes on computes as before
     first_process = jax.process_index() == 0
@@ -106,7 +108,7 @@ def main(args: Sequence[str]) -> None:
             if folder.is_finished(config):
                 print(f"{folder.path} is finished; --overwrite starts afresh")
             else:
-                train(config, folder, succession)
+                train(config, schedule, folder, succession)
         if first_process:  # which writes the result
             print(folder.describe_result())
         synchronize("result written")
@@ -140,13 +142,14 @@ def with_advice(folder) -> Iterator[None]:
         raise ConnectionError(f"{lost}; start all again to go on from the last checkpoint") from error
 
 
-def train(config, folder, succession) -> None:
+def train(config, schedule, folder, succession) -> None:
     """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures.
 
     Whatever can be wrong is found before the folder is touched.
 
     Args:
       config: the configuration.
+      schedule: its `Schedule`.
       folder: the run folder.
       succession: that of the folder, on the first process.
     """
@@ -159,13 +162,12 @@ def train(config, folder, succession) -> None:
     from experiments.succession import SucceedingCheckpoints
     from experiments.trained import warn_of_damage
     from fcn.parallel import stop_together, synchronize
-    from fcn.training import Best, Interrupted, Schedule, StopSignals, checkpoint, fit, make_schedule
+    from fcn.training import Best, Interrupted, StopSignals, checkpoint, fit, make_schedule
     from fcn.training.records import Silent, write_json
     from fcn.training.trackers import load
 
     if config.tracker != "none":
         load(config.tracker)
-    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every, config.scan_steps)
     experiment, facts = build(config, folder)
     state, train_step = experiment.initial_state(), experiment.train_step()
     if not folder.goes_on(config):

@@ -50,7 +50,8 @@ def test_what_cannot_be_shown_is_told(words, message, options):
 
 
 def test_a_preset_stands_in_place_of_other_options():
-    message = "--augment.preset light stands in place of --augment.vertical-flip; leave one of them out, or add to the preset"
-    with pytest.raises(ValueError, match=message):
-        train.parse("camvid_unet --augment.preset light --augment.vertical_flip".split())
+    for given, told in (("vertical_flip", "vertical-flip"), ("no-flip", "no-flip")):
+        message = f"--augment.preset light stands in place of --augment.{told}; leave one of them out, or add to the preset"
+        with pytest.raises(ValueError, match=message):
+            train.parse(f"camvid_unet --augment.preset light --augment.{given}".split())
     assert train.parse("camvid_unet --augment.preset light --augment.crop 9 9".split()).augment.pipeline.crop == (9, 9)

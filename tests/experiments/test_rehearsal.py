@@ -40,6 +40,11 @@ def test_a_dry_run_measures_and_writes_its_file_only(options, capsys, tmp_path):
         train.main([*options, *asked, str(tmp_path / "run"), "--json", str(tmp_path / "dry.json")])
 
 
+def test_a_dry_run_refuses_what_the_training_does(options):
+    with pytest.raises(ValueError, match=r"log_every is 2, but 8 steps are one program \(scan_steps\); take 8"):
+        train.main([*options, "--dry-run", "--scan-steps", "8"])
+
+
 def test_the_end_is_told_and_what_is_unknown_is_called_so():
     found = {"parameters": 2e6, "flops": None, "state_bytes": 2**20, "temporary_bytes": None, "step_seconds": 0.5}
     text = describe({**found, "images_per_second": 16.0, "seconds": 3600.0}, datetime.datetime(2030, 1, 1, 23, 30))
