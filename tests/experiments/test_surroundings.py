@@ -37,6 +37,24 @@ def test_changes_are_noted_with_their_step_and_told(monkeypatch, tmp_path):
     assert start(0, "2") == ([], [(0, "2")])
 
 
+@pytest.mark.parametrize(
+    ("old", "now", "told"),
+    [
+        ({"kernels": {"mode": "auto"}}, {"kernels": {"mode": "auto", "measured": {"gradient": "tw"}}}, []),
+        ({"kernels": {"measured": {"gradient": "tt"}}}, {"kernels": {"measured": {"gradient": "tw"}}}, ["measured kernels"]),
+        ({}, {"processes": 2}, []),
+        ({"devices": {"cpu": 1}}, {"devices": {"gpu": 2}}, ["cpu 1 -> None", "gpu None -> 2"]),
+        ({"variables": {}}, {"variables": {"XLA_FLAGS": "a"}}, ["XLA_FLAGS None -> a"]),
+    ],
+)
+def test_what_an_older_start_does_not_have_is_no_change(old, now, told, monkeypatch, tmp_path):
+    file = tmp_path / "environment.json"
+    file.write_text(json.dumps({"starts": [{"step": 0, **old}]}))
+    monkeypatch.setattr(surroundings, "describe", lambda: now)
+    assert surroundings.record(file, 5) == told
+    assert json.loads(file.read_text())["starts"] == [{"step": 0, **old}, {"step": 5, **now}]
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"starts": [{"step": "a"}]}', "{"])
 def test_a_damaged_file_is_named(text, tmp_path):
     (tmp_path / "environment.json").write_text(text)
