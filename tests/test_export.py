@@ -7,7 +7,7 @@ import pytest
 from jax import export
 
 import fcn
-from fcn.layers import Conv, ConvTranspose, UpsampledConv
+from fcn.layers import Conv, ConvTranspose, UpsampledConv, upsample_bilinear_fcn
 from tests.layers.references import assert_close
 
 
@@ -57,6 +57,17 @@ def test_any_size_of_images(layer):
     exported = export.export(jax.jit(layer.apply))(variables, jax.ShapeDtypeStruct((batch, height, width, 16), jnp.float32))
     for part in (images, images[:1, :9, :14]):
         assert_close(exported.call(variables, part), layer.apply(variables, part))
+
+
+@pytest.mark.parametrize("factor", [2, 9])
+def test_upsampling_of_any_size(factor):
+    """By phases, and by a product with a matrix that depends on the size."""
+    batch, height, width = export.symbolic_shape("batch, height, width")
+    images = np.random.default_rng(0).normal(size=(2, 4, 3, 2)).astype(np.float32)
+    upsample = jax.jit(lambda x: upsample_bilinear_fcn(x, factor))
+    exported = export.export(upsample)(jax.ShapeDtypeStruct((batch, height, width, 2), jnp.float32))
+    for part in (images, images[:1, :1, :2]):
+        assert_close(exported.call(part), upsample(part))
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenet_v2"])
