@@ -118,15 +118,21 @@ def spread(gradients, kind):
     return lower
 
 
+def shapes(tree):
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
+
+
 @pytest.mark.parametrize("name", EAGER)
 def test_every_family_may_be_spread(name):
     """One of each family in all of the ways; what they give is tested above."""
     model, x = fcn.create_model(name, num_classes=2, **SMALL[name]), jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)
     variables = shapes_of(model, *x.shape)
+    of_devices = jax.tree.map(lambda leaf: leaf.update(shape=(8, *leaf.shape)), variables)
     gradients = jax.grad(lambda v, x: jnp.mean(jnp.sin(model.apply(v, x))))
     for kind in ("Explicit", "Auto", "shard_map", "shard_map without checks", "pmap"):
         lowered = spread(gradients, kind)(variables, x)
-        assert jax.tree.leaves(lowered.out_info)[0].shape[-1:] == jax.tree.leaves(variables)[0].shape[-1:], kind
+        expected = of_devices if kind == "pmap" else variables
+        assert shapes(lowered.out_info) == shapes(expected), kind
 
 
 @pytest.mark.parametrize("layer", [Conv(4, groups=4), Conv(8, groups=2), UpsampledConv(4), Conv(4, 3, 2)], ids=str)

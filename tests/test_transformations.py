@@ -1,5 +1,7 @@
 """Every transformation of JAX, on layers of each kind: equal to that of XLA's own operations."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 
 import fcn
 from fcn.kernels import use
-from fcn.layers import Conv, UpsampledConv
+from fcn.layers import Conv, ConvTranspose, UpsampledConv, attend, max_pool, resize_bilinear
 from tests.layers.references import assert_close, normal
 from tests.test_contract import EAGER, SMALL
 from tests.variables import random_variables, shapes_of
@@ -21,6 +23,22 @@ class TwoMaps(nn.Module):
         return UpsampledConv(3)(x[:, ::2, ::2], [x])
 
 
+class Scaled(nn.Module):
+    """A function of images, whose channels are scaled first."""
+
+    function: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        return self.function(x * self.param("scale", nn.initializers.ones, (x.shape[-1],)))
+
+
+def attended(x):
+    """Two heads of two features at 36 positions."""
+    x = x[:, ::2, ::2].reshape(len(x), -1, 2, 2)
+    return attend(x, jnp.sin(x), jnp.cos(x))
+
+
 LAYERS = {
     "dense": Conv(3, 5, 2),
     "dilated": Conv(17, dilation=2),
@@ -28,6 +46,12 @@ LAYERS = {
     "grouped": Conv(8, groups=2),
     "upsampled": UpsampledConv(3),
     "two maps": TwoMaps(),
+}
+OTHERS = {
+    "transposed": ConvTranspose(3),
+    "attention": Scaled(attended),
+    "largest of windows": Scaled(lambda x: max_pool(x, 3, 2)),
+    "bilinear": Scaled(lambda x: resize_bilinear(x, (24, 9))),
 }
 
 
@@ -59,9 +83,29 @@ def transformed(apply, v, x):
     }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+def shapes_of_transformed(v, x, y):
+    """What has the shapes of `transformed`: variables, images and logits."""
+    of_two = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (v, x[:1]))
+    of_four = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), of_two)
+    return {
+        "grad": (v, x),
+        "jvp": (y, y),
+        "linearize": y,
+        "jvp of grad": ((v, x), (v, x)),
+        "grad of grad": x,
+        "grad of jvp": v,
+        "vmap over variables and images": of_four,
+        "grad of vmap": v,
+        "scan": of_two,
+        "checkpoint": v,
+        "checkpoint with a policy": v,
+    }
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *OTHERS])
 def test_layers(name):
-    layer, x = LAYERS[name], normal(2, 12, 12, 4)
+    """Images have no two equal values, one of which a largest one would be."""
+    layer, x = {**LAYERS, **OTHERS}[name], normal(2, 12, 12, 4)
     variables = random_variables(layer, *x.shape)
     given = jax.jit(lambda *arguments: transformed(layer.apply, *arguments))(variables, x)
     with use("xla"):
@@ -77,11 +121,10 @@ def test_networks(name):
     model, x = fcn.create_model(name, num_classes=2, **SMALL[name]), jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     variables = shapes_of(model, *x.shape)
     given = jax.eval_shape(lambda *arguments: transformed(model.apply, *arguments), variables, x)
-    logits, params = jax.eval_shape(model.apply, variables, x), jax.tree.map(lambda leaf: leaf.shape, variables)
-    assert given["jvp"][0].shape == given["linearize"].shape == logits.shape
-    for kind in ("grad of jvp", "grad of vmap", "checkpoint", "checkpoint with a policy"):
-        assert jax.tree.map(lambda leaf: leaf.shape, given[kind]) == params
-    assert given["grad of grad"].shape == given["jvp of grad"][1][1].shape == x.shape
+    expected = jax.eval_shape(shapes_of_transformed, variables, x, jax.eval_shape(model.apply, variables, x))
+    for kind, leaves in jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), given).items():
+        assert leaves == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), expected[kind]), kind
+    assert given.keys() == expected.keys()
 
 
 @pytest.mark.parametrize("name", ["dense", "two maps"])
