@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from experiments.config import DataConfig, TrainConfig
-from experiments.initialise import preprocessing_of, start_from
+from experiments.initialise import find_weights, preprocessing_of, start_from
 from experiments.normalisation import configured
 from experiments.objective import loss_terms, weighted
 from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
@@ -87,6 +87,20 @@ def load_data(
     else:
         check_source(source, size=config.size, mixed=mixed)
     return Prepared(source, config.size, crop=crop, mixed=mixed, resize=config.resize)
+
+
+def open_experiment(config: TrainConfig, expected: Preprocessing | None = None) -> "Experiment":
+    """The objects of a run, for images that are read as its network expects them; `expected` is that of `Experiment`."""
+    return Experiment(config, *load_splits(as_expected(config, expected), config.label_kind), expected)
+
+
+def as_expected(config: TrainConfig, expected: Preprocessing | None = None) -> DataConfig:
+    """The configuration of the data: where it asks for nothing else, each image is stretched as for the weights before it."""
+    if config.data.normalise != "weights" or config.data.mean is not None:
+        return config.data
+    if expected is None and config.init is not None:
+        expected = find_weights(make_model(config, 1), config.init, config.init_source).preprocessing()
+    return dataclasses.replace(config.data, normalise=(expected and expected.per_image) or "weights")
 
 
 @dataclasses.dataclass

@@ -40,10 +40,11 @@ class DataConfig:
     """What images get of --data.size: both, or, with their aspect ratio, sides so that the longer one fits or the shorter one
     fills it; training then takes crops of --data.crop, or of that size."""
     normalise: Literal["weights", "imagenet", "dataset", "percentiles", "z-score"] = "weights"
-    """Statistics that make values small: those which the initial weights expect (or ImageNet's), ImageNet's, those of the
-    training images, or of each image its percentiles 1 and 99.8, or its mean and deviation."""
+    """Statistics that make values small: those which the initial weights expect, be it of each image (or ImageNet's),
+    ImageNet's, those of the training images, or of each image its percentiles 1 and 99.8, or its mean and deviation."""
     mean: Annotated[tuple[float, ...] | None, Range(0, 1)] = None
-    """What is taken off the values 0..1 of each channel, with --data.std in place of these statistics."""
+    """What is taken off the values 0..1 of each channel, with --data.std in place of these statistics; in the network's order
+    (blue first, where the initial weights expect that)."""
     std: Annotated[tuple[float, ...] | None, Range(0, 1, above=True)] = None
     """What they are then divided by."""
     skip_bad: bool = False

@@ -1,5 +1,7 @@
 """The statistics that images are normalised by, as a configuration asks for them."""
 
+import dataclasses
+
 import numpy as np
 
 from experiments.config import DataConfig
@@ -9,7 +11,7 @@ from fcn.preprocessing import Preprocessing, default_preprocessing
 
 
 def configured(data: DataConfig, wanted: Preprocessing, train: Prepared) -> Preprocessing:
-    """What a network is to expect of images.
+    """What a network is to expect of images; in each case in the order of the channels that the initial weights expect.
 
     Args:
       data: the configuration, which may ask for other statistics than
@@ -25,16 +27,24 @@ def configured(data: DataConfig, wanted: Preprocessing, train: Prepared) -> Prep
             raise ValueError(
                 f"data.mean and data.std have {len(data.mean)} and {len(data.std)} numbers; images have {channels} channels"
             )
-        return Preprocessing(data.mean, data.std)
+        return Preprocessing(data.mean, data.std, wanted.bgr)
+    if data.normalise == "weights":
+        return wanted
+    found = _asked_for(data, train)
+    return dataclasses.replace(found, mean=found.mean[::-1], std=found.std[::-1], bgr=True) if wanted.bgr else found
+
+
+def _asked_for(data: DataConfig, train: Prepared) -> Preprocessing:
+    """The statistics that `data.normalise` names, of images as they are given: red first."""
+    channels = train.shape[2]
     if data.normalise == "imagenet":
         return default_preprocessing(channels)
     if data.normalise == "dataset":
         return Preprocessing(*statistics(train))
     if data.normalise == "percentiles":
         return Preprocessing((0.0,) * channels, (1.0,) * channels, per_image="percentiles")
-    if data.normalise == "z-score":  # which is what the stretched values of 0..1 are
-        return Preprocessing((0.5,) * channels, (0.5 / DEVIATIONS,) * channels, per_image="z-score")
-    return wanted
+    # z-score, which is what the stretched values of 0..1 are
+    return Preprocessing((0.5,) * channels, (0.5 / DEVIATIONS,) * channels, per_image="z-score")
 
 
 def statistics(images: Prepared) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from experiments.build import Experiment, load_splits
+from experiments.build import Experiment, open_experiment
 from experiments.config import TrainConfig
 from experiments.loading import reading_rates
 from fcn.training.records import write_json
@@ -21,7 +21,7 @@ def rehearse(config: TrainConfig) -> None:
     """Says what a run of `config` takes, and writes it to the file that it names."""
     if config.json is not None and config.json.exists():
         raise FileExistsError(f"{config.json} exists already; give another --json")
-    measured = measure(Experiment(config, *load_splits(config.data, config.label_kind)))
+    measured = measure(open_experiment(config))
     if jax.process_index() == 0:
         print(describe(measured, datetime.datetime.now()))
         if config.json is not None:

@@ -263,12 +263,12 @@ def build(config, folder):
     """The objects of a run and the facts of its data, which are those that it began with if it goes on from a checkpoint."""
     import jax
 
-    from experiments.build import Experiment, load_splits
+    from experiments.build import open_experiment
     from experiments.facts import describe
     from fcn import tasks
 
     expected = folder.read_preprocessing() if folder.goes_on(config) and folder.facts.is_file() else None
-    experiment = Experiment(config, *load_splits(config.data, config.label_kind), expected)
+    experiment = open_experiment(config, expected)
     facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing, experiment.task, experiment.order)
     if expected is not None:
         folder.refuse_other_data(facts)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import fcn
-from experiments.build import Experiment, load_data
+from experiments.build import Experiment, load_data, open_experiment
 from experiments.config import DataConfig, ModelConfig, TrainConfig
 from experiments.initialise import find_weights, preprocessing_of, start_from
-from fcn.preprocessing import Preprocessing
+from experiments.normalisation import configured
+from fcn.data import read_image
+from fcn.preprocessing import IMAGENET_MEAN, Preprocessing
 from fcn.registry import MODELS
 from fcn.training import create_state
 from tests.variables import random_variables, shapes_of
@@ -135,11 +138,46 @@ def test_images_are_given_as_a_saved_model_or_a_run_expects_them(tmp_path):
     assert preprocessing_of(model, str(tmp_path / "run"), None, 3) == HALF
 
 
+def started_from(expected, data, tmp_path, **fields):
+    """The configuration of a run that starts from a saved model which expects images so."""
+    fcn.save(tmp_path / "saved", unet(2), random_variables(unet(2), 1, *SHAPE), preprocessing=expected)
+    options = ModelConfig("unet", None, ("base_features=4", "depth=2"))
+    data = DataConfig("folder", str(data), **fields)
+    return TrainConfig(init=str(tmp_path / "saved"), batch_size=8, data=data, model=options)
+
+
 def test_a_training_from_espnets_weights_sees_blue_first(folder_data, tmp_path):
     """The experiment's objects are given what the weights expect, and the size."""
-    fcn.save(tmp_path / "saved", unet(2), random_variables(unet(2), 1, *SHAPE), preprocessing=ESPNET)
-    data = DataConfig("folder", str(folder_data), size=(12, 16))
-    options = ModelConfig("unet", None, ("base_features=4", "depth=2"))
-    config = TrainConfig(init=str(tmp_path / "saved"), batch_size=8, data=data, model=options)
-    source = load_data(data, "val")
+    config = started_from(ESPNET, folder_data, tmp_path, size=(12, 16))
+    source = load_data(config.data, "val")
     assert Experiment(config, source, source).preprocessing == dataclasses.replace(ESPNET, size=(12, 16))
+
+
+@pytest.mark.parametrize(
+    ("fields", "mean"),
+    [
+        ({"mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}, (0.1, 0.2, 0.3)),
+        ({"normalise": "imagenet"}, IMAGENET_MEAN[::-1]),
+        ({"normalise": "dataset"}, (0.3, 0.2, 0.1)),
+        ({"normalise": "percentiles"}, (0.0, 0.0, 0.0)),
+    ],
+)
+def test_other_statistics_are_in_the_order_of_the_weights(monkeypatch, fields, mean):
+    monkeypatch.setattr("experiments.normalisation.statistics", lambda train: ((0.1, 0.2, 0.3), (1.0, 1.0, 1.0)))
+    images = SimpleNamespace(shape=(4, 6, 3))
+    found = configured(DataConfig(**fields), ESPNET, images)
+    assert found.bgr and found.mean == mean
+    assert configured(DataConfig(**fields), HALF, images).mean == (mean if "mean" in fields else mean[::-1])
+
+
+def test_images_are_stretched_for_weights_that_expect_it(folder_data, tmp_path):
+    """Also when the run goes on, which reads its own record; where something else is asked for, they are not."""
+    expected = Preprocessing((0.0,) * 3, (1.0,) * 3, per_image="percentiles")
+    config = started_from(expected, folder_data, tmp_path)
+    file = folder_data / "images" / "train" / "00.png"
+    for record in (None, expected):
+        experiment = open_experiment(config, record)
+        assert experiment.preprocessing == expected and experiment.config == config
+        np.testing.assert_array_equal(experiment.train[0]["image"], read_image(file, per_image="percentiles"))
+    asked = dataclasses.replace(config, data=dataclasses.replace(config.data, normalise="imagenet"))
+    np.testing.assert_array_equal(open_experiment(asked).train[0]["image"], read_image(file))
