@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from fcn.data.decode import is_given
-from fcn.data.images import read_label
+from fcn.data.images import read_label, read_mask
 from fcn.data.source import IGNORE, illegal_values
 from fcn.visualize import default_palette
 
@@ -20,7 +20,7 @@ IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 _LARGEST_ID = 65535
 Row = tuple[int, str, tuple[int, int, int] | None]
 COLOUR_TABLES = ("label_colors.txt", "class_dict.csv")
-"""Tables of colours that others write: CamVid's own, and that of its copies."""
+"""Tables of colours that others write: CamVid's own, and that of its copies. The order of their rows is no id."""
 BLACK_AND_WHITE: tuple[Row, ...] = ((0, "background", None), (IGNORE, "foreground", None))
 """The classes of labels of 0 and 255 alone."""
 
@@ -99,7 +99,7 @@ def _rgb(code: int) -> tuple[int, int, int]:
 
 
 def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False, rows: Sequence[Row] = ()) -> ClassTable:
-    """The classes of classes.csv; else of label_colors.txt or class_dict.csv beside it; else those of `rows`.
+    """The classes of classes.csv; else, of labels in colours, of label_colors.txt or class_dict.csv; else those of `rows`.
 
     Without any of these, labels that hold 0 and 255 alone are background and foreground; else there are as many classes as the
     largest id in `labels` asks for.
@@ -109,7 +109,8 @@ def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False, ro
         FileNotFoundError: it is a link to nothing.
         ValueError: the table is no file or cannot be read, or two classes share an id or a name.
     """
-    path = table_in(path)
+    labels = list(labels)
+    path = table_in(path, labels)
     rows = _parse_table(path) if is_given(path) else list(rows) or _count_classes(labels, binary)
     used = [row for row in rows if row[1].lower() not in IGNORED_NAMES]
     if not used or len(used) > IGNORE:
@@ -137,10 +138,24 @@ def _colours(rows: list[Row], number: dict[int, int]) -> dict[int, int]:
     return found
 
 
-def table_in(path: Path) -> Path:
-    """classes.csv, or where it is missing and one of `COLOUR_TABLES` lies beside it, that."""
-    others = [path.with_name(name) for name in COLOUR_TABLES]
-    return next((other for other in (path, *others) if is_given(other)), path)
+def table_in(path: Path, labels: Iterable[Path]) -> Path:
+    """classes.csv, or where it is missing and labels are in colours, that of `COLOUR_TABLES` which lies beside it."""
+    if is_given(path) or (other := colour_table(path)) is None or not _in_colours(labels):
+        return path
+    return other
+
+
+def colour_table(path: Path) -> Path | None:
+    """The first of `COLOUR_TABLES` that lies beside classes.csv, if one does."""
+    return next((other for name in COLOUR_TABLES if is_given(other := path.with_name(name))), None)
+
+
+def _in_colours(labels: Iterable[Path]) -> bool:
+    """Whether the first label that can be read stores colours."""
+    for path in labels:
+        with contextlib.suppress(ValueError, OSError):
+            return read_mask(path).ndim == 3
+    return False
 
 
 def _parse_table(path: Path) -> list[Row]:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from fcn.data.classes import IGNORED_NAMES, ClassTable, Row, UnknownValueError, class_names, read_classes
+from fcn.data.classes import IGNORED_NAMES, ClassTable, Row, UnknownValueError, class_names, colour_table, read_classes
 from fcn.data.decode import LABEL_SUFFIXES, Refused, is_given, opened, refuse_white_zero, upright
 from fcn.data.images import read_mask
 from fcn.data.source import IGNORE, LabelKind
@@ -80,8 +80,12 @@ class _ClassNumbers:
     @property
     def remark(self) -> str:
         """What a user should know of the classes."""
+        if (path := self._table.path).exists():
+            return ""
+        if (colours := colour_table(path)) is not None:
+            return f"labels store class ids, and {colours.name} names colours only; name the ids in {path.name}"
         white = self.names == ("background", "foreground") and self._table.by_id[IGNORE] == 1
-        return "labels of 0 and 255 are background and foreground" if white and not self._table.path.exists() else ""
+        return "labels of 0 and 255 are background and foreground" if white else ""
 
 
 class ObjectMaps:

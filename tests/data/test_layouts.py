@@ -171,6 +171,17 @@ def test_colours_that_no_class_has_are_ignored_counted_and_named(tmp_path):
     assert all(one[1, 0] == 255 for one in labels)
 
 
+@pytest.mark.parametrize(("file", "text"), [("label_colors.txt", "9 9 9 Wall\n5 5 5 Sky\n"), ("class_dict.csv", "Wall,9,9,9\n")])
+def test_a_table_of_colours_names_no_ids(tmp_path, file, text):
+    photo(tmp_path / "images" / "a.png")
+    save(tmp_path / "labels" / "a.png", label(1, 2))
+    (tmp_path / file).write_text(text)
+    source = open_source("folder", "all", root=tmp_path)
+    assert source.classes == ("class_0", "class_1", "class_2")
+    np.testing.assert_array_equal(source[0]["label"][0, :3], [1, 2, 0])
+    assert any(f"{file} names colours only; name the ids in classes.csv" in remark for remark in source.remarks)
+
+
 def test_objects_of_coco(tmp_path):
     make_coco(tmp_path)
     source = open_source("folder", "val", root=tmp_path)
