@@ -171,7 +171,7 @@ def test_colours_that_no_class_has_are_ignored_counted_and_named(tmp_path):
     assert all(one[1, 0] == 255 for one in labels)
 
 
-@pytest.mark.parametrize(("file", "text"), [("label_colors.txt", "9 9 9 Wall\n5 5 5 Sky\n"), ("class_dict.csv", "Wall,9,9,9\n")])
+@pytest.mark.parametrize(("file", "text"), [("label_colors.txt", "9 9 9 Wall\n5 5 5 Sky"), ("class_dict.csv", "Wall,9,9,9")])
 def test_a_table_of_colours_names_no_ids(tmp_path, file, text):
     photo(tmp_path / "images" / "a.png")
     save(tmp_path / "labels" / "a.png", label(1, 2))
@@ -180,6 +180,16 @@ def test_a_table_of_colours_names_no_ids(tmp_path, file, text):
     assert source.classes == ("class_0", "class_1", "class_2")
     np.testing.assert_array_equal(source[0]["label"][0, :3], [1, 2, 0])
     assert any(f"{file} names colours only; name the ids in classes.csv" in remark for remark in source.remarks)
+
+
+def test_jpeg_files_are_no_labels(tmp_path):
+    photo(tmp_path / "a.jpg")
+    save(tmp_path / "a_mask.jpg", label(255, 255))
+    with pytest.raises(ValueError, match=r"a_mask\.jpg looks like the label of a\.jpg, .*; save labels as PNG"):
+        find_layout(tmp_path)
+    save(tmp_path / "a_L.png", label(255, 255))
+    (tmp_path / "a_mask.jpg").rename(tmp_path / "b.jpg")
+    assert find_layout(tmp_path).labels == {"a": tmp_path / "a_L.png"}
 
 
 def test_objects_of_coco(tmp_path):

@@ -31,7 +31,7 @@ def find(root: Path, kind: LabelKind) -> Layout:
 
     Raises:
         FileNotFoundError: there is no such thing; the message says what was found.
-        ValueError: two files have the same name.
+        ValueError: two files have the same name, or labels beside the images are of a format that changes their values.
     """
     folder = root / "images" if (root / "images").is_dir() else root
     known = (_INSTANCES, *_LABEL_FOLDERS) if kind == "instances" else _LABEL_FOLDERS
@@ -67,7 +67,7 @@ def _of_instances(root: Path, folder: Path, images: dict[str, Path], instances: 
 
 def _beside(root: Path, folder: Path, files: dict[str, Path], kind: LabelKind) -> Layout:
     """Labels among the images."""
-    labels = {key: files[name] for key in files if (name := companion_of(key, files))} if kind in _BESIDE else {}
+    labels = _companions(files) if kind in _BESIDE else {}
     if not labels:
         found = f"{len(files)} images lie in {folder}, without labels" if files else f"no images lie in {folder}"
         raise FileNotFoundError(
@@ -79,3 +79,14 @@ def _beside(root: Path, folder: Path, files: dict[str, Path], kind: LabelKind) -
     remark = f"labels are the {len(labels)} files NAME{', NAME'.join(f'{ending}.*' for ending in endings)} beside the images"
     instances = labels if kind == "instances" else {}
     return Layout(root, folder, folder, images, labels, NAME, remark, f"{endings[0]}.png", instances=instances)
+
+
+def _companions(files: dict[str, Path]) -> dict[str, Path]:
+    """The label beside each image that has one; refuses those whose format does not keep ids as they are."""
+    kept = {key: path for key, path in files.items() if path.suffix.lower() in LABEL_SUFFIXES}
+    labels = {key: kept[name] for key in files if (name := companion_of(key, kept))}
+    for key in files:
+        if key not in labels and (name := companion_of(key, files)):
+            what = f"{files[name]} looks like the label of {files[key].name}"
+            raise ValueError(f"{what}, but JPEG and the like change the ids of classes; save labels as PNG")
+    return labels
