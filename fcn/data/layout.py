@@ -105,16 +105,15 @@ def index(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, ending: str 
 
     Args:
         folder: need not exist.
-        suffixes: of the files that count, in lower case.
+        suffixes: of the files that count, in lower case; of images, arrays count as `_without_copies` says.
         ending: what their names end in, which is left out of the keys as well.
 
     Raises:
         ValueError: two files have the same name.
     """
     files: dict[str, Path] = {}
-    for path in sorted(_walk(folder)):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
+    found = [path for path in sorted(_walk(folder)) if path.suffix.lower() in suffixes and not path.name.startswith(".")]
+    for path in _without_copies(found) if suffixes == IMAGE_SUFFIXES else found:
         key = path.relative_to(folder).with_suffix("").as_posix()
         if not key.endswith(ending):
             continue
@@ -123,6 +122,16 @@ def index(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, ending: str 
             raise ValueError(f"{path} and {files[key].name} have the same name; remove one")
         files[key] = path
     return files
+
+
+def _without_copies(paths: list[Path]) -> list[Path]:
+    """Without arrays NAME.npy of a picture NAME, and without Cellpose's NAME_seg.npy, which holds what was found in NAME."""
+    pictures = {path.with_suffix("") for path in paths if path.suffix.lower() != ".npy"}
+    return [
+        path
+        for path in paths
+        if path.suffix.lower() != ".npy" or not (path.stem.endswith("_seg") or path.with_suffix("") in pictures)
+    ]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

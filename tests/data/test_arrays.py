@@ -11,6 +11,7 @@ from fcn.data import check_source, open_source, read_image, resize_image
 from fcn.data.arrays import read_array
 from fcn.data.depth import find_range
 from fcn.data.images import image_type, read_size, verify_image
+from fcn.data.layout import index
 
 RNG = np.random.default_rng(0)
 BANDS = RNG.integers(0, 4096, (5, 7, 13)).astype(np.uint16)
@@ -166,6 +167,15 @@ def test_the_range_of_floats_and_of_integers_of_other_types(tmp_path, values, ex
     np.save(tmp_path / "a.npy", np.array([values], np.float64 if isinstance(values[0], float) else np.int32))
     low, high = find_range([tmp_path / "a.npy"])
     assert low == pytest.approx(expected[0], abs=0.2) and high == pytest.approx(expected[1], abs=0.2)
+
+
+def test_arrays_that_belong_to_pictures_are_no_images(tmp_path):
+    for name in ("a.npy", "a_seg.npy", "b.npy"):
+        np.save(tmp_path / name, FLOATS)
+    Image.fromarray(np.eye(5, 7, dtype=np.uint8)).save(tmp_path / "a.png")
+    assert index(tmp_path) == {"a": tmp_path / "a.png", "b": tmp_path / "b.npy"}
+    with pytest.raises(ValueError, match=r"a\.png and a\.npy have the same name"):
+        index(tmp_path, (".npy", ".png"))  # of labels either may be meant
 
 
 def test_a_folder_of_arrays(tmp_path):
