@@ -209,6 +209,29 @@ def test_objects_of_coco(tmp_path):
         open_source("folder", "val", root=tmp_path)
 
 
+def test_other_tables_beside_those_of_coco_are_no_splits(tmp_path):
+    make_coco(tmp_path)
+    table = (tmp_path / "annotations" / "instances_val2017.json").read_text()
+    (tmp_path / "annotations" / "stuff_val2017.json").write_text(table.replace('"dog"', '"sky"'))
+    assert known_splits(find_layout(tmp_path)) == ["train", "val"]
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "/elsewhere/1.jpg", "../1.jpg"])
+def test_a_table_of_images_that_lie_elsewhere_is_no_layout_of_a_folder_that_has_one(tmp_path, name):
+    make_coco(tmp_path / "coco")
+    table = (tmp_path / "coco" / "annotations" / "instances_val2017.json").read_text()
+    photo(tmp_path / "images" / "a.png")
+    (tmp_path / "annotations.json").write_text(table.replace("1.jpg", name))
+    with pytest.raises((FileNotFoundError, ValueError), match=r"annotations\.json names"):
+        find_layout(tmp_path)
+    save(tmp_path / "labels" / "a.png", label(1))
+    assert find_layout(tmp_path).labels == {"a": tmp_path / "labels" / "a.png"}
+    photo(tmp_path / "1.jpg")
+    if name == "1.jpg":
+        with pytest.raises(ValueError, match="looks like COCO .* and like images/ and labels/"):
+            find_layout(tmp_path)
+
+
 def test_polygons_are_filled_where_centres_lie_inside():
     """Against the crossing number of each pixel's centre, for outlines that cross themselves and leave the image."""
     corners = np.random.default_rng(3).uniform(-2, 11, (7, 2))

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from fcn.data.layout import Layout
+from fcn.data.layouts import own
 from fcn.data.outlines import filled, run_lengths
 from fcn.data.source import IGNORE
 from fcn.visualize import default_palette
@@ -23,13 +24,15 @@ _OTHERS = ("captions_", "person_keypoints_", "panoptic_", "image_info_")
 def find(root: Path) -> Layout | None:
     """Every file of annotations is a split; 0 is the background, then come the categories in order of their ids.
 
+    None where there is no such file, or only some of images that lie elsewhere, in a folder of this project's own form.
+
     Raises:
         ValueError: a file cannot be read, the files have other categories, or an image has no size.
         FileNotFoundError: the images are not there.
     """
     files = _annotation_files(root)
     tables = {split: table for split, path in files.items() if (table := _read(path, path.stat().st_mtime_ns)) is not None}
-    if not tables:
+    if not tables or (own.is_there(root) and not any(_found(root, files[split], split, tables[split]) for split in tables)):
         return None
     files = {split: files[split] for split in tables}
     places = {split: _images(root, files[split], split, table) for split, table in tables.items()}
@@ -114,7 +117,8 @@ def _annotation_files(root: Path) -> dict[str, Path]:
     """The files that may be COCO's, by split."""
     exports = sorted(root.glob("*/_annotations.coco.json"))  # one in the folder of each split
     files = {path.parent.name: path for path in exports}
-    for path in [] if exports else [*sorted(root.glob("annotations/*.json")), *sorted(root.glob("*.json"))]:
+    paths = [] if exports else [*sorted(root.glob("annotations/*.json")), *sorted(root.glob("*.json"))]
+    for path in [path for path in paths if path.name.startswith("instances_")] or paths:  # COCO has others beside these
         if not path.name.startswith(_OTHERS):
             name = re.sub(r"^instances_|20\d\d$", "", path.stem)
             files.setdefault({"valid": "val", "validation": "val", "training": "train"}.get(name, name) or "all", path)
@@ -156,14 +160,33 @@ def _categories(tables: Mapping[str, dict], files: Mapping[str, Path]) -> dict[i
 
 def _images(root: Path, file: Path, split: str, table: dict) -> tuple[Path, list[Path]]:
     """The first folder that has an image of a split, and the names of its images below it."""
-    names = [Path(str(entry["file_name"])) for entry in table["images"]]
-    if outside := [name for name in names if name.is_absolute() or ".." in name.parts]:
+    names = _names(table)
+    if outside := [name for name in names if _is_outside(name)]:
         raise ValueError(f"{file} names {outside[0]}; names of images are those below a folder")
-    stem = re.sub(r"^instances_", "", file.stem)
-    folders = [folder / name for folder in (root, root / "images") for name in (stem, split, "")]
-    folders += [file.parent / stem, file.parent]
+    folders = _folders(root, file, split)
     folder = next((folder for folder in folders for name in names[:1] if (folder / name).is_file()), None)
     if folder is None and names:
-        looked = ", ".join(dict.fromkeys(str(path) for path in folders if path.is_dir()))
+        looked = ", ".join(dict.fromkeys(map(str, folders)))
         raise FileNotFoundError(f"{file} names {names[0]}, which is in none of {looked}")
     return folder or root, names
+
+
+def _found(root: Path, file: Path, split: str, table: dict) -> bool:
+    """Whether any image of a split is there."""
+    names = [name for name in _names(table) if not _is_outside(name)]
+    return any((folder / name).is_file() for folder in _folders(root, file, split) for name in names)
+
+
+def _folders(root: Path, file: Path, split: str) -> list[Path]:
+    """Where the images of a split may lie."""
+    stem = re.sub(r"^instances_", "", file.stem)
+    folders = [folder / name for folder in (root, root / "images") for name in (stem, split, "")]
+    return [folder for folder in (*folders, file.parent / stem, file.parent) if folder.is_dir()]
+
+
+def _names(table: dict) -> list[Path]:
+    return [Path(str(entry["file_name"])) for entry in table["images"]]
+
+
+def _is_outside(name: Path) -> bool:
+    return name.is_absolute() or ".." in name.parts
