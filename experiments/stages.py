@@ -63,12 +63,12 @@ class Stages:
 
     def read(self, files: Files, _) -> np.ndarray:
         """The image, uint8 [H, W, C]."""
-        expected = self.network.preprocessing
-        how = {"value_range": expected.value_range, "per_image": expected.per_image}
-        image = read_image(files.image, channels=expected.channels, pages=self.network.data.pages == "channels", **how)
+        expected, pages = self.network.preprocessing, self.network.data.pages == "channels"
+        how = {"value_range": expected.value_range, "per_image": expected.per_image, "pages": pages}
+        image = read_image(files.image, channels=expected.channels, **how)
         if expected.per_image is not None:
             return image
-        tell_of_exposure(files.image, image, expected.value_range)
+        tell_of_exposure(files.image, image, expected.value_range, pages)
         return image
 
     def predict(self, files: Files, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
@@ -148,10 +148,10 @@ def refusal_of(error: Exception, image: Path) -> str:
     return told if path in told else f"{path}: {told}"
 
 
-def tell_of_exposure(path: Path, image: np.ndarray, value_range: ValueRange | None) -> None:
-    """Warns where the values of a 16-bit image lie so that the network sees next to nothing."""
+def tell_of_exposure(path: Path, image: np.ndarray, value_range: ValueRange | None, pages: bool = False) -> None:
+    """Warns where the values of a 16-bit image lie so that the network sees next to nothing; `pages` are its channels."""
     looks = "black" if image.max() < 32 else "white" if np.mean(image == 255) > 0.5 else None
-    if looks and (found := exposure(path)) is not None:
+    if looks and (found := exposure(path, pages)) is not None:
         low, high = value_range or (0, 65535)
         hint = f"--value-range {found[0]:g} {found[1]:g}"
         command.warn(f"{path} is nearly {looks} to the network, which sees stored values {low:g}..{high:g}; try {hint}")

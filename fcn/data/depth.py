@@ -152,13 +152,9 @@ def _look_through(files: Iterable[str | Path | bytes], pages: bool) -> tuple[Int
     return total, spans
 
 
-def exposure(file: str | Path | bytes) -> ValueRange | None:
-    """The range that one image makes use of, 0..65535 included; None for an image of 8 bits."""
-    if array_kind(file) is None:
-        with opened(file) as image:
-            if not is_deep(image):
-                return None
-    return find_range([file]) or WHOLE_RANGE
+def exposure(file: str | Path | bytes, pages: bool = False) -> ValueRange | None:
+    """The range that one image makes use of, 0..65535 included; None for an image of 8 bits. `pages` as in `find_range`."""
+    return None if _look(file, pages) is None else find_range([file], pages) or WHOLE_RANGE
 
 
 class SetRange:

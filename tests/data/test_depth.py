@@ -4,14 +4,17 @@ import dataclasses
 import struct
 import warnings
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.stages import Stages, tell_of_exposure
 from fcn.data import check_source, open_source, read_image
-from fcn.data.depth import SetRange, find_range
+from fcn.data.depth import SetRange, exposure, find_range
 from fcn.data.images import verify_image
+from fcn.preprocessing import default_preprocessing
 
 
 def save_png(path, values):
@@ -100,6 +103,22 @@ def test_a_large_set_is_not_taken_at_once(monkeypatch):
     monkeypatch.setattr("fcn.data.depth._count", count)
     assert find_range(files()) == (0, 255) and len(waiting) == 200
     assert max(waiting) <= 64
+
+
+def test_dark_pages_are_told(tmp_path, capsys):
+    """With the range that they make use of; what has 8 bits is as dark as it is."""
+    for name, kind in (("deep", np.uint16), ("flat", np.uint8)):
+        pages = [Image.fromarray(np.array([[0, high]], kind)) for high in (7, 100, 255)]
+        pages[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=pages[1:])
+    assert exposure(tmp_path / "deep.tif", pages=True) == (0, 255)
+    data, preprocessing = SimpleNamespace(pages="channels"), default_preprocessing(3)
+    stages = SimpleNamespace(network=SimpleNamespace(data=data, preprocessing=preprocessing))
+    image = Stages.read(stages, SimpleNamespace(image=tmp_path / "deep.tif"), None)
+    np.testing.assert_array_equal(image, [[[0, 0, 0], [0, 0, 1]]])
+    assert "deep.tif is nearly black to the network" in (said := capsys.readouterr().err)
+    assert "which sees stored values 0..65535; try --value-range 0 255" in said
+    tell_of_exposure(tmp_path / "flat.tif", np.zeros((1, 2, 3), np.uint8), None, pages=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
