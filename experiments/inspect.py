@@ -5,6 +5,7 @@ status is 1 where training would refuse the data.
 """
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -61,7 +62,8 @@ def main(args: Sequence[str]) -> int:
     from fcn.data.findings import findings
     from fcn.data.survey import survey
 
-    seen = survey(options.data, lambda records, total: tqdm(records, "images", total, leave=False, disable=None), options.pages)
+    progress = functools.partial(tqdm, desc="images", leave=False, disable=None)
+    seen = survey(options.data, lambda records, total: progress(records, total=total), options.pages, options.channels)
     how = {"resized": bool(options.size or options.crop), "converted": options.channels is not None}
     found = findings(seen, skip_bad=options.skip_bad, **how)
     values = summary(seen, found)

@@ -158,10 +158,9 @@ def _disagreements(source: Source, facts: Sequence[dict], *, any_size: bool, all
 def _other_channels(first: dict, other: dict) -> ValueError | None:
     if other["channels"] == first["channels"]:
         return None
-    return ValueError(
-        f"{other['name']}: {other['channels']} channels, but {first['name']} has {first['channels']}; "
-        "set channels to 3 (all as RGB) or to 1 (all as gray)"
-    )
+    pictures = {other["channels"], first["channels"]} == {1, 3}
+    cure = "set channels to 3 (all as RGB) or to 1 (all as gray)" if pictures else "give images of one number of channels"
+    return ValueError(f"{other['name']}: {other['channels']} channels, but {first['name']} has {first['channels']}; {cure}")
 
 
 def _other_size(first: dict, other: dict) -> ValueError | None:

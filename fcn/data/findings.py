@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from fcn.data.check import are_objects
+from fcn.data.folder import as_first
 from fcn.data.survey import Record, Survey
 
 _BOTH = ("train", "val")
@@ -89,15 +90,31 @@ def _all_ignored(seen: Survey) -> Iterator[Finding]:
 
 
 def _mixed_channels(seen: Survey) -> Iterator[Finding]:
-    gray, colour = (_used(seen, lambda record, n=n: record.channels == n) for n in (1, 3))
-    if gray and colour:
-        text = f"{len(gray)} images are gray, {len(colour)} are in colour; say which by --data.channels 1 or 3"
-        yield Finding("gray and colour", _first(seen) in gray, text, _files(min(gray, colour, key=len)))
+    """The first image of a split decides for it, and both splits must agree; unasked, gray becomes colour alone."""
+    numbers: dict[int, list[Record]] = collections.defaultdict(list)
+    for record in _used(seen, lambda record: record.channels > 0):
+        numbers[record.channels].append(record)
+    if numbers.keys() == {1, 3}:
+        text = f"{len(numbers[1])} images are gray, {len(numbers[3])} are in colour; say which by --data.channels 1 or 3"
+        yield Finding("gray and colour", _channels_differ(seen), text, _files(min(numbers[1], numbers[3], key=len)))
+    elif len(numbers) > 1:
+        shown = ", ".join(f"{len(records)} of {channels}" for channels, records in sorted(numbers.items()))
+        fewest = min(numbers.values(), key=len)
+        yield Finding("mixed channels", True, f"images have several numbers of channels: {shown}", _files(fewest))
+
+
+def _channels_differ(seen: Survey) -> bool:
+    """Whether training would find several numbers of channels."""
+    splits = [[record.channels for record in seen.of(split) if record.channels] for split in _BOTH]
+    read = [{as_first(channels, found[0]) for channels in found} for found in splits if found]
+    return len(set().union(*read)) > 1
 
 
 def _mixed_sizes(seen: Survey) -> Iterator[Finding]:
-    sizes = collections.Counter(record.size for record in _used(seen, lambda record: record.size is not None))
-    if len(sizes) > 1:
+    """Within a split; those of training and of validation may differ."""
+    splits = [[record.size for record in seen.of(split) if record.size is not None] for split in _BOTH]
+    sizes = collections.Counter(size for found in splits if len(set(found)) > 1 for size in found)
+    if sizes:
         shown = ", ".join(f"{h}x{w} ({count})" for (h, w), count in sizes.most_common(5))
         text = f"images have {len(sizes)} sizes: {shown}; give --data.crop, which training cuts from each, or --data.size"
         yield Finding("mixed sizes", True, text)
@@ -168,11 +185,6 @@ _CHECKS: tuple[Callable[[Survey], Iterable[Finding]], ...] = (
 def _used(seen: Survey, wanted: Callable[[Record], bool]) -> list[Record]:
     """The records of training and validation that are as wanted."""
     return [record for record in seen.records if record.split in _BOTH and wanted(record)]
-
-
-def _first(seen: Survey) -> Record | None:
-    """The image that decides about the channels of all."""
-    return next((record for record in seen.records if record.split == "train"), None)
 
 
 def _files(records: Sequence[Record], label: bool = False) -> tuple[str, ...]:

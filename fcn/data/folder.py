@@ -186,12 +186,15 @@ class FolderSource:
         asked, ranged = self.channels if self._converted else None, bool(self.value_range or self.per_image)
         height, width, channels = verify_image(self.images[index], asked, pages=self._pages, ranged=ranged)
         name = f"{self.images[index]} (label {self.labels[index]})"
-        pictures = channels in (1, 3) and self.channels in (1, 3)
-        if pictures and (self._converted or self.channels == 3 or channels == 1):
-            channels = self.channels
         return {
             "image_size": (height, width),
-            "channels": channels,
+            "channels": as_first(channels, self.channels, self._converted),
             "label": self.label(index),
             "name": name,
         }
+
+
+def as_first(channels: int, first: int, converted: bool = False) -> int:
+    """The channels that an image is read with where the first has `first`: gray becomes colour, the reverse only on demand."""
+    pictures = {channels, first} <= {1, 3}
+    return first if pictures and (converted or first >= channels) else channels

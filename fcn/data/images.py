@@ -97,7 +97,9 @@ def _read_picture(
         deep = is_deep(image)
         image = _deep_picture(read_deep(image, file), value_range, per_image) if deep else upright(image)
         if channels not in (None, 1, 3):
-            values = _with_channels(np.atleast_3d(np.array(image)), channels, file_being_read() or "")
+            values = np.atleast_3d(np.array(image))
+            if values.shape[2] != channels:
+                raise Refused(_other_channels(values.shape[2], channels))
             return values if deep or per_image is None else stretched(values, per_image)
         _tell_of_lost_channels(image, stored, file_being_read() or "an image")
         image.info.pop("transparency", None)  # or else Pillow warns of it, too
@@ -129,7 +131,11 @@ def _with_channels(values: UInt8[np.ndarray, "h w c"], channels: int | None, nam
         return np.array(Image.fromarray(values).convert("L"))[..., None]
     if (channels, stored) == (3, 1):
         return np.repeat(values, 3, 2)
-    raise ValueError(f"{name}: {stored} channels, but {channels} are asked for; set channels to {stored}")
+    raise ValueError(f"{name}: {_other_channels(stored, channels)}")
+
+
+def _other_channels(stored: int, asked: int) -> str:
+    return f"{stored} channels, but {asked} are asked for; set channels to {stored}"
 
 
 def _tell_of_lost_channels(image: Image.Image, stored: int, name: str) -> None:

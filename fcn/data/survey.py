@@ -1,6 +1,7 @@
 """Looks at every image and label of a folder once: sizes, types, statistics, classes, objects, and what is wrong with each."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import warnings
@@ -93,7 +94,10 @@ class Survey:
 
 
 def survey(
-    root: str | Path, progress: Progress = lambda records, total: records, pages: Literal["channels"] | None = None
+    root: str | Path,
+    progress: Progress = lambda records, total: records,
+    pages: Literal["channels"] | None = None,
+    channels: int | None = None,
 ) -> Survey:
     """Reads every image and label of a folder, in any of the layouts that are known.
 
@@ -101,6 +105,7 @@ def survey(
         root: the folder.
         progress: given the records as they come, and their number; gives them back.
         pages: what the pages of TIFF files are.
+        channels: as which images are read; by default each by itself, as `read_image` does.
 
     Raises:
         FileNotFoundError, ValueError: there are no images with labels, or lists or classes cannot be read. What is wrong with
@@ -113,7 +118,7 @@ def survey(
     places = [(split, i) for split, source in sources.items() for i in range(len(source))]
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # findings tell it
-        reading = pool.map(lambda place: _record(place[0], sources[place[0]], place[1]), places)
+        reading = pool.map(lambda place: _record(place[0], sources[place[0]], place[1], channels), places)
         records = tuple(progress(reading, len(places)))
     first = next(iter(sources.values()))
     return Survey(folder, layout, first.classes, sources, records, _remarks(first))
@@ -126,11 +131,12 @@ def _remarks(source: FolderSource) -> tuple[str, ...]:
         return ()
 
 
-def _record(split: str, source: FolderSource, index: int) -> Record:
+def _record(split: str, source: FolderSource, index: int, channels: int | None) -> Record:
     path, label = source.images[index], source.labels[index]
     problems: list[str] = []
     facts: dict = {}
-    for read in (_image_facts, *([_label_facts] * (label is not None))):
+    image_facts = functools.partial(_image_facts, asked=channels)
+    for read in (image_facts, *([_label_facts] * (label is not None))):
         try:
             facts |= read(source, index)
         except (ValueError, OSError, ImportError) as error:
@@ -143,9 +149,9 @@ def _record(split: str, source: FolderSource, index: int) -> Record:
     return Record(split, path, label, tuple(problems), **facts)
 
 
-def _image_facts(source: FolderSource, index: int) -> dict:
+def _image_facts(source: FolderSource, index: int, asked: int | None) -> dict:
     kind = image_type(source.images[index], source.pages == "channels")
-    image = source.image(index)
+    image = source.image(index, asked)
     height, width, channels = image.shape
     pixels = image.reshape(-1, channels)
     counts = np.stack([np.bincount(pixels[:, c], minlength=256) for c in range(channels)])

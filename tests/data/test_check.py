@@ -117,6 +117,13 @@ def test_what_cannot_be_used_is_left_out_where_it_is_asked_for():
     assert without_faults(whole) is whole
 
 
+@pytest.mark.parametrize(("several", "cure"), [((1, 3), "set channels to 3 "), ((5, 7), "give images of one number of")])
+def test_what_to_do_about_several_numbers_of_channels(several, cure):
+    images = [np.zeros((4, 5, channels), np.uint8) for channels in several]
+    with pytest.raises(ValueError, match=f"{several[1]} channels, but own 0 has {several[0]}; {cure}"):
+        check_source(Several([(image, LABEL) for image in images]))
+
+
 def test_maps_of_objects_are_no_classes():
     """Labels that count 1, 2, 3 ..., each to another number, where nothing names the classes."""
     labels = [np.minimum(np.arange(20).reshape(4, 5), most) for most in (15, 19)]

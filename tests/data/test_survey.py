@@ -85,6 +85,22 @@ def copy(source, target):
     return lambda root: save(root / target, np.asarray(Image.open(root / source)))
 
 
+def to_array(name, channels):
+    def spoil(root):
+        (root / "images" / f"{name}.png").unlink()
+        np.save(root / "images" / f"{name}.npy", np.zeros((*SIZE, channels), np.uint8))
+
+    return spoil
+
+
+def halved(name):
+    def spoil(root):
+        save(root / "images" / f"{name}.png", photo(9)[:3])
+        save(root / "labels" / f"{name}.png", label()[:3])
+
+    return spoil
+
+
 FAULTS = [
     ("cannot be used", True, "a.png: not an image", lambda r: (r / "images/train/a.png").write_text("?")),
     ("cannot be used", True, "a.png: not an image", lambda r: (r / "labels/train/a.png").write_text("?")),
@@ -110,8 +126,16 @@ FAULTS = [
         "gray and colour",
         False,
         "1 images are gray, 2 are in colour",
+        lambda r: save(r / "images/train/b.png", photo(0, channels=1)),
+    ),
+    (
+        "gray and colour",
+        True,
+        "1 images are gray, 2 are in colour",
         lambda r: save(r / "images/val/c.png", photo(0, channels=1)),
     ),
+    ("mixed channels", True, "several numbers of channels: 2 of 3, 1 of 7 .*b.npy", to_array("train/b", 7)),
+    ("mixed sizes", True, r"2 sizes: 6x8 \(1\), 3x8 \(1\)", halved("train/b")),
     ("unknown colours", False, r"1 colours .* \(7, 8, 9\): 3 pixels", rewrite(colours((7, 8, 9)))),
     ("classes of one split", False, "in train and not in val: sky", lambda r: save(r / "labels/val/c.png", label() % 2)),
     ("classes of no pixel", False, "without a pixel in train and val: sky", rewrite(lambda stored: stored % 2)),
@@ -153,6 +177,16 @@ def test_gray_and_colour_are_no_matter_where_channels_are_said(sound):
     save(sound / "images/train/a.png", photo(0, channels=1))
     seen = survey(sound)
     assert [any(f.kind == "gray and colour" for f in findings(seen, converted=said)) for said in (False, True)] == [True, False]
+
+
+def test_the_verdict_is_that_of_training(sound):
+    """A split may have another size than the other; images must have as many channels as are asked for."""
+    halved("val/c")(sound)
+    assert not any(finding.refused for finding in findings(survey(sound)))
+    for channels, refused in ((1, False), (3, False), (4, True)):
+        found = findings(survey(sound, channels=channels), converted=True)
+        assert [one.kind for one in found if one.refused] == ["cannot be used"] * refused
+    assert "a.png: 3 channels, but 4 are asked for; set channels to 3" in found[0].files[0]
 
 
 def test_maps_of_objects_as_labels_are_recognised(tmp_path):

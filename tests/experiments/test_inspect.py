@@ -33,7 +33,7 @@ def test_a_folder_that_trains(folder_data, tmp_path, capsys):
 
 
 def test_a_folder_that_does_not_train(tmp_path, capsys):
-    for name, size in (("train/<a>", (4, 5)), ("val/b", (6, 7))):
+    for name, size in (("train/<a>", (4, 5)), ("train/b", (6, 7)), ("val/c", (8, 8))):
         for kind, shape in (("images", (*size, 3)), ("labels", size)):
             (tmp_path / kind / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.arange(np.prod(shape)).reshape(shape).astype(np.uint8) % 2).save(tmp_path / kind / f"{name}.png")
