@@ -29,7 +29,8 @@ class TrainLoader:
         size: (height, width) that samples are resized to; None where all have one size.
         process_index, process_count: this process and their number.
         cache: keep decoded samples in memory if they take at most 2 GiB.
-        partners: give each sample another one, drawn by the seed, the epoch and its number, for operations that mix.
+        partners: give each sample another one of those that come, drawn by the seed, the epoch and its number, for operations
+            that mix.
         order: how often samples come, and when; each once an epoch by default.
 
     Yields:
@@ -105,7 +106,7 @@ class TrainLoader:
         batch = self._samples.batch(indices, epochs)
         if not self._partners:
             return batch
-        others = self._samples.batch(partners(self.seed, indices, epochs, len(self._samples)), epochs)
+        others = self._samples.batch(partners(self.seed, indices, epochs, self._order.indices), epochs)
         return batch | {f"partner_{name}": values for name, values in others.items() if name not in ("index", "epoch")}
 
     def _read_ahead(self) -> Any:
@@ -127,14 +128,19 @@ def _turns(order: Order, seed: int, epoch: int) -> Turns:
     return order.turns(seed, epoch)
 
 
-def partners(seed: int, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], length: int) -> Int[np.ndarray, " b"]:
-    """For each sample another of `length`, all as likely, by seed, epoch and sample; itself where it is alone, -1 for -1."""
+def partners(
+    seed: int, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], among: Int[np.ndarray, " k"]
+) -> Int[np.ndarray, " b"]:
+    """For each sample another of those `among` which it is (in rising order), all as likely, by seed, epoch and sample.
+
+    Itself where it is alone, -1 for -1.
+    """
 
     def partner(index: int, epoch: int) -> int:
-        if index < 0 or length == 1:
+        if index < 0 or len(among) == 1:
             return index
-        steps = np.random.RandomState(np.random.MT19937((seed, epoch, index, 1))).randint(1, length)
-        return (index + steps) % length
+        steps = np.random.RandomState(np.random.MT19937((seed, epoch, index, 1))).randint(1, len(among))
+        return int(among[(np.searchsorted(among, index) + steps) % len(among)])
 
     return np.array([partner(index, epoch) for index, epoch in zip(indices.tolist(), epochs.tolist())])
 

@@ -52,6 +52,11 @@ class Order(Protocol):
         """Turns of an epoch."""
         ...
 
+    @property
+    def indices(self) -> Int[np.ndarray, " k"]:
+        """The samples that ever come, in rising order."""
+        ...
+
     def turns(self, seed: int, epoch: int) -> Turns:
         """Those of an epoch."""
         ...
@@ -62,6 +67,10 @@ class Shuffled:
     """Each sample once."""
 
     length: int
+
+    @functools.cached_property
+    def indices(self) -> Int[np.ndarray, " k"]:
+        return np.arange(self.length)
 
     def turns(self, seed: int, epoch: int) -> Turns:
         return _generator(seed, epoch).permutation(self.length), np.full(self.length, epoch)
@@ -76,6 +85,10 @@ class Repeated:
     @functools.cached_property
     def length(self) -> int:
         return sum(self.counts)
+
+    @functools.cached_property
+    def indices(self) -> Int[np.ndarray, " k"]:
+        return np.flatnonzero(self.counts)
 
     def turns(self, seed: int, epoch: int) -> Turns:
         all_turns = np.repeat(np.arange(len(self.counts)), self.counts)
@@ -92,6 +105,10 @@ class Drawn:
     @property
     def length(self) -> int:
         return len(self.weights)
+
+    @functools.cached_property
+    def indices(self) -> Int[np.ndarray, " k"]:
+        return np.flatnonzero(self.weights)
 
     def turns(self, seed: int, epoch: int) -> Turns:
         ends = np.cumsum(self.weights)

@@ -28,6 +28,7 @@ from fcn.data.augment import (
 from fcn.data.augment.operation import Geometric, Operation, Photometric, streams
 from fcn.data.codec import Codec
 from fcn.data.loader import partners
+from fcn.data.sampling import Drawn, Repeated
 from fcn.preprocessing import Preprocessing, default_preprocessing
 
 KEY = jax.random.key(7)
@@ -208,15 +209,19 @@ def test_partners_are_others_by_sample_and_epoch():
     for batch in whole:
         own, other = batch["image"][:, 0, 0, 0], batch["partner_image"][:, 0, 0, 0]
         np.testing.assert_array_equal(batch["partner_label"][:, 0, 0], other % 2)
-        np.testing.assert_array_equal(other, partners(3, batch["index"], batch["epoch"], 7))
+        np.testing.assert_array_equal(other, partners(3, batch["index"], batch["epoch"], np.arange(7)))
         assert np.all(own != other)
     batch = whole[0]
     epochs = np.arange(600)
-    drawn = partners(3, np.full(600, 4), epochs, 7)
+    drawn = partners(3, np.full(600, 4), epochs, np.arange(7))
     counts = np.bincount(drawn, minlength=7)
     assert counts[4] == 0 and np.abs(counts[[0, 1, 2, 3, 5, 6]] - 100).max() < 40
-    np.testing.assert_array_equal(partners(3, np.array([4, 4]), epochs[[9, 5]], 7), drawn[[9, 5]])
-    assert partners(0, np.array([0]), np.array([1]), 1) == [0]
+    np.testing.assert_array_equal(partners(3, np.array([4, 4]), epochs[[9, 5]], np.arange(7)), drawn[[9, 5]])
+    assert partners(0, np.array([0]), np.array([1]), np.arange(1)) == [0]
+    for order in (Repeated((1, 0, 1, 0, 2, 0, 0)), Drawn((1.0, 0.0, 0.1, 0.0, 3.0, 0.0, 0.0))):
+        drawn = next(TrainLoader(Numbers(), batch_size=60, seed=3, partners=True, order=order))
+        own, other = drawn["image"][:, 0, 0, 0], drawn["partner_image"][:, 0, 0, 0]
+        assert set(other.tolist()) == {0, 2, 4} and np.all(own != other), "what is left out is no partner"
     parts = [
         next(TrainLoader(Numbers(), batch_size=14, seed=3, partners=True, process_index=p, process_count=2)) for p in (0, 1)
     ]
