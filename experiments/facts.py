@@ -23,7 +23,7 @@ def describe(
 ) -> dict[str, Any]:
     """The facts of a run: task, classes, colours, image shape [H, W, C], preprocessing, and, of each split, "files" (their
     sizes in bytes by name) and "label_values" (the class number of what labels store); "sampling" tells the weights of images,
-    where they have any, by a hash.
+    where they have any, by a hash, "left_out" the numbers of samples that could not be used, where that may be.
     """
     files, values = {}, {}
     for name, split in (("train", train), ("val", val)):
@@ -38,6 +38,8 @@ def describe(
         "label_values": values,
         "files": files,
     }
+    if data.skip_bad:
+        facts["left_out"] = {name: getattr(split.source, "left_out", ()) for name, split in (("train", train), ("val", val))}
     if order is not None and not isinstance(order, Shuffled):
         facts["sampling"] = hashlib.sha256(repr(order).encode()).hexdigest()
     return json.loads(json.dumps(facts))  # as it is read again
@@ -73,6 +75,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ranges = [facts.get("preprocessing", facts).get("value_range") for facts in (old, new)]
     if ranges[0] != ranges[1]:
         found.append(f"value range {ranges[0]} -> {ranges[1]}")
+    left_out = new.get("left_out")  # perhaps a disk that did not answer; it moves the numbers of all samples behind
+    if (before := old.get("left_out", left_out)) != left_out:
+        found.append(f"samples that are left out {before} -> {left_out}")
     if old.get("sampling") != new.get("sampling"):
         found.append("how often images are drawn")
     for kind, what in (("label_values", "label value "), ("files", "")):

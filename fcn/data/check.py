@@ -73,9 +73,9 @@ def without_faults(source: Source, *, size: tuple[int, int] | None = None, mixed
         raise _joined(source, [*(fault.error for fault in faults), *errors])
     if not faults:
         return source
-    bad = {fault.index for fault in faults}
+    bad = sorted(fault.index for fault in faults)
     told = "\n".join([f"{len(bad)} of {len(source)} samples are left out:", *_lines([fault.error for fault in faults])])
-    return Subset(source, [index for index in range(len(source)) if index not in bad], (told,))
+    return Subset(source, np.delete(np.arange(len(source)), bad).tolist(), (told,), bad)
 
 
 def are_objects(labels: Sequence[Sequence[int]], classes: Sequence[str]) -> bool:

@@ -63,13 +63,16 @@ class Subset:
         source: where they come from.
         indices: their numbers there.
         remarks: what a user should know of the choice, a sentence each.
+        left_out: the numbers of the others, where that is because they cannot be used.
     """
 
-    def __init__(self, source: Source, indices: Sequence[int], remarks: Sequence[str] = ()):
+    def __init__(
+        self, source: Source, indices: Sequence[int], remarks: Sequence[str] = (), left_out: Sequence[int] = ()
+    ):
         self.source, self.indices = source, indices
         self.name, self.classes, self.palette = source.name, source.classes, source.palette
         self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)
-        self.label_kind, self._remarks = kind_of(source), tuple(remarks)
+        self.label_kind, self._remarks, self.left_out = kind_of(source), tuple(remarks), tuple(left_out)
 
     @property
     def value_range(self) -> Any:

@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_left_out_where_it_is_asked_for():
     source = without_faults(several(), mixed=True)
     assert [sample["name"] for sample in source] == ["own 0", "own 6", "own 9"]
     assert [verify(source, i)["image_size"] for i in range(3)] == [(4, 5), (4, 5), (4, 9)]
-    assert image_size(source, 2) == (4, 9)
+    assert image_size(source, 2) == (4, 9) and source.left_out == (1, 2, 3, 4, 5, 7, 8)
     (remark,) = source.remarks
     assert remark.startswith("7 of 10 samples are left out:\n  /a/torn0.png: ") and remark.count("\n") == 6
     with pytest.raises(ValueError, match="own 9: 4x9"):  # which is no fault of a sample

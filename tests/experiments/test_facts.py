@@ -14,6 +14,7 @@ from experiments.build import load_data
 from experiments.config import DataConfig, ModelConfig, TrainConfig, to_json
 from experiments.run_folder import RunFolder
 from fcn import tasks
+from fcn.data.folder import FolderSource
 from fcn.preprocessing import default_preprocessing
 from fcn.training import OptimizerConfig, make_schedule
 from fcn.training.checkpoint import DamagedCheckpoint
@@ -139,6 +140,25 @@ def test_parts_of_a_split_tell_the_files_of_the_whole(begun):
     config = _config(data)
     part = replace(config, data=replace(config.data, val="val[:2]"))
     assert train.build(part, RunFolder(data / "none"))[1]["files"] == folder.read_facts()["files"]
+
+
+def test_a_run_goes_on_with_the_samples_that_it_left_out(begun, monkeypatch):
+    """A file that cannot be read now and then moves the numbers of others; files are as they were."""
+    folder, data = begun
+    config = _config(data)
+    config = replace(config, data=replace(config.data, skip_bad=True))
+    write_json(folder.facts, train.build(config, RunFolder(data / "none"))[1])
+    assert train.build(config, folder)[1]["left_out"] == {"train": [], "val": []}
+    verify = FolderSource.verify
+
+    def unanswered(source, index):
+        if source.images[index] == data / "images" / "train" / "03.png":
+            raise OSError("the disk did not answer")
+        return verify(source, index)
+
+    monkeypatch.setattr(FolderSource, "verify", unanswered)
+    with pytest.raises(ValueError, match=r"samples that are left out .*'train': \[\].* -> .*'train': \[3\]"):
+        train.build(config, folder)
 
 
 def test_generated_data_have_no_sizes_to_compare(begun):
