@@ -95,12 +95,21 @@ def open_experiment(config: TrainConfig, expected: Preprocessing | None = None) 
 
 
 def as_expected(config: TrainConfig, expected: Preprocessing | None = None) -> DataConfig:
-    """The configuration of the data: where it asks for nothing else, each image is stretched as for the weights before it."""
+    """The configuration of the data: where it asks for nothing else, each image is stretched as the weights expect it.
+
+    Raises:
+      ValueError: the data set is no folder, of which alone images are stretched.
+    """
     if config.data.normalise != "weights" or config.data.mean is not None:
         return config.data
     if expected is None and config.init is not None:
         expected = find_weights(make_model(config, 1), config.init, config.init_source).preprocessing()
-    return dataclasses.replace(config.data, normalise=(expected and expected.per_image) or "weights")
+    if expected is None or expected.per_image is None:
+        return config.data
+    if config.data.name != "folder":
+        told = f"{config.init} expects each image stretched ({expected.per_image}), as those of a folder alone can be"
+        raise ValueError(f"{told}; ask for other statistics by data.normalise, such as imagenet")
+    return dataclasses.replace(config.data, normalise=expected.per_image)
 
 
 @dataclasses.dataclass

@@ -179,5 +179,7 @@ def test_images_are_stretched_for_weights_that_expect_it(folder_data, tmp_path):
         experiment = open_experiment(config, record)
         assert experiment.preprocessing == expected and experiment.config == config
         np.testing.assert_array_equal(experiment.train[0]["image"], read_image(file, per_image="percentiles"))
+    with pytest.raises(ValueError, match=r"saved expects each image stretched \(percentiles\), .*by data\.normalise"):
+        open_experiment(dataclasses.replace(config, data=DataConfig()))
     asked = dataclasses.replace(config, data=dataclasses.replace(config.data, normalise="imagenet"))
     np.testing.assert_array_equal(open_experiment(asked).train[0]["image"], read_image(file))
