@@ -70,9 +70,8 @@ def border_weights(instances: Integer[np.ndarray, "..."], *, w0: float = 10.0, s
     Raises:
         ValueError: for a negative w0 or sigma.
     """
-    _check_width(w0, sigma)
-    reach = int(np.ceil(sigma * np.sqrt(2 * np.log(max(w0, 1) / 1e-7))))  # farther objects add less than 1e-7
-    return (1 + w0 * np.exp(-(border_distances(instances, reach=reach) ** 2) / (2 * sigma**2))).astype(np.float32)
+    distances = border_distances(instances, reach=reach_of(w0, sigma))
+    return (1 + w0 * np.exp(-(distances**2) / (2 * sigma**2))).astype(np.float32)
 
 
 def border_distances(instances: Integer[np.ndarray, "..."], *, reach: int = _REACH) -> Float[np.ndarray, "..."]:
@@ -80,7 +79,7 @@ def border_distances(instances: Integer[np.ndarray, "..."], *, reach: int = _REA
 
     Args:
         instances: [H, W] (any rank), 0 for background, another integer for each object.
-        reach: pixels beyond which an object may be overlooked.
+        reach: pixels beyond which an object may be overlooked; `reach_of(w0, sigma)` is as many as tell.
 
     Returns:
         float32 [H, W]; 0 distance inside of an object; infinity where there are no two objects within reach.
@@ -93,6 +92,16 @@ def border_distances(instances: Integer[np.ndarray, "..."], *, reach: int = _REA
         second[near] = np.minimum(second[near], np.maximum(first[near], distance))
         first[near] = np.minimum(first[near], distance)
     return (first + second).astype(np.float32)
+
+
+def reach_of(w0: float = 10.0, sigma: float = 5.0) -> int:
+    """Pixels beyond which objects add less than 1e-7 to the weights: the `reach` of their distances.
+
+    Raises:
+        ValueError: for a negative w0 or sigma.
+    """
+    _check_width(w0, sigma)
+    return int(np.ceil(sigma * np.sqrt(2 * np.log(max(w0, 1) / 1e-7))))
 
 
 def _check_width(w0: float, sigma: float) -> None:

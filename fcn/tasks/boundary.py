@@ -35,7 +35,9 @@ class Boundary(InstanceTask, ClassTask):
         return boundary_classes(np.maximum(label, 0))[..., None] == np.arange(self.channels)
 
     def distances(self, name, label):
-        return border_distances(np.maximum(label, 0))[..., None] if name == "border" else super().distances(name, label)
+        if name != "border":
+            return super().distances(name, label)
+        return border_distances(np.maximum(label, 0), reach=self.border_reach)[..., None]
 
     def targets(self, sample):
         targets = super().targets(sample)

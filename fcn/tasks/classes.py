@@ -8,6 +8,7 @@ import scipy  # which loads its parts when they are first used
 from jaxtyping import Bool, Float, Int
 
 from fcn.losses import LOSSES, Term, border_distances, boundary_distances, signed_distances, total_loss
+from fcn.losses.border import reach_of
 from fcn.losses.inputs import Mode
 from fcn.tasks.task import Task
 
@@ -27,6 +28,12 @@ class ClassTask(Task, abc.ABC):
     def _by_distances(self) -> list[Term]:
         return [term for term in self.loss_terms if LOSSES[term.name].distances]
 
+    @property
+    def border_reach(self) -> int:
+        """Pixels beyond which an object is not near for any term `border`, also where augmentation halves the image."""
+        borders = [term.options for term in self.loss_terms if term.name == "border"]
+        return 2 * max(reach_of(**{name: given[name] for name in ("w0", "sigma") if name in given}) for given in borders)
+
     @abc.abstractmethod
     def masks(self, label: Int[np.ndarray, "h w ..."]) -> Bool[np.ndarray, "h w k"]:
         """Where each channel's class is."""
@@ -38,8 +45,11 @@ class ClassTask(Task, abc.ABC):
         return targets
 
     def distances(self, name: str, label: Int[np.ndarray, "h w ..."]) -> Float[np.ndarray, "h w k"]:
-        """The map that a loss by distances wants."""
-        return _distances(name, self.masks(label), self.mode)
+        """The map that a loss by distances wants. Where a pixel has one class, the first is the background of objects."""
+        masks = self.masks(label)
+        if name == "border":
+            return border_distances(_objects(masks[..., self.mode == "multiclass" :]), reach=self.border_reach)[..., None]
+        return _distances(name, masks)
 
     def moved(self, targets, scale, flipped):
         return targets | {_map_of(term): targets[_map_of(term)] * scale for term in self._by_distances}
@@ -58,10 +68,8 @@ def _map_of(term: Term) -> str:
     return f"{term.name}_distances"
 
 
-def _distances(name: str, masks: Bool[np.ndarray, "h w k"], mode: Mode) -> np.ndarray:
-    """float32 [H, W, K]: the maps that a loss wants. Where a pixel has one class, the first is the background of objects."""
-    if name == "border":
-        return border_distances(_objects(masks[..., mode == "multiclass" :]))[..., None]
+def _distances(name: str, masks: Bool[np.ndarray, "h w k"]) -> np.ndarray:
+    """float32 [H, W, K]: the maps that a loss wants."""
     if name == "hausdorff":
         return boundary_distances(masks)
     return np.concatenate([signed_distances(mask.astype(np.int32), 1) for mask in np.moveaxis(masks, -1, 0)], -1)

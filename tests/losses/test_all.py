@@ -65,6 +65,20 @@ def test_border_cross_entropy_weighs_pixels_between_near_objects():
         losses.border_cross_entropy(logits, label, distances=logits)
 
 
+@pytest.mark.parametrize("terms", ["border(sigma=30.0)", "border(w0=1.0,sigma=30.0)+2*border(sigma=2.0)"])
+@pytest.mark.parametrize("name", ["semantic", "binary", "boundary"])
+def test_tasks_see_all_objects_that_add_to_a_weight(name, terms):
+    """As far as sigma asks for; of several terms the widest."""
+    instances = np.zeros((3, 100), np.int32)
+    instances[:, :6], instances[:, 86:] = 1, 2
+    task = tasks.make(name, ["cell"] if name == "boundary" else ["ground", "cell"], terms=terms)
+    label = instances if name == "boundary" else np.minimum(instances, 1)
+    found = task.targets({"image": None, "label": label, "name": "x"})["border_distances"][..., 0]
+    expected = losses.border_weights(instances, w0=10.0, sigma=30.0)
+    assert 1.2 < expected[0, 5] < 1.3 and expected[0, 45] < 1.3
+    np.testing.assert_allclose(1 + 10 * np.exp(-(found**2) / 1800), expected, rtol=1e-6)
+
+
 def test_topk_and_ohem_keep_the_hardest():
     logits, labels, _ = example("multiclass")
     each = -np.asarray(jax.nn.log_softmax(logits))[labels != 255, labels[labels != 255]]
