@@ -26,12 +26,14 @@ class Flows(InstanceTask):
         min_size: see `InstanceTask`.
         threshold: the least logit of an object's pixel.
         flow_error: objects whose flows differ by more from those of their shape are left out (mean square).
+        largest: objects that cover more than this share of the image are left out; 1 keeps all.
         steps: that pixels go along flows.
     """
 
     min_size: Annotated[int, Range(0)] = 15
     threshold: Annotated[float | int, Range(-LARGEST[float])] = 0.0
     flow_error: Annotated[float | int | None, Range(0)] = 0.4
+    largest: Annotated[float | int, Range(0, 1)] = 0.4
     steps: Annotated[int, Range(1, 100_000)] = 200
 
     name: ClassVar[str] = "flows"
@@ -62,9 +64,11 @@ class Flows(InstanceTask):
 
     def prediction(self, scores):
         outputs = np.asarray(scores, np.float32)
-        options = {name: getattr(self, name) for name in ("threshold", "flow_error", "min_size", "steps")}
-        return decode_flows(outputs, **options)
+        return decode_flows(outputs, min_size=self.min_size, **self._decoding)
 
     def options(self):
-        own = {name: getattr(self, name) for name in ("threshold", "flow_error", "steps")}
-        return {**super().options(), **own}
+        return {**super().options(), **self._decoding}
+
+    @property
+    def _decoding(self):
+        return {name: getattr(self, name) for name in ("threshold", "flow_error", "largest", "steps")}

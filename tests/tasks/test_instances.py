@@ -182,6 +182,20 @@ def test_a_predictor_gives_distances_in_pixels_of_the_image():
     np.testing.assert_allclose(scores[3, 5, [1, 3]], [3, 2], rtol=1e-6)
 
 
+def test_the_largest_objects_are_kept_where_asked_for():
+    """Records of before, which do not say it, leave them out."""
+    label = np.zeros((20, 20), np.int32)
+    label[1:18, 1:18] = 1
+    found = {}
+    for largest in (None, 1):
+        record = {"name": "flows", "min_size": 5, **({} if largest is None else {"largest": largest})}
+        task = tasks.from_json(record, ["cell"])
+        assert tasks.to_json(task)["largest"] == (largest or 0.4)
+        (found[largest],) = task.decode(perfect(task, label))
+    np.testing.assert_array_equal(found[1], label)
+    assert not found[None].any()
+
+
 OTHER = tasks.make("stardist", ["x"], grid=2, threshold=0.3, overlap=0.5, border=1, min_size=4)
 
 
