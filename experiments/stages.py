@@ -1,7 +1,9 @@
 """Images through a network: each is read, predicted and written, side by side with its neighbours."""
 
+import copy
 import dataclasses
 import errno
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from fcn.data import read_image
 from fcn.data.depth import ValueRange, exposure
 from fcn.inference import ahead, make_predictor, predict_image
 from fcn.inference.files import Files
+from fcn.tasks import Task
 from fcn.text import printable
 from fcn.visualize.files import save_pictures
 
@@ -83,11 +86,12 @@ class Stages:
     def write(self, files: Files, made: tuple[np.ndarray, np.ndarray, str]) -> str:
         """Writes the pictures; says what was found in the image."""
         image, scores, how = made
-        found = self._task.files(image, scores)
+        task = decoding_once(self._task, scores)
+        found = task.files(image, scores)
         last = files.done
         last.parent.mkdir(parents=True, exist_ok=True)
         save_pictures({path: found[ending] for ending, path in files.paths.items()}, level=1)
-        return f"{printable(f'{files.image} -> {last}')}: {self._task.summary(scores)}{how}"
+        return f"{printable(f'{files.image} -> {last}')}: {task.summary(scores)}{how}"
 
     def _seen_size(self, height: int, width: int) -> tuple[int, int]:
         if self.scale is not None:
@@ -104,6 +108,14 @@ class Stages:
             f"{path} is seen at {scale:.3g} of its size, because training resized its images to {height}x{width}; "
             "--scale 1 shows images as they are, --size HEIGHT WIDTH at another size"
         )
+
+
+def decoding_once(task: Task, scores: np.ndarray) -> Task:
+    """The task, of which `files` and `summary` share the prediction that is made of an image's scores."""
+    found = functools.cache(lambda: task.prediction(scores))
+    once = copy.copy(task)
+    object.__setattr__(once, "prediction", lambda given: found() if given is scores else task.prediction(given))
+    return once
 
 
 def predict_all(stages: Stages, plans: Sequence[Files]) -> list[Path]:

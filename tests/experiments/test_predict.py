@@ -12,11 +12,14 @@ from PIL import Image
 
 import fcn
 from experiments import command, convert, predict, stages
+from experiments.networks import Network
 from experiments.outputs import plan
 from experiments.stages import refusal_of
+from fcn import tasks
 from fcn.data import resize_image
 from fcn.data.decode import opened
 from fcn.inference import ahead, make_predictor
+from fcn.inference.files import Files
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from tests.variables import random_variables
 
@@ -115,6 +118,21 @@ def test_the_folder_to_write_to_may_hold_the_images_or_lie_among_them(photos, tm
     Image.new("RGB", (2, 2)).save(tmp_path / "photos/deep/a.png")
     with pytest.raises(FileExistsError, match=r"would both write .*; name the folder itself, which keeps its subfolders"):
         plan([Path("photos/**/*.png")], Path("out"))
+
+
+def test_an_image_is_decoded_once(tmp_path, monkeypatch):
+    """For its files and for what is told of it."""
+    task, calls, scores = tasks.make("boundary", ["cell"]), [], np.zeros((6, 8, 3), np.float32)
+    scores[..., 0], scores[2:4, 2:5, 1] = 0.5, 1
+    decode = tasks.Boundary.prediction
+    monkeypatch.setattr(tasks.Boundary, "prediction", lambda self, given: calls.append(given) or decode(self, given))
+    files = Files.named(tmp_path / "a.png", tmp_path / "a", task.suffixes)
+    network = Network(fcn.create_model("unet", num_classes=3, base_features=2, depth=1), {}, task, Preprocessing())
+    told = stages.Stages(network).write(files, (np.zeros((6, 8, 3), np.uint8), scores, ""))
+    assert told.endswith("a_instances.tif: 1 object") and len(calls) == 1
+    found = np.asarray(Image.open(tmp_path / "a_instances.tif"))
+    np.testing.assert_array_equal(found, decode(task, scores))
+    assert found.max() == 1
 
 
 def test_skip_existing_goes_on(saved, photos, tmp_path, capsys):
