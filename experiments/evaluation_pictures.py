@@ -32,7 +32,7 @@ def write_pictures(folder: Path, network: Network, source: Prepared, state: Any,
       What they say, in lines; "" where numbers say it all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    predict = make_predictor(network.model, network.preprocessing, network.task)
+    predict = make_predictor(network.model, network.preprocessing.as_read(), network.task)
     if len(worst):
         save_pictures({folder / WORST: panel(source, worst, network.task, predict, network.variables)})
     network.task.draw(state, folder / CONFUSION)

@@ -50,7 +50,7 @@ class Stages:
 
     def __post_init__(self):
         self._task = self.network.task
-        self._predict = make_predictor(self.network.model, self.network.preprocessing, self._task)
+        self._predict = make_predictor(self.network.model, self.network.preprocessing.as_read(), self._task)
         self._far_is_told = False
 
     def write_legend(self, out: Path, *, overwrite: bool = False, keep: bool = False) -> None:

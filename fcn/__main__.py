@@ -74,7 +74,7 @@ def predict(options: argparse.Namespace) -> int:
         raise ValueError(f"the network has {count} class(es); a mask, which is a PNG of 8 bits, tells 2 to 256 apart")
     names = network.classes or [f"class {number}" for number in range(count)]
     task = network.task or tasks.make("semantic", names, palette=network.palette or ())
-    run = make_predictor(network.model, expected, task)
+    run = make_predictor(network.model, expected.as_read(), task)
     options.out.mkdir(parents=True, exist_ok=True)
     status = 0
     for files in plans:

@@ -94,6 +94,10 @@ class Preprocessing:
         scale = max(self.size) / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
+    def as_read(self) -> "Preprocessing":
+        """The record for images that were brought to their own range already, as `read_image` does: without `per_image`."""
+        return dataclasses.replace(self, per_image=None)
+
     def with_channels(self, channels: int) -> "Preprocessing":
         """The record for another number of channels: each then has the average of the statistics."""
         if channels == self.channels:

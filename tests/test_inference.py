@@ -10,6 +10,14 @@ from fcn.models.unet2015 import output_size
 from fcn.preprocessing import Preprocessing
 
 
+def test_images_that_need_their_own_range_are_refused():
+    """Unless it is said that they were brought to it."""
+    model, record = fcn.create_model("unet", num_classes=2, base_features=2, depth=1), Preprocessing(per_image="percentiles")
+    with pytest.raises(ValueError, match=r"each image by its own percentiles; take fcn\.inference\.Predictor"):
+        make_predictor(model, record)
+    assert record.as_read() == Preprocessing() and callable(make_predictor(model, record.as_read()))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20, 33), (90, 41)])
 def test_the_classes_of_valid_convolutions_lie_where_their_pixels_are(size):
     """Against the plain way: mirror far beyond the image, and pick the logits that belong to its pixels."""

@@ -11,8 +11,8 @@ from PIL import Image
 
 import fcn
 from fcn.__main__ import main
-from fcn.inference import make_predictor, predict_image
-from fcn.preprocessing import default_preprocessing
+from fcn.inference import Predictor, make_predictor, predict_image
+from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.registry import MODELS
 from tests.conftest import ROOT
@@ -53,15 +53,18 @@ def photo(tmp_path) -> Path:
 
 
 def test_what_is_written_is_what_the_task_gives(photo, tmp_path):
-    """A sigmoid of one channel, whose largest channel would say nothing."""
+    """A sigmoid of one channel, whose largest channel would say nothing, of images brought to their own range, once."""
     model = fcn.create_model("unet", num_classes=1, base_features=2, depth=1)
     task = fcn.tasks.make("binary", ["ground", "cell"])
     variables = random_variables(model, 1, 8, 8, 3)
-    fcn.save(tmp_path / "net", model, variables, preprocessing=default_preprocessing(3), task=task)
+    expected = Preprocessing(per_image="percentiles")
+    fcn.save(tmp_path / "net", model, variables, preprocessing=expected, task=task)
     assert main(["predict", str(tmp_path / "net"), str(photo), "--out", str(tmp_path / "out")]) == 0
     mask, chance = (np.asarray(Image.open(tmp_path / f"out/photo_{name}.png")) for name in ("mask", "probability"))
     assert 0 < mask.mean() < 1
     np.testing.assert_array_equal(mask == 1, chance >= 128)
+    predictor = Predictor(model, variables, expected, task, bucket=None)
+    np.testing.assert_array_equal(mask, predictor(np.asarray(Image.open(photo))))
 
 
 def test_files_that_would_not_be_written_are_left_alone(photo, tmp_path, monkeypatch):

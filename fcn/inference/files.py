@@ -55,7 +55,7 @@ def predict_file(predict: Callable, variables: dict, expected: Preprocessing, ta
     """Writes what a network sees in an image.
 
     Args:
-        predict: what `make_predictor` gave for the task.
+        predict: what `make_predictor` gave for the task, and images as they were read (`Preprocessing.as_read`).
         variables: the network's.
         expected: what it expects of images, which decides at which size it sees this one.
         task: what its logits mean.

@@ -38,7 +38,15 @@ def make_predictor(
       model: images -> logits.
       preprocessing: what the network expects of images; these are given as red, green, blue.
       task: what the logits mean; by default their largest is the class of a pixel, int32 [B, *size].
+
+    Raises:
+      ValueError: images would have to be brought to their own range (`per_image`), which is not done here.
     """
+    if (how := preprocessing.per_image) is not None:
+        raise ValueError(
+            f"the network expects each image by its own {how}; take fcn.inference.Predictor, or prepare images by "
+            "fcn.data.stretch.stretched and give preprocessing.as_read()"
+        )
     scores = task.scores if task else lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def images_to_scores(variables, images, size):

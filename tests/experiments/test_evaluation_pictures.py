@@ -1,5 +1,8 @@
 """Pictures of an evaluation."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -7,6 +10,7 @@ from PIL import Image
 
 import fcn
 from experiments.evaluation_pictures import write_pictures
+from experiments.examples import Examples
 from experiments.networks import Network
 from fcn.metrics import Calibration, PrecisionRecall
 from fcn.preprocessing import Preprocessing
@@ -14,6 +18,8 @@ from fcn.preprocessing import Preprocessing
 
 class Gray(nn.Module):
     """Logits that are the image's first channel."""
+
+    axis_name: str | None = None
 
     def __call__(self, x):
         return x[..., :1]
@@ -27,7 +33,7 @@ def test_a_binary_task_is_told_its_best_threshold(tmp_path):
     source = [{"image": image, "label": label, "name": "x"} for image, label in zip(images, labels)]
     preprocessing = Preprocessing(mean=(127.5 / 255,) * 3, std=(0.25,) * 3)
     task = fcn.tasks.make("binary", ["ground", "disc"])
-    network = Network(Gray(), {}, task, preprocessing)
+    network = Network(Gray(), {}, task, dataclasses.replace(preprocessing, per_image="percentiles"))  # images are as read
     metric = task.metric()
     state = metric.update(metric.init(), np.zeros_like(labels), labels)
     told = write_pictures(tmp_path / "new" / "report", network, source, state, [2, 0])
@@ -46,6 +52,17 @@ def test_a_binary_task_is_told_its_best_threshold(tmp_path):
         pixels = np.asarray(worst.convert("RGB")).reshape(-1, 3)
     shown = {tuple(pixel) for pixel in pixels.tolist()}
     assert all(tuple(pixel) in shown for image in images[[2, 0]] for pixel in image.reshape(-1, 3).tolist())
+
+
+def test_examples_of_training_are_seen_as_they_were_read(monkeypatch):
+    """Where images are brought to their own range as well."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), np.uint8)
+    record, task = Preprocessing((0.5,) * 3, (0.25,) * 3, per_image="percentiles"), fcn.tasks.make("regression", ["gray"])
+    monkeypatch.setattr(type(task), "panel", lambda self, images, truths, scores: scores)
+    source = [{"image": image, "label": image[..., :1]} for image in images]
+    experiment = SimpleNamespace(model=Gray(), preprocessing=record, task=task, val=source)
+    found = Examples(experiment, None).picture(SimpleNamespace(eval_variables={}))
+    np.testing.assert_allclose(found, (images[..., :1] / 255 - 0.5) / 0.25, atol=1e-5)
 
 
 def test_a_task_without_such_pictures_has_that_of_its_worst_images(tmp_path):
