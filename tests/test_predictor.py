@@ -98,6 +98,21 @@ def test_what_is_no_number_is_black(whole):
     np.testing.assert_allclose(whole.logits(holes), whole.logits(np.nan_to_num(holes)), atol=1e-6)
 
 
+def test_the_range_of_values_is_seen_beside_what_is_no_number(whole, tmp_path):
+    """Of a file in each part that is read."""
+    values = np.full((48, 32, 1), 0.5, np.float32)
+    values[0, 0], values[40, 8] = np.nan, 200
+    stored = np.memmap(tmp_path / "values", np.float32, "w+", shape=values.shape)
+    stored[:] = values
+    for image, options in ((values, {}), (stored, {}), (stored, {"tile": 16})):
+        with pytest.raises(ValueError, match=r"has values 0\.5 to 200; 0 is black and 1 white"):
+            whole(image, **options)
+    stored[40, 8] = 1
+    np.testing.assert_allclose(whole.logits(stored, tile=16), whole.logits(np.asarray(stored)), atol=1e-5)
+    nothing = np.full((16, 16, 1), np.nan, np.float32)
+    np.testing.assert_array_equal(whole.logits(nothing), whole.logits(np.zeros_like(nothing)))
+
+
 @pytest.mark.parametrize("size", [(83, 70), (96, 64)])
 def test_tiles_give_what_the_whole_image_gives(size, whole):
     """Also where a bucket extends the image, and where it is seen from several sides."""

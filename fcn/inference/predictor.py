@@ -191,10 +191,14 @@ class Predictor:
             raise ValueError(f"an image of shape {shape}; the network takes [H, W, {channels}] or [B, H, W, {channels}]")
         if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
             raise ValueError(f"an image of type {image.dtype}; it is uint8, uint16 or floating point")
-        told = self.preprocessing.value_range or self.preprocessing.per_image
-        unknown_range = np.issubdtype(image.dtype, np.floating) and told is None
-        if unknown_range and not isinstance(image, np.memmap) and (image.max() > 1 or image.min() < 0):
-            low, high = image.min(), image.max()
+        if not isinstance(image, np.memmap):  # of which each part is checked when it is read
+            self._check_range(image)
+
+    def _check_range(self, image):
+        if not np.issubdtype(image.dtype, np.floating) or self.preprocessing.value_range or self.preprocessing.per_image:
+            return
+        low, high = np.fmin.reduce(image, axis=None), np.fmax.reduce(image, axis=None)  # NaN only if nothing else is there
+        if low < 0 or high > 1:
             raise ValueError(f"a floating-point image has values {low:g} to {high:g}; 0 is black and 1 white")
 
     def _whole(self, images, kind: Kind, views: tuple[View, ...]) -> np.ndarray:
@@ -211,6 +215,7 @@ class Predictor:
         return [-side % self.bucket for side in size]
 
     def _run(self, images, kind: Kind, views: tuple[View, ...] = (View(),), bare: bool = False) -> np.ndarray:
+        self._check_range(images)
         self._programs.add((images.shape, images.dtype, kind, views, bare))
         return np.asarray(self._compiled(self.variables, images, kind, views, bare))
 
