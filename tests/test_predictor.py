@@ -15,6 +15,7 @@ from fcn.registry import MODELS
 from tests.variables import random_variables, shapes_of
 
 PLAIN = Preprocessing((0.5,), (0.5,))
+UNET = fcn.create_model("unet", num_classes=5)
 
 
 class Net(nn.Module):
@@ -205,6 +206,7 @@ def test_networks_that_see_all_are_blended_and_say_so():
         (lambda found: found(image(8, 8), tta=(-1.0,)), "-1 times as large"),
         (lambda found: found(image(40, 40), tile=16, tta=(0.5,)), "tiles are not seen in other sizes"),
         (lambda found: next(found.map([image(8, 8)], batch=0)), "batch=0; give the number of images"),
+        (lambda _: Predictor(UNET, {}, PLAIN, tasks.make("semantic", [*"abc"])), "'semantic' has 3 channels, but .* 5 classes"),
         (lambda _: predictor(bucket=0), "bucket=0; sides are extended"),
         (lambda _: predictor(border="zeros"), "border='zeros'"),
     ],

@@ -58,7 +58,7 @@ class Predictor:
             U-Net's overlap-tile strategy does (section 2 of its paper), always so for valid convolutions.
 
     Raises:
-        ValueError: a bucket under 1, or another border.
+        ValueError: a bucket under 1, another border, or a task of another number of channels than the network has.
     """
 
     def __init__(
@@ -75,6 +75,9 @@ class Predictor:
             raise ValueError(f"bucket={bucket}; sides are extended to multiples of at least 1")
         if border not in ("network", "mirror"):
             raise ValueError(f"border={border!r}; tiles see beyond the image what the 'network' puts there, or a 'mirror'")
+        count = getattr(model, "num_classes", None)
+        if task is not None and count not in (None, task.channels):
+            raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")
         self.model, self.variables, self.task = model, variables, task
         self.preprocessing = preprocessing or _default_preprocessing(model, variables)
         self.bucket, self.border, self.mode = bucket or 1, border, mode_of(task)
