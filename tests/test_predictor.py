@@ -188,11 +188,20 @@ def test_directions_are_not_averaged_over_views(name, channels):
 
 
 def test_networks_that_see_all_are_blended_and_say_so():
-    found = predictor("all", bucket=1)
-    flat = np.full((40, 24, 1), 77, np.uint8)
+    heights = []
+
+    class Watched(tasks.Semantic):
+        def scores(self, logits):
+            heights.append(logits.shape[0])
+            return super().scores(logits)
+
+    found, flat = predictor("all", Watched(classes=[*"abc"]), bucket=1), np.full((40, 24, 1), 77, np.uint8)
     with pytest.warns(UserWarning, match="tiles are blended, .* Net has no finite receptive field"):
         logits = found.logits(flat, tile=16)
     np.testing.assert_allclose(logits, found.logits(flat), atol=1e-5)
+    for tta in ((), ("flips",)):
+        np.testing.assert_array_equal(found(flat, tile=16, tta=tta), logits.argmax(-1))
+    assert heights == [16, 16, 8] * 2  # the device never holds all logits
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,12 @@ class Predictor:
     `bucket` by repeating the last row and column, as networks do themselves where sides do not divide by their strides; logits
     that see these borders then depend on it. `programs` counts what was compiled.
 
-    With `tile=512` an image is seen in parts of about so many pixels, and memory does not grow with it but for the result.
-    Where the network's receptive field is finite (`fcn.inference.receptive_field`) and its halo is no larger than the tile,
-    logits are those of the whole image. Else tiles overlap by half and are blended as nnU-Net does, which is another result; a
-    warning says so once. `tile="auto"` takes tiles of 512 for images of more than 1024 x 1024 pixels.
+    With `tile=512` an image is seen in parts of about so many pixels, and the device's memory does not grow with it. The host's
+    grows by the result alone where tiles are exact; blended tiles keep all logits there, `tta` all probabilities, and
+    `per_image` reads the image whole. Where the network's receptive field is finite (`fcn.inference.receptive_field`) and its
+    halo is no larger than the tile, tiles are exact: logits are those of the whole image. Else tiles overlap by half and are
+    blended as nnU-Net does, which is another result; a warning says so once. `tile="auto"` takes tiles of 512 for images of
+    more than 1024 x 1024 pixels.
 
     With `tta=("flips", "rotations", 0.75)` probabilities are averaged over views: mirrored, turned by 90 degrees, in other
     sizes; not in other sizes with tiles.
@@ -265,7 +267,9 @@ class Predictor:
         for view in views:
             found = self._tiled(view.seen(extended, np)[0], "logits" if self.mode is None else "probabilities", tile)
             mean = mean + view.back(found[None], extended.shape[1:3], np)[0, :height, :width] / len(views)
-        return mean if kind == "probabilities" else np.asarray(self._as(kind, to_logits(jnp.asarray(mean), self.mode)))
+        if kind == "probabilities":
+            return mean
+        return _in_bands(lambda band: self._as(kind, to_logits(band, self.mode)), mean, tile)
 
     def _tiled(self, image, kind: Kind, tile: int) -> np.ndarray:
         more = self._beyond(image.shape[:2])
@@ -310,7 +314,13 @@ class Predictor:
             self._warned = True
             warnings.warn(f"tiles are blended, so that logits are not those of the whole image: {reason}", stacklevel=2)
         logits = blended_logits(functools.partial(self._whole, kind="logits", views=(View(),)), image, tile)
-        return logits if kind == "logits" else np.asarray(self._as(kind, jnp.asarray(logits)))
+        return logits if kind == "logits" else _in_bands(functools.partial(self._as, kind), logits, tile)
+
+
+def _in_bands(compute, values: Float[np.ndarray, "h w k"], rows: int) -> np.ndarray:
+    """What is computed of each pixel, on the device by so many rows at a time: all of them need not fit there."""
+    bands = (jnp.asarray(values[top : top + rows]) for top in range(0, len(values), rows))
+    return np.concatenate([np.asarray(compute(band)) for band in bands])
 
 
 def _default_preprocessing(model, variables) -> Preprocessing:

@@ -110,7 +110,7 @@ def _along(length, more, pads, tile, side) -> Iterator[tuple[np.ndarray, slice, 
 
 
 def put_together(
-    compute: Callable[[np.ndarray], np.ndarray], tiles: Iterable[Tile], size: Sequence[int], out: np.ndarray | None = None
+    compute: Callable[[np.ndarray], np.ndarray], tiles: Iterable[Tile], size: Sequence[int]
 ) -> Shaped[np.ndarray, "h w ..."]:
     """What is computed of each tile, [1, h, w, ...], as one array of the image's size.
 
@@ -118,8 +118,8 @@ def put_together(
         compute: a tile's images -> one result for each of its logits.
         tiles: what `exact_tiles` gives.
         size: height and width of the image.
-        out: the array to write to, such as a `numpy.memmap`; by default a new one.
     """
+    out: np.ndarray | None = None
     for tile in tiles:
         found = np.asarray(compute(tile.image))[0][tile.inner]
         out = np.empty((*size, *found.shape[2:]), found.dtype) if out is None else out
