@@ -2,7 +2,8 @@
 
 For each image, of any size, writes what the network's task gives, of the image's size: NAME_mask.png (class ids, shown in the
 classes' colours) and NAME_overlay.png (the classes in colour over the image), or a mask for each class, or values
-(docs/losses.md); for all, legend.png (what the colours mean), where colours mean classes. IMAGES are files, folders (with their
+(docs/losses.md), or objects: NAME_instances.tif (their numbers, docs/instances.md) and NAME_overlay.png (their outlines); for
+all, legend.png (what the colours mean), where colours mean classes. IMAGES are files, folders (with their
 subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told, and the others are
 done; the exit status is then 1.
 

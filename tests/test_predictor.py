@@ -121,6 +121,11 @@ def test_tiles_give_what_the_whole_image_gives(size, whole):
     np.testing.assert_allclose(whole.logits(image(*size), tile=16), logits, atol=1e-5 * np.abs(logits).max())
 
 
+def test_integers_of_any_type_are_a_tile(whole):
+    found = whole._found(image(83, 70), "logits", np.int64(16), ())
+    np.testing.assert_array_equal(found, whole.logits(image(83, 70), tile=16))
+
+
 def test_tiles_are_averaged_over_views(whole):
     expected = whole.probabilities(image(44, 40), tta=("flips",))
     np.testing.assert_allclose(whole.probabilities(image(44, 40), tile=16, tta=("flips",)), expected, atol=1e-5)
@@ -164,7 +169,7 @@ def test_views():
     assert [len(views_of(names)) for names in ((), ("flips",), ("rotations",), ("flips", "rotations"), ("flips", 0.5))] == [
         1, 4, 4, 8, 8,
     ]  # fmt: skip
-    assert views_of(("flips", 2.0))[0] == View()
+    assert views_of(("flips", 2.0))[0] == View() and views_of("flips") == views_of(("flips",))
     pixels = np.arange(24).reshape(1, 4, 6, 1)
     for view in views_of(("flips", "rotations")):
         np.testing.assert_array_equal(view.back(view.seen(pixels, np), (4, 6), np), pixels)
@@ -211,6 +216,7 @@ def test_networks_that_see_all_are_blended_and_say_so():
         (lambda found: found(image(8, 8).astype(np.int32)), "type int32; it is uint8, uint16"),
         (lambda found: found(image(8, 8).astype(np.float32)), "has values .*; 0 is black and 1 white"),
         (lambda found: found(image(8, 8), tile=0), "tile=0; give a number of pixels above 0"),
+        (lambda found: found(image(8, 8), tile=True), "tile=True; give a number of pixels above 0"),
         (lambda found: found(image(8, 8), tta=("flip",)), "did you mean 'flips'"),
         (lambda found: found(image(8, 8), tta=(-1.0,)), "-1 times as large"),
         (lambda found: found(image(40, 40), tile=16, tta=(0.5,)), "tiles are not seen in other sizes"),

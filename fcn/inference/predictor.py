@@ -1,6 +1,7 @@
 """A trained network for images of any size: whole, in tiles, or averaged over views."""
 
 import functools
+import numbers
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
@@ -172,8 +173,10 @@ class Predictor:
     def _found(self, image, kind: Kind, tile, tta) -> np.ndarray:
         if tile == "auto":
             tile = USUAL_TILE if image.shape[-3] * image.shape[-2] > LARGEST_WHOLE else None
-        elif tile is not None and (not isinstance(tile, int) or tile < 1):
-            raise ValueError(f"tile={tile!r}; give a number of pixels above 0, 'auto' or None")
+        elif tile is not None:
+            if not isinstance(tile, numbers.Integral) or isinstance(tile, bool) or int(tile) < 1:
+                raise ValueError(f"tile={tile!r}; give a number of pixels above 0, 'auto' or None")
+            tile = int(tile)
         images, views = (image if image.ndim == 4 else image[None]), tuple(views_of(tta))
         if len(views) > 1 and self.task is not None and self.task.directed:
             raise ValueError(f"the task {self.task.name!r} predicts directions, which differ between views; leave out tta")

@@ -50,11 +50,14 @@ def views_of(augmentations: Sequence[str | float]) -> list[View]:
     """The views that test-time augmentation averages; the image as it is comes first.
 
     Args:
-        augmentations: "flips" (4 views), "rotations" by 90 degrees (4; with flips 8), and numbers: scales besides 1.
+        augmentations: "flips" (4 views), "rotations" by 90 degrees (4; with flips 8), and numbers: scales besides 1. A text
+            is one of them.
 
     Raises:
         ValueError: another name, or a scale that is not above 0.
     """
+    if isinstance(augmentations, str):
+        augmentations = (augmentations,)
     names = {name for name in augmentations if isinstance(name, str)}
     scales = [float(scale) for scale in augmentations if not isinstance(scale, str)]
     for name in names:

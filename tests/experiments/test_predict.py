@@ -134,6 +134,7 @@ def test_an_image_is_decoded_once(tmp_path, monkeypatch):
     found = np.asarray(Image.open(tmp_path / "a_instances.tif"))
     np.testing.assert_array_equal(found, decode(task, scores))
     assert found.max() == 1
+    assert all(f"NAME_{ending}" in predict.__doc__ for ending in task.suffixes)  # which --help shows
 
 
 def test_skip_existing_goes_on(saved, photos, tmp_path, capsys):
