@@ -60,10 +60,10 @@ class EvaluateConfig:
                 command.refuse_to_write(option, path, self.overwrite)
         if self.json is not None and self.csv is not None and self.json.resolve() == self.csv.resolve():
             raise ValueError(f"--json and --csv are both {self.csv}; give two names")
-        if self.report is not None and self.report.exists() and not self.overwrite:
-            raise FileExistsError(f"--report {self.report} exists; give another name, or --overwrite")
         if self.report is not None and self.report.exists() and not self.report.is_dir():
             raise NotADirectoryError(f"--report {self.report} is a file; name a folder")
+        if self.report is not None and self.report.exists() and not self.overwrite:
+            raise FileExistsError(f"--report {self.report} exists; give another name, or --overwrite")
 
 
 def main(args: Sequence[str]) -> None:

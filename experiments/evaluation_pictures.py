@@ -1,5 +1,6 @@
 """What `evaluate --report` writes: the worst images, what was counted, and of binary tasks what the probabilities are worth."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from experiments.examples import panel
 from experiments.networks import Network
 from fcn.data import Prepared
+from fcn.draft import draft_folder
 from fcn.inference import make_predictor
 from fcn.metrics import Calibration, PrecisionRecall
 from fcn.visualize import plot_precision_recall, plot_reliability
@@ -19,10 +21,10 @@ FILES = (WORST, CONFUSION, RELIABILITY, CURVE)
 
 
 def write_pictures(folder: Path, network: Network, source: Prepared, state: Any, worst: Sequence[int]) -> str:
-    """Writes the pictures.
+    """Writes the pictures, in place of all that an earlier call wrote.
 
     Args:
-      folder: where to, which is made.
+      folder: where to, which is made; other files there stay.
       network: what was measured.
       source: on which images.
       state: of its task's metric.
@@ -31,7 +33,18 @@ def write_pictures(folder: Path, network: Network, source: Prepared, state: Any,
     Returns:
       What they say, in lines; "" where numbers say it all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with draft_folder(folder / "pictures") as draft:
+        told = _draw(draft, network, source, state, worst)
+        for name in FILES:
+            if (draft / name).exists():
+                os.replace(draft / name, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    return told
+
+
+def _draw(folder: Path, network: Network, source: Prepared, state: Any, worst: Sequence[int]) -> str:
+    """Draws them into a folder; what they say."""
     predict = make_predictor(network.model, network.preprocessing.as_read(), network.task)
     if len(worst):
         save_pictures({folder / WORST: panel(source, worst, network.task, predict, network.variables)})
@@ -51,6 +64,8 @@ def _draw_probabilities(folder: Path, network: Network, source: Prepared, predic
     found, diagram = curve.compute(counted), calibration.compute(reliability)
     plot_precision_recall(found.precision, found.recall, folder / CURVE)
     plot_reliability(diagram.confidence, diagram.accuracy, diagram.counts, folder / RELIABILITY)
+    if np.isnan(found.average_precision):  # no pixel is of the second class
+        return ""
     best, threshold = found.f_beta().max(), found.best_threshold()
     return (
         f"average precision {found.average_precision:.4f}, calibration error {diagram.ece:.4f}; F1 is the largest ({best:.4f}) "

@@ -69,5 +69,17 @@ def test_a_task_without_such_pictures_has_that_of_its_worst_images(tmp_path):
     task = fcn.tasks.make("regression", ["depth"])
     source = [{"image": np.zeros((6, 8, 3), np.uint8), "label": np.zeros((6, 8, 1), np.float32), "name": "x"}]
     network = Network(Gray(), {}, task, Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3))
+    for name in ("reliability.png", "worst.png", "mine.txt"):
+        (tmp_path / name).write_text("of another evaluation")
     assert write_pictures(tmp_path, network, source, task.metric().init(), [0]) == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["worst.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "worst.png"]
+    with Image.open(tmp_path / "worst.png") as worst:
+        assert worst.format == "PNG"
+
+
+def test_nothing_is_told_of_probabilities_where_no_pixel_has_the_class(tmp_path):
+    task = fcn.tasks.make("binary", ["ground", "disc"])
+    source = [{"image": np.zeros((4, 4, 3), np.uint8), "label": np.zeros((4, 4), np.int32), "name": "x"}]
+    metric = task.metric()
+    state = metric.update(metric.init(), np.zeros((1, 4, 4), np.int32), source[0]["label"][None])
+    assert write_pictures(tmp_path, Network(Gray(), {}, task, Preprocessing()), source, state, []) == ""

@@ -75,13 +75,15 @@ def test_json_without_a_file_is_printed(args, expected, tmp_path):
         ({"csv": "x", "json": "x"}, ValueError, "--json and --csv are both .*; give two names"),
         ({"json": "no/x"}, FileNotFoundError, "--json .*: there is no folder"),
         ({"report": "x"}, NotADirectoryError, "--report .* is a file; name a folder"),
+        ({"report": "x", "overwrite": False}, NotADirectoryError, "--report .* is a file; name a folder"),
+        ({"report": ".", "overwrite": False}, FileExistsError, "--report .* exists; give another name, or --overwrite"),
     ],
 )
 def test_files_that_cannot_be_written_are_refused_at_once(options, error, message, tmp_path):
-    paths = {name: tmp_path / path for name, path in options.items()}
+    given = {"overwrite": True, **{name: tmp_path / path if path else path for name, path in options.items()}}
     (tmp_path / "x").touch()
     with pytest.raises(error, match=message):
-        evaluate.EvaluateConfig(tmp_path, overwrite=True, **paths)
+        evaluate.EvaluateConfig(tmp_path, **given)
 
 
 @pytest.mark.parametrize("name", ["semantic", "binary", "multilabel", "regression"])
