@@ -66,9 +66,7 @@ class Subset:
         left_out: the numbers of the others, where that is because they cannot be used.
     """
 
-    def __init__(
-        self, source: Source, indices: Sequence[int], remarks: Sequence[str] = (), left_out: Sequence[int] = ()
-    ):
+    def __init__(self, source: Source, indices: Sequence[int], remarks: Sequence[str] = (), left_out: Sequence[int] = ()):
         self.source, self.indices = source, indices
         self.name, self.classes, self.palette = source.name, source.classes, source.palette
         self.ignore_index, self.checked = source.ignore_index, getattr(source, "checked", False)

@@ -228,7 +228,7 @@ def test_a_table_of_images_that_lie_elsewhere_is_no_layout_of_a_folder_that_has_
     assert find_layout(tmp_path).labels == {"a": tmp_path / "labels" / "a.png"}
     photo(tmp_path / "1.jpg")
     if name == "1.jpg":
-        with pytest.raises(ValueError, match="looks like COCO .* and like images/ and labels/"):
+        with pytest.raises(ValueError, match=r"looks like COCO .* and like images/ and labels/"):
             find_layout(tmp_path)
 
 
