@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fcn.data.source import IGNORE, Source, Subset, kind_of, verify
+from fcn.data.source import IGNORE, Source, Subset, different_values, kind_of, verify
 
 MANY_CLASSES = 20
 """From so many classes without a table on, labels that count 1, 2, 3 ... are taken for maps of objects."""
@@ -182,7 +182,7 @@ def _facts(source: Source, index: int) -> dict[str, Any]:
     if kind in ("values", "instances"):  # any that is known will do
         known = np.isfinite(label) if kind == "values" else label >= 0
         label = np.where(known, 0, source.ignore_index)
-    values = _values(label)
+    values = different_values(label)
     largest = 1 if kind == "masks" else len(source.classes) - 1
     bad = [int(v) for v in values if v != source.ignore_index and not 0 <= v <= largest]
     if bad:
@@ -191,14 +191,6 @@ def _facts(source: Source, index: int) -> dict[str, Any]:
             f"classes are 0..{largest}, ignored pixels {source.ignore_index}"
         )
     return {**facts, "values": values}
-
-
-def _values(label: np.ndarray) -> np.ndarray:
-    """The different values of a label, without a sort where they lie close together."""
-    low, high = int(label.min()), int(label.max())
-    if high - low > 65535:
-        return np.unique(label)
-    return np.flatnonzero(np.bincount((label.astype(np.int64) - low).ravel())) + low
 
 
 def _times(size: tuple[int, ...]) -> str:

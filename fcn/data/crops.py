@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Shaped
 
+from fcn.data.source import different_values
+
 Size = tuple[int, int]
 MOST_BUCKETS = 8
 """Each is a compilation."""
@@ -32,7 +34,7 @@ def foreground_place(
     draw = np.random.RandomState(np.random.MT19937((index, epoch, 1)))
     if draw.random_sample() >= share:
         return None
-    classes = [value for value in np.unique(label).tolist() if value not in (0, ignore_index)]
+    classes = [value for value in different_values(label).tolist() if value not in (0, ignore_index)]
     if not classes:
         return None
     rows, columns = np.nonzero(label == classes[draw.randint(len(classes))])

@@ -10,7 +10,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from fcn.data.source import Source, Subset, kind_of
+from fcn.data.source import Source, Subset, different_values, kind_of
 from fcn.ranges import Range, check_fields
 
 Turns = tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]
@@ -210,7 +210,7 @@ def class_weights(labels: Sequence[Shaped[np.ndarray, "h w ..."]], classes: int)
     for row, label in zip(present, labels):
         if label.ndim != 2 or label.dtype.kind not in "iu":
             raise ValueError("sampling.balance takes labels that are class numbers; this task has others")
-        values = np.unique(label)
+        values = different_values(label)
         row[values[(values >= 0) & (values < classes)]] = 1
     counts = present.sum(0)
     return (present / np.maximum(counts, 1)).sum(1) / max((counts > 0).sum(), 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Int, Integer, Shaped, UInt8
 
 IGNORE = 255
 LabelKind = Literal["classes", "binary", "masks", "values", "instances"]
@@ -144,3 +144,11 @@ def illegal_values(stored: Int[np.ndarray, "h w"], table: Int[np.ndarray, " n"])
     if low >= 0 and high < len(table) and table[stored].min() >= 0:
         return []
     return [int(v) for v in np.unique(stored) if not 0 <= v < len(table) or table[v] < 0]
+
+
+def different_values(label: Integer[np.ndarray, "h w *k"]) -> Int[np.ndarray, " n"]:
+    """The different values of a label in rising order, without a sort where they lie close together."""
+    low, high = int(label.min()), int(label.max())
+    if high - low > 65535:
+        return np.unique(label)
+    return np.flatnonzero(np.bincount((label.astype(np.int64) - low).ravel())) + low
