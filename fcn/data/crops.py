@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Shaped
 
+from fcn.data.sampling import generator
 from fcn.data.source import different_values
 
 Size = tuple[int, int]
@@ -18,7 +19,7 @@ def crop_place(size: Size, crop: Size, index: int, epoch: int) -> Size:
 
     Where the image is smaller than the crop the place is negative: the image lies somewhere in the crop.
     """
-    draw = np.random.RandomState(np.random.MT19937((index, epoch)))  # its numbers are those that NumPy promises to keep
+    draw = generator(index, epoch)
     rooms = [length - wanted for length, wanted in zip(size, crop)]
     top, left = (int(draw.randint(min(0, room), max(0, room) + 1)) for room in rooms)
     return top, left
@@ -31,7 +32,7 @@ def foreground_place(
 
     That is for all but a `share` of the epochs of a sample, and for labels without such a class.
     """
-    draw = np.random.RandomState(np.random.MT19937((index, epoch, 1)))
+    draw = generator(index, epoch, 1)
     if draw.random_sample() >= share:
         return None
     classes = [value for value in different_values(label).tolist() if value not in (0, ignore_index)]

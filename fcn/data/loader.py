@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from fcn.data.crops import Size, bucket_shapes
 from fcn.data.samples import Batch, Prepared, prepared
-from fcn.data.sampling import Order, Shuffled, Turns
+from fcn.data.sampling import Order, Shuffled, Turns, generator
 from fcn.data.source import Source
 
 LARGEST_BATCH = 65536
@@ -139,7 +139,7 @@ def partners(
     def partner(index: int, epoch: int) -> int:
         if index < 0 or len(among) == 1:
             return index
-        steps = np.random.RandomState(np.random.MT19937((seed, epoch, index, 1))).randint(1, len(among))
+        steps = generator(seed, epoch, index, 1).randint(1, len(among))
         return int(among[(np.searchsorted(among, index) + steps) % len(among)])
 
     return np.array([partner(index, epoch) for index, epoch in zip(indices.tolist(), epochs.tolist())])

@@ -73,7 +73,7 @@ class Shuffled:
         return np.arange(self.length)
 
     def turns(self, seed: int, epoch: int) -> Turns:
-        return _generator(seed, epoch).permutation(self.length), np.full(self.length, epoch)
+        return generator(seed, epoch).permutation(self.length), np.full(self.length, epoch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Repeated:
 
     def turns(self, seed: int, epoch: int) -> Turns:
         all_turns = np.repeat(np.arange(len(self.counts)), self.counts)
-        indices = _generator(seed, epoch).permutation(all_turns)
+        indices = generator(seed, epoch).permutation(all_turns)
         return indices, epoch * max(self.counts) + occurrences(indices)
 
 
@@ -112,13 +112,14 @@ class Drawn:
 
     def turns(self, seed: int, epoch: int) -> Turns:
         ends = np.cumsum(self.weights)
-        places = _generator(seed, epoch).random_sample(self.length) * ends[-1]
+        places = generator(seed, epoch).random_sample(self.length) * ends[-1]
         indices = np.searchsorted(ends, places, side="right")
         return indices, epoch * self.length + occurrences(indices)
 
 
-def _generator(seed: int, epoch: int) -> np.random.RandomState:
-    return np.random.RandomState(np.random.MT19937((seed, epoch)))  # its numbers are those that NumPy promises to keep
+def generator(*numbers: int) -> np.random.RandomState:
+    """Random numbers that depend on the given ones alone, and that NumPy promises to keep."""
+    return np.random.RandomState(np.random.MT19937(numbers))
 
 
 def occurrences(indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
