@@ -75,18 +75,14 @@ def main(args: Sequence[str]) -> int:
 def write_files(options: Options, values, seen) -> None:
     """Writes what --json and --html ask for, each in one piece."""
     from experiments.inspection_page import page
+    from fcn.draft import replacing
+    from fcn.training.records import write_json
 
     if options.json not in (None, PRINTED):
-        _write(options.json, json.dumps(values, indent=2) + "\n")
+        write_json(options.json, values)
     if options.html is not None:
-        _write(options.html, page(values, seen, options.samples))
-
-
-def _write(path: Path, text: str) -> None:
-    from fcn.draft import replacing
-
-    with replacing(path) as draft:
-        draft.write_text(text, encoding="utf-8")
+        with replacing(options.html) as draft:
+            draft.write_text(page(values, seen, options.samples), encoding="utf-8")
 
 
 if __name__ == "__main__":
