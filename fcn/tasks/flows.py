@@ -10,9 +10,9 @@ import optax
 
 from fcn.instances import decode_flows, instance_flows
 from fcn.instances.flows import SCALE
+from fcn.losses.inputs import weighted_mean
 from fcn.ranges import LARGEST, Range
 from fcn.tasks.instances import InstanceTask
-from fcn.tasks.sums import mean_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Flows(InstanceTask):
 
     def loss(self, logits, targets, *, axis_name=None):
         found = jnp.asarray(logits, jnp.float32)
-        mean = functools.partial(mean_of, known=targets["label"] >= 0, axis_name=axis_name)
+        mean = functools.partial(weighted_mean, weights=jnp.asarray(targets["label"] >= 0), axis_name=axis_name)
         square = mean(((found[..., :2] - SCALE * targets["flows"]) ** 2).mean(-1))
         cell = (targets["label"] > 0).astype(jnp.float32)
         return square / 2 + mean(optax.sigmoid_binary_cross_entropy(found[..., 2], cell))

@@ -12,9 +12,9 @@ import optax
 from fcn.instances import candidates, edge_probabilities, paint, star_distances, suppress
 from fcn.instances.boundaries import renumbered
 from fcn.instances.rays import ray_steps
+from fcn.losses.inputs import weighted_mean
 from fcn.ranges import Range
 from fcn.tasks.instances import InstanceTask
-from fcn.tasks.sums import mean_of
 
 _DISTANCES, _BACKGROUND = 0.2, 1e-4
 """Weights of the distances' error, and of distances in the background."""
@@ -76,9 +76,9 @@ class StarDist(InstanceTask):
 
     def loss(self, logits, targets, *, axis_name=None):
         logits, targets = jax.tree.map(lambda values: values[:, :: self.grid, :: self.grid], (logits, targets))
-        known, found = targets["label"] >= 0, jnp.asarray(logits, jnp.float32)
+        known, found = jnp.asarray(targets["label"] >= 0), jnp.asarray(logits, jnp.float32)
         objects = jnp.asarray(targets["probability"])
-        mean = functools.partial(mean_of, known=known, axis_name=axis_name)
+        mean = functools.partial(weighted_mean, weights=known, axis_name=axis_name)
         entropy = mean(optax.sigmoid_binary_cross_entropy(found[..., 0], objects))
         error = mean(objects * jnp.abs(targets["distances"] - found[..., 1:]).mean(-1)) / (mean(objects) + _EPSILON)
         background = mean((1 - objects) * jnp.abs(found[..., 1:]).mean(-1))
