@@ -5,6 +5,7 @@ Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image 
 
 import jax.numpy as jnp
 import numpy as np
+import scipy  # which loads its parts when they are first used
 from jaxtyping import Array, Float, Integer
 
 from fcn.losses.distances import distances_inside
@@ -86,8 +87,12 @@ def border_distances(instances: Integer[np.ndarray, "..."], *, reach: int = _REA
     """
     instances = np.asarray(instances)
     first, second = np.full((2, *instances.shape), np.inf)
-    for label in np.setdiff1d(np.unique(instances), 0):
-        near = _box(instances == label, reach)
+    known, numbers = np.unique(instances, return_inverse=True)
+    boxes = scipy.ndimage.find_objects(numbers.reshape(instances.shape) + 1) if len(known) else []
+    for label, box in zip(known, boxes, strict=True):
+        if label == 0:
+            continue
+        near = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in box)
         distance = distances_inside(instances[near] != label)
         second[near] = np.minimum(second[near], np.maximum(first[near], distance))
         first[near] = np.minimum(first[near], distance)
@@ -107,8 +112,3 @@ def reach_of(w0: float = 10.0, sigma: float = 5.0) -> int:
 def _check_width(w0: float, sigma: float) -> None:
     if w0 < 0 or sigma <= 0:
         raise ValueError(f"w0 must not be negative and sigma be above 0; given are {w0} and {sigma}")
-
-
-def _box(mask, margin: int) -> tuple[slice, ...]:
-    where = [np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis))) for axis in range(mask.ndim)]
-    return tuple(slice(max(w[0] - margin, 0), w[-1] + margin + 1) for w in where)
