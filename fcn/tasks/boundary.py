@@ -41,7 +41,7 @@ class Boundary(InstanceTask, ClassTask):
 
     def targets(self, sample):
         targets = super().targets(sample)
-        classes = self.masks(targets["label"]).argmax(-1).astype(np.int32)
+        classes = boundary_classes(np.maximum(targets["label"], 0))
         return {**targets, "pixel_class": np.where(targets["label"] < 0, self.ignore_index, classes)}
 
     def loss(self, logits, targets, *, axis_name=None):
