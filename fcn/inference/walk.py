@@ -135,11 +135,11 @@ def _rule(name: str) -> Callable[[Any, list[Followed]], list[Followed]]:
     raise SizeDependent(f"has the operation {name!r}, of which it is not known which rows it sees")
 
 
-def _alone(inputs, place=0):
-    """The rows of the one operand that may have some."""
-    if [i for i, x in enumerate(inputs) if isinstance(x, Rows)] != [place]:
+def _alone(inputs):
+    """The rows of the first operand, which alone may have some."""
+    if [i for i, x in enumerate(inputs) if isinstance(x, Rows)] != [0]:
         raise SizeDependent("computes its weights from the image")
-    return inputs[place]
+    return inputs[0]
 
 
 def _elementwise(equation, inputs):
