@@ -84,16 +84,16 @@ def main(args: Sequence[str]) -> None:
     state = measure(parallel.put_state(network.variables))
     result = task.metric().compute(state)
     values = {"step": network.step, **task.scalars(result, "val/")}
-    order = counted_order(source, task, batch_size)
-    rows = ranked(source, task, state, None if options.csv else SHOWN, order)
+    scores = image_scores(task, state, counted_order(source, task, batch_size))
+    order = rank(scores, task.best)
+    rows = ranked(source, scores, order if options.csv else order[:SHOWN])
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
         print_table(options, network, source, result, rows)
     write_files(options, values, rows)
     if options.report is not None:
-        scores = image_scores(source, task, state, order)
-        write_report(options, network, source, state, rank(scores, task.best)[:SHOWN])
+        write_report(options, network, source, state, order[:SHOWN])
 
 
 def print_table(options: EvaluateConfig, network, source, result, rows: Sequence[Row]) -> None:
@@ -145,24 +145,20 @@ def measures_images(task) -> bool:
     return type(task).image_scalars is not Task.image_scalars
 
 
-def ranked(source, task, state, count: int | None, counted: Sequence[int] | None = None) -> list[Row]:
-    """So many images (None: all), the worst first; only those are read, for their names.
+def ranked(source, scores: Sequence[Mapping[str, float | None]], order: Sequence[int]) -> list[Row]:
+    """The images at some positions with what each is worth, in this order; only those are read, for their names."""
+    return [{"image": source[i]["name"], **scores[i]} for i in order]
+
+
+def image_scores(task, state, counted: Sequence[int]) -> list[dict[str, float | None]]:
+    """What each image is worth, in the order of the source; none where the task measures no single images.
 
     Args:
-      source: the images.
-      task: says what each is worth.
+      task: what the network learns.
       state: of the task's metric.
-      count: how many.
-      counted: the images in the order in which they were counted, -1 for what fills up a batch (default: one after the other).
+      counted: the images in the order in which they were counted, -1 for what fills up a batch.
     """
-    scalars = image_scores(source, task, state, counted)
-    return [{"image": source[i]["name"], **scalars[i]} for i in rank(scalars, task.best)[:count]]
-
-
-def image_scores(source, task, state, counted: Sequence[int] | None = None) -> list[dict[str, float | None]]:
-    """What each image is worth, in the order of the source; none where the task measures no single images. See `ranked`."""
-    order = range(len(source)) if counted is None else counted
-    of = {index: scalars for index, scalars in zip(order, task.image_scalars(state)) if index >= 0}
+    of = {index: scalars for index, scalars in zip(counted, task.image_scalars(state)) if index >= 0}
     return [of[index] for index in sorted(of)]
 
 

@@ -42,7 +42,8 @@ def test_only_the_images_that_are_shown_are_read(monkeypatch):
     monkeypatch.setattr(type(task), "image_scalars", lambda self, state: [*SCALARS, {"miou": 0.0}])
     for count, expected in ((1, ["z"]), (None, ["z", "x", "y"])):
         read = []
-        rows = evaluate.ranked(Source("xyz"), task, None, count)
+        scores = evaluate.image_scores(task, None, range(3))
+        rows = evaluate.ranked(Source("xyz"), scores, rank(scores, task.best)[:count])
         assert [row["image"] for row in rows] == expected and len(read) == len(expected)
 
 
@@ -50,7 +51,8 @@ def test_images_that_were_counted_in_another_order_keep_their_scores(monkeypatch
     """As in an evaluation of mixed sizes, whose batches are filled up (-1) one by one."""
     task = fcn.tasks.make("semantic", ["a"])
     monkeypatch.setattr(type(task), "image_scalars", lambda self, state: [{"miou": v} for v in (0.5, 0.0, 0.25, 0.75)])
-    rows = evaluate.ranked([{"name": name} for name in "xyz"], task, None, None, [2, -1, 0, 1])
+    scores = evaluate.image_scores(task, None, [2, -1, 0, 1])
+    rows = evaluate.ranked([{"name": name} for name in "xyz"], scores, rank(scores, task.best))
     assert [(row["image"], row["miou"]) for row in rows] == [("x", 0.25), ("z", 0.5), ("y", 0.75)]
 
 
