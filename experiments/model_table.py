@@ -180,18 +180,25 @@ def table(header: list[str], *rows: list[str]) -> str:
 
 def listed(name: str) -> list[dict[str, str]]:
     """The rows of a table as they stand on its page, by the names of the columns."""
-    lines = FILES[name].read_text().partition(f"<!-- table of {name} -->")[2].partition("<!-- end")[0].strip().splitlines()
-    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    _, content, _ = _cut(FILES[name].read_text(), name)
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in content.strip().splitlines())
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def replace(text: str, name: str, content: str) -> str:
     """`text` with `content` between the two marks of the table `name`."""
+    before, _, rest = _cut(text, name)
+    return before + content + rest
+
+
+def _cut(text: str, name: str) -> tuple[str, str, str]:
+    """`text` up to the table `name`, with the mark before it; the table; the rest, with the mark behind it."""
     begin, end = f"<!-- table of {name} -->\n", f"\n<!-- end of {name} -->"
     before, found, rest = text.partition(begin)
-    if not found or end not in rest:
+    content, closed, after = rest.partition(end)
+    if not (found and closed):
         raise ValueError(f"no marks {begin.strip()} ... {end.strip()}")
-    return before + begin + content + end + rest.partition(end)[2]
+    return before + begin, content, end + after
 
 
 if __name__ == "__main__":

@@ -55,3 +55,10 @@ def test_marks():
     assert model_table.replace(text, "models", "new") == text.replace("old", "new")
     with pytest.raises(ValueError, match="no marks <!-- table of encoders -->"):
         model_table.replace(text, "encoders", "new")
+
+
+def test_a_table_that_has_no_marks_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "page.md").write_text("<!-- table of models -->\n| name |\n| --- |\n| `unet` |\n")
+    monkeypatch.setitem(model_table.FILES, "models", tmp_path / "page.md")
+    with pytest.raises(ValueError, match=r"no marks <!-- table of models --> \.\.\. <!-- end of models -->"):
+        listed("models")
