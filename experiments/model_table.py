@@ -158,8 +158,10 @@ def operations(model, variables, images) -> float:
     """
     import jax
 
+    from fcn.environment import on_cpu
+
     shapes = jax.eval_shape(lambda *arguments: arguments, variables, images)
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with on_cpu():
         cost: Any = jax.jit(model.apply).trace(*shapes).lower(lowering_platforms=("tpu",)).cost_analysis()
     return cost["flops"]
 
