@@ -117,8 +117,7 @@ class Sharded:
         def collecting(state, batch):
             variables = jax.lax.with_sharding_constraint((state.params, state.model_state), self._replicated)
             new, metrics = step(state.replace(params=variables[0], model_state=variables[1]), batch)
-            layout = self._layout(new), jax.tree.map(lambda _: self._replicated, metrics)
-            return jax.lax.with_sharding_constraint((new, metrics), layout)
+            return jax.lax.with_sharding_constraint((new, metrics), (self._layout(new), self._replicated))
 
         return collecting
 
