@@ -25,8 +25,8 @@ def describe(
     sizes in bytes by name) and "label_values" (the class number of what labels store); "sampling" tells the weights of images,
     where they have any, by a hash, "left_out" the numbers of samples that could not be used, where that may be.
     """
-    files, values = {}, {}
-    for name, split in (("train", train), ("val", val)):
+    splits, files, values = {"train": train, "val": val}, {}, {}
+    for name, split in splits.items():
         files[name] = {} if data.name in _MADE_HERE else _told(split.source, "file_sizes")
         values[name] = _told(split.source, "label_values")
     facts = {
@@ -39,7 +39,7 @@ def describe(
         "files": files,
     }
     if data.skip_bad:
-        facts["left_out"] = {name: getattr(split.source, "left_out", ()) for name, split in (("train", train), ("val", val))}
+        facts["left_out"] = {name: getattr(split.source, "left_out", ()) for name, split in splits.items()}
     if order is not None and not isinstance(order, Shuffled):
         facts["sampling"] = hashlib.sha256(repr(order).encode()).hexdigest()
     return json.loads(json.dumps(facts))  # as it is read again
