@@ -69,9 +69,8 @@ class Stages:
         expected, pages = self.network.preprocessing, self.network.data.pages == "channels"
         how = {"value_range": expected.value_range, "per_image": expected.per_image, "pages": pages}
         image = read_image(files.image, channels=expected.channels, **how)
-        if expected.per_image is not None:
-            return image
-        tell_of_exposure(files.image, image, expected.value_range, pages)
+        if expected.per_image is None:
+            tell_of_exposure(files.image, image, expected.value_range, pages)
         return image
 
     def predict(self, files: Files, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
