@@ -144,15 +144,17 @@ class Experiment:
         layout = {"data": mesh.data, "height": mesh.height, "shard_params": self.config.shard_params}
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size, **layout)
         self.model = make_model(self.config, self.task.channels, self.parallel.axis_name)
-        channels = self.train.shape[2]
-        wanted = self.expected or default_preprocessing(channels)
-        if self.config.init is not None and self.expected is None:
-            wanted = preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
-        if self.expected is None:
-            wanted = configured(self.config.data, wanted, self.train)
+        wanted = self.expected or configured(self.config.data, self._of_weights(), self.train)
         seen = {"size": self.config.data.size, "resize": self.config.data.resize, "value_range": self.train.value_range}
         self.preprocessing = dataclasses.replace(wanted, **seen)
         self.key = jax.random.key(self.config.seed)
+
+    def _of_weights(self) -> Preprocessing:
+        """What the initial weights expect of images; ImageNet's statistics where there are none."""
+        channels = self.train.shape[2]
+        if self.config.init is None:
+            return default_preprocessing(channels)
+        return preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
 
     def describe(self, state: TrainState) -> str:
         """What is trained on what, in a line."""
