@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from experiments import command
 from experiments.build import Experiment
 from fcn.data import Prepared
+from fcn.data.source import spread
 from fcn.errors import first_line
 from fcn.inference import make_predictor
 from fcn.tasks import Task
@@ -45,10 +46,9 @@ class Examples:
     def picture(self, variables: Any) -> UInt8[np.ndarray, "h w 3"] | None:
         """A row for each image, by the network with `variables`, which are one copy; None where it cannot be computed."""
         val = self._experiment.val
-        chosen = np.linspace(0, len(val) - 1, min(_SHOWN, len(val))).astype(int)
         try:
             variables = jax.device_put(jax.tree.map(np.asarray, variables), jax.local_devices()[0])
-            return panel(val, chosen.tolist(), self._experiment.task, self._predict, variables)
+            return panel(val, spread(len(val), _SHOWN), self._experiment.task, self._predict, variables)
         except jax.errors.JaxRuntimeError as error:
             if not self._told:
                 command.warn(f"validation images are not shown ({first_line(str(error))}); the training does not need that")

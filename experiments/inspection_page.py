@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fcn.data.source import spread
 from fcn.data.survey import Survey
 from fcn.text import printable
 from fcn.visualize import overlay
@@ -99,7 +100,7 @@ def _samples(seen: Survey, count: int) -> Iterator[str]:
     places = [(source, i) for source in seen.sources.values() for i, label in enumerate(source.labels) if label is not None]
     sound = {record.image for record in seen.records if not record.problems}
     places = [(source, i) for source, i in places if source.images[i] in sound]
-    for number in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int).tolist():
+    for number in spread(len(places), count):
         source, i = places[number]
         picture = overlay(source.image(i), source.label(i), source.palette, ignore_index=source.ignore_index)
         caption = _text(source.images[i].relative_to(seen.root).as_posix())

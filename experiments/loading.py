@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from experiments import command
 from fcn.data import Prepared, TrainLoader
+from fcn.data.source import spread
 
 _MOST = 0.5
 """The share of its time that a training may wait for images without a word."""
@@ -18,7 +17,7 @@ _READ = 32
 
 def reading_rates(samples: Prepared) -> dict[int, float]:
     """Images a second by one worker and by two, of images that are read for the first time."""
-    chosen = np.linspace(0, len(samples) - 1, min(_READ, len(samples))).astype(int).tolist()
+    chosen = spread(len(samples), _READ)
     return {workers: _rate(samples, chosen, workers) for workers in (1, 2)}
 
 

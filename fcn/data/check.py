@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fcn.data.source import IGNORE, Source, Subset, different_values, kind_of, verify
+from fcn.data.source import IGNORE, Source, Subset, different_values, kind_of, spread, verify
 
 MANY_CLASSES = 20
 """From so many classes without a table on, labels that count 1, 2, 3 ... are taken for maps of objects."""
@@ -97,8 +97,7 @@ def _examine(source: Source, samples: int | None) -> tuple[list[dict], list[_Fau
         raise ValueError(f"{source.name} has no samples")
     if samples is not None and samples < 1:
         raise ValueError(f"samples is {samples}; check at least 1")
-    count = min(samples or len(source), len(source))
-    indices = np.linspace(0, len(source) - 1, count).astype(int).tolist()
+    indices = spread(len(source), samples or len(source))
 
     def look(index: int) -> dict | _Fault:
         try:

@@ -131,6 +131,11 @@ def _span(values: np.ndarray) -> str:
     return span + (", NaN or infinite ones among them)" if finite.size < values.size else ")")
 
 
+def spread(length: int, count: int) -> list[int]:
+    """`count` of the positions 0..length-1, spread evenly from the first to the last; all where there are fewer."""
+    return np.linspace(0, length - 1, min(count, length)).astype(int).tolist()
+
+
 def position(index: int, length: int) -> int:
     """`index` as a number in 0..length-1 (negative counts from the end); IndexError beyond."""
     if not -length <= index < length:
