@@ -128,7 +128,8 @@ class Experiment:
         if self.train.shape[2] != self.val.shape[2]:
             raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
         terms = loss_terms(self.config.loss, tasks.find(self.config.task).default_loss)
-        self.task = tasks.make(self.config.task, self.train.classes, palette=self.train.palette, terms=terms)
+        own = {"palette": self.train.palette, "terms": terms, **self.config.task_keywords()}
+        self.task = tasks.make(self.config.task, self.train.classes, **own)
         self.train = self.train.encoded(self.task, self.config.sampling.foreground)
         self.val = self.val.encoded(self.task)
         self.task = self.task.fitted(self.train)

@@ -3,19 +3,19 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments.keywords import keywords
 from fcn.data import AugmentConfig, LabelKind
 from fcn.data.sampling import SamplingConfig
 from fcn.options import frozen, wrong_type
 from fcn.preprocessing import PerImage, Resize
-from fcn.ranges import LARGEST, Range, abbreviate, check_fields
+from fcn.ranges import Range, abbreviate, check_fields
 from fcn.tasks import find
-from fcn.text import short_name
 from fcn.training import OptimizerConfig
 from fcn.training.best import BEST
 
@@ -85,54 +85,10 @@ class ModelConfig:
     """Further fields of the model as name=value, such as base_features=32 depth=4; values are JSON or plain words."""
 
     def keywords(self) -> dict[str, Any]:
-        """`options` as keyword arguments.
-
-        Raises:
-          ValueError: one is not of the form name=value, is given twice or elsewhere, or holds what is no finite number.
-        """
-        try:
-            keywords = _once([_parse_option(text) for text in self.options])
-        except ValueError as error:
-            raise ValueError(f"model option {error}") from None
-        if taken := sorted({"num_classes", "encoder", "axis_name", "name", "parent"} & set(keywords)):
-            raise ValueError(f"model option {taken[0]!r} is no option: --model.encoder sets the encoder, the run sets the rest")
-        return keywords
-
-
-def _parse_option(text: str) -> tuple[str, Any]:
-    """ "depth=4" -> ("depth", 4); what is not JSON is a word."""
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise ValueError(f"'{short_name(text)}' is not of the form name=value, such as base_features=32")
-    try:
-        number = _number(float)
-        return name, json.loads(
-            value, parse_int=_number(int), parse_float=number, parse_constant=number, object_pairs_hook=_once
-        )
-    except json.JSONDecodeError:
-        return name, value
-    except (ValueError, RecursionError) as error:
-        why = "lists are nested too deeply" if isinstance(error, RecursionError) else error
-        raise ValueError(f"'{short_name(text)}': {why}") from None
-
-
-def _number(kind: type[int] | type[float]) -> Callable[[str], int | float]:
-    """A function that reads a number of a kind which networks can compute with."""
-
-    def read(text: str) -> int | float:
-        if not abs(float(text)) <= LARGEST[kind]:
-            raise ValueError(f"{short_name(text)} is no number from {-LARGEST[kind]:g} to {LARGEST[kind]:g}")
-        return kind(text)
-
-    return read
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs as a mapping; none may be given twice."""
-    names = [name for name, _ in pairs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{short_name(twice[0])} is given more than once")
-    return dict(pairs)
+        """`options` as keyword arguments; a ValueError tells of one that is none (`experiments.keywords`)."""
+        taken = {"encoder": "--model.encoder sets the encoder, the run sets the rest"}
+        taken |= dict.fromkeys(("num_classes", "axis_name", "name", "parent"), taken["encoder"])
+        return keywords(self.options, "model", taken)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +191,8 @@ class TrainConfig:
     task: str = "semantic"
     """What the network's channels mean: semantic (one class a pixel), binary (one channel for two classes), multilabel (any
     number of classes a pixel), regression (values), or boundary, stardist and flows (objects)."""
+    task_options: tuple[str, ...] = ()
+    """Further fields of the task as name=value, such as rays=64 threshold=0.4; values are JSON or plain words."""
     parallel: Literal["jit", "pmap"] = "jit"
     """How several devices are used: jit with sharded arrays, or pmap."""
     shard_params: bool = False
@@ -271,6 +229,10 @@ class TrainConfig:
         if self.unfreeze_after is not None and not self.freeze:
             raise ValueError(f"unfreeze_after is {self.unfreeze_after}, but nothing is frozen; name it: --freeze encoder")
 
+    def task_keywords(self) -> dict[str, Any]:
+        """`task_options` as keyword arguments; a ValueError tells of one that is none (`experiments.keywords`)."""
+        return task_keywords(self.task_options)
+
     @property
     def label_kind(self) -> LabelKind:
         """What the labels are that the task learns from."""
@@ -285,6 +247,12 @@ class TrainConfig:
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.workdir or f"runs/{self.preset}")
+
+
+def task_keywords(options: Sequence[str]) -> dict[str, Any]:
+    """Options of a task as keyword arguments."""
+    taken = {"terms": "--loss.terms sets the loss", **dict.fromkeys(("classes", "palette", "ignore_index"), "the data set it")}
+    return keywords(options, "task", taken)
 
 
 # How a run is started, not what it computes: not kept.

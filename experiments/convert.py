@@ -38,6 +38,8 @@ class ConvertConfig:
     cellpose."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file, one on each line."""
+    task_options: tuple[str, ...] = ()
+    """Other options of a saved model's task than in training, as name=value: threshold=0.4 ... (docs/instances.md)."""
     licence: str | None = None
     """Under which the weights may be used; noted in a saved model."""
 
@@ -52,7 +54,7 @@ def main(args: Sequence[str]) -> None:
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     from experiments.config import ModelConfig
-    from experiments.networks import from_folder, from_weights
+    from experiments.networks import from_folder, from_weights, with_task_options
     from fcn.pretrained.reading import check_file
 
     if options.input.is_file():
@@ -65,6 +67,7 @@ def main(args: Sequence[str]) -> None:
     else:
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, str(options.input), options.source, options.classes)
+    network = with_task_options(network, options.task_options)
     if to_file:
         write_checkpoint(network, options)
         print(f"{options.out.name} holds weights only; who uses them must know: {network.preprocessing.describe()}")

@@ -40,6 +40,8 @@ class EvaluateConfig:
     """shapes, folder or tfds:NAME (default: the run's, or folder)."""
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
+    task_options: tuple[str, ...] = ()
+    """Other options of the network's task than in training, as name=value: threshold=0.4 ... (docs/instances.md)."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16), _also("--data.size")] = None
     """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: Annotated[int | None, Range(1, 2**20)] = None
@@ -69,10 +71,10 @@ class EvaluateConfig:
 def main(args: Sequence[str]) -> None:
     options = command.parse(EvaluateConfig, with_json_named(args), "evaluate", __doc__)
     from experiments.build import make_evaluator
-    from experiments.networks import from_folder
+    from experiments.networks import from_folder, with_task_options
     from fcn.parallel import Sharded, sharing_devices
 
-    network = from_folder(options.run, options.checkpoint)
+    network = with_task_options(from_folder(options.run, options.checkpoint), options.task_options)
     task = network.task
     if options.csv is not None and not measures_images(task):
         raise ValueError(f"the network's task {task.name!r} measures no single images; leave out --csv")

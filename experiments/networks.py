@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 import fcn
-from experiments.config import DataConfig, ModelConfig
+from experiments.config import DataConfig, ModelConfig, task_keywords
 from experiments.facts import read_task
 from experiments.initialise import find_weights
 from experiments.run_folder import RunFolder
@@ -61,6 +61,11 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     run = restore(RunFolder(path), which)
     known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
     return Network(run.model, run.variables, run.task, run.preprocessing, **known)
+
+
+def with_task_options(network: Network, options: Sequence[str]) -> Network:
+    """The network with other options of its task, each name=value, such as threshold=0.4."""
+    return network._replace(task=tasks.with_options(network.task, **task_keywords(options))) if options else network
 
 
 def stored_task(path: Path) -> Task | None:

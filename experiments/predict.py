@@ -50,6 +50,8 @@ class PredictConfig:
     """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab or cellpose."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file (or a folder of smp's), one on each line."""
+    task_options: tuple[str, ...] = ()
+    """Other options of the network's task than in training, as name=value: threshold=0.4 ... (docs/instances.md)."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width at which the network sees each image (default: the longer side as in training)."""
     scale: Annotated[float | None, Range(0, 64, above=True)] = None
@@ -136,7 +138,7 @@ def read_network(options: PredictConfig):
       FileNotFoundError: there is none.
     """
     from experiments.config import ModelConfig
-    from experiments.networks import from_folder, from_weights
+    from experiments.networks import from_folder, from_weights, with_task_options
 
     if options.run is None:
         assert options.model is not None and options.weights is not None  # or else it was refused
@@ -144,6 +146,7 @@ def read_network(options: PredictConfig):
         network = from_weights(model, options.weights, options.source, options.classes)
     else:
         network = from_folder(options.run, options.checkpoint, options.classes)
+    network = with_task_options(network, options.task_options)
     expected = network.preprocessing
     classes = network.task.classes
     if network.task.label_kind == "classes" and not 2 <= len(classes) <= 256:

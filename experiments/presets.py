@@ -25,18 +25,18 @@ def _nuclei(task: str) -> Preset:
     config = TrainConfig(
         preset=f"nuclei_{task}",
         task=task,
-        steps=2000,
+        steps=1000,
         batch_size=8,
         log_every=50,
-        eval_every=500,
-        checkpoint_every=500,
-        data=DataConfig("folder", crop=(192, 192), channels=1, normalise="percentiles"),
+        eval_every=250,
+        checkpoint_every=250,
+        data=DataConfig("folder", crop=(128, 128), channels=1, normalise="percentiles"),
         model=ModelConfig("unet", options=("base_features=16", "depth=3")),
         optim=OptimizerConfig(learning_rate=4e-3, weight_decay=1e-2),
         augment=AugmentConfig(flip=True, vertical_flip=True, scale=(0.7, 1.4), brightness=0.2, contrast=0.2),
         ema=0.99,
     )
-    return Preset("nuclei of DSB 2018, 192x192", "--data.root", config)
+    return Preset("nuclei of DSB 2018, 128x128", "--data.root", config)
 
 
 _PRESETS = (

@@ -16,7 +16,7 @@ from fcn.tasks.multilabel import Multilabel
 from fcn.tasks.regression import Regression
 from fcn.tasks.semantic import Binary, Semantic
 from fcn.tasks.stardist import StarDist
-from fcn.tasks.table import TASKS, find, from_json, make, to_json
+from fcn.tasks.table import TASKS, find, from_json, make, to_json, with_options
 from fcn.tasks.task import Task
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "from_json",
     "make",
     "to_json",
+    "with_options",
 ]

@@ -40,6 +40,19 @@ def make(name: str, classes: Sequence[str], **options) -> Task:
     return task(classes=classes, **options)
 
 
+def with_options(task: Task, **options) -> Task:
+    """The task with other options, such as thresholds, for the network that it has.
+
+    Raises:
+        ValueError: for an unknown option, one that does not fit the task, or one by which the network had other channels.
+    """
+    own = {"palette": task.palette, "terms": task.terms, "ignore_index": task.ignore_index}
+    changed = make(task.name, task.classes, **{**own, **task.options(), **options})
+    if changed.channels != task.channels:
+        raise ValueError(f"of {', '.join(options)} a network has {changed.channels} channels; this one has {task.channels}")
+    return changed
+
+
 def find(name: str) -> type[Task]:
     """The class of a task; a ValueError with the nearest name for an unknown one."""
     if name not in TASKS:

@@ -11,6 +11,7 @@ from PIL import Image
 import fcn
 from experiments import convert, evaluate, predict, train
 from experiments.config import LossConfig, TrainConfig, from_json, to_json
+from experiments.networks import Network, with_task_options
 from experiments.objective import loss_terms
 from fcn.losses import Term
 from fcn.pretrained.saving import load_task
@@ -49,7 +50,7 @@ FILES = {
     "regression": ["values.npy", "values.png"],
     "boundary": ["instances.tif", "overlay.png"],
 }
-FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None, "boundary": {"min_size": 0}}
+FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None, "boundary": {"min_size": 2}}
 BEST = {"binary": "miou", "multilabel": "miou", "regression": "mae", "boundary": "ap"}
 GOOD = {
     "binary": lambda result: result["val/miou"] > 0.7,
@@ -59,7 +60,10 @@ GOOD = {
 }
 
 
-MORE = {"binary": ["--augment.operations", "cutmix(probability=0.5)", "rotate(degrees=20)"]}
+MORE = {
+    "binary": ["--augment.operations", "cutmix(probability=0.5)", "rotate(degrees=20)"],
+    "boundary": ["--task-options", "min_size=2"],
+}
 
 
 @pytest.mark.parametrize("task", FILES)
@@ -91,6 +95,14 @@ def test_a_run_is_kept_measured_and_predicts(task, data, tmp_path, capsys):
     capsys.readouterr()
     predict.main([str(run), str(root / "images/val/00.png"), "--out", str(tmp_path / "a"), "--skip-existing"])
     assert capsys.readouterr().out.startswith("all images are done, in")
+
+
+def test_a_network_has_other_options_of_its_task_where_they_are_asked_for():
+    network = Network(None, {}, fcn.tasks.make("stardist", ["cell"]), None)
+    assert with_task_options(network, ["threshold=0.25", "overlap=0.3"]).task.threshold == 0.25
+    assert with_task_options(network, []) is network
+    with pytest.raises(ValueError, match=r"task option 'terms' is no option: --loss\.terms sets the loss"):
+        with_task_options(network, ["terms=dice"])
 
 
 def test_a_saved_task_belongs_to_its_network(tmp_path):

@@ -204,6 +204,15 @@ def test_a_task_survives_json(task):
     assert tasks.from_json(tasks.to_json(task), task.classes, task.palette) == task
 
 
+def test_other_options_for_the_same_network():
+    task = tasks.with_options(TASKS[1], threshold=0.2, min_size=3)
+    assert (task.threshold, task.min_size, task.rays, task.classes) == (0.2, 3, 8, ("cell",))
+    with pytest.raises(ValueError, match="of rays a network has 17 channels; this one has 9"):
+        tasks.with_options(TASKS[1], rays=16)
+    with pytest.raises(ValueError, match="unknown option of the task 'flows' 'treshold'; did you mean 'threshold'"):
+        tasks.with_options(TASKS[2], treshold=1.0)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
