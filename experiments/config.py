@@ -58,7 +58,7 @@ class DataConfig:
     @property
     def per_image(self) -> PerImage | None:
         """What of each image decides how it is read, if anything does."""
-        return self.normalise if self.normalise in typing.get_args(PerImage) else None
+        return next((way for way in typing.get_args(PerImage) if way == self.normalise), None)
 
     def __post_init__(self):
         check_fields(self, "data.")

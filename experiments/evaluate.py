@@ -126,6 +126,7 @@ def write_report(options: EvaluateConfig, network, source, state, positions: Seq
     from experiments.evaluation_pictures import write_pictures
     from fcn.text import printable
 
+    assert options.report is not None  # or else nothing is to be written
     told = write_pictures(options.report, network, source, state, positions)
     if options.json != PRINTED:
         print("".join(f"\n{line}" for line in (told, printable(str(options.report))) if line))

@@ -67,7 +67,8 @@ def _draw_probabilities(folder: Path, network: Network, source: Prepared, predic
     if np.isnan(found.average_precision):  # no pixel is of the second class
         return ""
     best, threshold = found.f_beta().max(), found.best_threshold()
+    task: Any = network.task  # of two classes, with a threshold
     return (
         f"average precision {found.average_precision:.4f}, calibration error {diagram.ece:.4f}; F1 is the largest ({best:.4f}) "
-        f"with the threshold {threshold:.3f}; that of the task is {network.task.threshold:g}"
+        f"with the threshold {threshold:.3f}; that of the task is {task.threshold:g}"
     )

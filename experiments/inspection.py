@@ -65,8 +65,8 @@ def channel_statistics(records: Sequence[Record]) -> dict[str, list[float]]:
     return {"mean": mean.tolist(), "std": np.sqrt(np.maximum(square - mean**2, 0)).tolist()}
 
 
-def _alike(records: Sequence[Record]) -> list[Record]:
-    """Those that could be read and have the most frequent number of channels."""
+def _alike(records: Sequence[Record]) -> list[Any]:
+    """Those records that could be read and have the most frequent number of channels."""
     numbers = collections.Counter(record.channels for record in records if record.sums is not None)
     most = numbers.most_common(1)
     return [record for record in records if most and record.sums is not None and record.channels == most[0][0]]

@@ -83,7 +83,8 @@ def _classes(values: Mapping[str, Any], seen: Survey) -> Iterator[str]:
 def _histograms(seen: Survey) -> Iterator[str]:
     """One for each number of channels, a curve a channel."""
     for channels in sorted({record.channels for record in seen.records if record.histogram is not None}):
-        total = sum(record.histogram for record in seen.records if record.channels == channels and record.histogram is not None)
+        alike = [record.histogram for record in seen.records if record.channels == channels and record.histogram is not None]
+        total = np.sum(alike, axis=0)
         colours = ("#c22", "#282", "#22c") if channels == 3 else ("#444",) * channels
         lines = "".join(_curve(counts / total.max(), colour) for counts, colour in zip(total, colours))
         frame = '<rect width="256" height="100" fill="none" stroke="#ccc"/>'

@@ -99,10 +99,11 @@ class Stages:
 
     def _tell_of_scale(self, path: Path, scale: float) -> None:
         """Warns, once, where nobody has asked for a scale that is far from 1."""
-        if self._far_is_told or self.size or self.scale or 0.5 <= scale <= 2:
+        size = self.network.preprocessing.size
+        if self._far_is_told or size is None or self.size or self.scale or 0.5 <= scale <= 2:
             return
         self._far_is_told = True
-        height, width = self.network.preprocessing.size
+        height, width = size
         command.warn(
             f"{path} is seen at {scale:.3g} of its size, because training resized its images to {height}x{width}; "
             "--scale 1 shows images as they are, --size HEIGHT WIDTH at another size"

@@ -111,9 +111,9 @@ def torchvision_standard() -> Callable:
     linear = {"interpolation": InterpolationMode.BILINEAR, "fill": 127}
     changes = [
         (1.0, v2.RandomHorizontalFlip()),
-        (1.0, v2.RandomAffine(0, scale=(0.5, 2.0), **linear)),
-        (0.5, v2.RandomAffine(15, **linear)),
-        (0.2, v2.RandomAffine(0, shear=8, **linear)),
+        (1.0, v2.RandomAffine((0, 0), scale=(0.5, 2.0), **linear)),
+        (0.5, v2.RandomAffine((-15, 15), **linear)),
+        (0.2, v2.RandomAffine((0, 0), shear=8, **linear)),
         (0.5, v2.ColorJitter(brightness=0.3)),
         (0.5, v2.ColorJitter(contrast=0.3)),
         (0.5, v2.ColorJitter(saturation=0.4)),

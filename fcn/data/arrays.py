@@ -122,7 +122,7 @@ def _read_tiff(file: str | Path, pages: bool) -> Shaped[np.ndarray, "h w c"]:
     except ImportError:
         raise ImportError(f"{file}: reading it needs tifffile: pip install 'fcn-zoo[tiff]'") from None
     with tifffile.TiffFile(file) as tiff:
-        whole = [page for page in tiff.pages if not page.subfiletype & REDUCED_OR_MASK]
+        whole = [page for page in tiff.pages if not getattr(page, "subfiletype", 0) & REDUCED_OR_MASK]
         if len(whole) > 1 and not pages:
             raise Refused(several_pages(len(whole)))
         return np.concatenate([_read_page(page) for page in whole], -1)

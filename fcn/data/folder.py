@@ -140,8 +140,8 @@ class FolderSource:
         index = position(index, len(self))
         path, label = self.instances[index], self.labels[index]
         if path is None:
-            told = label is not None and hasattr(self._reader, "objects")
-            return self._reader.objects(label) if told else None
+            read = getattr(self._reader, "objects", None)
+            return None if label is None or read is None else read(label)
         stored = ObjectMaps().objects(path)
         found = np.where(stored >= self.layout.first_object, stored, 0)
         return np.where(stored == self.layout.void_object, -1, found)

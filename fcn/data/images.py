@@ -73,7 +73,7 @@ def read_image(
     """
     kind = array_kind(file, pages, channels)
     name_of = name or str(file)
-    if kind == "array" or (kind == "unclear" and (value_range, per_image) != (None, None)):
+    if not isinstance(file, bytes) and (kind == "array" or (kind == "unclear" and (value_range, per_image) != (None, None))):
         values = read_array(file, name, pages)
         if per_image is None:
             _refuse_unknown_range(values, value_range, name_of)

@@ -54,11 +54,13 @@ class Prepared:
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
             raise ValueError(f"size is {self.size}; height and width run from 1 to {LARGEST_SIDE}")
         self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
-        self.resize, self.foreground = resize, foreground
+        self.resize: Resize = resize
+        self.foreground = foreground
         self.mixed = mixed or crop is not None or (size is not None and resize != "exact")
         self._sizes: list[Size] | None = None
         first = self.read(0)
-        self.shape = (*(self.crop or first["image"].shape[:2]), first["image"].shape[2])
+        height, width = self.crop or first["image"].shape[:2]
+        self.shape = (height, width, first["image"].shape[2])
         self._blank = {name: np.full_like(first[name], value) for name, value in self.codec.fill.items()}
         if foreground and (crop is None or self._blank.get("label", first["image"]).ndim != 2):
             raise ValueError("sampling.foreground takes crops (data.crop) of images with one class a pixel")

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -147,7 +147,7 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
         counts = read_column(config.repeats, names_of(samples), root)
         if (counts != np.round(counts)).any():
             raise ValueError(f"{config.repeats}: {counts[counts != np.round(counts)][0]:g} is no number of repeats, such as 2")
-        return Repeated(tuple(counts.astype(int).tolist()))
+        return cast("Order", Repeated(tuple(counts.astype(int).tolist())))  # whose length is kept
     weights = np.ones(len(samples))
     if config.weights is not None:
         weights *= read_column(config.weights, names_of(samples), root)
@@ -164,8 +164,8 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
 
 def names_of(source: Source) -> list[str]:
     """The names of all samples, without reading them where the source knows them."""
-    if hasattr(source, "names"):
-        return list(source.names)
+    if (known := getattr(source, "names", None)) is not None:
+        return list(known)
     if isinstance(source, Subset):
         names = names_of(source.source)
         return [names[index] for index in source.indices]

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,8 +80,8 @@ def _fastest(product: Product, channels: int, pixels: int, rounds: int) -> Algor
     problem = Problem((x.shape,), kernel.shape, x.dtype, (1, 1), ((1, 1), (1, 1)), (1, 1), alone=has_one_device())
     operation, other = ("convolution", kernel) if product == "convolution" else ("kernel_gradient", x)
     left_out = "native" if product == "convolution" and usable() else "onednn"
-    functions = {name: function(operation, name, problem) for name in ALGORITHMS if name != left_out}
-    compiled: dict[Algorithm, Callable] = {name: jax.jit(f).lower(x, other).compile() for name, f in functions.items()}
+    functions: dict[Algorithm, Callable] = {name: function(operation, name, problem) for name in ALGORITHMS if name != left_out}
+    compiled: dict[Algorithm, Any] = {name: jax.jit(f).lower(x, other).compile() for name, f in functions.items()}
     seconds = _race(compiled, (x, other), rounds)
     best = min(seconds, key=lambda name: seconds[name])
     return best if seconds[best] < CLEARLY * seconds[usual] else usual

@@ -106,7 +106,8 @@ class Records:
         kept = [record for record in read_records(path) if record["step"] <= last_step]
         _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
         self._path, self._file = path, path.open("a")
-        self._tensorboard, self._kept, self._last_step = tensorboard, kept, last_step
+        self._tensorboard: Any = tensorboard  # a folder wherever a board is opened
+        self._kept, self._last_step = kept, last_step
 
     @functools.cached_property
     def _board(self):

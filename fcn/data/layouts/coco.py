@@ -110,7 +110,8 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
         from pycocotools import mask as compressed
     except ImportError:
         raise ImportError("compressed run lengths need pycocotools: pip install 'fcn-zoo[coco]'") from None
-    return compressed.decode({**segmentation, "counts": segmentation["counts"].encode()}).astype(bool)
+    runs: Any = {**segmentation, "counts": segmentation["counts"].encode()}
+    return compressed.decode(runs).astype(bool)
 
 
 def _annotation_files(root: Path) -> dict[str, Path]:
