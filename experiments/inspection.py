@@ -61,7 +61,7 @@ def channel_statistics(records: Sequence[Record]) -> dict[str, list[float]]:
     known = _alike(records)
     if not known:
         return {"mean": [], "std": []}
-    mean, square = sum(r.sums for r in known) / sum(r.pixels for r in known)
+    mean, square = np.sum([r.sums for r in known], axis=0) / sum(r.pixels for r in known)
     return {"mean": mean.tolist(), "std": np.sqrt(np.maximum(square - mean**2, 0)).tolist()}
 
 

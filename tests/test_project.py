@@ -35,6 +35,14 @@ def test_python_versions():
     assert PROJECT["tool"]["pyright"]["pythonVersion"] == versions[0]
 
 
+def test_types_are_checked():
+    """Of all that is no test, before a push and by continuous integration."""
+    assert PROJECT["tool"]["pyright"]["include"] == ["fcn", "experiments"]
+    assert "\npyright\n" in (ROOT / ".ci" / "run").read_text()
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert "pyright" in [hook["entry"] for hook in hooks]
+
+
 def test_types_are_shipped():
     assert (ROOT / "fcn" / "py.typed").is_file()
     assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["fcn"]
