@@ -110,7 +110,8 @@ def _at(model, channels, side, size) -> ReceptiveField | None:
     rest = sides if size is None else tuple(s + (want - s) % along.alignment for s, want, along in zip(sides, size, found))
     if not scales and rest == sides:
         return found
-    more = tuple(s + 8 * along.alignment for s, along in zip(rest, found))
+    rows, columns = (s + 8 * along.alignment for s, along in zip(rest, found))
+    more = rows, columns
     again, others = _walked(_trace(model, channels, more), more)
     changed = [layer for layer, scale in scales if (layer, scale) not in others]
     if changed:

@@ -236,7 +236,7 @@ class Predictor:
     def _compute(self, variables, images, kind: Kind, views: tuple[View, ...], bare: bool) -> Shaped[Array, "b h w ..."]:
         """`bare`: without the margins that valid convolutions need."""
 
-        def logits(x):
+        def logits(x) -> Any:
             return self.model.apply(variables, x) if bare else covering_logits(self.model, variables, x)
 
         x = self.preprocessing.apply(self._scaled(images))

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,8 @@ def joined(parts: Sequence[Rows | None], counts: Sequence[int]) -> Rows:
         own = np.repeat(NOTHING, count, 1) if part is None else part.bounds
         side = BEFORE if i < main else BEHIND
         bounds.append(own if i == main else union([own, np.repeat(side, count, 1)]))
-    return dataclasses.replace(parts[main], bounds=np.concatenate(bounds, 1))
+    longest: Any = parts[main]
+    return dataclasses.replace(longest, bounds=np.concatenate(bounds, 1))
 
 
 def _padded(bounds, pads, spacing):

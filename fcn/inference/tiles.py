@@ -91,7 +91,8 @@ def exact_tiles(
         Tiles, row by row; each pixel of the image is in the place of one.
     """
     rows, columns = (
-        list(_along(*lengths, tile, side)) for *lengths, side in zip(image.shape, more, around, field, strict=False)
+        list(_along(length, repeats, pads, tile, side))
+        for length, repeats, pads, side in zip(image.shape, more, around, field, strict=False)
     )
     for here, inner, place in rows:
         for there, beside, column in columns:

@@ -11,7 +11,7 @@ from fcn.errors import unknown
 from fcn.layers import resize_bilinear
 
 NAMES = ("flips", "rotations")
-_SYMMETRIES = {
+_SYMMETRIES: dict[tuple[str, ...], tuple[tuple[int, bool], ...]] = {
     (): ((0, False),),
     ("flips",): ((0, False), (0, True), (2, False), (2, True)),
     ("rotations",): tuple((turns, False) for turns in range(4)),
@@ -67,10 +67,10 @@ def views_of(augmentations: Sequence[str | float]) -> list[View]:
         if not 0 < scale <= 16:
             raise ValueError(f"images seen {scale:g} times as large; give a scale above 0, up to 16")
     symmetries = _SYMMETRIES[tuple(name for name in NAMES if name in names)]
-    return [View(*symmetry, scale) for scale in (1.0, *scales) for symmetry in symmetries]
+    return [View(turns, mirrored, scale) for scale in (1.0, *scales) for turns, mirrored in symmetries]
 
 
 def averaged(find: Callable[[Array], Array], images: Num[Array, "b h w c"], views: Sequence[View]) -> Num[Array, "b h w k"]:
     """The mean of what `find` (images -> maps of their size) finds in all views of the images; jittable."""
     found = [view.back(find(view.seen(images)), images.shape[1:3]) for view in views]
-    return sum(found[1:], found[0]) / len(found)
+    return jnp.asarray(sum(found[1:], found[0])) / len(found)

@@ -125,7 +125,7 @@ def _without_rows(equation, inputs):
     return [parameter(shape) for shape in shapes]
 
 
-def _rule(name: str) -> Callable[[Any, list[Followed]], list[Followed]]:
+def _rule(name: str) -> Callable[[Any, Any], Sequence[Followed]]:
     if name in _ELEMENTWISE:
         return _elementwise
     if name in _RULES:

@@ -55,7 +55,7 @@ def make_predictor(
             factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
             logits = resize_bilinear(logits, size)
             logits = task.resized(logits, factors) if task else logits
-        return scores(logits)
+        return scores(jnp.asarray(logits))
 
     @functools.cache
     def compiled():  # at the first call: JAX may not have been set up yet

@@ -166,7 +166,7 @@ def _gathered(ends, shape) -> Int32[np.ndarray, " n"]:
     seeds = seeds[np.argsort(counts[tuple(seeds.T)], kind="stable")]  # the largest last, on top of others
     if not len(seeds):
         return np.zeros(len(ends[0]), np.int32)
-    window = np.stack(np.mgrid[-5:6, -5:6], -1)
+    window = np.moveaxis(np.mgrid[-5:6, -5:6], 0, -1)
     around = tuple(np.moveaxis(seeds[:, None, None] + window, -1, 0))  # [n, 11, 11] each
     grown = np.broadcast_to((window == 0).all(-1), around[0].shape)
     for _ in range(5):

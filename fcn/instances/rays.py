@@ -65,8 +65,8 @@ class _Field(NamedTuple):
         others[core] = np.any([each != ids[core] for each in around], 0)
         reach = 1 + scipy.ndimage.distance_transform_cdt(~others, "chessboard")
         starts, odd = (rows + 2) * ids.shape[1] + columns + 2, 2 * (rows % 2) + columns % 2
-        flat = (each.ravel().astype(np.int32) for each in (ids, reach))
-        return cls(*flat, ids.shape[1], starts.astype(np.int32), odd.astype(np.int32))
+        flat, reached, starts, odd = (np.ravel(each).astype(np.int32) for each in (ids, reach, starts, odd))
+        return cls(flat, reached, ids.shape[1], starts, odd)
 
 
 def _along(field: _Field, step: Float32[np.ndarray, " 2"]) -> Float32[np.ndarray, " starts"]:

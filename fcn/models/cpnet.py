@@ -93,7 +93,7 @@ class NormConv(nn.Module):
     references: ClassVar = {"cellpose": (("^bn$", "0"), ("^conv$", "1"))}
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
+    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
         """Maps [B, H, W, C] to [B, H, W, features]."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = BatchNorm(_MOMENTUM, axis_name=self.axis_name, **types, name="bn")(x, train=train)
