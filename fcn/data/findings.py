@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def findings(seen: Survey, *, resized: bool = False, converted: bool = False, sk
         converted: all images are to have one number of channels.
         skip_bad: training is to leave out what cannot be used.
     """
-    passed = {_mixed_sizes: resized, _mixed_channels: converted}
+    passed: dict[Callable, bool] = {_mixed_sizes: resized, _mixed_channels: converted}
     checks = [check for check in _CHECKS if not passed.get(check)]
     found = [finding for check in checks for finding in check(seen)]
     if skip_bad:
@@ -166,7 +166,7 @@ def _blank_images(seen: Survey) -> Iterator[Finding]:
         yield Finding("blank images", False, f"{len(blank)} images are of one value all over", _files(blank))
 
 
-_CHECKS: tuple[Callable[[Survey], Iterable[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (
     _missing_splits,
     _missing_labels,
     _problems,

@@ -61,6 +61,7 @@ class TrainLoader:
         self._part = _part(batch_size, process_index, process_count)
         self._order, self.batch_size, self.seed = order or Shuffled(len(source)), batch_size, seed
         self._samples, self._partners = prepared(source, size, cache), partners
+        self._indices = self._order.indices
         self._next = 0  # number of the next batch
         self.waited = 0.0
         """Seconds that callers have waited for batches."""
@@ -106,7 +107,7 @@ class TrainLoader:
         batch = self._samples.batch(indices, epochs)
         if not self._partners:
             return batch
-        others = self._samples.batch(partners(self.seed, indices, epochs, self._order.indices), epochs)
+        others = self._samples.batch(partners(self.seed, indices, epochs, self._indices), epochs)
         return batch | {f"partner_{name}": values for name, values in others.items() if name not in ("index", "epoch")}
 
     def _read_ahead(self) -> Any:

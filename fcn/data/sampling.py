@@ -2,10 +2,9 @@
 
 import csv
 import dataclasses
-import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Protocol, cast, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -68,7 +67,7 @@ class Shuffled:
 
     length: int
 
-    @functools.cached_property
+    @property
     def indices(self) -> Int[np.ndarray, " k"]:
         return np.arange(self.length)
 
@@ -82,11 +81,11 @@ class Repeated:
 
     counts: tuple[int, ...]
 
-    @functools.cached_property
+    @property
     def length(self) -> int:
         return sum(self.counts)
 
-    @functools.cached_property
+    @property
     def indices(self) -> Int[np.ndarray, " k"]:
         return np.flatnonzero(self.counts)
 
@@ -106,7 +105,7 @@ class Drawn:
     def length(self) -> int:
         return len(self.weights)
 
-    @functools.cached_property
+    @property
     def indices(self) -> Int[np.ndarray, " k"]:
         return np.flatnonzero(self.weights)
 
@@ -147,7 +146,7 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
         counts = read_column(config.repeats, names_of(samples), root)
         if (counts != np.round(counts)).any():
             raise ValueError(f"{config.repeats}: {counts[counts != np.round(counts)][0]:g} is no number of repeats, such as 2")
-        return cast("Order", Repeated(tuple(counts.astype(int).tolist())))  # whose length is kept
+        return Repeated(tuple(counts.astype(int).tolist()))
     weights = np.ones(len(samples))
     if config.weights is not None:
         weights *= read_column(config.weights, names_of(samples), root)
