@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.layers import Conv, ConvTranspose, Network, PointwiseConv, fan_in_scaling, max_pool
+from fcn.models.parts.supervision import sow_coarse_logits
 
 he_normal = fan_in_scaling(2.0, "normal")  # standard deviation sqrt(2 / N), section 3
 
@@ -28,6 +29,8 @@ class UNet2015(Network):
         depth: number of 2x2 max-pools.
         dropout_rate: dropout on the two coarsest levels of the contracting path in training; takes the rng "dropout". The paper
             says where but not how much; 0.5 is customary.
+        deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
+            `fcn.models.parts.supervision`. The paper has none.
         dtype: type of the computation; the logits are float32 in any case.
         param_dtype: type of the parameters.
         axis_name: no effect (there is no BatchNorm).
@@ -37,6 +40,7 @@ class UNet2015(Network):
     base_features: int = 64
     depth: int = 4
     dropout_rate: float = 0.5
+    deep_supervision: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -71,7 +75,7 @@ class UNet2015(Network):
             return nn.relu(conv(features, name=f"{name}_conv2")(x))
 
         x = jnp.asarray(x)
-        skips = []
+        skips, maps = [], []
         for level in range(self.depth + 1):
             x = x if level == 0 else max_pool(x, 2)
             x = two_convolutions(x, self.base_features * 2**level, f"encoder{level}")
@@ -81,6 +85,9 @@ class UNet2015(Network):
             x = ConvTranspose(self.base_features * 2**level, 2, 2, **types, name=f"up{level}")(x)
             x = jnp.concatenate([_crop(skips[level], x.shape), x], axis=-1)
             x = two_convolutions(x, self.base_features * 2**level, f"decoder{level}")
+            maps.append(x)
+        if self.deep_supervision:
+            sow_coarse_logits(self, maps, self.num_classes, None, x.shape[1:3], **types)
         return PointwiseConv(self.num_classes, **types, name="head")(x).astype(jnp.float32)
 
 

@@ -20,7 +20,7 @@ def sow_coarse_logits(
     module: nn.Module,
     maps: Sequence[Float[Array, "b _ _ _"]],
     num_classes: int,
-    size: tuple[int, ...],
+    size: tuple[int, ...] | None,
     crop: tuple[int, ...],
     **types,
 ) -> None:
@@ -33,8 +33,9 @@ def sow_coarse_logits(
         maps: the decoder's, coarsest first, down to the one that gives the network's logits, which has no further head. The
             coarsest one has none either: its weight is 0 in nnU-Net.
         num_classes: channels of the logits.
-        size: (height, width) of the image that the maps are of, and
-        crop: of the part of it that is wanted.
+        size: (height, width) of the image that the maps are of; None where convolutions are valid, so that each map reaches
+            farther than the finer one, on all sides alike.
+        crop: (height, width) of the part that is wanted: the upper left one of `size`, else the middle.
         **types: dtype and param_dtype of the heads.
 
     Raises:
@@ -47,4 +48,7 @@ def sow_coarse_logits(
     for i, x in enumerate(maps[-2:0:-1], 1):
         logits = PointwiseConv(num_classes, **types, name=f"{COARSE_HEAD}{i}")(x).astype(jnp.float32)
         if not module.is_initializing():
-            module.sow("aux_logits", f"coarse_{i}", resize_bilinear(logits, size)[:, : crop[0], : crop[1]])
+            whole = size or tuple(side * 2**i for side in logits.shape[1:3])
+            top, left = (0, 0) if size else ((side - part) // 2 for side, part in zip(whole, crop))
+            enlarged = resize_bilinear(logits, whole)
+            module.sow("aux_logits", f"coarse_{i}", enlarged[:, top : top + crop[0], left : left + crop[1]])
