@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import flax.linen as nn
 import jax
@@ -112,6 +112,15 @@ def as_expected(config: TrainConfig, expected: Preprocessing | None = None) -> D
     return dataclasses.replace(config.data, normalise=expected.per_image)
 
 
+class Measurement(NamedTuple):
+    """What a split gives."""
+
+    state: Any
+    """That of the task's metric."""
+    loss: float | None = None
+    """The task's loss, if it was asked for and anything has a label."""
+
+
 @dataclasses.dataclass
 class Experiment:
     """The objects of one run."""
@@ -176,6 +185,11 @@ class Experiment:
         model = self.model.clone(axis_name=None)
         return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
 
+    @functools.cached_property
+    def weighted_task(self) -> Task:
+        """The task with the class weights of its loss, which reading all labels of the training split gives."""
+        return dataclasses.replace(self.task, terms=weighted(self.task.loss_terms, self.config.loss, self.task, self.train))
+
     def train_step(self) -> Callable:
         """The compiled training step."""
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(self.key, 1))
@@ -184,13 +198,10 @@ class Experiment:
             changed = augment_batch(augment_key, batch, self.config.augment, self.preprocessing, codec=self.task)
             return changed["image"], {name: changed[name] for name in self.task.fill}
 
-        terms = weighted(self.task.loss_terms, self.config.loss, self.task, self.train)
-        loss = dataclasses.replace(self.task, terms=terms).loss
-
         step = make_train_step(
             self.model,
             configured_optimizer(self.config, self.model),
-            functools.partial(loss, axis_name=self.parallel.axis_name),
+            functools.partial(self.weighted_task.loss, axis_name=self.parallel.axis_name),
             prepare,
             key=dropout_key,
             aux_weight=self.config.loss.auxiliary,
@@ -219,19 +230,20 @@ class Experiment:
           train_step: that of `train_step`, which need not be traced again for such a state and batch.
           state: that of `initial_state`.
         """
-        if self.config.best not in (names := self.evaluation(self.task.metric().init())):
+        if self.config.best not in (names := self.evaluation(Measurement(self.task.metric().init()))):
             raise unknown("value of an evaluation:", self.config.best, names)
         nothing = np.full(self.config.step_size // jax.process_count(), -1)
         batch = self.parallel.put_batch(self.batches().read(nothing, np.zeros_like(nothing)))
         jax.eval_shape(train_step, self.parallel.put_state(state), self.taken_at_once(batch))
 
-    def evaluation(self, measured: Any) -> dict[str, float | None]:
-        """The values of an evaluation record, from the state of the task's metric after the validation split."""
-        return self.task.scalars(self.task.metric().compute(measured), "val/")
+    def evaluation(self, measured: Measurement) -> dict[str, float | None]:
+        """The values of an evaluation record, from what the validation split has given."""
+        return {**self.task.scalars(self.task.metric().compute(measured.state), "val/"), "val/loss": measured.loss}
 
-    def evaluator(self) -> Callable[[Any], Any]:
-        """variables on the devices -> the state of the task's metric after the validation split."""
-        return make_evaluator(self.model, self.task, self.preprocessing, self.val, self.config.batch_size, self.parallel)
+    def evaluator(self) -> Callable[[Any], Measurement]:
+        """variables on the devices -> what the validation split gives."""
+        data = self.preprocessing, self.val, self.config.batch_size
+        return make_evaluator(self.model, self.weighted_task, *data, self.parallel, with_loss=True)
 
 
 class Hosts(TypedDict):
@@ -247,9 +259,16 @@ def hosts() -> Hosts:
 
 
 def make_evaluator(
-    model: nn.Module, task: Task, preprocessing: Preprocessing, source: Prepared, batch_size: int, parallel: Any
-) -> Callable[[Any], Any]:
-    """Builds `measure(variables) -> state of task.metric()` over every pixel of `source`, each counted once."""
+    model: nn.Module,
+    task: Task,
+    preprocessing: Preprocessing,
+    source: Prepared,
+    batch_size: int,
+    parallel: Any,
+    *,
+    with_loss: bool = False,
+) -> Callable[[Any], Measurement]:
+    """Builds `measure(variables) -> Measurement` over every pixel of `source`, each counted once."""
     metric = task.metric()
 
     def prepare(batch):
@@ -259,15 +278,23 @@ def make_evaluator(
         truths = [task.truth({name: values[i] for name, values in targets.items()}) for i in range(images)]
         return metric.count([task.prediction(one) for one in scores[:images]], truths)
 
-    step = parallel.eval_step(make_eval_step(model, task, prepare, axis_name=parallel.axis_name))
+    step = parallel.eval_step(make_eval_step(model, task, prepare, with_loss=with_loss, axis_name=parallel.axis_name))
 
     def measure(variables):
-        state = metric.init()
+        state, sums = metric.init(), np.zeros(2)
         for (indices, _), batch in zip(eval_plan(source, batch_size), eval_batches(source, batch_size, **hosts()), strict=True):
-            found = parallel.read(step(variables, parallel.put_batch(batch)))
+            found, losses = parallel.read(step(variables, parallel.put_batch(batch)))
             if task.on_host:
                 found = count(*found, images=int((indices >= 0).sum()))
             state = metric.merge(state, found)
-        return state
+            if with_loss:
+                value, weight = np.asarray(losses, np.float64).T
+                sums = sums + np.stack([np.where(weight > 0, value * weight, 0), weight], -1)
+        return Measurement(state, _loss(sums) if with_loss else None)
 
     return measure
+
+
+def _loss(sums: np.ndarray) -> float | None:
+    """The loss of several batches from sums [terms, 2] of weighed values and of weights; None where a term has no weight."""
+    return None if np.any(sums[..., 1] == 0) else float(np.sum(sums[..., 0] / sums[..., 1]))

@@ -83,7 +83,7 @@ def main(args: Sequence[str]) -> None:
     command.cache_compilations(calls=-(-len(source) // batch_size))
     parallel = Sharded(sharing_devices(batch_size))
     measure = make_evaluator(network.model, task, network.preprocessing, source, batch_size, parallel)
-    state = measure(parallel.put_state(network.variables))
+    state = measure(parallel.put_state(network.variables)).state
     result = task.metric().compute(state)
     values = {"step": network.step, **task.scalars(result, "val/")}
     scores = image_scores(task, state, counted_order(source, task, batch_size))

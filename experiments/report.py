@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from PIL import Image
 
-from experiments.build import Experiment
+from experiments.build import Experiment, Measurement
 from experiments.examples import Examples
 from experiments.run_folder import CONFUSION, CURVES, PANELS, RunFolder
 from fcn.training import SkippingState, parameter_digest
@@ -14,7 +14,13 @@ from fcn.visualize.files import save_pictures
 
 
 def write_report(
-    folder: RunFolder, experiment: Experiment, examples: Examples, state: Any, measured: Any, seconds: float, ended: str | None
+    folder: RunFolder,
+    experiment: Experiment,
+    examples: Examples,
+    state: Any,
+    measured: Measurement,
+    seconds: float,
+    ended: str | None,
 ) -> None:
     """Writes pictures/ and then result.json, which marks the run as finished.
 
@@ -23,7 +29,7 @@ def write_report(
       experiment: its objects.
       examples: pictures of its validation images.
       state: the final state, one copy; its `opt_state` is not looked at.
-      measured: the state of the task's metric after the validation split.
+      measured: what the validation split gave.
       seconds: time spent in training, over all starts of the run.
       ended: why it ended before its last step, if it did.
     """
@@ -33,7 +39,7 @@ def write_report(
     if (picture := examples.picture(state.eval_variables)) is not None:
         save_pictures({folder.pictures / PANELS: Image.fromarray(picture)})
     visualize.plot_curves(read_records(folder.metrics), folder.pictures / CURVES)
-    experiment.task.draw(measured, folder.pictures / CONFUSION)
+    experiment.task.draw(measured.state, folder.pictures / CONFUSION)
     result = {
         **experiment.evaluation(measured),
         "steps": int(state.step),

@@ -75,17 +75,20 @@ def _train(parallel):
 
 
 def _evaluate(parallel, variables):
-    task, axis_name = fcn.tasks.make("semantic", _Source.classes), parallel.axis_name
+    task, axis_name = fcn.tasks.make("semantic", _Source.classes, terms="ce+dice"), parallel.axis_name
 
     def prepare(batch):
         images, labels = _prepare(batch)
         return images, {"label": labels}
 
-    step, metric = parallel.eval_step(make_eval_step(_model(axis_name), task, prepare, axis_name=axis_name)), task.metric()
-    variables, state = parallel.put_state(variables), metric.init()
+    step = make_eval_step(_model(axis_name), task, prepare, with_loss=True, axis_name=axis_name)
+    step, metric = parallel.eval_step(step), task.metric()
+    variables, state, losses = parallel.put_state(variables), metric.init(), []
     for batch in eval_batches(Prepared(_Source()), BATCH):
-        state = metric.merge(state, parallel.read(step(variables, parallel.put_batch(batch))))
-    return state.matrix
+        found, loss = parallel.read(step(variables, parallel.put_batch(batch)))
+        state = metric.merge(state, found)
+        losses.append(loss)
+    return state.matrix, np.stack(losses)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +107,23 @@ def test_eight_devices_train_as_one_does(single, way):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_confusion_matrices_are_identical_and_count_every_pixel_once(single):
+def test_confusion_matrices_and_losses_are_identical_and_count_every_pixel_once(single):
+    """The cross-entropy of all images is the mean of two batches by their pixels; of Dice losses there is one for each."""
     variables = single[1].eval_variables
     source = _Source()
     logits = _model().apply(variables, normalise(source.images, (0.5,) * 3, (0.25,) * 3))
     expected = np.asarray(confusion_matrix(jnp.argmax(logits, -1).astype(jnp.int32), source.labels, CLASSES))
     assert expected.sum() == (source.labels != 255).sum()
+    parts = [(slice(0, 8), 8), (slice(8, 13), 5)]
+    cross_entropies = cross_entropy(logits, source.labels)
+    dice = [dice_loss(logits[part], source.labels[part]) for part, _ in parts]
     for parallel in (Sharded(jax.devices()[:1]), *(make() for make in WAYS.values())):
-        np.testing.assert_array_equal(_evaluate(parallel, variables), expected)
+        matrix, losses = _evaluate(parallel, variables)
+        np.testing.assert_array_equal(matrix, expected)
+        values, weights = losses[..., 0], losses[..., 1]
+        np.testing.assert_array_equal(weights, [[np.sum(source.labels[part] != 255), images] for part, images in parts])
+        np.testing.assert_allclose(np.average(values[:, 0], weights=weights[:, 0]), cross_entropies, rtol=1e-5)
+        np.testing.assert_allclose(values[:, 1], dice, rtol=1e-5)
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():

@@ -24,7 +24,7 @@ from fcn.losses.focal import focal_loss
 from fcn.losses.lovasz import lovasz_loss
 from fcn.losses.overlap import dice_loss, focal_tversky_loss, generalized_dice_loss, jaccard_loss, tversky_loss
 from fcn.losses.regression import huber_loss, l1_loss
-from fcn.losses.table import LOSSES, Loss, Term, parse_terms, total_loss
+from fcn.losses.table import LOSSES, Loss, Term, parse_terms, total_loss, weighed_losses
 from fcn.losses.weights import class_counts, enet_weights, median_frequency_weights
 
 __all__ = [
@@ -58,4 +58,5 @@ __all__ = [
     "topk_cross_entropy",
     "total_loss",
     "tversky_loss",
+    "weighed_losses",
 ]

@@ -9,7 +9,7 @@ import scipy  # which loads its parts when they are first used
 from jaxtyping import Array, Float, Integer
 
 from fcn.losses.distances import distances_inside
-from fcn.losses.entropy import cross_entropy
+from fcn.losses.entropy import cross_entropy, weight_of_cross_entropy
 from fcn.losses.inputs import Labels, Logits, Mode, PixelWeights, Weights
 
 _REACH = 64
@@ -46,13 +46,35 @@ def border_cross_entropy(
     Raises:
         ValueError: for shapes or options that do not fit.
     """
+    weights = _near(logits, distances, w0, sigma, pixel_weights)
+    shared = {"ignore_index": ignore_index, "class_weights": class_weights, "axis_name": axis_name}
+    return cross_entropy(logits, labels, mode, pixel_weights=weights, **shared)
+
+
+def weight_of_border(
+    logits: Logits,
+    labels: Labels,
+    mode: Mode = "multiclass",
+    *,
+    distances: Float[Array | np.ndarray, "..."],
+    w0: float = 10.0,
+    sigma: float = 5.0,
+    pixel_weights: PixelWeights | None = None,
+    **options,
+) -> Float[Array, ""]:
+    """The sum of the weights by which `border_cross_entropy` is divided; arguments as there."""
+    return weight_of_cross_entropy(
+        logits, labels, mode, pixel_weights=_near(logits, distances, w0, sigma, pixel_weights), **options
+    )
+
+
+def _near(logits, distances, w0, sigma, pixel_weights) -> Float[Array, "..."]:
+    """The weights of the pixels of a batch."""
     _check_width(w0, sigma)
     if distances.shape != (*logits.shape[:-1], 1):
         raise ValueError(f"distances {distances.shape} must have the shape of the pixels, {(*logits.shape[:-1], 1)}")
     near = 1 + w0 * jnp.exp(-(jnp.asarray(distances, jnp.float32)[..., 0] ** 2) / (2 * sigma**2))
-    weights = near if pixel_weights is None else near * jnp.asarray(pixel_weights, jnp.float32)
-    shared = {"ignore_index": ignore_index, "class_weights": class_weights, "axis_name": axis_name}
-    return cross_entropy(logits, labels, mode, pixel_weights=weights, **shared)
+    return near if pixel_weights is None else near * jnp.asarray(pixel_weights, jnp.float32)
 
 
 def border_weights(instances: Integer[np.ndarray, "..."], *, w0: float = 10.0, sigma: float = 5.0) -> Float[np.ndarray, "..."]:

@@ -16,6 +16,7 @@ from fcn.losses.inputs import (
     chosen,
     prepare,
     probabilities,
+    sum_over,
     weigh,
     weighted_mean,
 )
@@ -112,6 +113,24 @@ def hausdorff_loss(
     values = (probabilities(inputs.x, mode) - inputs.target) ** 2 * far
     weights = weigh(inputs.valid, pixel_weights) * chosen(classes, class_weights, logits.shape[-1])
     return weighted_mean(values, weights, axis_name)
+
+
+def weight_by_distances(
+    logits: Logits,
+    labels: Labels,
+    mode: Mode = "multiclass",
+    *,
+    classes: Sequence[int] | None = None,
+    ignore_index: int = 255,
+    class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
+    axis_name: str | None = None,
+    **_,
+) -> Float[Array, ""]:
+    """The sum of the weights by which the means of `boundary_loss` and `hausdorff_loss` are divided; arguments as there."""
+    inputs = prepare(logits, labels, mode, ignore_index)
+    weights = weigh(inputs.valid, pixel_weights) * chosen(classes, class_weights, logits.shape[-1])
+    return sum_over(jnp.sum(jnp.broadcast_to(weights, inputs.x.shape)), axis_name)
 
 
 def signed_distances(

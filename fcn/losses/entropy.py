@@ -75,6 +75,22 @@ def cross_entropy(
     return total if reduction == "sum" else divide(total, sum_over(jnp.sum(weight), axis_name))
 
 
+def weight_of_cross_entropy(
+    logits: Logits,
+    labels: Labels,
+    mode: Mode = "multiclass",
+    *,
+    ignore_index: int = 255,
+    class_weights: Weights | None = None,
+    pixel_weights: PixelWeights | None = None,
+    axis_name: str | None = None,
+    **_,
+) -> Float[Array, ""]:
+    """The sum of the weights by which the mean of `cross_entropy` is divided; arguments as there."""
+    _, weight = entries(logits, labels, mode, ignore_index, class_weights, pixel_weights)
+    return sum_over(jnp.sum(weight), axis_name)
+
+
 def topk_cross_entropy(
     logits: Logits,
     labels: Labels,

@@ -75,6 +75,23 @@ def focal_loss(
     return divide(jnp.sum(weights * divide(total, pixel_count)), jnp.sum(weights))
 
 
+def weight_of_focal(
+    logits: Logits,
+    labels: Labels,
+    mode: Mode = "multiclass",
+    *,
+    normalized: bool = False,
+    ignore_index: int = 255,
+    pixel_weights: PixelWeights | None = None,
+    axis_name: str | None = None,
+    **_,
+) -> Float[Array, ""] | None:
+    """The sum of the weights by which `focal_loss` is divided; None where each class has its own. Arguments as there."""
+    if normalized or mode == "multilabel":
+        return None
+    return sum_over(jnp.sum(weigh(prepare(logits, labels, mode, ignore_index).valid, pixel_weights)), axis_name)
+
+
 def _sigmoid_terms(inputs):
     """-log(q) and log(1 - q) of every entry."""
     x = jnp.where(inputs.target, inputs.x, -inputs.x)

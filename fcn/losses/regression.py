@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from fcn.losses.inputs import PixelWeights, weighted_mean
+from fcn.losses.inputs import PixelWeights, sum_over, weighted_mean
 
 Values = Float[Array | np.ndarray, "*pixels k"]
 Targets = Real[Array | np.ndarray, "*pixels k"]
@@ -60,6 +60,13 @@ def huber_loss(
     size = jnp.abs(error)
     near = jnp.minimum(size, delta)
     return weighted_mean(near * (size - near / 2), weight, axis_name)
+
+
+def weight_of_values(
+    predictions: Values, targets: Targets, *, pixel_weights: PixelWeights | None = None, axis_name: str | None = None, **_
+) -> Float[Array, ""]:
+    """The sum of the weights by which the means of `l1_loss` and `huber_loss` are divided; arguments as there."""
+    return sum_over(jnp.sum(_errors(predictions, targets, pixel_weights)[1]), axis_name)
 
 
 def _errors(predictions, targets, pixel_weights):

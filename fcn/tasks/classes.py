@@ -3,11 +3,12 @@
 import abc
 from typing import ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 import scipy  # which loads its parts when they are first used
 from jaxtyping import Bool, Float, Int
 
-from fcn.losses import LOSSES, Term, border_distances, boundary_distances, signed_distances, total_loss
+from fcn.losses import LOSSES, Term, border_distances, boundary_distances, signed_distances, total_loss, weighed_losses
 from fcn.losses.border import reach_of
 from fcn.losses.inputs import Mode
 from fcn.tasks.task import Task
@@ -55,13 +56,18 @@ class ClassTask(Task, abc.ABC):
         return targets | {_map_of(term): targets[_map_of(term)] * scale for term in self._by_distances}
 
     def loss(self, logits, targets, *, axis_name=None):
-        known = {"mode": self.mode, "ignore_index": self.ignore_index, "axis_name": axis_name}
+        options = (self._options(term, targets, axis_name) for term in self.loss_terms)
+        return sum(total_loss((term,), logits, targets["label"], **given) for term, given in zip(self.loss_terms, options))
 
-        def value(term):
-            maps = {"distances": targets[_map_of(term)]} if LOSSES[term.name].distances else {}
-            return total_loss((term,), logits, targets["label"], **known, **maps)
+    def weighed_losses(self, logits, targets, images, *, axis_name=None):
+        options = (self._options(term, targets, axis_name) for term in self.loss_terms)
+        rows = [weighed_losses((t,), logits, targets["label"], images, **given) for t, given in zip(self.loss_terms, options)]
+        return jnp.concatenate(rows)
 
-        return sum(map(value, self.loss_terms))
+    def _options(self, term, targets, axis_name):
+        """What a loss is given besides logits and labels."""
+        maps = {"distances": targets[_map_of(term)]} if LOSSES[term.name].distances else {}
+        return {"mode": self.mode, "ignore_index": self.ignore_index, "axis_name": axis_name, **maps}
 
 
 def _map_of(term: Term) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from fcn import visualize
 from fcn.data.codec import Values
 from fcn.data.source import LabelKind
-from fcn.losses import total_loss
+from fcn.losses import total_loss, weighed_losses
 from fcn.metrics import Errors, ErrorSums
 from fcn.ranges import LARGEST, Range, check_fields
 from fcn.tasks.task import Task
@@ -63,8 +63,14 @@ class Regression(Values, Task):
         return dataclasses.replace(self, mean=tuple(mean.tolist()), std=tuple(np.where(std > 0, std, 1.0).tolist()))
 
     def loss(self, logits, targets, *, axis_name=None):
+        return total_loss(self.loss_terms, logits, self._standardised(targets), axis_name=axis_name)
+
+    def weighed_losses(self, logits, targets, images, *, axis_name=None):
+        return weighed_losses(self.loss_terms, logits, self._standardised(targets), images, axis_name=axis_name)
+
+    def _standardised(self, targets):
         mean, std = (jnp.asarray(values, jnp.float32) for values in (self.mean, self.std))
-        return total_loss(self.loss_terms, logits, (targets["label"] - mean) / std, axis_name=axis_name)
+        return (targets["label"] - mean) / std
 
     def scores(self, logits):
         mean, std = (jnp.asarray(values, jnp.float32) for values in (self.mean, self.std))

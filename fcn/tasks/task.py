@@ -104,6 +104,15 @@ class Task(Codec, abc.ABC):
         """Logits that were resized with the image, by factors of its height and width; lengths in pixels grow. Jittable."""
         return logits
 
+    def weighed_losses(
+        self, logits: Float[Array, "b *pixels k"], targets: Targets, images: Float[Array, ""], *, axis_name: str | None = None
+    ) -> Float[Array, "terms 2"]:
+        """The parts of `loss`, and what each weighs beside that of other batches; see `fcn.losses.weighed_losses`.
+
+        By default the loss is one part, which weighs as much as the batch has images.
+        """
+        return jnp.stack([self.loss(logits, targets, axis_name=axis_name), images])[None]
+
     @abc.abstractmethod
     def scores(self, logits: Float[Array, "*batch h w k"]) -> Shaped[Array, "..."]:
         """What of the logits leaves the device: class ids, probabilities or values; jittable."""

@@ -147,14 +147,17 @@ def _unless_faulty(old: SkippingState, new: SkippingState, metrics: dict) -> tup
 
 
 def make_eval_step(
-    model: nn.Module, task: Measured, prepare: Prepare, *, axis_name: str | None = None
-) -> Callable[[dict, dict], PyTree]:
-    """Builds `eval_step(variables, batch) -> what the task's metric counts in the batch of all devices`.
+    model: nn.Module, task: Measured, prepare: Prepare, *, with_loss: bool = False, axis_name: str | None = None
+) -> Callable[[dict, dict], tuple[PyTree, Array | None]]:
+    """Builds `eval_step(variables, batch) -> what the task's metric counts in the batch of all devices, and its loss`.
+
+    The loss is that of the logits alone, without auxiliary heads, as `task.weighed_losses` gives it.
 
     Args:
       model: maps images [B, H, W, C] to logits [B, H, W, K].
       task: an `fcn.tasks.Task`. Where it predicts on the host the step gives (scores, targets) of each image instead.
       prepare: turns a batch of the loader into float images and targets.
+      with_loss: whether there is a loss; else it is None.
       axis_name: the `pmap` axis, or None under `jit`.
     """
     metric = task.metric()
@@ -162,10 +165,14 @@ def make_eval_step(
     def eval_step(variables, batch):
         images, targets = prepare(batch)
         logits = cast("Array", model.apply(variables, images))
-        found = (task.scores(logits), crop_to(targets, logits.shape[1:3]))
+        targets = crop_to(targets, logits.shape[1:3])
+        images = jnp.sum(batch["index"] >= 0, dtype=jnp.float32) if with_loss else None
+        found = (task.scores(logits), targets)
         if axis_name is not None:
+            images = None if images is None else jax.lax.psum(images, axis_name)
             found = jax.lax.all_gather(found, axis_name, tiled=True)
+        losses = None if images is None else task.weighed_losses(logits, targets, images, axis_name=axis_name)
         scores, targets = found
-        return found if task.on_host else metric.count(task.prediction(scores), task.truth(targets))
+        return found if task.on_host else metric.count(task.prediction(scores), task.truth(targets)), losses
 
     return eval_step

@@ -47,6 +47,8 @@ def test_a_run_folder_holds_what_the_readme_says(finished_run):
     last = evaluated[-1]
     np.testing.assert_allclose(last["val/miou"], (last["val/iou/ground"] + last["val/iou/disc"]) / 2, rtol=1e-12)
     assert last["val/miou"] > 0.8  # bright discs on dark ground
+    losses = [r["val/loss"] for r in evaluated]
+    assert 0 < losses[-1] < losses[0]
     result = json.loads((finished_run / "result.json").read_text())
     assert result["steps"] == 24
     assert result["seconds"] > 0

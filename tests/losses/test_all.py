@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fcn import losses, tasks
+from fcn.losses import parse_terms, total_loss, weighed_losses
 from tests.losses.examples import CHANNELS, NAMES, call, example
 
 
@@ -133,3 +134,36 @@ def test_the_docs_name_every_loss_with_its_paper():
     page = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text()
     for name, row in losses.LOSSES.items():
         assert f"| `{name}` | `{row.function.__name__}` | {row.paper} |" in page, name
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("ce(label_smoothing=0.1)", True),
+        ("ce(reduction=sum)", False),
+        ("2*ce(class_weights=[1,2,5])", True),
+        ("focal", True),
+        ("focal(normalized=true)", False),
+        ("dice", False),
+    ],
+)
+def test_the_loss_of_several_batches_is_that_of_all_images_where_it_is_a_mean_by_weights(text, whole):
+    """Of others each batch weighs as much as it has images."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(5, 3, 4, 3)).astype(np.float32), rng.integers(0, 3, (5, 3, 4)).astype(np.int32)
+    labels[:2, 1:] = 255
+    terms = parse_terms(text)
+    parts = [slice(0, 2), slice(2, 5)]
+    rows = [weighed_losses(terms, logits[p], labels[p], jnp.float32(p.stop - p.start)) for p in parts]
+    values, weights = np.array(rows)[:, 0].T
+    np.testing.assert_allclose(values, [total_loss(terms, logits[p], labels[p]) for p in parts], rtol=1e-6)
+    if whole:
+        np.testing.assert_allclose(np.average(values, weights=weights), total_loss(terms, logits, labels), rtol=1e-5)
+    else:
+        np.testing.assert_array_equal(weights, [2, 3])
+
+
+def test_values_weigh_as_many_as_are_known():
+    targets = np.array([[1.0], [np.nan], [3.0]], np.float32)
+    (row,) = weighed_losses(parse_terms("3*l1"), np.zeros((3, 1), np.float32), targets, jnp.float32(1))
+    np.testing.assert_allclose(row, [6, 2])

@@ -156,6 +156,6 @@ def test_it_is_trained_and_measured_like_ours(way, data):
         losses.append(float(parallel.read(metrics)["loss"]))
     assert losses[2] < losses[0]
     variables = parallel.put_state({"params": {"head": {"kernel": np.ones((1, 1, 3, 2), "f"), "bias": np.zeros(2, "f")}}})
-    errors = make_evaluator(model, task, HALF, data, 8, parallel)(variables)
+    errors = make_evaluator(model, task, HALF, data, 8, parallel)(variables).state
     np.testing.assert_array_equal(errors, np.zeros((11, 1)))
     assert task.scalars(task.metric().compute(errors), "val/") == {"val/area_error": 0.0}
