@@ -61,7 +61,7 @@ def test_examples_of_training_are_seen_as_they_were_read(monkeypatch):
     monkeypatch.setattr(type(task), "panel", lambda self, images, truths, scores: scores)
     source = [{"image": image, "label": image[..., :1]} for image in images]
     experiment = SimpleNamespace(model=Gray(), preprocessing=record, task=task, val=source)
-    found = Examples(experiment, None).picture(SimpleNamespace(eval_variables={}))
+    found = Examples(experiment, None).picture({})
     np.testing.assert_allclose(found, (images[..., :1] / 255 - 0.5) / 0.25, atol=1e-5)
 
 

@@ -84,13 +84,15 @@ def test_options_of_data_that_do_not_fit_each_other(fields, message):
 
 
 def test_statistics_are_those_that_are_asked_for(mixed):
-    def asked(**fields):
+    def asked(wanted=None, **fields):
         data = DataConfig("folder", str(mixed), crop=(4, 4), **fields)
         train, _ = load_splits(data)
-        return train, configured(data, Preprocessing(bgr=True), train)
+        return train, configured(data, wanted or Preprocessing(), train)
 
-    assert asked()[1] == Preprocessing(bgr=True) and asked(normalise="imagenet")[1] == Preprocessing()
-    assert asked(mean=(0.5,) * 3, std=(0.25,) * 3)[1] == Preprocessing((0.5,) * 3, (0.25,) * 3)
+    blue_first = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.25, 0.3), bgr=True)
+    reversed_imagenet = Preprocessing((0.406, 0.456, 0.485), (0.225, 0.224, 0.229), bgr=True)
+    assert asked(blue_first)[1] == blue_first and asked(blue_first, normalise="imagenet")[1] == reversed_imagenet
+    assert asked(blue_first, mean=(0.5,) * 3, std=(0.25,) * 3)[1] == Preprocessing((0.5,) * 3, (0.25,) * 3, bgr=True)
     train, found = asked(normalise="dataset")
     pixels = np.concatenate([sample["image"].reshape(-1, 3) for sample in train]) / 255
     np.testing.assert_allclose((found.mean, found.std), (pixels.mean(0), pixels.std(0)), rtol=1e-6)
