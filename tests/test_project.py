@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import warnings
 
 import pytest
 import yaml
@@ -41,6 +42,12 @@ def test_types_are_checked():
     assert "\npyright\n" in (ROOT / ".ci" / "run").read_text()
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert "pyright" in [hook["entry"] for hook in hooks]
+
+
+@pytest.mark.parametrize("kind", [UserWarning, DeprecationWarning, RuntimeWarning])
+def test_a_warning_is_an_error_in_tests(kind):
+    with pytest.raises(kind, match="old"):
+        warnings.warn("old", kind, stacklevel=1)
 
 
 def test_types_are_shipped():
