@@ -63,6 +63,8 @@ class PredictConfig:
     """What the pages of a TIFF file are: channels of one image (default: as in training, or such files are refused)."""
     overlay: bool = True
     """Write overlays as well."""
+    objects: tuple[Literal["csv", "geojson"], ...] = ("csv",)
+    """Which tables to write where the task finds objects: NAME_objects.csv, and, with outlines, NAME_objects.geojson."""
     skip_existing: bool = False
     """Leave out images that are done already: goes on where it was interrupted."""
     overwrite: bool = False
@@ -120,9 +122,13 @@ def endings(options: PredictConfig) -> list[str]:
     from experiments.networks import stored_task
     from fcn.tasks import Semantic
 
-    task = None if options.run is None else stored_task(options.run)
-    found = Semantic.suffixes if task is None else task.suffixes
-    return [ending for ending in found if options.overlay or ending != "overlay.png"]
+    task = (None if options.run is None else stored_task(options.run)) or Semantic
+    asked = [f"objects.{form}" for form in options.objects]
+    if "objects.geojson" in asked and "objects.geojson" not in task.on_request:
+        raise ValueError(f"--objects geojson is for tasks that find objects, not for {task.name!r}; leave it out")
+    found = (*(ending for ending in task.on_request if ending in asked), *task.suffixes)
+    left_out = {"objects.csv"} - {*asked} if options.overlay else {"objects.csv", "overlay.png"} - {*asked}
+    return [ending for ending in found if ending not in left_out]
 
 
 def done_before(options: PredictConfig) -> Literal["refused", "left out", "replaced"]:

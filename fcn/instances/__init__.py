@@ -9,16 +9,21 @@
     flows = instance_flows(instances)                       # unit vectors to the middle of each object
     instances = decode_flows(outputs)                       # of flows, 5 long, and logits
 
+    measure(instances).csv()                                # areas, middles, boxes
+
 Instance maps are integers [H, W]: 0 for background, another number for each object.
 """
 
 from fcn.instances.boundaries import boundary_classes, decode_boundaries
 from fcn.instances.flows import decode_flows, follow, instance_flows
+from fcn.instances.objects import Objects, measure
+from fcn.instances.outlines import outlines
 from fcn.instances.rays import edge_probabilities, star_distances
 from fcn.instances.stars import Stars, candidates, paint, suppress
 from fcn.metrics.instances import match
 
 __all__ = [
+    "Objects",
     "Stars",
     "boundary_classes",
     "candidates",
@@ -28,6 +33,8 @@ __all__ = [
     "follow",
     "instance_flows",
     "match",
+    "measure",
+    "outlines",
     "paint",
     "star_distances",
     "suppress",

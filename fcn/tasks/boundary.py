@@ -50,5 +50,8 @@ class Boundary(InstanceTask, ClassTask):
     def scores(self, logits):
         return jax.nn.softmax(logits)
 
+    def certainty(self, scores):
+        return 1 - scores[..., 0]
+
     def prediction(self, scores):
         return decode_boundaries(np.asarray(scores), min_size=self.min_size)

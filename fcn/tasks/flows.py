@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy  # which loads its parts when they are first used
 
 from fcn.instances import decode_flows, instance_flows
 from fcn.instances.flows import SCALE
@@ -61,6 +62,9 @@ class Flows(InstanceTask):
 
     def scores(self, logits):
         return logits
+
+    def certainty(self, scores):
+        return scipy.special.expit(scores[..., 2])
 
     def prediction(self, scores):
         outputs = np.asarray(scores, np.float32)

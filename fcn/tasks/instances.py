@@ -5,9 +5,12 @@ import dataclasses
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import scipy  # which loads its parts when they are first used
+from jaxtyping import Float, Integer
 
 from fcn import visualize
 from fcn.data.source import LabelKind
+from fcn.instances.objects import measure
 from fcn.losses import parse_terms
 from fcn.metrics.instances import InstanceMetrics, Instances
 from fcn.ranges import Range, check_fields
@@ -34,7 +37,8 @@ class InstanceTask(Task, abc.ABC):
     label_kind: ClassVar[LabelKind] = "instances"
     best: ClassVar[str] = "ap"
     on_host: ClassVar[bool] = True
-    suffixes: ClassVar[tuple[str, ...]] = ("overlay.png", "instances.tif")
+    suffixes: ClassVar[tuple[str, ...]] = ("overlay.png", "objects.csv", "instances.tif")
+    on_request: ClassVar[tuple[str, ...]] = ("objects.geojson",)
     own_loss: ClassVar[bool] = True
     """Whether the loss is that of the paper, not a sum of terms."""
 
@@ -84,8 +88,24 @@ class InstanceTask(Task, abc.ABC):
     def files(self, image, scores):
         instances = self.prediction(scores)
         small = instances.max(initial=0) <= np.iinfo(np.uint16).max
-        stored = instances.astype(np.uint16) if small else instances
-        return {"overlay.png": visualize.overlay_instances(image, instances), "instances.tif": stored}
+        objects = measure(instances, self.object_scores(scores, instances), self.classes[0])
+        return {
+            "overlay.png": visualize.overlay_instances(image, instances),
+            "objects.geojson": lambda: objects.geojson(instances),
+            "objects.csv": objects.csv,
+            "instances.tif": instances.astype(np.uint16) if small else instances,
+        }
+
+    @abc.abstractmethod
+    def certainty(self, scores: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h w"]:
+        """How sure it is that each pixel is an object's, 0 to 1."""
+
+    def object_scores(
+        self, scores: Float[np.ndarray, "h w k"], instances: Integer[np.ndarray, "h w"]
+    ) -> Float[np.ndarray, " n"]:
+        """How sure the network is of each object, in the order of their ids: the mean over its pixels."""
+        ids = np.unique(instances[instances > 0])
+        return np.asarray(scipy.ndimage.mean(self.certainty(scores), instances, ids), np.float64)
 
     def summary(self, scores):
         count = len(np.setdiff1d(self.prediction(scores), 0))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy  # which loads its parts when they are first used
 
 from fcn.instances import candidates, edge_probabilities, paint, star_distances, suppress
 from fcn.instances.boundaries import renumbered
@@ -90,6 +91,14 @@ class StarDist(InstanceTask):
 
     def scores(self, logits):
         return jnp.concatenate([jax.nn.sigmoid(logits[..., :1]), logits[..., 1:]], -1)
+
+    def certainty(self, scores):
+        return scores[..., 0]
+
+    def object_scores(self, scores, instances):
+        """The largest probability in an object, which is that of the pixel whose polygon it is."""
+        ids = np.unique(instances[instances > 0])
+        return np.asarray(scipy.ndimage.maximum(self.certainty(scores), instances, ids), np.float64)
 
     def prediction(self, scores):
         scores = np.asarray(scores, np.float32)

@@ -52,6 +52,8 @@ class Task(Codec, abc.ABC):
     """Whether channels are directions or lengths in the image, which are others where it is mirrored, turned or resized."""
     suffixes: ClassVar[tuple[str, ...]]
     """The endings of the files that `files` gives, the one last without which an image is not done."""
+    on_request: ClassVar[tuple[str, ...]] = ()
+    """Those of further files, which are written where they are asked for."""
 
     def __post_init__(self):
         if isinstance(self.classes, str):
@@ -150,7 +152,7 @@ class Task(Codec, abc.ABC):
 
     @abc.abstractmethod
     def files(self, image: UInt8[np.ndarray, "h w c"], scores: np.ndarray) -> dict[str, Picture]:
-        """What is written for an image, by ending: pictures, and arrays (.npy)."""
+        """What is written for an image, by ending: pictures, arrays (.npy) and text."""
 
     @abc.abstractmethod
     def summary(self, scores: np.ndarray) -> str:

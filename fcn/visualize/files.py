@@ -1,7 +1,7 @@
 """Pictures and arrays as files that are whole, or not there."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ from PIL import Image
 
 from fcn.draft import draft_of
 
-Picture = Image.Image | np.ndarray
+Picture = Image.Image | np.ndarray | str | Callable[[], str]
+"""What is written to a file: a picture, an array, or text, or what makes the text."""
 
 
 def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
@@ -19,7 +20,7 @@ def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
 
     Args:
       pictures: the files and what is to be in them: arrays where they end in .npy; numbers of objects, uint16 or int32 [H, W],
-        where they end in .tif; else PNG pictures, uint8.
+        where they end in .tif; text, or what makes it; else PNG pictures, uint8.
       level: of compression, 0 to 9; 1 takes a quarter of the time of 6, and a photo is a fifth larger.
 
     Raises:
@@ -41,7 +42,10 @@ def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
 
 
 def _write(picture: Picture, path: Path, draft: Path, level: int) -> None:
-    if path.suffix == ".npy":
+    text = picture() if callable(picture) else picture
+    if isinstance(text, str):
+        draft.write_text(text, encoding="utf-8", newline="")
+    elif path.suffix == ".npy":
         with open(draft, "wb") as file:  # given a name, NumPy would add an ending to it
             np.save(file, np.asarray(picture), allow_pickle=False)
     else:

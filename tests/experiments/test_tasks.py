@@ -48,7 +48,7 @@ FILES = {
     "binary": ["mask.png", "overlay.png", "probability.png"],
     "multilabel": ["mask_any.png", "mask_disc.png", "overlay.png"],
     "regression": ["values.npy", "values.png"],
-    "boundary": ["instances.tif", "overlay.png"],
+    "boundary": ["instances.tif", "objects.csv", "overlay.png"],
 }
 FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None, "boundary": {"min_size": 2}}
 BEST = {"binary": "miou", "multilabel": "miou", "regression": "mae", "boundary": "ap"}

@@ -1,5 +1,7 @@
 """Tasks that find objects: targets that move with the image, losses, and what becomes of perfect logits."""
 
+import json
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -145,10 +147,13 @@ def test_perfect_logits_give_the_objects_back(task, tmp_path):
     scores = np.asarray(task.scores(logits))[0]
     assert task.summary(scores) == "3 objects"
     files = task.files(np.zeros((*label.shape, 3), np.uint8), scores)
-    assert tuple(files) == task.suffixes and files["overlay.png"][found > 0].any(-1).all()
+    assert {*files} == {*task.suffixes, *task.on_request} and files["overlay.png"][found > 0].any(-1).all()
     assert not files["overlay.png"][found == 0].any()
     save_pictures({tmp_path / name: made for name, made in files.items()})
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "instances.tif")), found)
+    rows = [row.split(",") for row in (tmp_path / "objects.csv").read_text().splitlines()]
+    assert [row[1] for row in rows] == ["class", "cell", "cell", "cell"] and all(0.9 < float(row[2]) <= 1 for row in rows[1:])
+    assert len(json.loads((tmp_path / "objects.geojson").read_text())["features"]) == 3
     assert task.panel([label[..., None].astype(np.uint8)], [label], [scores]).shape[-1] == 3
 
 
