@@ -42,6 +42,8 @@ class EvaluateConfig:
     """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
     task_options: tuple[str, ...] = ()
     """Other options of the network's task than in training, as name=value: threshold=0.4 ... (docs/instances.md)."""
+    tune: bool = False
+    """Find the thresholds of the task stardist by which this split is predicted best, say them, and evaluate with them."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16), _also("--data.size")] = None
     """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: Annotated[int | None, Range(1, 2**20)] = None
@@ -82,10 +84,12 @@ def main(args: Sequence[str]) -> None:
     batch_size = options.batch_size or network.batch_size
     command.cache_compilations(calls=-(-len(source) // batch_size))
     parallel = Sharded(sharing_devices(batch_size))
+    network, found = with_thresholds(options, network, source, batch_size, parallel)
+    task = network.task
     measure = make_evaluator(network.model, task, network.preprocessing, source, batch_size, parallel)
     state = measure(parallel.put_state(network.variables)).state
     result = task.metric().compute(state)
-    values = {"step": network.step, **task.scalars(result, "val/")}
+    values = {"step": network.step, **task.scalars(result, "val/"), **found}
     scores = image_scores(task, state, counted_order(source, task, batch_size))
     order = rank(scores, task.best)
     rows = ranked(source, scores, order if options.csv else order[:SHOWN])
@@ -96,6 +100,18 @@ def main(args: Sequence[str]) -> None:
     write_files(options, values, rows)
     if options.report is not None:
         write_report(options, network, source, state, order[:SHOWN])
+
+
+def with_thresholds(options: EvaluateConfig, network, source, batch_size: int, parallel):
+    """The network with the thresholds that --tune finds, which are said, and these; else as it is."""
+    if not options.tune:
+        return network, {}
+    from experiments.tuning import tuned
+
+    network, found, score = tuned(network, source, batch_size, parallel)
+    if options.json != PRINTED:
+        print(f"--task-options {' '.join(f'{name}={value:g}' for name, value in found.items())}: {score:.3f}\n")
+    return network, found
 
 
 def print_table(options: EvaluateConfig, network, source, result, rows: Sequence[Row]) -> None:

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy  # which loads its parts when they are first used
+from jaxtyping import Array, Float
 
-from fcn.instances import candidates, edge_probabilities, paint, star_distances, suppress
+from fcn.instances import Stars, candidates, edge_probabilities, paint, star_distances, suppress
 from fcn.instances.boundaries import renumbered
 from fcn.instances.rays import ray_steps
+from fcn.instances.tuning import THRESHOLDS, StarTuning
 from fcn.losses.inputs import weighted_mean
 from fcn.ranges import Range
 from fcn.tasks.instances import InstanceTask
@@ -101,14 +103,31 @@ class StarDist(InstanceTask):
         return np.asarray(scipy.ndimage.maximum(self.certainty(scores), instances, ids), np.float64)
 
     def prediction(self, scores):
-        scores = np.asarray(scores, np.float32)
-        coarse = scores[:: self.grid, :: self.grid]
-        found = candidates(coarse[..., 0], coarse[..., 1:], self.threshold, grid=self.grid, border=self.border)
-        return renumbered(paint(suppress(found, self.overlap), scores.shape[:2]), self.min_size)
+        found = suppress(self.candidates(scores), self.overlap)
+        return renumbered(paint(found, scores.shape[:2]), self.min_size)
+
+    def candidates(self, scores: Float[np.ndarray | Array, "h w k"]) -> Stars:
+        """The polygons of all places whose probability is above the threshold."""
+        coarse = np.asarray(scores, np.float32)[:: self.grid, :: self.grid]
+        return candidates(coarse[..., 0], coarse[..., 1:], self.threshold, grid=self.grid, border=self.border)
+
+    def tuning(self):
+        return _Tuned(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     def options(self):
         own = {name: getattr(self, name) for name in ("rays", "grid", "threshold", "overlap", "border")}
         return {**super().options(), **own}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Tuned(StarDist):
+    """Predicts all candidates that any threshold may leave, for the metric that looks for the best ones."""
+
+    def metric(self):
+        return StarTuning(min_size=self.min_size)
+
+    def prediction(self, scores):
+        return dataclasses.replace(self, threshold=THRESHOLDS[0]).candidates(scores)
 
 
 @functools.lru_cache(maxsize=8)

@@ -135,6 +135,10 @@ class Task(Codec, abc.ABC):
     def metric(self) -> Metric:
         """What predictions are worth; it counts on the device, unless `on_host`."""
 
+    def tuning(self) -> "Task | None":
+        """A task for the same network whose metric computes a NamedTuple: the best options of this one, and last a score."""
+        return None
+
     @abc.abstractmethod
     def scalars(self, result: Any, prefix: str = "") -> dict[str, float | None]:
         """What the metric computed, by name, for logs; None where undefined."""
