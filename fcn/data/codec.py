@@ -25,6 +25,9 @@ class Codec:
     turns: ClassVar[bool] = False
     """Whether an own `moved` is also right for images that are turned, slanted or bent, of which it is told the scale alone."""
 
+    linear: ClassVar[bool] = False
+    """Whether `turned` says what becomes of targets where images are turned or slanted; it does not where they are bent."""
+
     @property
     def fill(self) -> Mapping[str, int | float]:
         """The names of the targets, and the value that each has where nothing is known: outside of the image."""
@@ -43,6 +46,15 @@ class Codec:
             flipped: whether top and bottom, and left and right, were mirrored.
         """
         return targets
+
+    def turned(self, targets: Targets, matrix: Float[Array, "n n"]) -> Targets:
+        """What targets become whose pixels have been moved already by any linear map, on the device.
+
+        Args:
+            targets: of one sample.
+            matrix: a step of a pixel in the result is this step in the image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what becomes of its targets where images are turned")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ class Flows(InstanceTask):
     name: ClassVar[str] = "flows"
     channels: ClassVar[int] = 3
     directed: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
 
     @property
     def fill(self):
@@ -52,6 +53,14 @@ class Flows(InstanceTask):
         """Vectors turn with the image."""
         signs = jnp.stack([jnp.where(mirrored, -1.0, 1.0) for mirrored in flipped])
         return {**targets, "flows": targets["flows"] * signs}
+
+    def turned(self, targets, matrix):
+        """Vectors point to where the middle has come to, and are as long as before."""
+        (a, b), (c, d) = matrix
+        inverse = jnp.array([[d, -b], [-c, a]]) * jnp.sign(a * d - b * c)
+        flows = jnp.matmul(targets["flows"], inverse.T, precision="highest")
+        lengths = jnp.sqrt(jnp.sum(flows**2, -1, keepdims=True))
+        return {**targets, "flows": flows / jnp.where(lengths > 0, lengths, 1)}
 
     def loss(self, logits, targets, *, axis_name=None):
         found = jnp.asarray(logits, jnp.float32)

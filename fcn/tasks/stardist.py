@@ -47,6 +47,7 @@ class StarDist(InstanceTask):
 
     name: ClassVar[str] = "stardist"
     directed: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -73,9 +74,21 @@ class StarDist(InstanceTask):
         distances = targets["distances"]
         for mirrored, order in zip(flipped, (-rays, self.rays // 2 - rays), strict=True):
             distances = jnp.where(mirrored, distances[..., order % self.rays], distances)
-        border = _to_border(distances.shape[:2], self.rays)
+        return self._ended(targets, distances * scale)
+
+    def turned(self, targets, matrix):
+        """Along a ray lies what lay in its direction before; between the rays that were measured lengths are interpolated."""
+        down, right = jnp.matmul(ray_steps(self.rays), matrix.T, precision="highest").T
+        place = jnp.arctan2(down, right) * (self.rays / (2 * np.pi))
+        low = jnp.floor(place)
+        first, second = (targets["distances"][..., (low.astype(int) + i) % self.rays] for i in (0, 1))
+        return self._ended(targets, (first + (second - first) * (place - low)) / jnp.hypot(down, right))
+
+    def _ended(self, targets, distances):
+        """Distances that end at the border of the image."""
         inside = targets["label"][..., None] > 0
-        return {**targets, "distances": jnp.where(inside, jnp.minimum(distances * scale, border), 0.0)}
+        ended = jnp.minimum(distances, _to_border(distances.shape[:2], self.rays))
+        return {**targets, "distances": jnp.where(inside, ended, 0.0)}
 
     def loss(self, logits, targets, *, axis_name=None):
         logits, targets = jax.tree.map(lambda values: values[:, :: self.grid, :: self.grid], (logits, targets))

@@ -80,6 +80,27 @@ def test_distances_grow_with_the_image_and_end_at_its_border():
     np.testing.assert_allclose(grown, np.minimum(1.5 * cropped["distances"], limit), rtol=1e-6)
 
 
+@pytest.mark.parametrize("task", TASKS[1:], ids=IDS[1:])
+def test_targets_turn_with_the_image(task):
+    """By a quarter turn those of the label that is turned; of mirrored and enlarged images what `moved` says."""
+    label = scene()[:18, :18]
+    before, expected = encoded(task, label), encoded(task, np.rot90(label))
+    slopes = np.abs(expected.get("flows", np.ones(1))).sum(-1) > 0
+    turned = task.turned({name: np.rot90(values) for name, values in before.items()}, np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    assert_equal(turned, expected, slopes | (expected["label"] == 0))
+    for matrix, (scale, flipped) in (((1.0, -1.0), (1.0, (False, True))), ((-0.5, 0.5), (2.0, (True, False)))):
+        assert_equal(task.turned(before, np.diag(matrix)), jax.tree.map(np.asarray, task.moved(before, scale, flipped)))
+
+
+def test_rays_between_those_that_were_measured():
+    """An object that is turned by half the angle between two rays; each has the mean of both."""
+    targets = {"label": np.ones((1, 1), int), "distances": np.arange(8.0)[None, None] / 100}
+    angle = np.pi / 8
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    found = TASKS[1].turned(targets, turn)["distances"][0, 0]
+    np.testing.assert_allclose(100 * found, [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 3.5], rtol=1e-5)
+
+
 def batch(task):
     """Targets of two images, a part of the second unknown, and logits."""
     label = np.stack([scene(), scene()[::-1]])

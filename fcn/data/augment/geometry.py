@@ -178,11 +178,15 @@ def product(a: Float[Array, "m m"], b: Float[Array, "m m"]) -> Float[Array, "m m
 
 def local_scale(matrix: Float[Array, "m m"]) -> Float[Array, ""]:
     """The factor by which a map to the source enlarges the middle of the image: the mean one over the axes."""
+    return jnp.abs(_determinant(slopes(matrix))) ** (-1 / (matrix.shape[0] - 1))
+
+
+def slopes(matrix: Float[Array, "m m"]) -> Float[Array, "n n"]:
+    """The derivatives of a map to the source in the middle of the image, where the divisor is 1."""
     axes = matrix.shape[0] - 1
     matrix = matrix / matrix[axes, axes]
     rows, tilt = matrix[:axes], matrix[axes, :axes]
-    slopes = rows[:, :axes] - rows[:, axes:] * tilt  # derivatives at the centre, where the divisor is 1
-    return jnp.abs(_determinant(slopes)) ** (-1 / axes)
+    return rows[:, :axes] - rows[:, axes:] * tilt
 
 
 def _determinant(matrix):

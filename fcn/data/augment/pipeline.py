@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, Num
 
 from fcn.data.augment.cropping import crop_start
-from fcn.data.augment.geometry import Elastic, Flip, local_scale, product
+from fcn.data.augment.geometry import Elastic, Flip, Perspective, local_scale, product, slopes
 from fcn.data.augment.mixing import CopyPaste, Mixing
 from fcn.data.augment.operation import Geometric, Number, Operation, Photometric, streams
 from fcn.data.augment.resampling import Boundary, brought_inside, grid, inside, linear, mapped, nearest
@@ -108,9 +108,12 @@ def refuse_misfits(pipeline: Pipeline, codec: Codec, axes: int) -> None:
         raise ValueError(f"the crop {pipeline.crop} has {len(pipeline.crop)} numbers; the images have {axes} axes")
     knows_turns = codec.turns or type(codec).moved is Codec.moved
     bent = [o for o in pipeline.only((Geometric, Elastic)) if not getattr(o, "plain", False)]
+    if codec.linear:
+        bent = [operation for operation in bent if isinstance(operation, Perspective | Elastic)]
     if bent and not knows_turns:
+        does, follow = ("bends", "turns, ") if codec.linear else ("turns or bends", "")
         raise ValueError(
-            f"{type(bent[0]).__name__} turns or bends images, and the targets of {type(codec).__name__} follow flips and "
+            f"{type(bent[0]).__name__} {does} images, and the targets of {type(codec).__name__} follow {follow}flips and "
             "scaling only; leave it out"
         )
     if pipeline.boundary == "mirror" and not knows_turns:
@@ -164,6 +167,8 @@ def _moved(key, image, targets: Targets, pipeline: Pipeline, codec: Codec) -> tu
     known = None if pipeline.boundary == "mirror" else inside(places, size)
     if known is not None:
         found = {name: _known(values, known, codec.fill[name]) for name, values in found.items()}
+    if codec.linear:
+        return image, codec.turned(found, slopes(matrix)), known
     return image, codec.moved(found, local_scale(matrix), flipped), known
 
 

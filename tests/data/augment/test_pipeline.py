@@ -21,6 +21,7 @@ from fcn.data.augment import (
     Gamma,
     Pipeline,
     Rotate,
+    Rotate90,
     Scale,
     rand_augment,
     transform,
@@ -246,6 +247,23 @@ class Distances(Codec):
         return targets | {"far": targets["far"] * scale * jnp.where(flipped[1], -1, 1)}
 
 
+class Directions(Distances):
+    """Targets that know of any linear map."""
+
+    linear = True
+
+    def turned(self, targets, matrix):
+        return targets | {"far": targets["far"] + matrix[0, 1]}
+
+
+def test_codecs_are_told_of_turns():
+    image, label = sample((9, 9))
+    targets = {"label": label, "far": np.ones((9, 9), np.float32)}
+    _, new = transform(KEY, image, targets, Pipeline(operations=(Rotate90(),)), codec=Directions())
+    turns = [k for k in range(4) if np.array_equal(new["label"], np.rot90(label, k))]
+    np.testing.assert_allclose(new["far"], 1 + np.array([0, 1, 0, -1])[turns[0]], atol=1e-6)
+
+
 def test_codecs_are_told_of_flips_and_scale():
     image, label = sample()
     targets = {"label": label, "far": np.ones((9, 12), np.float32)}
@@ -267,6 +285,7 @@ class Ended(Distances):
     ("pipeline", "codec", "message"),
     [
         ({"operations": (Rotate(),)}, Distances(), "Rotate turns or bends images, and the targets of Distances follow flips"),
+        ({"operations": (Rotate(), Elastic())}, Directions(), "Elastic bends images, .* of Directions follow turns, flips and"),
         ({"boundary": "mirror"}, Distances(), "boundary is 'mirror', and the targets of Distances do not follow"),
         ({"operations": (CutMix(),)}, Distances(), "CutMix mixes labels, not far"),
         ({"operations": (CutMix(),)}, Codec(), "CutMix takes pixels from a partner, and none is given"),
