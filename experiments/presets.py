@@ -1,5 +1,6 @@
 """Named experiments. Each states what it costs and what it reaches."""
 
+import dataclasses
 from typing import NamedTuple
 
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
@@ -39,28 +40,27 @@ def _nuclei(task: str) -> Preset:
     return Preset("nuclei of DSB 2018, 128x128", "--data.root", config)
 
 
+_SHAPES = TrainConfig(
+    preset="shapes_unet",
+    steps=750,
+    batch_size=8,
+    log_every=50,
+    eval_every=375,
+    checkpoint_every=375,
+    model=ModelConfig("unet", options=("base_features=16", "depth=3", "stem_stride=2")),
+    optim=OptimizerConfig(learning_rate=5e-3, weight_decay=1e-2),
+    augment=AugmentConfig(flip=True, vertical_flip=True),
+    ema=0.98,
+)
+_SCENES = "the built-in scenes, 128x128"
+_OBJECTS = dataclasses.replace(_SHAPES, preset="shapes_instances", task="flows")
+
 _PRESETS = (
-    Preset(
-        data="the built-in scenes, 128x128",
-        needs="nothing",
-        seconds=168,
-        miou=0.917,
-        config=TrainConfig(
-            preset="shapes_unet",
-            steps=750,
-            batch_size=8,
-            log_every=50,
-            eval_every=375,
-            checkpoint_every=375,
-            model=ModelConfig("unet", options=("base_features=16", "depth=3", "stem_stride=2")),
-            optim=OptimizerConfig(learning_rate=5e-3, weight_decay=1e-2),
-            augment=AugmentConfig(flip=True, vertical_flip=True),
-            ema=0.98,
-        ),
-    ),
+    Preset(_SCENES, "nothing", _SHAPES, seconds=168, miou=0.917),
+    Preset(_SCENES, "nothing", _OBJECTS),
     # A size that learns without ImageNet: VGG11 with BatchNorm and a quarter of its channels, same padding.
     Preset(
-        data="the built-in scenes, 128x128",
+        data=_SCENES,
         needs="nothing",
         config=TrainConfig(
             preset="shapes_fcn8s",

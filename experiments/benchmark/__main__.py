@@ -26,10 +26,10 @@ STARS = ("unet", "fcn8s", "fcn_resnet50", "unet/resnet18", "deeplabv3plus/mobile
 class BenchmarkConfig:
     """What to compare."""
 
-    what: tuple[Literal["forward", "train", "pipeline", "augment", "startup"], ...] = ("forward", "train")
+    what: tuple[Literal["forward", "train", "pipeline", "augment", "instances", "startup"], ...] = ("forward", "train")
     """forward: the network alone; train: a whole step with gradients and SGD; pipeline: how many images a second the input
-    gives; augment: how many are augmented; startup: imports, initialisation, the time to the first step, and what the loop
-    costs."""
+    gives; augment: how many are augmented; instances: targets and decoding of objects; startup: imports, initialisation, the
+    time to the first step, and what the loop costs."""
     models: tuple[str, ...] = STARS
     """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
     size: Annotated[tuple[int, ...], Range(1, 2**16)] = (224,)
@@ -60,7 +60,7 @@ class BenchmarkConfig:
 
 
 def main(config: BenchmarkConfig) -> None:
-    from experiments.benchmark import augmenting, pipeline, startup
+    from experiments.benchmark import augmenting, instancing, pipeline, startup
     from experiments.benchmark.records import Records
     from experiments.benchmark.report import describe, draw, growth, table
 
@@ -91,6 +91,9 @@ def main(config: BenchmarkConfig) -> None:
     if "augment" in config.what:
         records.put("augment", augmenting.measure(config.rounds))
         print(augmenting.describe(records.get("augment")), flush=True)
+    if "instances" in config.what:
+        records.put("instances", instancing.measure(config.rounds))
+        print(augmenting.describe(records.get("instances")), flush=True)
     print(describe(records))
 
 
@@ -116,7 +119,7 @@ def find_cases(config: BenchmarkConfig, what: What) -> list[Case]:
 
 def plan(cases: list[Case], config: BenchmarkConfig) -> str:
     """What will be done, about how long it takes, and where the results go."""
-    others = [what for what in ("startup", "pipeline", "augment") if what in config.what]
+    others = [what for what in ("startup", "pipeline", "augment", "instances") if what in config.what]
     if not (cases or others):
         return "nothing is missing"
     sides, rounds = len(config.sides), config.rounds

@@ -76,12 +76,8 @@ class Flows(InstanceTask):
         return scipy.special.expit(scores[..., 2])
 
     def prediction(self, scores):
-        outputs = np.asarray(scores, np.float32)
-        return decode_flows(outputs, min_size=self.min_size, **self._decoding)
+        return decode_flows(np.asarray(scores, np.float32), **self.options())
 
     def options(self):
-        return {**super().options(), **self._decoding}
-
-    @property
-    def _decoding(self):
-        return {name: getattr(self, name) for name in ("threshold", "flow_error", "largest", "steps")}
+        own = ("threshold", "flow_error", "largest", "steps")
+        return {**super().options(), **{name: getattr(self, name) for name in own}}

@@ -12,7 +12,7 @@ from PIL import Image
 from fcn import tasks
 from fcn.data.source import Sample
 from fcn.inference import make_predictor
-from fcn.instances import boundary_classes, edge_probabilities, instance_flows, star_distances
+from fcn.instances import boundary_classes, edge_probabilities, instance_flows, match, star_distances
 from fcn.losses import border_cross_entropy, border_distances, parse_terms, total_loss
 from fcn.preprocessing import Preprocessing
 from fcn.visualize.files import save_pictures
@@ -187,6 +187,14 @@ def test_nothing_is_found_where_nothing_is(task):
     assert all(np.isfinite(targets[name]).all() for name in targets if name != "border_distances")
     scalars = task.scalars(task.metric().compute(task.metric().count([found], [empty])))
     assert scalars["ap"] is None and scalars["count_error"] == 0
+
+
+@pytest.mark.parametrize("task", TASKS, ids=IDS)
+def test_one_object_may_be_as_large_as_the_image(task):
+    label = np.full((24, 30), 5, np.int32)
+    if task.name == "flows":
+        task = tasks.with_options(task, largest=1.0)
+    assert match(label, task.decode(perfect(task, label))[0], 0.8).tp == 1
 
 
 def test_distances_are_those_of_the_enlarged_image():
