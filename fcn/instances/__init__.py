@@ -15,6 +15,7 @@ Instance maps are integers [H, W]: 0 for background, another number for each obj
 """
 
 from fcn.instances.boundaries import boundary_classes, decode_boundaries
+from fcn.instances.conditional import box_distances, decode_conditional, mask_logits
 from fcn.instances.flows import decode_flows, follow, instance_flows
 from fcn.instances.objects import Objects, measure
 from fcn.instances.outlines import outlines
@@ -26,12 +27,15 @@ __all__ = [
     "Objects",
     "Stars",
     "boundary_classes",
+    "box_distances",
     "candidates",
     "decode_boundaries",
+    "decode_conditional",
     "decode_flows",
     "edge_probabilities",
     "follow",
     "instance_flows",
+    "mask_logits",
     "match",
     "measure",
     "outlines",

@@ -10,6 +10,7 @@ runs and commands know it by its name, from `fcn.tasks.TASKS[Mine.name] = Mine` 
 """
 
 from fcn.tasks.boundary import Boundary
+from fcn.tasks.condinst import CondInst
 from fcn.tasks.flows import Flows
 from fcn.tasks.instances import InstanceTask
 from fcn.tasks.multilabel import Multilabel
@@ -23,6 +24,7 @@ __all__ = [
     "TASKS",
     "Binary",
     "Boundary",
+    "CondInst",
     "Flows",
     "InstanceTask",
     "Multilabel",

@@ -6,6 +6,7 @@ from typing import Any
 
 from fcn.errors import unknown
 from fcn.tasks.boundary import Boundary
+from fcn.tasks.condinst import CondInst
 from fcn.tasks.flows import Flows
 from fcn.tasks.multilabel import Multilabel
 from fcn.tasks.regression import Regression
@@ -13,7 +14,7 @@ from fcn.tasks.semantic import Binary, Semantic
 from fcn.tasks.stardist import StarDist
 from fcn.tasks.task import Task
 
-_ALL = (Semantic, Binary, Multilabel, Regression, Boundary, StarDist, Flows)
+_ALL = (Semantic, Binary, Multilabel, Regression, Boundary, StarDist, Flows, CondInst)
 TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}
 DEFAULT = Semantic.name
 

@@ -8,11 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import expit
 
 from fcn import tasks
 from fcn.data.source import Sample
 from fcn.inference import make_predictor
-from fcn.instances import boundary_classes, edge_probabilities, instance_flows, match, star_distances
+from fcn.instances import (
+    boundary_classes,
+    box_distances,
+    edge_probabilities,
+    instance_flows,
+    mask_logits,
+    match,
+    star_distances,
+)
 from fcn.losses import border_cross_entropy, border_distances, parse_terms, total_loss
 from fcn.preprocessing import Preprocessing
 from fcn.visualize.files import save_pictures
@@ -21,6 +30,7 @@ TASKS = [
     tasks.make("boundary", ["cell"], terms="ce(class_weights=[1,1,10])+dice+border"),
     tasks.make("stardist", ["cell"], rays=8),
     tasks.make("flows", ["cell"], min_size=5),
+    tasks.make("condinst", ["cell"]),
 ]
 IDS = [task.name for task in TASKS]
 
@@ -45,9 +55,25 @@ def perfect(task, label):
     elif task.name == "stardist":
         p = np.clip(edge_probabilities(label), 1e-6, 1 - 1e-6)[..., None]
         logits = np.concatenate([np.log(p / (1 - p)), star_distances(label, task.rays)], -1)
+    elif task.name == "condinst":
+        logits = conditional(label, task.grid)
     else:
         logits = np.concatenate([5 * instance_flows(label), np.where(label > 0, 9.0, -9.0)[..., None]], -1)
     return logits[None].astype(np.float32)
+
+
+def conditional(label, grid):
+    """Each object has a feature of its own, which its network lets pass; certainties are those of the middle of its box."""
+    ids = np.unique(label[label > 0])
+    features = (label[..., None] == np.resize(ids, 8)) & (np.arange(8) < len(ids))
+    box = np.maximum(box_distances(label), 0.5)
+    first, second = np.sort(np.stack([box[..., ::2], box[..., 1::2]]), 0)
+    middle = np.clip(np.sqrt((first / second).prod(-1)), 1e-6, 1 - 1e-6)
+    own = [np.eye(10, 8), np.zeros(8), np.eye(8), np.zeros(8)]
+    own = np.broadcast_to(np.concatenate([piece.ravel() for piece in own]), (*label.shape, 160))
+    sure = [np.where(label > 0, 9.0, -9.0), np.log(middle / (1 - middle))]
+    last = [10.0 * features, np.full((*label.shape, 1), -5.0)]
+    return np.concatenate([np.stack(sure, -1), np.log(box / grid), own, *last, features], -1)
 
 
 def assert_equal(found, expected, where=True):
@@ -80,7 +106,7 @@ def test_distances_grow_with_the_image_and_end_at_its_border():
     np.testing.assert_allclose(grown, np.minimum(1.5 * cropped["distances"], limit), rtol=1e-6)
 
 
-@pytest.mark.parametrize("task", TASKS[1:], ids=IDS[1:])
+@pytest.mark.parametrize("task", TASKS[1:3], ids=IDS[1:3])
 def test_targets_turn_with_the_image(task):
     """By a quarter turn those of the label that is turned; of mirrored and enlarged images what `moved` says."""
     label = scene()[:18, :18]
@@ -132,6 +158,34 @@ def test_the_loss_of_flows():
     square = ((logits[..., :2] - 5 * targets["flows"])[known] ** 2).mean()
     expected = square / 2 + cross_entropy(logits[..., 2], label > 0)[known].mean()
     np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), expected, rtol=1e-5)
+
+
+def test_the_loss_of_networks_of_objects():
+    """Each of its four parts anew, with the masks of all places where middles lie."""
+    task = tasks.make("condinst", ["cell"], samples=1024, mask_grid=1)
+    label, targets, logits = batch(task)
+    found, true, box = (each[:, ::4, ::4] for each in (logits.astype(np.float64), label, targets["box"].astype(np.float64)))
+    middle = (true > 0) & (abs(box[..., ::2] - box[..., 1::2]) <= 12).all(-1)
+    found[..., 0] += np.log(0.01 / 0.99)
+    p = expit(found[..., 0])
+    focal = np.where(middle, 0.25 * (1 - p) ** 2, 0.75 * p**2) * cross_entropy(found[..., 0], middle)
+    expected = focal[true >= 0].sum() / middle.sum()
+    a, b = 4 * np.exp(found[..., 2:6][middle]), box[middle]
+    first, second = np.sort([b[:, ::2], b[:, 1::2]], 0)
+    center = np.sqrt((first / second).prod(-1))
+    expected += cross_entropy(found[..., 1][middle], center).mean()
+    one, other, shared, hull = ((x[:, 0] + x[:, 1]) * (x[:, 2] + x[:, 3]) for x in (a, b, np.minimum(a, b), np.maximum(a, b)))
+    union = one + other - shared
+    expected += (1 - shared / union + (hull - union) / hull).mean()
+    rows, columns = np.mgrid[:24, :30]
+    dice = []
+    for image, row, column in np.argwhere(middle):
+        offsets = [(rows - 4 * row) / 64, (columns - 4 * column) / 64]
+        inputs = np.concatenate([logits[image, ..., -8:], np.stack(offsets, -1)], -1).reshape(1, -1, 10)
+        mask = expit(mask_logits(found[image, row, column, None, 6:175], inputs)[0]) * (label[image] >= 0).ravel()
+        same = (label[image] == true[image, row, column]).ravel()
+        dice.append(1 - 2 * (mask * same).sum() / ((mask**2).sum() + same.sum() + 1e-5))
+    np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), expected + np.mean(dice), rtol=1e-4)
 
 
 def test_the_loss_of_boundaries():
@@ -202,6 +256,10 @@ def test_distances_are_those_of_the_enlarged_image():
     logits = np.asarray(task.resized(np.ones((1, 2, 2, 9), np.float32), (3.0, 2.0)))
     np.testing.assert_allclose(logits[0, 0, 0, :4], [1, 2, np.hypot(3, 2) / np.sqrt(2), 3], rtol=1e-6)
     assert TASKS[2].resized(logits, (3.0, 2.0)) is logits
+    found = np.asarray(TASKS[3].resized(np.ones((1, 1, 1, 183), np.float32), (3.0, 2.0)))[0, 0, 0]
+    np.testing.assert_allclose(found[2:6], 1 + np.log([3, 3, 2, 2]), rtol=1e-6)
+    own = np.split(found[6:86].reshape(10, 8), [8, 9])  # of the first convolution features, then rows and columns
+    assert [np.unique(part).tolist() for part in own] == [[1], [np.float32(1 / 3)], [0.5]] and (found[86:] == 1).all()
 
 
 class Ones(nn.Module):
