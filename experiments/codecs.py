@@ -1,0 +1,110 @@
+"""Where each way to find objects fails: `python -m experiments.codecs [--out FILE]`.
+
+Draws what becomes of perfect predictions of shapes that are hard for one of them (docs/instances.md).
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+
+from experiments import command
+from fcn import instances, tasks
+from fcn.text import printable
+from fcn.visualize import gallery, overlay_instances
+from fcn.visualize.files import save_pictures
+
+SIZE = 96
+Map = Int32[np.ndarray, "h w"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Writes a picture."""
+
+    out: Path = Path("runs/codecs.png")
+    """The PNG to write."""
+    overwrite: bool = False
+    """Replace the PNG if it is there."""
+
+    def __post_init__(self):
+        if self.out.suffix.lower() != ".png":
+            raise ValueError(f"--out {self.out} is no name of a PNG; try --out {self.out.with_suffix('.png')}")
+        command.refuse_to_write("out", self.out, self.overwrite)
+
+
+def main(args: Sequence[str]) -> None:
+    options = command.parse(Options, args, "codecs", __doc__)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [[shown(true), *(shown(find(true)) for find in FINDERS.values())] for true in scenes()]
+    save_pictures({options.out: gallery(rows, ["objects", *FINDERS])})
+    print(printable(str(options.out)))
+
+
+def shown(found: Map) -> np.ndarray:
+    """Objects in their colours on white."""
+    return overlay_instances(np.full((*found.shape, 3), 255, np.uint8), found, alpha=0.6)
+
+
+def scenes() -> list[Map]:
+    """Two discs that touch; a ring and a sickle; a disc of half the image and a small one."""
+    left, right, ring, hole, sickle, bite, large, small = (
+        disc(*where)
+        for where in (
+            (48, 27, 20),
+            (48, 67, 21),
+            (30, 30, 24),
+            (30, 30, 13),
+            (62, 60, 27),
+            (56, 48, 25),
+            (46, 46, 42),
+            (89, 89, 5),
+        )
+    )
+    return [
+        np.select([left, right], [1, 2]).astype(np.int32),
+        np.select([ring & ~hole, sickle & ~bite & ~ring], [1, 2]).astype(np.int32),
+        np.select([large, small], [1, 2]).astype(np.int32),
+    ]
+
+
+def disc(row: float, column: float, radius: float) -> Bool[np.ndarray, "h w"]:
+    """Where it is."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    return np.hypot(rows - row, columns - column) < radius
+
+
+def with_a_gap(true: Map) -> Map:
+    """By `boundary`, of predictions that miss three pixels of the boundary where objects touch most."""
+    classes = instances.boundary_classes(true)
+    apart = (true[:, 1:] != true[:, :-1]) & (true[:, 1:] > 0) & (true[:, :-1] > 0)
+    for row, column in np.argwhere(apart)[len(np.argwhere(apart)) // 2 :][:3]:
+        classes[row, column : column + 2] = 1
+    return _found("boundary", np.eye(3, dtype=np.float32)[classes])
+
+
+def by_stars(true: Map) -> Map:
+    """By `stardist`."""
+    return _found(
+        "stardist", np.concatenate([instances.edge_probabilities(true)[..., None], instances.star_distances(true)], -1)
+    )
+
+
+def by_flows(true: Map) -> Map:
+    """By `flows`."""
+    sure = np.where(true > 0, 9, -9)[..., None]
+    return _found("flows", np.concatenate([5 * instances.instance_flows(true), sure], -1).astype(np.float32))
+
+
+def _found(name: str, scores: Float[np.ndarray, "h w k"]) -> Map:
+    return tasks.make(name, ["object"]).prediction(scores)
+
+
+FINDERS: dict[str, Callable[[Map], Map]] = {"boundary, with a gap": with_a_gap, "stardist": by_stars, "flows": by_flows}
+
+
+if __name__ == "__main__":
+    command.run(lambda: main(sys.argv[1:]))
