@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "turns a run or a checkpoint into a saved model",
     "explain": "tells which algorithm computes each layer of a network",
     "augment": "shows what augmentation makes of an image",
+    "codecs": "shows where each way to find objects fails",
     "pointwise": "shows what a 1x1 convolution is for",
     "benchmark": "compares the speed of networks with PyTorch (takes long)",
     "model_table": "writes the tables of README.md and docs",

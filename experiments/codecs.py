@@ -51,24 +51,10 @@ def shown(found: Map) -> np.ndarray:
 
 def scenes() -> list[Map]:
     """Two discs that touch; a ring and a sickle; a disc of half the image and a small one."""
-    left, right, ring, hole, sickle, bite, large, small = (
-        disc(*where)
-        for where in (
-            (48, 27, 20),
-            (48, 67, 21),
-            (30, 30, 24),
-            (30, 30, 13),
-            (62, 60, 27),
-            (56, 48, 25),
-            (46, 46, 42),
-            (89, 89, 5),
-        )
-    )
-    return [
-        np.select([left, right], [1, 2]).astype(np.int32),
-        np.select([ring & ~hole, sickle & ~bite & ~ring], [1, 2]).astype(np.int32),
-        np.select([large, small], [1, 2]).astype(np.int32),
-    ]
+    ring = disc(30, 30, 24) & ~disc(30, 30, 13)
+    sickle = disc(62, 60, 27) & ~disc(56, 48, 25) & ~ring
+    pairs = [(disc(48, 27, 20), disc(48, 67, 21)), (ring, sickle), (disc(46, 46, 42), disc(89, 89, 5))]
+    return [np.select(pair, [1, 2]).astype(np.int32) for pair in pairs]
 
 
 def disc(row: float, column: float, radius: float) -> Bool[np.ndarray, "h w"]:
@@ -78,19 +64,18 @@ def disc(row: float, column: float, radius: float) -> Bool[np.ndarray, "h w"]:
 
 
 def with_a_gap(true: Map) -> Map:
-    """By `boundary`, of predictions that miss three pixels of the boundary where objects touch most."""
+    """By `boundary`, of predictions that take three rows of the boundary between two objects for interior."""
     classes = instances.boundary_classes(true)
-    apart = (true[:, 1:] != true[:, :-1]) & (true[:, 1:] > 0) & (true[:, :-1] > 0)
-    for row, column in np.argwhere(apart)[len(np.argwhere(apart)) // 2 :][:3]:
+    apart = np.argwhere((true[:, 1:] != true[:, :-1]) & (true[:, 1:] > 0) & (true[:, :-1] > 0))
+    for row, column in apart[len(apart) // 2 :][:3]:
         classes[row, column : column + 2] = 1
     return _found("boundary", np.eye(3, dtype=np.float32)[classes])
 
 
 def by_stars(true: Map) -> Map:
     """By `stardist`."""
-    return _found(
-        "stardist", np.concatenate([instances.edge_probabilities(true)[..., None], instances.star_distances(true)], -1)
-    )
+    probabilities = instances.edge_probabilities(true)
+    return _found("stardist", np.concatenate([probabilities[..., None], instances.star_distances(true)], -1))
 
 
 def by_flows(true: Map) -> Map:
