@@ -11,6 +11,7 @@ from fcn.instances import (
     decode_flows,
     edge_probabilities,
     instance_flows,
+    measure,
     paint,
     star_distances,
     suppress,
@@ -55,3 +56,13 @@ def test_ceilings_on_all_validation_images(codec, shared_data):
         state = metric.update(state, [codec(label)], [label])
     assert len(state.counts) == 37 and state.counts[:, 0, ::2].sum() == 1175  # found and missed
     np.testing.assert_allclose([one.ap for one in metric.compute(state).pooled], CEILINGS[codec], atol=0.003)
+
+
+@pytest.mark.slow
+def test_seventy_thousand_objects():
+    """Squares of 3x3, a pixel apart: more than 16 bits count."""
+    rows, columns = np.mgrid[:1060, :1060]
+    label = np.where((rows % 4 < 3) & (columns % 4 < 3), 265 * (rows // 4) + columns // 4 + 1, 0).astype(np.int32)
+    assert label.max() == 70_225
+    np.testing.assert_array_equal(boundaries(label), label)
+    assert set(measure(label).areas.tolist()) == {9}
