@@ -25,7 +25,7 @@ Map = Int32[np.ndarray, "h w"]
 class Options:
     """Writes a picture."""
 
-    out: Path = Path("runs/codecs.png")
+    out: Path = Path("codecs.png")
     """The PNG to write."""
     overwrite: bool = False
     """Replace the PNG if it is there."""
@@ -38,7 +38,6 @@ class Options:
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(Options, args, "codecs", __doc__)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [[shown(true), *(shown(find(true)) for find in FINDERS.values())] for true in scenes()]
     save_pictures({options.out: gallery(rows, ["objects", *FINDERS])})
     print(printable(str(options.out)))
