@@ -2,10 +2,10 @@
 
 For each image, of any size, writes what the network's task gives, of the image's size: NAME_mask.png (class ids, shown in the
 classes' colours) and NAME_overlay.png (the classes in colour over the image), or a mask for each class, or values
-(docs/losses.md), or objects: NAME_instances.tif (their numbers, docs/instances.md) and NAME_overlay.png (their outlines); for
-all, legend.png (what the colours mean), where colours mean classes. IMAGES are files, folders (with their
-subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told, and the others are
-done; the exit status is then 1.
+(docs/losses.md), or objects: NAME_instances.tif (their numbers, docs/instances.md), NAME_objects.csv (a table of them) and
+NAME_overlay.png (their outlines); for all, legend.png (what the colours mean), where colours mean classes. IMAGES are files,
+folders (with their subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told,
+and the others are done; the exit status is then 1.
 
 RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
 implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.

@@ -18,6 +18,6 @@ def tuned(network: Network, source: Prepared, batch_size: int, parallel: Any) ->
     if tuning is None:
         raise ValueError(f"the network's task {network.task.name!r} has no thresholds to be tuned; leave out --tune")
     measure = make_evaluator(network.model, tuning, network.preprocessing, source, batch_size, parallel)
-    *_, score = found = tuning.metric().compute(measure(parallel.put_state(network.variables)))
+    *_, score = found = tuning.metric().compute(measure(parallel.put_state(network.variables)).state)
     options = dict(zip(found._fields[:-1], found[:-1], strict=True))
     return network._replace(task=tasks.with_options(network.task, **options)), options, score

@@ -47,6 +47,9 @@ class Boundary(InstanceTask, ClassTask):
     def loss(self, logits, targets, *, axis_name=None):
         return super().loss(logits, {**targets, "label": targets["pixel_class"]}, axis_name=axis_name)
 
+    def weighed_losses(self, logits, targets, images, *, axis_name=None):
+        return super().weighed_losses(logits, {**targets, "label": targets["pixel_class"]}, images, axis_name=axis_name)
+
     def scores(self, logits):
         return jax.nn.softmax(logits)
 

@@ -201,7 +201,9 @@ def test_the_loss_of_boundaries():
         border = border_cross_entropy(logits, classes, distances=distances)
         return total_loss(parse_terms(task.default_loss), logits, classes) + border
 
-    np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), expected(logits, targets["pixel_class"]), rtol=1e-5)
+    value = expected(logits, targets["pixel_class"])
+    np.testing.assert_allclose(jax.jit(task.loss)(logits, targets), value, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(task.weighed_losses)(logits, targets, 2.0)[:, 0].sum(), value, rtol=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=IDS)
