@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import DataConfig, TrainConfig
@@ -16,7 +17,7 @@ from experiments.initialise import find_weights, preprocessing_of, start_from
 from experiments.normalisation import configured
 from experiments.objective import loss_terms, weighted
 from experiments.optimization import configured_optimizer, frozen_parts, parts_of_state
-from experiments.trained import make_model
+from experiments.trained import as_one, make_model
 from fcn import tasks
 from fcn.data import (
     WHOLE_RANGE,
@@ -33,11 +34,12 @@ from fcn.data import (
 from fcn.data.depth import ValueRange
 from fcn.data.sampling import make_order
 from fcn.errors import unknown
+from fcn.inference import Ensemble
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.tasks import Task
 from fcn.text import printable
-from fcn.training import TrainState, create_state, make_eval_step, make_train_step, scanned
+from fcn.training import TrainState, create_state, ensembled, make_eval_step, make_train_step, scanned, stacked, unstacked
 
 
 def load_splits(config: DataConfig, label_kind: LabelKind = "classes") -> tuple[Prepared, Prepared]:
@@ -166,24 +168,40 @@ class Experiment:
             return default_preprocessing(channels)
         return preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
 
+    @property
+    def keys(self) -> list[Any]:
+        """Of each network that is trained, the key of its seed."""
+        return [jax.random.key((self.config.seed + i) % 2**32) for i in range(self.config.ensemble)]
+
+    @property
+    def predicting(self) -> Any:
+        """The network as it predicts on one device: the mean of all that are trained."""
+        return as_one(self.model.clone(axis_name=None), self.task, self.config.ensemble)
+
     def describe(self, state: TrainState) -> str:
         """What is trained on what, in a line."""
-        million = sum(x.size for x in jax.tree.leaves(state.params)) / 1e6
+        million = sum(x.size for x in jax.tree.leaves(state.params)) / self.config.ensemble / 1e6
+        several = f"{self.config.ensemble} x " if self.config.ensemble > 1 else ""
         data = f"{len(self.train)} images of {self.config.data.name}, {len(self.train.classes)} classes"
         devices = f"{self.parallel.size * self.config.mesh.height} {jax.default_backend()} device(s)"
-        return f"{self.config.model.name}, {million:.2f} M parameters; {data}; {devices}"
+        return f"{several}{self.config.model.name}, {million:.2f} M parameters; {data}; {devices}"
 
     def initial_state(self) -> TrainState:
         """A fresh training state, without the initial weights, before it is put on the devices."""
         model, tx = self.model.clone(axis_name=None), configured_optimizer(self.config, self.model)
-        return create_state(model, tx, self.key, self.train.shape, **parts_of_state(self.config))
+        states = [create_state(model, tx, key, self.train.shape, **parts_of_state(self.config)) for key in self.keys]
+        return states[0] if self.config.ensemble == 1 else stacked(states)
 
     def with_weights(self, state: TrainState) -> TrainState:
         """The fresh `state` with the weights that the run is to start from, if there are any."""
         if self.config.init is None:
             return state
-        model = self.model.clone(axis_name=None)
-        return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
+        model, size = self.model.clone(axis_name=None), self.config.ensemble
+
+        def started(state):
+            return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
+
+        return started(state) if size == 1 else stacked([started(one) for one in unstacked(state, size)])
 
     @functools.cached_property
     def weighted_task(self) -> Task:
@@ -191,14 +209,19 @@ class Experiment:
         return dataclasses.replace(self.task, terms=weighted(self.task.loss_terms, self.config.loss, self.task, self.train))
 
     def train_step(self) -> Callable:
-        """The compiled training step."""
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(self.key, 1))
+        """The compiled training step, or `scan_steps` of them."""
+        step = self._step(self.key) if self.config.ensemble == 1 else ensembled(self._step, jnp.stack(self.keys))
+        return self.parallel.train_step(step, *([scanned] if self.config.scan_steps > 1 else []))
+
+    def _step(self, key: Any) -> Callable:
+        """The training step of a network with this key."""
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, 1))
 
         def prepare(batch):
             changed = augment_batch(augment_key, batch, self.config.augment, self.preprocessing, codec=self.task)
             return changed["image"], {name: changed[name] for name in self.task.fill}
 
-        step = make_train_step(
+        return make_train_step(
             self.model,
             configured_optimizer(self.config, self.model),
             functools.partial(self.weighted_task.loss, axis_name=self.parallel.axis_name),
@@ -211,7 +234,6 @@ class Experiment:
             accumulate=self.config.accumulate,
             axis_name=self.parallel.axis_name,
         )
-        return self.parallel.train_step(step, *([scanned] if self.config.scan_steps > 1 else []))
 
     def taken_at_once(self, batch: Any) -> Any:
         """What a call of `train_step` takes, of `batch` in place of all its batches."""
@@ -243,7 +265,8 @@ class Experiment:
     def evaluator(self) -> Callable[[Any], Measurement]:
         """variables on the devices -> what the validation split gives."""
         data = self.preprocessing, self.val, self.config.batch_size
-        return make_evaluator(self.model, self.weighted_task, *data, self.parallel, with_loss=True)
+        model = as_one(self.model, self.task, self.config.ensemble)
+        return make_evaluator(model, self.weighted_task, *data, self.parallel, with_loss=True)
 
 
 class Hosts(TypedDict):
@@ -259,7 +282,7 @@ def hosts() -> Hosts:
 
 
 def make_evaluator(
-    model: nn.Module,
+    model: nn.Module | Ensemble,
     task: Task,
     preprocessing: Preprocessing,
     source: Prepared,

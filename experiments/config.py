@@ -165,6 +165,9 @@ class TrainConfig:
     from the start."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of initialisation, order of samples, augmentation and dropout."""
+    ensemble: Annotated[int, Range(1, 64)] = 1
+    """So many networks are trained together, in one program, as from --seed, the next and so on, but on the same batches;
+    evaluate and predict take the mean of what they predict."""
     steps: Annotated[int, Range(1)] = 1000
     """Length of the run in steps (updates)."""
     batch_size: Annotated[int, Range(1, 2**20)] = 16
@@ -228,6 +231,10 @@ class TrainConfig:
             raise ValueError(f"json is {self.json}, but a training writes no such file; it is for --dry-run")
         if self.unfreeze_after is not None and not self.freeze:
             raise ValueError(f"unfreeze_after is {self.unfreeze_after}, but nothing is frozen; name it: --freeze encoder")
+        if self.ensemble > 1 and self.on_nan == "skip":
+            raise ValueError(f"on_nan is skip, by which each of {self.ensemble} networks would drop its own updates; take stop")
+        if self.ensemble > 1 and self.parallel == "pmap":
+            raise ValueError(f"parallel is pmap, which trains one network; for an ensemble of {self.ensemble} take jit")
 
     def task_keywords(self) -> dict[str, Any]:
         """`task_options` as keyword arguments; a ValueError tells of one that is none (`experiments.keywords`)."""

@@ -55,6 +55,7 @@ def main(args: Sequence[str]) -> None:
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     from experiments.config import ModelConfig
     from experiments.networks import from_folder, from_weights, with_task_options
+    from fcn.inference import Ensemble
     from fcn.pretrained.reading import check_file
 
     if options.input.is_file():
@@ -67,6 +68,8 @@ def main(args: Sequence[str]) -> None:
     else:
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, str(options.input), options.source, options.classes)
+    if isinstance(network.model, Ensemble):
+        raise ValueError(f"{options.input} is an ensemble of {network.model.size} networks; a saved model is one: train one")
     network = with_task_options(network, options.task_options)
     if to_file:
         write_checkpoint(network, options)

@@ -34,7 +34,7 @@ class Examples:
     def __init__(self, experiment: Experiment, records: Recorder):
         self._experiment, self._records, self._told = experiment, records, False
         seen = experiment.preprocessing.as_read()
-        self._predict = make_predictor(experiment.model.clone(axis_name=None), seen, experiment.task)
+        self._predict = make_predictor(experiment.predicting, seen, experiment.task)
 
     def __call__(self, step: int, state: Any, metrics: Mapping[str, float | None]) -> None:
         if any(name.startswith("val/") for name in metrics):

@@ -45,7 +45,7 @@ def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
     run = RunFolder(Path(weights))
     others = weights in WEIGHTS or (run.path / "model.json").is_file() or is_smp_folder(run.path)
     if run.config.is_file() and not others:
-        return Origin(lambda _: restore(run).variables, run.read_preprocessing)
+        return Origin(lambda _: _variables_of(run), run.read_preprocessing)
     if run.path.is_dir() and not others:
         raise FileNotFoundError(f"{run.path} is no saved model or run folder{run.run_of_before()}")
     return origin.find_weights(model, weights, source)
@@ -54,6 +54,13 @@ def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
 def preprocessing_of(model: nn.Module, weights: str, source: str | None, in_channels: int) -> Preprocessing:
     """What `weights` expect of images, for so many channels; see `start_from` for the arguments."""
     return find_weights(model, weights, source).preprocessing().with_channels(in_channels)
+
+
+def _variables_of(folder: RunFolder) -> dict[str, Any]:
+    run = restore(folder)
+    if run.config.ensemble > 1:
+        raise ValueError(f"{folder.path} is an ensemble of {run.config.ensemble} networks; start from the run of one")
+    return run.variables
 
 
 def _copies(tree: Any) -> Any:

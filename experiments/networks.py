@@ -14,6 +14,7 @@ from experiments.run_folder import RunFolder
 from experiments.trained import restore
 from fcn import tasks
 from fcn.errors import unknown
+from fcn.inference import Ensemble
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
@@ -27,7 +28,7 @@ from fcn.tasks import Task
 class Network(NamedTuple):
     """A network, and what its user must know."""
 
-    model: nn.Module
+    model: nn.Module | Ensemble
     variables: dict[str, Any]
     task: Task
     preprocessing: Preprocessing

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 from PIL import Image
 
 from experiments.build import Experiment, Measurement
@@ -42,7 +43,7 @@ def write_report(
     experiment.task.draw(measured.state, folder.pictures / CONFUSION)
     result = {
         **experiment.evaluation(measured),
-        "steps": int(state.step),
+        "steps": int(np.max(state.step)),
         "seconds": seconds,
         "ended": ended,
         "skipped": int(state.skipped[0]) if isinstance(state, SkippingState) else 0,

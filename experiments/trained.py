@@ -12,6 +12,7 @@ from experiments.config import TrainConfig
 from experiments.facts import read_preprocessing, read_task
 from experiments.optimization import configured_optimizer, parts_of_state
 from experiments.run_folder import RunFolder
+from fcn.inference import Ensemble
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 from fcn.training import TrainState, abstract_state
@@ -32,13 +33,18 @@ def make_model(config: TrainConfig, num_classes: int, axis_name: str | None = No
         raise ValueError(f"{error} (--model.options {given})" if given else str(error)) from None
 
 
+def as_one(model: nn.Module, task: Task, size: int) -> nn.Module | Ensemble:
+    """What predicts for so many networks."""
+    return model if size == 1 else Ensemble(model, task, size)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
     """What a run folder gives to those who use its network."""
 
     config: TrainConfig
     step: int
-    model: nn.Module
+    model: nn.Module | Ensemble
     variables: dict
     task: Task
     image_shape: tuple[int, int, int]
@@ -108,6 +114,7 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     tx = configured_optimizer(config, model)
     template = abstract_state(model, tx, shape, **parts_of_state(config))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), template)
+    axis = () if config.ensemble == 1 else (config.ensemble,)
+    template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(axis + x.shape, x.dtype, sharding=device), template)
     step, state = _read_checkpoint(folder, which, template)
-    return TrainedRun(config, step, model, state.eval_variables, task, shape, preprocessing)
+    return TrainedRun(config, step, as_one(model, task, config.ensemble), state.eval_variables, task, shape, preprocessing)

@@ -298,7 +298,10 @@ def synchronize(name: str) -> None:
 
 
 def stop_together(step: int) -> bool:
-    """Whether the processes of a run on several hosts stop after `step`, one having got SIGTERM; all ask after each step."""
+    """Whether the processes of a run on several hosts stop after `step`, one having got SIGTERM; all ask after each step.
+
+    Numbers must follow one another: where several steps are one program, those of the programs do.
+    """
     from jax.experimental import multihost_utils
 
     return multihost_utils.reached_preemption_sync_point(step)

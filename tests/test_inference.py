@@ -1,11 +1,12 @@
 """Whole-image prediction."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 import fcn
-from fcn.inference import make_predictor
+from fcn.inference import Ensemble, make_predictor
 from fcn.models.unet2015 import output_size
 from fcn.preprocessing import Preprocessing
 
@@ -32,3 +33,27 @@ def test_the_classes_of_valid_convolutions_lie_where_their_pixels_are(size):
     given = make_predictor(model, Preprocessing((0.5,) * 3, (0.25,) * 3))(variables, image)
     assert given.shape == (1, *size)
     assert np.mean(given == expected) > 0.999  # rounding may decide between two classes
+
+
+class _Affine(nn.Module):
+    """Logits of two classes: the value of the pixel by the first weight, and by the second."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return x * self.param("w", nn.initializers.ones, (2,))
+
+
+@pytest.mark.parametrize(
+    ("name", "probabilities"),
+    [
+        ("semantic", lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)),
+        ("multilabel", lambda x: 1 / (1 + np.exp(-x))),
+        ("regression", lambda x: x),
+    ],
+)
+def test_an_ensemble_gives_the_mean_of_probabilities_or_values(name, probabilities):
+    weights = np.array([[0.0, 2.0], [1.0, 0.0], [0.0, -1.0]], np.float32)
+    images = np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 3, 4, 1)
+    logits = Ensemble(_Affine(), fcn.tasks.make(name, ["a", "b"]), 3).apply({"params": {"w": weights}}, images)
+    expected = np.mean([probabilities(images * w) for w in weights], 0)
+    np.testing.assert_allclose(probabilities(np.asarray(logits)), expected, rtol=1e-5)

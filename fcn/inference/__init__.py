@@ -1,8 +1,9 @@
 """Using a trained network: images of any size, whole or in tiles, and what of them a logit sees."""
 
+from fcn.inference.ensemble import Ensemble
 from fcn.inference.field import ReceptiveField, receptive_field
 from fcn.inference.predictor import Predictor
 from fcn.inference.stream import ahead
 from fcn.inference.whole import make_predictor, predict_image
 
-__all__ = ["Predictor", "ReceptiveField", "ahead", "make_predictor", "predict_image", "receptive_field"]
+__all__ = ["Ensemble", "Predictor", "ReceptiveField", "ahead", "make_predictor", "predict_image", "receptive_field"]

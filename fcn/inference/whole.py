@@ -11,13 +11,16 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
 from fcn.data import resize_image
+from fcn.inference.ensemble import Ensemble
 from fcn.layers import resize_bilinear
 from fcn.parallel import compiler_options
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
 
-def covering_logits(model: nn.Module, variables: Mapping[str, Any], images: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
+def covering_logits(
+    model: nn.Module | Ensemble, variables: Mapping[str, Any], images: Float[Array, "b h w c"]
+) -> Float[Array, "b h w k"]:
     """A logit for every pixel: to a network of valid convolutions the images are shown with mirrored borders."""
     _, height, width, _ = images.shape
     if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
@@ -26,7 +29,7 @@ def covering_logits(model: nn.Module, variables: Mapping[str, Any], images: Floa
 
 
 def make_predictor(
-    model: nn.Module, preprocessing: Preprocessing, task: Task | None = None
+    model: nn.Module | Ensemble, preprocessing: Preprocessing, task: Task | None = None
 ) -> Callable[..., Shaped[np.ndarray, "b h w ..."]]:
     """Builds `predict(variables, images, size=None)`: uint8 images [B, H, W, C] -> `task.scores`, [B, *size, ...].
 

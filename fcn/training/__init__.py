@@ -1,6 +1,7 @@
 """Training: state, pure step, optimizer, checkpoints, records, loop. Models, optimizers and data come in as arguments."""
 
 from fcn.training.best import Best
+from fcn.training.ensemble import ensembled, stacked, unstacked
 from fcn.training.loop import NonFiniteLossError, Schedule, fit
 from fcn.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fcn.training.signals import Interrupted, StopSignals
@@ -18,6 +19,7 @@ __all__ = [
     "TrainState",
     "abstract_state",
     "create_state",
+    "ensembled",
     "fit",
     "make_eval_step",
     "make_optimizer",
@@ -25,4 +27,6 @@ __all__ = [
     "make_train_step",
     "parameter_digest",
     "scanned",
+    "stacked",
+    "unstacked",
 ]

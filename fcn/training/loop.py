@@ -128,7 +128,7 @@ def fit(
     Raises:
       NonFiniteLossError: naming the step; the checkpoints hold the last good state.
     """
-    first = int(parallel.read(state.step))
+    first = int(np.max(parallel.read(state.step)))  # of an ensemble all are alike
     started = time.perf_counter()
     meter = _Meter(batch_size, first)
     best = best or Best()

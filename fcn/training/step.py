@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -147,14 +147,14 @@ def _unless_faulty(old: SkippingState, new: SkippingState, metrics: dict) -> tup
 
 
 def make_eval_step(
-    model: nn.Module, task: Measured, prepare: Prepare, *, with_loss: bool = False, axis_name: str | None = None
+    model: Any, task: Measured, prepare: Prepare, *, with_loss: bool = False, axis_name: str | None = None
 ) -> Callable[[dict, dict], tuple[PyTree, Array | None]]:
     """Builds `eval_step(variables, batch) -> what the task's metric counts in the batch of all devices, and its loss`.
 
     The loss is that of the logits alone, without auxiliary heads, as `task.weighed_losses` gives it.
 
     Args:
-      model: maps images [B, H, W, C] to logits [B, H, W, K].
+      model: maps images [B, H, W, C] to logits [B, H, W, K]; a module, or what has its `apply`.
       task: an `fcn.tasks.Task`. Where it predicts on the host the step gives (scores, targets) of each image instead.
       prepare: turns a batch of the loader into float images and targets.
       with_loss: whether there is a loss; else it is None.

@@ -1,0 +1,74 @@
+"""A run of two networks, from training to prediction."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import convert, evaluate, predict, train
+from experiments.build import Experiment, load_splits
+from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from experiments.networks import from_folder
+from fcn.data import read_image
+from fcn.training import unstacked
+
+SHORT = "--ensemble 2 --steps 2 --eval-every 2 --checkpoint-every 2 --model.options base_features=2 depth=1".split()
+
+
+def test_two_networks_are_trained_and_predict_as_one(options, folder_data, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "out"
+    train.main([*options, *SHORT, "--workdir", str(run)])
+    result = json.loads((run / "result.json").read_text())
+    capsys.readouterr()
+    evaluate.main([str(run), "--json"])
+    values = json.loads(capsys.readouterr().out)
+    assert values["val/miou"] == pytest.approx(result["val/miou"]) and values["step"] == 2
+    predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(out), "--no-overlay"])
+    network = from_folder(run, "last")
+    image = network.preprocessing.apply(read_image(folder_data / "images/val/00.png", channels=3)[None])
+    apply = jax.jit(network.model.model.apply)
+    logits = [apply(one, image) for one in unstacked(network.variables, 2)]
+    expected = np.argmax(sum(jax.nn.softmax(each) for each in logits)[0], -1)
+    assert np.mean(np.asarray(Image.open(out / "00_mask.png")) == expected) > 0.99  # rounding may decide between two classes
+    with pytest.raises(ValueError, match="is an ensemble of 2 networks; a saved model is one"):
+        convert.main([str(run), "--out", str(tmp_path / "saved")])
+    with pytest.raises(ValueError, match="is an ensemble of 2 networks; start from the run of one"):
+        train.main([*options, "--init", str(run), "--workdir", str(tmp_path / "third")])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"on_nan": "skip"}, "on_nan is skip, by which each of 2 networks would drop its own updates; take stop"),
+        ({"parallel": "pmap"}, "parallel is pmap, which trains one network; for an ensemble of 2 take jit"),
+    ],
+)
+def test_what_an_ensemble_cannot_do(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(ensemble=2, **wrong)
+
+
+def test_with_all_else_switched_on_a_step_fits_together(folder_data):
+    """It is traced only. The second network begins as the run of the next seed does."""
+    config = TrainConfig(
+        ensemble=2,
+        seed=3,
+        scan_steps=2,
+        shard_params=True,
+        accumulate=2,
+        ema=0.9,
+        batch_size=8,
+        data=DataConfig("folder", str(folder_data)),
+        model=ModelConfig("unet", options=("base_features=8", "depth=1")),
+        loss=LossConfig(terms="border+dice"),
+    )
+    splits = load_splits(config.data)
+    experiment = Experiment(config, *splits)
+    state = experiment.initial_state()
+    experiment.check(experiment.train_step(), state)
+    assert state.step.tolist() == [0, 0] and experiment.describe(state).startswith("2 x unet, ")
+    following = Experiment(dataclasses.replace(config, ensemble=1, seed=4), *splits).initial_state()
+    jax.tree.map(np.testing.assert_array_equal, unstacked(state, 2)[1].params, following.params)
