@@ -1,15 +1,21 @@
 """The predictor: sizes in buckets, types of images, tiles and views that agree with the whole image."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 
 import fcn
 from fcn import tasks
+from fcn.data import resize_image
 from fcn.data.stretch import stretched
 from fcn.inference import Predictor
+from fcn.inference.probabilities import entropy
+from fcn.inference.tiles import put_together
 from fcn.inference.views import View, views_of
-from fcn.layers import Conv, PointwiseConv, max_pool, resize_nearest
+from fcn.layers import Conv, PointwiseConv, max_pool, resize_bilinear, resize_nearest
 from fcn.preprocessing import Preprocessing
 from fcn.registry import MODELS
 from tests.variables import random_variables, shapes_of
@@ -34,13 +40,21 @@ class Net(nn.Module):
         return PointwiseConv(self.channels, name="head")(x)
 
 
-def predictor(sees="neighbours", task=None, channels=3, **options):
+def predictor(sees="neighbours", task=None, channels=3, scale=1.0, **options):
     model = Net(channels, sees)
-    return Predictor(model, random_variables(model, 1, 16, 16, 1), PLAIN, task, **options)
+    variables = jax.tree.map(lambda leaf: scale * leaf, random_variables(model, 1, 16, 16, 1))
+    return Predictor(model, variables, PLAIN, task, **options)
 
 
 def image(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 1)).astype(np.uint8)
+
+
+class Lazy(NamedTuple):
+    """An image that lies elsewhere."""
+
+    dtype: np.dtype
+    shape: tuple[int, int, int] = (8, 8, 1)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +99,7 @@ def test_types_of_images(whole):
 
 def test_images_are_brought_to_their_own_range_before_they_are_extended(whole):
     """As training did, one by one; other values of the same image are the same to the network."""
-    own = Predictor(whole.model, whole.variables, Preprocessing((0.5,), (0.5,), per_image="percentiles"), bucket=16)
+    own = Predictor(whole.model, whole.members[0], Preprocessing((0.5,), (0.5,), per_image="percentiles"), bucket=16)
     dark = [image(30, 30), image(20, 31)]
     expected = [whole(stretched(one, "percentiles")) for one in dark]
     for one, found in zip(expected, own.map([one * np.float32(7) - 3 for one in dark], batch=2), strict=True):
@@ -132,6 +146,74 @@ def test_tiles_are_averaged_over_views(whole):
     np.testing.assert_array_equal(whole(image(44, 40), tile=16, tta=("flips",)), expected.argmax(-1))
 
 
+def test_tiles_that_are_turned():
+    """Rows are columns in some views; sides that no stride divides, so that borders differ, too."""
+    found, photo = predictor(bucket=1), image(43, 38)
+    expected = found.probabilities(photo, tta=("rotations",))
+    np.testing.assert_allclose(found.probabilities(photo, tile=16, tta=("rotations",)), expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def ensemble(whole):
+    """Two networks, the other of which likes what the first does not."""
+    other = jax.tree.map(np.negative, whole.members[0])
+    return Predictor(whole.model, [whole.members[0], other], PLAIN, bucket=16)
+
+
+@pytest.fixture(scope="module")
+def found_by_each(ensemble):
+    """Their probabilities, [2, 44, 40, 3]."""
+    return np.stack([Predictor(ensemble.model, one, PLAIN, bucket=16).probabilities(image(44, 40)) for one in ensemble.members])
+
+
+def test_ensembles_are_averaged_as_probabilities(ensemble, found_by_each):
+    mean = found_by_each.mean(0)
+    np.testing.assert_allclose(ensemble.probabilities(image(44, 40)), mean, atol=1e-6)
+    np.testing.assert_array_equal(ensemble(image(44, 40)), mean.argmax(-1))
+    np.testing.assert_allclose(jax.nn.softmax(ensemble.logits(image(44, 40))), mean, atol=1e-6)
+
+
+def test_uncertainty_is_entropy_and_what_networks_disagree_about(ensemble, found_by_each, whole):
+    """Mutual information: the entropy of the mean, less the mean of entropies. One network agrees with itself."""
+    found, each = ensemble.uncertainty(image(44, 40)), -(found_by_each * np.log(found_by_each)).sum(-1)
+    together = found_by_each.mean(0)
+    mean = -(together * np.log(together)).sum(-1)
+    np.testing.assert_allclose(found.entropy, mean, atol=1e-5)
+    np.testing.assert_allclose(found.mutual_information, mean - each.mean(0), atol=1e-5)
+    assert found.mutual_information.max() > 0.1
+    alone = whole.uncertainty(image(44, 40))
+    np.testing.assert_allclose(alone.entropy, each[0], atol=1e-5)
+    np.testing.assert_array_equal(alone.mutual_information, 0)
+
+
+def test_uncertainty_of_labels_is_summed():
+    probabilities = np.array([[[0.5, 0.0]], [[1.0, 0.25]]], np.float32)
+    expected = [[np.log(2)], [-0.25 * np.log(0.25) - 0.75 * np.log(0.75)]]
+    np.testing.assert_allclose(entropy(jax.numpy.asarray(probabilities), "multilabel"), expected, rtol=1e-6)
+
+
+def test_parts_go_on_anywhere(whole):
+    parts = whole.parts(image(83, 70), tile=16)
+    found = list(parts.after(0))
+    assert len(found) == parts.count > 4
+    np.testing.assert_array_equal(put_together(found, (83, 70)), whole(image(83, 70), tile=16))
+    for again, part in zip(parts.after(3), found[3:], strict=True):
+        assert again.place == part.place
+        np.testing.assert_array_equal(again.values, part.values)
+    (one,) = whole.parts(image(30, 30), tile=32).after(0)
+    np.testing.assert_array_equal(one.values, whole(image(30, 30)))
+
+
+def test_images_seen_at_another_size():
+    """Logits are resized to the image's size, before scores are made of them."""
+    found, photo = predictor("pixels", bucket=1), image(20, 30)
+    logits = found.logits(resize_image(photo, (10, 12)))
+    expected = np.asarray(resize_bilinear(logits[None], (20, 30)))[0].argmax(-1)
+    np.testing.assert_array_equal(found.scores(photo, size=(10, 12)), expected)
+    np.testing.assert_array_equal(found.scores(photo.astype(np.uint16) * 257, size=(10, 12)), expected)
+    np.testing.assert_array_equal(found.scores(photo, size=(20, 30)), found(photo))
+
+
 def test_tiles_of_images_that_no_bucket_extends():
     found, photo = predictor(bucket=1), image(83, 70)
     logits = found.logits(photo)
@@ -172,7 +254,7 @@ def test_views():
     assert views_of(("flips", 2.0))[0] == View() and views_of("flips") == views_of(("flips",))
     pixels = np.arange(24).reshape(1, 4, 6, 1)
     for view in views_of(("flips", "rotations")):
-        np.testing.assert_array_equal(view.back(view.seen(pixels, np), (4, 6), np), pixels)
+        np.testing.assert_array_equal(view.back(view.seen(pixels), (4, 6)), pixels)
 
 
 def test_tasks_decide():
@@ -206,7 +288,7 @@ def test_networks_that_see_all_are_blended_and_say_so():
     np.testing.assert_allclose(logits, found.logits(flat), atol=1e-5)
     for tta in ((), ("flips",)):
         np.testing.assert_array_equal(found(flat, tile=16, tta=tta), logits.argmax(-1))
-    assert heights == [16, 16, 8] * 2  # the device never holds all logits
+    assert heights == [8, 8, 8, 16] * 2  # never are all logits held
 
 
 @pytest.mark.parametrize(
@@ -222,6 +304,8 @@ def test_networks_that_see_all_are_blended_and_say_so():
         (lambda found: found(image(40, 40), tile=16, tta=(0.5,)), "tiles are not seen in other sizes"),
         (lambda found: next(found.map([image(8, 8)], batch=0)), "batch=0; give the number of images"),
         (lambda _: Predictor(UNET, {}, PLAIN, tasks.make("semantic", [*"abc"])), "'semantic' has 3 channels, but .* 5 classes"),
+        (lambda found: found.parts(Lazy(np.dtype("int64"))), "type int64; it is uint8"),
+        (lambda found: Predictor(found.model, [], PLAIN), "an ensemble of no networks"),
         (lambda _: predictor(bucket=0), "bucket=0; sides are extended"),
         (lambda _: predictor(border="zeros"), "border='zeros'"),
     ],

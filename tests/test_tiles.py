@@ -1,14 +1,16 @@
 """Tiles: exact ones equal the whole image; blended ones lie and weigh as nnU-Net's."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
 
 import fcn
 from fcn.inference import Predictor, receptive_field
-from fcn.inference.blended import blended_logits, importance, positions
+from fcn.inference.blended import blended_strips, importance, positions
 from fcn.inference.field import ReceptiveField, Side
-from fcn.inference.tiles import cuts, exact_tiles, put_together, tile_side
+from fcn.inference.tiles import Part, cuts, exact_tiles, in_all_views, put_together, tile_side
 from fcn.preprocessing import Preprocessing
 from tests.test_contract import SMALL, Subject
 from tests.variables import random_variables
@@ -36,9 +38,19 @@ def test_cuts_keep_every_row_once_with_its_halo(side, tile):
 def test_what_is_kept_is_the_image(pads):
     """Of a network that gives its images back; mirrored rows and columns around are read and left out."""
     image = np.random.default_rng(0).integers(0, 9, (37, 50, 2))
-    tiles = list(exact_tiles(image, ReceptiveField(SIDE, SIDE), 8, pads))
-    assert len({tile.image.shape for tile in tiles}) == 1 and len(tiles) > 4
-    np.testing.assert_array_equal(put_together(lambda x: x, tiles, image.shape[:2]), image)
+    tiles = exact_tiles(image.shape[:2], ReceptiveField(SIDE, SIDE), 8, pads)
+    assert len({tile.read(image).shape for tile in tiles}) == 1 and len(tiles) > 4
+    parts = [Part(tile.place, tile.read(image)[0][tile.inner]) for tile in tiles]
+    np.testing.assert_array_equal(put_together(parts, image.shape[:2]), image)
+
+
+def test_the_field_of_all_views_is_the_widest():
+    """Mirrored, what lies before lies behind; turned, rows are columns."""
+    other = SIDE._replace(halo=(2, 6), alignment=6)
+    mirrored = in_all_views([ReceptiveField(SIDE, other)], turned=False)
+    assert mirrored.halo == ((5, 5), (6, 6)) and mirrored.alignment == (4, 6)
+    turned = in_all_views([ReceptiveField(SIDE, other)], turned=True)
+    assert turned.halo == ((6, 6), (6, 6)) and turned.alignment == (12, 12)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +69,10 @@ def test_exact_tiles_equal_the_whole_image(name, options, size, tile):
     variables = random_variables(model, *seen.shape)
     apply = jax.jit(model.apply)
     whole = np.asarray(apply(variables, seen))[0, : size[0], : size[1]]
-    tiles = list(exact_tiles(image, receptive_field(model, size=seen.shape[1:3]), tile, around))
+    tiles = exact_tiles(size, receptive_field(model, size=seen.shape[1:3]), tile, around)
     assert len(tiles) > 4
-    found = put_together(lambda x: apply(variables, x), tiles, size)
+    parts = [Part(tile.place, np.asarray(apply(variables, tile.read(image)))[0][tile.inner]) for tile in tiles]
+    found = put_together(parts, size)
     assert np.abs(found - whole).max() <= 1e-5 * np.abs(whole).max()
 
 
@@ -79,12 +92,35 @@ def test_weights_are_a_gaussian_of_an_eighth():
 def test_blended_logits_are_weighted_averages():
     """Of tiles whose logits say where they begin; by hand for one row of tiles at 0, 4 and 8."""
     image = np.arange(16.0)[None, :, None] * np.ones((8, 1, 1))
-    logits = blended_logits(lambda x: x[:, :, :1].repeat(8, 2), image, 8)  # the tile's first column everywhere
+    strips = blended_strips(lambda x: x[:, :, :1].repeat(8, 2), image, 8)  # the tile's first column everywhere
+    logits = put_together(strips, image.shape[:2])
     weights = importance(8, 8)[4]
     expected = [(4 * weights[i]) / (weights[4 + i] + weights[i]) for i in range(4)]  # tiles at 0 and 4
     np.testing.assert_allclose(logits[3, 4:8, 0], expected, rtol=1e-5)
     np.testing.assert_array_equal(logits[:, :4], 0)
     np.testing.assert_allclose(logits[:, 12:], 8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("height", [5, 8, 9, 13, 16, 21, 40])
+def test_strips_are_those_of_all_tiles_at_once_and_go_on_anywhere(height):
+    """Also where tiles overlap by more than a half, so that three lie over a row."""
+    image = np.random.default_rng(0).normal(size=(height, 11, 2)).astype(np.float32)
+    rows, columns = min(height, 8), 8
+
+    def compute(x):
+        return x - x.mean((1, 2), keepdims=True)
+
+    sums, total = np.zeros(image.shape), np.zeros((height, 11, 1))
+    for top, left in itertools.product(positions(height, 8), positions(11, 8)):
+        place, weights = (slice(top, top + rows), slice(left, left + columns)), importance(rows, columns)[..., None]
+        sums[place] += weights * compute(image[place][None])[0]
+        total[place] += weights
+    strips = list(blended_strips(compute, image, 8))
+    np.testing.assert_allclose(put_together(strips, image.shape[:2]), sums / total, atol=1e-5)
+    for start in range(len(strips)):
+        for again, strip in zip(blended_strips(compute, image, 8, start), strips[start:], strict=True):
+            assert again.place == strip.place
+            np.testing.assert_allclose(again.values, strip.values, atol=1e-6)
 
 
 SEES_ALL = {

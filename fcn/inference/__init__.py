@@ -2,8 +2,17 @@
 
 from fcn.inference.ensemble import Ensemble
 from fcn.inference.field import ReceptiveField, receptive_field
-from fcn.inference.predictor import Predictor
+from fcn.inference.predictor import Predictor, Uncertainty
 from fcn.inference.stream import ahead
 from fcn.inference.whole import make_predictor, predict_image
 
-__all__ = ["Ensemble", "Predictor", "ReceptiveField", "ahead", "make_predictor", "predict_image", "receptive_field"]
+__all__ = [
+    "Ensemble",
+    "Predictor",
+    "ReceptiveField",
+    "Uncertainty",
+    "ahead",
+    "make_predictor",
+    "predict_image",
+    "receptive_field",
+]

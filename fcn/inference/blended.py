@@ -4,11 +4,14 @@ As nnU-Net does (Isensee et al., Nature Methods 2021; version 2 of its code): fo
 of it that exact tiles would read more than they keep. The result is not that of the whole image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
 from scipy.ndimage import gaussian_filter
+
+from fcn.inference.tiles import Part
 
 
 def positions(length: int, tile: int) -> list[int]:
@@ -28,27 +31,32 @@ def importance(height: int, width: int) -> Float[np.ndarray, "{height} {width}"]
     return (weights / weights.max()).astype(np.float32)
 
 
-def blended_logits(
-    compute: Callable[[np.ndarray], np.ndarray], image: Num[np.ndarray, "h w c"], tile: int
-) -> Float[np.ndarray, "h w k"]:
-    """The logits of an image, float32, from those of overlapping tiles.
+def blended_strips(
+    compute: Callable[[np.ndarray], np.ndarray], image: Num[Any, "h w c"], tile: int, start: int = 0
+) -> Iterator[Part]:
+    """The logits of an image, float32, from those of overlapping tiles: strips of its width, from top to bottom.
+
+    A strip ends where the next row of tiles begins, so that no more than a row of tiles is held at once.
 
     Args:
-        compute: images [1, h, w, C] -> logits [1, h, w, K].
+        compute: images [1, h, w, C] -> logits [1, h, w, K], or other values that can be averaged.
         image: any size; a side that is smaller than a tile is seen whole.
         tile: rows and columns of a tile.
+        start: the number of strips that are left out.
     """
-    height, width = image.shape[:2]
-    sides = min(height, tile), min(width, tile)
-    weights, total = importance(*sides)[..., None], np.zeros((height, width, 1), np.float32)
-    logits: np.ndarray | None = None
-    for top in positions(height, tile):
+    (height, width, _), tops = image.shape, positions(image.shape[0], tile)
+    rows, columns = min(height, tile), min(width, tile)
+    weights = importance(rows, columns)[..., None]
+    first = next(i for i, top in enumerate(tops) if top + rows > tops[start])
+    logits = total = np.zeros((rows, width, 1), np.float32)
+    for i, top in enumerate(tops[first:], first):
+        gone = top - tops[max(i - 1, first)]
+        logits, total = (np.pad(sums[gone:], ((0, gone), (0, 0), (0, 0))) for sums in (logits, total))
         for left in positions(width, tile):
-            place = slice(top, top + sides[0]), slice(left, left + sides[1])
-            found = np.asarray(compute(image[place][None]))[0]
-            logits = np.zeros((height, width, found.shape[-1]), np.float32) if logits is None else logits
-            logits[place] += weights * found
-            total[place] += weights
-    assert logits is not None
-    logits /= total
-    return logits
+            found = np.asarray(compute(image[np.ix_(range(top, top + rows), range(left, left + columns))][None]))[0]
+            logits = logits if logits.shape[2] == found.shape[2] else np.zeros((rows, width, found.shape[2]), np.float32)
+            logits[:, left : left + columns] += weights * found
+            total[:, left : left + columns] += weights
+        stop = tops[i + 1] if i + 1 < len(tops) else height
+        if i >= start:
+            yield Part((slice(top, stop), slice(0, width)), logits[: stop - top] / total[: stop - top])

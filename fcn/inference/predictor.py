@@ -1,32 +1,40 @@
-"""A trained network for images of any size: whole, in tiles, or averaged over views."""
+"""A trained network for images of any size: whole, in tiles, averaged over views and over networks."""
 
-import functools
 import numbers
-import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num, Shaped
+from jaxtyping import Float, Num, Shaped
 
+from fcn.data import resize_image
+from fcn.data.depth import to_bytes
 from fcn.data.stretch import stretched
-from fcn.inference.blended import blended_logits
-from fcn.inference.field import ReceptiveField, receptive_field
-from fcn.inference.probabilities import mode_of, to_logits, to_probabilities
+from fcn.inference.program import Kind, Program
 from fcn.inference.stream import ahead, runs
-from fcn.inference.tiles import exact_tiles, put_together, suits
-from fcn.inference.views import View, averaged, views_of
-from fcn.inference.whole import covering_logits
-from fcn.parallel import compiler_options
+from fcn.inference.tiles import put_together
+from fcn.inference.tiling import Parts, Tiling, whole_in_one
+from fcn.inference.views import View, views_of
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
-Kind = Literal["logits", "probabilities", "scores"]
 LARGEST_WHOLE, USUAL_TILE = 1024 * 1024, 512
 """What tile="auto" takes: the most pixels of an image that is seen whole, and the tile of others."""
+TileSize = int | Literal["auto"] | None
+
+
+class Uncertainty(NamedTuple):
+    """How uncertain networks are of each pixel, in nats.
+
+    Attributes:
+        entropy: of the averaged probabilities.
+        mutual_information: by how much it is larger than the average entropy: what the networks, or the views, disagree about;
+            0 of one network in one view.
+    """
+
+    entropy: Float[np.ndarray, "*b h w"]
+    mutual_information: Float[np.ndarray, "*b h w"]
 
 
 class Predictor:
@@ -41,19 +49,18 @@ class Predictor:
     `bucket` by repeating the last row and column, as networks do themselves where sides do not divide by their strides; logits
     that see these borders then depend on it. `programs` counts what was compiled.
 
-    With `tile=512` an image is seen in parts of about so many pixels, and the device's memory does not grow with it. The host's
-    grows by the result alone where tiles are exact; blended tiles keep all logits there, `tta` all probabilities, and
-    `per_image` reads the image whole. Where the network's receptive field is finite (`fcn.inference.receptive_field`) and its
-    halo is no larger than the tile, tiles are exact: logits are those of the whole image. Else tiles overlap by half and are
-    blended as nnU-Net does, which is another result; a warning says so once. `tile="auto"` takes tiles of 512 for images of
-    more than 1024 x 1024 pixels.
+    With `tile=512` an image is seen in parts of about so many pixels, and memory does not grow with it but for the result, and
+    for the image where it is read whole (`per_image`). Where the network's receptive field is finite
+    (`fcn.inference.receptive_field`) and its halo is no larger than the tile, tiles are exact: logits are those of the whole
+    image. Else tiles overlap by half and are blended as nnU-Net does, which is another result; a warning says so once.
+    `tile="auto"` takes tiles of 512 for images of more than 1024 x 1024 pixels.
 
     With `tta=("flips", "rotations", 0.75)` probabilities are averaged over views: mirrored, turned by 90 degrees, in other
-    sizes; not in other sizes with tiles.
+    sizes; not in other sizes with tiles. So they are over the networks of an ensemble, all in one compiled call.
 
     Args:
         model: images [B, H, W, C] -> logits [B, H, W, K].
-        variables: the model's.
+        variables: the model's, or a list of such, of the networks of an ensemble.
         preprocessing: what it expects of images; by default what published weights of the model expect.
         task: what the logits mean; by default a softmax.
         bucket: sides are extended to multiples of it; 1 or None: not at all, the result is that of `model.apply`.
@@ -61,13 +68,14 @@ class Predictor:
             U-Net's overlap-tile strategy does (section 2 of its paper), always so for valid convolutions.
 
     Raises:
-        ValueError: a bucket under 1, another border, or a task of another number of channels than the network has.
+        ValueError: a bucket under 1, another border, an ensemble of none, or a task of another number of channels than the
+            network has.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        variables: Mapping[str, Any],
+        variables: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         preprocessing: Preprocessing | None = None,
         task: Task | None = None,
         *,
@@ -78,43 +86,83 @@ class Predictor:
             raise ValueError(f"bucket={bucket}; sides are extended to multiples of at least 1")
         if border not in ("network", "mirror"):
             raise ValueError(f"border={border!r}; tiles see beyond the image what the 'network' puts there, or a 'mirror'")
+        members = [variables] if isinstance(variables, Mapping) else list(variables)
+        if not members:
+            raise ValueError("an ensemble of no networks; give the variables of one, or a list of them")
         count = getattr(model, "num_classes", None)
         if task is not None and count not in (None, task.channels):
             raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")
-        self.model, self.variables, self.task = model, variables, task
-        self.preprocessing = preprocessing or _default_preprocessing(model, variables)
-        self.bucket, self.border, self.mode = bucket or 1, border, mode_of(task)
-        self._programs: set[tuple] = set()
-        self._fields: dict[Hashable, ReceptiveField | str] = {}
-        self._warned = False
+        self.model, self.members, self.task = model, members, task
+        self.preprocessing = preprocessing or _default_preprocessing(model, members[0])
+        self._program = Program(model, members, self.preprocessing, task, bucket or 1)
+        self._tiling = Tiling(self._program, border)
 
-    def __call__(
-        self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None, tta: Sequence[str | float] = ()
-    ) -> Any:
+    def __call__(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()) -> Any:
         """What the task predicts: class ids, int32 [H, W] of one image, [B, H, W] of a batch (of some tasks a list).
 
         Raises:
-            ValueError: an image of another number of channels or type, a tile or augmentation that does not exist.
+            ValueError: an image of another number of channels or type, a tile or augmentation that does not exist, or a task
+                of directions (StarDist, flows) with augmentation.
         """
         return self._predicted(self._prepared(image), tile, tta)
 
     def probabilities(
-        self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None, tta: Sequence[str | float] = ()
+        self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()
     ) -> Float[np.ndarray, "*b h w k"]:
         """The probability of each channel's class, float32.
 
         Raises:
             ValueError: as for class ids, or the task has values and no probabilities.
         """
-        if self.mode is None:
-            raise ValueError(f"the task {self.task and self.task.name!r} has values, not probabilities; take .logits")
+        self._refuse_values(".logits")
         return self._found(self._prepared(image), "probabilities", tile, tta)
 
-    def logits(
-        self, image: Num[np.ndarray, "*b h w c"], *, tile: int | Literal["auto"] | None = None
-    ) -> Float[np.ndarray, "*b h w k"]:
-        """The logits, float32. Errors as for class ids."""
+    def uncertainty(
+        self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()
+    ) -> Uncertainty:
+        """How uncertain the networks are. Errors as for probabilities."""
+        self._refuse_values("an ensemble's .logits one by one")
+        return Uncertainty(*np.moveaxis(self._found(self._prepared(image), "uncertainty", tile, tta), -1, 0))
+
+    def logits(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None) -> Float[np.ndarray, "*b h w k"]:
+        """The logits, float32; of an ensemble those of its averaged probabilities. Errors as for class ids."""
         return self._found(self._prepared(image), "logits", tile, ())
+
+    def scores(
+        self,
+        image: Num[np.ndarray, "h w c"],
+        *,
+        size: tuple[int, int] | None = None,
+        tile: TileSize = None,
+        tta: Sequence[str | float] = (),
+    ) -> Shaped[np.ndarray, "..."]:
+        """What the task makes predictions and pictures of (`Task.scores`), for one image. Errors as for class ids.
+
+        Args:
+            image: [H, W, C].
+            size: height and width at which the networks see it, such as `Preprocessing.seen_size` gives; logits are then
+                resized to the image's own.
+            tile, tta: as for class ids.
+        """
+        image = self._prepared(image)
+        if size is None or tuple(size) == image.shape[:2]:
+            return self._found(image, "scores", tile, tta)
+        whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
+        shown = resize_image(to_bytes(image, self.preprocessing.value_range or whole), size)
+        return self._program.resized(self._found(shown, "logits", tile, tta), image.shape[:2])
+
+    def parts(self, image: Num[Any, "h w c"], *, tile: TileSize = "auto", tta: Sequence[str | float] = ()) -> Parts:
+        """The scores of an image part by part, for images and results that do not fit into memory.
+
+        Args:
+            image: an array, `numpy.memmap`, or what else has a shape and a dtype, and gives some of its rows and columns as
+                NumPy's arrays do: `image[numpy.ix_(rows, columns)]`.
+            tile, tta: as for class ids.
+
+        Raises:
+            ValueError: as for class ids, or the range of the image's values is only known once all of them are.
+        """
+        return self._parts(self._prepared(image), "scores", self._tile(image, tile), self._views(tta))
 
     def map(
         self,
@@ -122,7 +170,7 @@ class Predictor:
         read: Callable[[Any], np.ndarray] = np.asarray,
         *,
         batch: int = 1,
-        tile: int | Literal["auto"] | None = None,
+        tile: TileSize = None,
         tta: Sequence[str | float] = (),
     ) -> Iterator[Any]:
         """The predictions for images [H, W, C] one after the other, of any sizes.
@@ -148,15 +196,16 @@ class Predictor:
     @property
     def programs(self) -> int:
         """How many were compiled."""
-        return len(self._programs)
+        return self._program.count
 
     def _bucket_of(self, image) -> tuple:
-        return image.dtype, *(side + beyond for side, beyond in zip(image.shape, self._beyond(image.shape[:2]), strict=False))
+        size = image.shape[:2]
+        return image.dtype, *(side + beyond for side, beyond in zip(size, self._program.beyond(size)))
 
     def _together(self, images, tta) -> Iterator[Any]:
         """Of images that one bucket holds."""
-        scores = self._found(np.concatenate([self._extended(image[None]) for image in images]), "scores", None, tta)
-        for image, extended in zip(images, scores):
+        batch = np.concatenate([self._program.extended(image[None]) for image in images])
+        for image, extended in zip(images, self._found(batch, "scores", None, tta)):
             found = extended[: image.shape[0], : image.shape[1]]
             yield self.task.prediction(found) if self.task else found
 
@@ -171,159 +220,56 @@ class Predictor:
         return found if cast("Task", self.task).on_host else np.stack(found)
 
     def _found(self, image, kind: Kind, tile, tta) -> np.ndarray:
+        side, views = self._tile(image, tile), self._views(tta)
+        if image.ndim == 3:
+            return put_together(self._parts(image, kind, side, views).after(0), image.shape[:2])
+        if side is None:
+            return self._program.whole(image, kind, views)
+        return np.stack([put_together(self._parts(one, kind, side, views).after(0), one.shape[:2]) for one in image])
+
+    def _parts(self, image, kind: Kind, tile: int | None, views: tuple[View, ...]) -> Parts:
+        if tile is None:
+            return whole_in_one(image, lambda image: self._program.whole(image[None], kind, views)[0])
+        if any(view.scale != 1 for view in views):
+            raise ValueError("tiles are not seen in other sizes; leave the scales out of tta, or the tile")
+        return self._tiling.parts(image, kind, tile, views)
+
+    def _tile(self, image, tile) -> int | None:
+        """None: the image is seen whole."""
+        height, width = image.shape[-3:-1]
         if tile == "auto":
-            tile = USUAL_TILE if image.shape[-3] * image.shape[-2] > LARGEST_WHOLE else None
-        elif tile is not None:
-            if not isinstance(tile, numbers.Integral) or isinstance(tile, bool) or int(tile) < 1:
-                raise ValueError(f"tile={tile!r}; give a number of pixels above 0, 'auto' or None")
-            tile = int(tile)
-        images, views = (image if image.ndim == 4 else image[None]), tuple(views_of(tta))
+            return USUAL_TILE if height * width > LARGEST_WHOLE else None
+        if tile is not None and (not isinstance(tile, numbers.Integral) or isinstance(tile, bool) or int(tile) < 1):
+            raise ValueError(f"tile={tile!r}; give a number of pixels above 0, 'auto' or None")
+        return None if tile is None or max(height, width) <= int(tile) else int(tile)
+
+    def _views(self, tta) -> tuple[View, ...]:
+        views = tuple(views_of(tta))
         if len(views) > 1 and self.task is not None and self.task.directed:
             raise ValueError(f"the task {self.task.name!r} predicts directions, which differ between views; leave out tta")
-        if tile is None or max(images.shape[1:3]) <= tile:
-            found = self._whole(images, kind, views)
-        else:
-            found = np.stack([self._viewed(one, kind, tile, views) for one in images])
-        return found if image.ndim == 4 else found[0]
+        return views
+
+    def _refuse_values(self, instead: str):
+        if self._program.mode is None:
+            raise ValueError(f"the task {self.task and self.task.name!r} has values, not probabilities; take {instead}")
 
     def _prepared(self, image) -> np.ndarray:
         """An image or a batch that was checked; where training brought each image to its own range, uint8."""
         self._check(image)
         if (how := self.preprocessing.per_image) is None:
             return image
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"the network expects each image by its own {how}; give it as an array, which is read whole")
         return stretched(image, how) if image.ndim == 3 else np.stack([stretched(one, how) for one in image])
 
     def _check(self, image):
-        if image.ndim not in (3, 4) or image.shape[-1] != self.preprocessing.channels or 0 in image.shape:
+        if len(image.shape) not in (3, 4) or image.shape[-1] != self.preprocessing.channels or 0 in image.shape:
             shape, channels = list(image.shape), self.preprocessing.channels
             raise ValueError(f"an image of shape {shape}; the network takes [H, W, {channels}] or [B, H, W, {channels}]")
         if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
             raise ValueError(f"an image of type {image.dtype}; it is uint8, uint16 or floating point")
-        if not isinstance(image, np.memmap):  # of which each part is checked when it is read
-            self._check_range(image)
-
-    def _check_range(self, image):
-        if not np.issubdtype(image.dtype, np.floating) or self.preprocessing.value_range or self.preprocessing.per_image:
-            return
-        low, high = np.fmin.reduce(image, axis=None), np.fmax.reduce(image, axis=None)  # NaN only if nothing else is there
-        if low < 0 or high > 1:
-            raise ValueError(f"a floating-point image has values {low:g} to {high:g}; 0 is black and 1 white")
-
-    def _whole(self, images, kind: Kind, views: tuple[View, ...]) -> np.ndarray:
-        """Of images that are seen whole."""
-        _, height, width, _ = images.shape
-        return self._run(self._extended(images), kind, views)[:, :height, :width]
-
-    def _extended(self, images) -> np.ndarray:
-        below, right = self._beyond(images.shape[1:3])
-        return np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge") if below or right else images
-
-    def _beyond(self, size) -> list[int]:
-        """Rows and columns by which an image is extended."""
-        return [-side % self.bucket for side in size]
-
-    def _run(self, images, kind: Kind, views: tuple[View, ...] = (View(),), bare: bool = False) -> np.ndarray:
-        self._check_range(images)
-        self._programs.add((images.shape, images.dtype, kind, views, bare))
-        return np.asarray(self._compiled(self.variables, images, kind, views, bare))
-
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., Array]:
-        """At the first call: JAX may not have been set up before."""
-        options = compiler_options(jax.devices())
-        return jax.jit(self._compute, static_argnames=("kind", "views", "bare"), compiler_options=options)
-
-    def _compute(self, variables, images, kind: Kind, views: tuple[View, ...], bare: bool) -> Shaped[Array, "b h w ..."]:
-        """`bare`: without the margins that valid convolutions need."""
-
-        def logits(x) -> Any:
-            return self.model.apply(variables, x) if bare else covering_logits(self.model, variables, x)
-
-        x = self.preprocessing.apply(self._scaled(images))
-        if len(views) == 1:
-            return self._as(kind, logits(x))
-        mean = averaged(lambda x: to_probabilities(logits(x), self.mode), x, views)
-        return mean if kind == "probabilities" else self._as(kind, to_logits(mean, self.mode))
-
-    def _as(self, kind: Kind, logits) -> Array:
-        if kind == "logits":
-            return logits
-        if kind == "probabilities":
-            return to_probabilities(logits, self.mode)
-        return self.task.scores(logits) if self.task else jnp.argmax(logits, axis=-1).astype(jnp.int32)
-
-    def _scaled(self, images) -> Array:
-        """Values 0..255, from black to white."""
-        if images.dtype == jnp.uint8:
-            return images
-        whole = (0, 65535) if images.dtype == jnp.uint16 else (0, 1)
-        low, high = self.preprocessing.value_range or whole
-        return jnp.clip(jnp.nan_to_num((images.astype(jnp.float32) - low) * (255 / (high - low))), 0, 255)
-
-    def _viewed(self, image, kind: Kind, tile: int, views: tuple[View, ...]) -> np.ndarray:
-        """Of an image in tiles."""
-        if any(view.scale != 1 for view in views):
-            raise ValueError("tiles are not seen in other sizes; leave the scales out of tta, or the tile")
-        if len(views) == 1:
-            return self._tiled(image, kind, tile)
-        (height, width, _), extended, mean = image.shape, self._extended(image[None]), np.zeros((), np.float32)
-        for view in views:
-            found = self._tiled(view.seen(extended, np)[0], "logits" if self.mode is None else "probabilities", tile)
-            mean = mean + view.back(found[None], extended.shape[1:3], np)[0, :height, :width] / len(views)
-        if kind == "probabilities":
-            return mean
-        return _in_bands(lambda band: self._as(kind, to_logits(band, self.mode)), mean, tile)
-
-    def _tiled(self, image, kind: Kind, tile: int) -> np.ndarray:
-        more = self._beyond(image.shape[:2])
-        try:
-            field, around = self._field_around(*(side + beyond for side, beyond in zip(image.shape, more, strict=False)))
-        except ValueError as error:
-            return self._blended(image, kind, tile, str(error))
-        if not all(suits(side, tile) for side in field):
-            wide = max(map(max, field.halo))
-            return self._blended(image, kind, tile, f"the network's halo of {wide} pixels is larger than the tile of {tile}")
-        tiles = exact_tiles(image, field, tile, around, more)
-        return put_together(functools.partial(self._run, kind=kind, bare=True), tiles, image.shape[:2])
-
-    def _field_around(self, height: int, width: int) -> tuple[ReceptiveField, Sequence[tuple[int, int]]]:
-        """The receptive field for images of this size, and what is mirrored around them."""
-        around: Sequence[tuple[int, int]] = ((0, 0), (0, 0))
-        if hasattr(self.model, "input_margins"):
-            around = self.model.input_margins(height, width)
-        elif self.border == "mirror":
-            around = self._looked_at("any", None).halo
-        rows, columns = around
-        return self._field((height + sum(rows), width + sum(columns))), around
-
-    def _field(self, size: tuple[int, int]) -> ReceptiveField:
-        """Each rest that sides leave by the alignment is looked at once."""
-        height, width = (side % step for side, step in zip(size, self._looked_at("any", None).alignment))
-        return self._looked_at((height, width), size)
-
-    def _looked_at(self, rest: Hashable, size: tuple[int, int] | None) -> ReceptiveField:
-        if rest not in self._fields:
-            try:
-                self._fields[rest] = receptive_field(self.model, self.preprocessing.channels, size)
-            except ValueError as error:
-                self._fields[rest] = str(error)
-        found = self._fields[rest]
-        if isinstance(found, str):
-            raise ValueError(found)
-        return found
-
-    def _blended(self, image, kind: Kind, tile: int, reason: str) -> np.ndarray:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(f"tiles are blended, so that logits are not those of the whole image: {reason}", stacklevel=2)
-        logits = blended_logits(functools.partial(self._whole, kind="logits", views=(View(),)), image, tile)
-        return logits if kind == "logits" else _in_bands(functools.partial(self._as, kind), logits, tile)
-
-
-def _in_bands(compute, values: Float[np.ndarray, "h w k"], rows: int) -> np.ndarray:
-    """What is computed of each pixel, on the device by so many rows at a time: all of them need not fit there."""
-    bands = (jnp.asarray(values[top : top + rows]) for top in range(0, len(values), rows))
-    return np.concatenate([np.asarray(compute(band)) for band in bands])
+        if isinstance(image, np.ndarray) and not isinstance(image, np.memmap):  # of others each part is checked when it is read
+            self._program.check_range(image)
 
 
 def _default_preprocessing(model, variables) -> Preprocessing:

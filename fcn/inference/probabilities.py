@@ -1,7 +1,8 @@
-"""Logits as probabilities, which can be averaged, and back."""
+"""Logits as probabilities, which can be averaged, and back; how uncertain they are."""
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import entr
 from jaxtyping import Array, Float
 
 from fcn.tasks import Task
@@ -26,3 +27,9 @@ def to_logits(probabilities: Float[Array, "*pixels k"], mode: str | None) -> Flo
     least = jnp.finfo(probabilities.dtype).tiny
     logits = jnp.log(jnp.maximum(probabilities, least))
     return logits if mode == "multiclass" else logits - jnp.log(jnp.maximum(1 - probabilities, least))
+
+
+def entropy(probabilities: Float[Array, "*pixels k"], mode: str | None) -> Float[Array, "*pixels"]:
+    """In nats, of the class of a pixel; of several labels, which count as independent, the sum."""
+    terms = entr(probabilities)
+    return (terms if mode == "multiclass" else terms + entr(1 - probabilities)).sum(-1)

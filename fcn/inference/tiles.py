@@ -1,7 +1,9 @@
 """Exact tiles: an image in parts, each with as much around it as its logits see."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Num, Shaped
@@ -23,17 +25,29 @@ class Cut(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """What is read of an image, and where its logits belong.
+    """What is read of an image, and where its logits belong; all tiles of an image have one size.
 
     Attributes:
-        image: [1, h, w, C]; all tiles of an image have one size.
+        rows, columns: those of the image that are read, some of them twice at mirrored borders.
         inner: rows and columns of the tile's own logits that are exact.
         place: those of the image's logits that they are.
     """
 
-    image: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
     inner: tuple[slice, slice]
     place: tuple[slice, slice]
+
+    def read(self, image: Num[Any, "h w c"]) -> Num[np.ndarray, "1 h2 w2 c"]:
+        """The tile of an image, which alone is read if the image lies on a disk (`numpy.memmap`)."""
+        return image[np.ix_(self.rows, self.columns)][None]
+
+
+class Part(NamedTuple):
+    """What was computed of a part of an image, and its rows and columns."""
+
+    place: tuple[slice, slice]
+    values: np.ndarray
 
 
 def suits(side: Side, tile: int) -> bool:
@@ -69,34 +83,34 @@ def cuts(length: int, read: int, side: Side) -> list[Cut]:
 
 
 def exact_tiles(
-    image: Num[np.ndarray, "h w c"],
+    size: Sequence[int],
     field: ReceptiveField,
     tile: int,
     around: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
     more: Sequence[int] = (0, 0),
-) -> Iterator[Tile]:
-    """An image in tiles whose logits, put together, are those of the whole image, up to rounding.
+) -> list[Tile]:
+    """Tiles of which the logits, put together, are those of the whole image, up to rounding.
 
-    The outermost tiles end where the image does, so that the network sees its borders there and nowhere else. Of an image that
-    lies on a disk (`numpy.memmap`) one tile at a time is read.
+    The outermost tiles end where the image does, so that the network sees its borders there and nowhere else.
 
     Args:
-        image: any size.
+        size: height and width of the image.
         field: the network's, for images of this size with all that is put around.
         tile: rows and columns that are kept of each, at least.
         around: rows and columns of mirrored image before and behind it; for valid convolutions at least their margins.
         more: how often the last row and the last column are repeated before that.
 
-    Yields:
+    Returns:
         Tiles, row by row; each pixel of the image is in the place of one.
     """
     rows, columns = (
         list(_along(length, repeats, pads, tile, side))
-        for length, repeats, pads, side in zip(image.shape, more, around, field, strict=False)
+        for length, repeats, pads, side in zip(size, more, around, field, strict=True)
     )
-    for here, inner, place in rows:
-        for there, beside, column in columns:
-            yield Tile(image[np.ix_(here, there)][None], (inner, beside), (place, column))
+    return [
+        Tile(here, there, (inner, beside), (place, column))
+        for (here, inner, place), (there, beside, column) in itertools.product(rows, columns)
+    ]
 
 
 def _along(length, more, pads, tile, side) -> Iterator[tuple[np.ndarray, slice, slice]]:
@@ -110,20 +124,27 @@ def _along(length, more, pads, tile, side) -> Iterator[tuple[np.ndarray, slice, 
             yield places[cut.start : cut.start + read], inner, slice(first - shift, stop - shift)
 
 
-def put_together(
-    compute: Callable[[np.ndarray], np.ndarray], tiles: Iterable[Tile], size: Sequence[int]
-) -> Shaped[np.ndarray, "h w ..."]:
-    """What is computed of each tile, [1, h, w, ...], as one array of the image's size.
+def in_all_views(fields: Sequence[ReceptiveField], turned: bool) -> ReceptiveField:
+    """The receptive field of a network that sees an image mirrored as well; `turned`: by 90 degrees, too.
 
     Args:
-        compute: a tile's images -> one result for each of its logits.
-        tiles: what `exact_tiles` gives.
-        size: height and width of the image.
+        fields: those of the image's size, and for turned images those of its width and height exchanged.
+        turned: rows are columns in some views.
     """
+    along = list(zip(*fields, strict=True))
+    sides = [list(itertools.chain(*along))] * 2 if turned else along
+    merged = []
+    for own, same in zip(fields[0], sides, strict=True):
+        wide, step = max(max(side.halo) for side in same), math.lcm(*(side.alignment for side in same))
+        merged.append(own._replace(halo=(wide, wide), alignment=step))
+    return ReceptiveField(*merged)
+
+
+def put_together(parts: Iterable[Part], size: Sequence[int]) -> Shaped[np.ndarray, "h w ..."]:
+    """The parts of an image's result as one array of its size."""
     out: np.ndarray | None = None
-    for tile in tiles:
-        found = np.asarray(compute(tile.image))[0][tile.inner]
-        out = np.empty((*size, *found.shape[2:]), found.dtype) if out is None else out
-        out[tile.place] = found
+    for place, values in parts:
+        out = np.empty((*size, *values.shape[2:]), values.dtype) if out is None else out
+        out[place] = values
     assert out is not None
     return out

@@ -1,7 +1,7 @@
 """Test-time augmentation: an image seen mirrored, turned and in other sizes, and what is found turned back."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -32,16 +32,15 @@ class View(NamedTuple):
     mirrored: bool = False
     scale: float = 1.0
 
-    def seen(self, images: Num[Any, "b h w c"], numpy=jnp) -> Num[Any, "b h2 w2 c"]:
-        """Images, as this view shows them; views of them where `numpy` is NumPy and the scale is 1."""
+    def seen(self, images: Num[Any, "b h w c"]) -> Num[Array, "b h2 w2 c"]:
+        """Images, as this view shows them."""
         if self.scale != 1:
             images = resize_bilinear(images, [max(1, round(side * self.scale)) for side in images.shape[1:3]])
-        images = images[:, :, ::-1] if self.mirrored else images
-        return numpy.rot90(images, self.turns, (1, 2))
+        return jnp.rot90(images[:, :, ::-1] if self.mirrored else images, self.turns, (1, 2))
 
-    def back(self, found: Shaped[Any, "b h2 w2 k"], size: Sequence[int], numpy=jnp) -> Shaped[Any, "b h w k"]:
+    def back(self, found: Shaped[Array, "b h2 w2 k"], size: Sequence[int]) -> Shaped[Array, "b h w k"]:
         """What was found in the images, where they have it; `size` is their height and width."""
-        found = numpy.rot90(found, -self.turns, (1, 2))
+        found = jnp.rot90(found, -self.turns, (1, 2))
         found = found[:, :, ::-1] if self.mirrored else found
         return found if self.scale == 1 else resize_bilinear(found, size)
 
@@ -68,9 +67,3 @@ def views_of(augmentations: Sequence[str | float]) -> list[View]:
             raise ValueError(f"images seen {scale:g} times as large; give a scale above 0, up to 16")
     symmetries = _SYMMETRIES[tuple(name for name in NAMES if name in names)]
     return [View(turns, mirrored, scale) for scale in (1.0, *scales) for turns, mirrored in symmetries]
-
-
-def averaged(find: Callable[[Array], Array], images: Num[Array, "b h w c"], views: Sequence[View]) -> Num[Array, "b h w k"]:
-    """The mean of what `find` (images -> maps of their size) finds in all views of the images; jittable."""
-    found = [view.back(find(view.seen(images)), images.shape[1:3]) for view in views]
-    return jnp.asarray(sum(found[1:], found[0])) / len(found)
