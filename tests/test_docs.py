@@ -67,11 +67,13 @@ def test_code_of_augmentation():
     assert names["batch"]["image"].shape == (2, 24, 32, 3) and names["batch"]["label"].shape == (2, 24, 32)
 
 
-def test_code_of_inference():
-    names = run_code(ROOT / "docs" / "inference.md", {})
+def test_code_of_inference(tmp_path):
+    names = run_code(ROOT / "docs" / "inference.md", {"folder": tmp_path})
     assert [one.shape for one in names["found"]] == [(150, 100), (140, 90), (60, 100)]
     assert names["programs"] == 5
     np.testing.assert_array_equal(names["same"], names["classes"])
+    np.testing.assert_array_equal(np.load(tmp_path / "map.npy"), names["classes"])
+    assert 0 < names["disagreement"].max() < names["entropy"].max() <= np.log(4) + 1e-6
     np.testing.assert_array_equal(names["probabilities"].argmax(-1), names["classes"])
 
 

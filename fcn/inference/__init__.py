@@ -2,6 +2,7 @@
 
 from fcn.inference.ensemble import Ensemble
 from fcn.inference.field import ReceptiveField, receptive_field
+from fcn.inference.label_maps import write_labels
 from fcn.inference.predictor import Predictor, Uncertainty
 from fcn.inference.stream import ahead
 from fcn.inference.whole import make_predictor, predict_image
@@ -15,4 +16,5 @@ __all__ = [
     "make_predictor",
     "predict_image",
     "receptive_field",
+    "write_labels",
 ]
