@@ -20,12 +20,21 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from experiments import command
 from fcn.ranges import LARGEST, Range, check_fields
+
+if TYPE_CHECKING:
+    from fcn.inference.files import Files
+
+_VIEWS = ("flips", "rotations")
+_ALLOWED = {
+    "--tile": ("'auto', 'none' or a number of pixels, such as 512", int),
+    "--tta": ("'flips', 'rotations', or scales, such as 0.75", float),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +70,16 @@ class PredictConfig:
     65535)."""
     pages: Literal["channels"] | None = None
     """What the pages of a TIFF file are: channels of one image (default: as in training, or such files are refused)."""
+    tile: str = "none"
+    """A number of pixels, "auto" or "none": the network sees images in parts of so many pixels ("auto": of 512, where an image
+    is larger than 1024 x 1024), so that memory grows with the image by its result only. Networks that see the whole image give
+    another result then, which is said."""
+    tta: tuple[str, ...] = ()
+    """Average over views: "flips" (4 views), "rotations" by 90 degrees (4, with flips 8), and scales such as 0.75."""
+    format: Literal["png", "tif", "npy"] = "png"
+    """Of masks. "tif" and "npy" write nothing but NAME_mask.tif or .npy, and read TIFF and NumPy's files part by part, so that
+    neither image nor mask need fit into memory; the same command goes on where it was interrupted. --tile none is then
+    "auto"."""
     overlay: bool = True
     """Write overlays as well."""
     objects: tuple[Literal["csv", "geojson"], ...] = ("csv",)
@@ -72,10 +91,23 @@ class PredictConfig:
 
     def __post_init__(self):
         check_fields(self)
+        _ = self.views, self.part  # which refuse what they cannot read
         if self.size is not None and self.scale is not None:
             raise ValueError("--size and --scale are two ways to say the same; give one of them")
         if self.skip_existing and self.overwrite:
             raise ValueError("--skip-existing keeps what --overwrite replaces; give one of them")
+
+    @property
+    def views(self) -> list[str | float]:
+        """What `fcn.inference.Predictor` takes as tta."""
+        return [text if text in _VIEWS else _number("--tta", text) for text in self.tta]
+
+    @property
+    def part(self) -> int | Literal["auto"] | None:
+        """What it takes as tile."""
+        if self.tile == "none":
+            return None if self.format == "png" else "auto"
+        return "auto" if self.tile == "auto" else int(_number("--tile", self.tile))
 
     @property
     def run(self) -> Path | None:
@@ -105,20 +137,36 @@ def main(args: Sequence[str]) -> None:
     if not plans:
         print(f"all images are done, in {options.out}")
         return
-    command.cache_compilations(calls=len(plans))
-    from experiments.stages import Stages, predict_all
-
-    stages = Stages(read_network(options), options.size, options.scale)
-    options.out.mkdir(parents=True, exist_ok=True)
-    stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
-    refused = predict_all(stages, plans)
+    command.cache_compilations(calls=len(plans) if options.format == "png" else command.OFTEN)
+    refused = (write_pictures if options.format == "png" else write_maps)(options, plans)
     if refused:
         shown = ", ".join(map(str, refused[:5])) + (f" and {len(refused) - 5} more" if refused[5:] else "")
         raise ValueError(f"{len(refused)} of {len(plans)} images were not predicted: {shown}")
 
 
+def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
+    """What the task gives of each image; gives the images that were refused."""
+    from experiments.stages import Stages, predict_all
+
+    stages = Stages(read_network(options), options.size, options.scale, options.part, options.views)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
+    return predict_all(stages, plans)
+
+
+def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
+    """A map of class ids of each image; gives the images that were refused."""
+    from experiments.maps import Maps, map_all
+
+    if options.size is not None:
+        raise ValueError(f"--format {options.format} reads images in parts, as they are; leave --size out")
+    return map_all(Maps(read_network(options), options.part, options.views, options.scale, options.overwrite), plans)
+
+
 def endings(options: PredictConfig) -> list[str]:
     """Of the files that are written for an image, the one last that tells that it is done."""
+    if options.format != "png":
+        return [f"mask.{options.format}"]
     from experiments.networks import stored_task
     from fcn.tasks import Semantic
 
@@ -165,6 +213,22 @@ def read_network(options: PredictConfig):
         print("stored values {:g}..{:g} are seen as black..white, {}".format(*expected.value_range, origin))
     data = dataclasses.replace(network.data, pages=options.pages or network.data.pages)
     return network._replace(preprocessing=expected, data=data)
+
+
+def _number(option: str, text: str) -> float:
+    """The number above 0 that an option names.
+
+    Raises:
+      ValueError: it is none.
+    """
+    allowed, kind = _ALLOWED[option]
+    try:
+        number = kind(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < LARGEST[int]:
+        raise ValueError(f"{option} {text!r}; give {allowed}")
+    return number
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from experiments.networks import Network
 from experiments.outputs import LEGEND
 from fcn.data import read_image
 from fcn.data.depth import ValueRange, exposure
-from fcn.inference import ahead, make_predictor, predict_image
+from fcn.inference import Predictor, ahead, make_predictor, predict_image
 from fcn.inference.files import Files
 from fcn.tasks import Task
 from fcn.text import printable
@@ -42,15 +42,21 @@ class Stages:
       network: which predicts.
       size: height and width at which it sees the images, or
       scale: how many times as large; by default it decides.
+      tile: rows and columns of the parts in which it sees them, as for `fcn.inference.Predictor`.
+      tta: the views that are averaged.
     """
 
     network: Network
     size: tuple[int, int] | None = None
     scale: float | None = None
+    tile: int | Literal["auto"] | None = None
+    tta: Sequence[str | float] = ()
 
     def __post_init__(self):
         self._task = self.network.task
-        self._predict = make_predictor(self.network.model, self.network.preprocessing.as_read(), self._task)
+        expected = self.network.preprocessing.as_read()
+        self._predict = make_predictor(self.network.model, expected, self._task)
+        self._predictor = Predictor(self.network.model, self.network.variables, expected, self._task, bucket=None)
         self._far_is_told = False
 
     def write_legend(self, out: Path, *, overwrite: bool = False, keep: bool = False) -> None:
@@ -78,9 +84,14 @@ class Stages:
         seen = self._seen_size(*image.shape[:2])
         scale = max(seen) / max(image.shape[:2])
         self._tell_of_scale(files.image, scale)
-        scores = predict_image(self._predict, self.network.variables, image, size=seen)
+        scores = self._scores(image, seen)
         how = "" if seen == image.shape[:2] else f" (seen at {seen[0]}x{seen[1]} pixels, scale {scale:.3g})"
         return image, scores, how
+
+    def _scores(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray:
+        if self.tile is None and not self.tta:
+            return predict_image(self._predict, self.network.variables, image, size=seen)
+        return self._predictor.scores(image, size=seen, tile=self.tile, tta=self.tta)
 
     def write(self, files: Files, made: tuple[np.ndarray, np.ndarray, str]) -> str:
         """Writes the pictures; says what was found in the image."""
@@ -127,12 +138,18 @@ def predict_all(stages: Stages, plans: Sequence[Files]) -> list[Path]:
     read = ahead(attempt(stages.read), map(Work, plans))
     refused = []
     for work in ahead(attempt(stages.write), map(attempt(stages.predict), read)):
-        if work.refusal:
+        if not report(work):
             refused.append(work.files.image)
-            print(f"error: {work.refusal}", file=sys.stderr)
-        else:
-            print(work.made)
     return refused
+
+
+def report(work: Work) -> bool:
+    """Tells what was found in an image, or why nothing was; whether it was predicted."""
+    if work.refusal:
+        print(f"error: {work.refusal}", file=sys.stderr)
+    else:
+        print(work.made)
+    return not work.refusal
 
 
 def attempt(stage: Callable[[Files, Any], Any]) -> Callable[[Work], Work]:
@@ -155,7 +172,7 @@ def refusal_of(error: Exception, image: Path) -> str:
     if told is None:
         raise error
     if command.is_out_of_memory(error):
-        told = "there is not enough memory to predict it at this size; show it smaller, by --scale or --size"
+        told = "there is not enough memory to predict it at this size; predict it in parts, by --tile, or smaller, by --scale"
     path = printable(str(image))
     return told if path in told else f"{path}: {told}"
 

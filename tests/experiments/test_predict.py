@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import fcn
@@ -18,8 +19,9 @@ from experiments.stages import refusal_of
 from fcn import tasks
 from fcn.data import resize_image
 from fcn.data.decode import opened
-from fcn.inference import ahead, make_predictor
+from fcn.inference import Predictor, ahead, make_predictor
 from fcn.inference.files import Files
+from fcn.layers import resize_bilinear
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from tests.variables import random_variables
 
@@ -166,7 +168,7 @@ def test_what_is_wrong_with_an_image_and_what_is_not(tmp_path):
     image = tmp_path / "x.png"
     for error in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")):
         assert refusal_of(error, image) == f"{image}: there is not enough memory to predict it at this size; " + (
-            "show it smaller, by --scale or --size"
+            "predict it in parts, by --tile, or smaller, by --scale"
         )
     assert refusal_of(ValueError("strange"), image) == f"{image}: strange"
     with pytest.raises(RuntimeError, match="a defect"):
@@ -230,6 +232,55 @@ def test_networks_whose_masks_would_be_wrong_are_refused(photos, tmp_path, class
     with pytest.raises(ValueError, match=words):
         run(tmp_path / "net", photos, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_tiles_and_views(saved, photos, tmp_path, capsys):
+    """In parts: the same mask. From several sides: that of averaged probabilities, at the size at which images are seen."""
+    network, image = fcn.load(saved), np.asarray(Image.open(photos / "a.png"))
+    predictor = Predictor(network.model, network.variables, network.preprocessing, bucket=None)
+    for options, size, how in (
+        (["--tile", "12", "--scale", "2"], (48, 64), {}),
+        (["--tta", "flips"], (12, 16), {"tta": ("flips",)}),
+    ):
+        run(saved, photos / "a.png", "--out", tmp_path / "out", "--overwrite", *options)
+        told = capsys.readouterr()
+        assert f"(seen at {size[0]}x{size[1]} pixels" in told.out and told.err == ""
+        logits = np.log(predictor.probabilities(resize_image(image, size), **how))
+        expected = np.asarray(resize_bilinear(logits[None], (24, 32)))[0].argmax(-1)
+        assert np.mean(np.asarray(Image.open(tmp_path / "out/a_mask.png")) != expected) < 0.01
+
+
+def test_maps_of_images_that_are_read_in_parts(saved, photos, tmp_path, capsys):
+    """The mask of --format png, with the place on Earth; nothing else is written."""
+    image = np.tile(np.asarray(Image.open(photos / "a.png")), (3, 3, 1))
+    files = [tmp_path / name for name in ("x.npy", "y.tif", "z.png")]
+    np.save(files[0], image)
+    tifffile.imwrite(files[1], image, photometric="rgb", tile=(16, 16), extratags=[(34737, 2, 0, "WGS 84|", True)])
+    Image.fromarray(image).save(files[2])
+    run(saved, files[2], "--out", tmp_path / "out", "--scale", "1")
+    expected = np.asarray(Image.open(tmp_path / "out/z_mask.png"))
+    with pytest.raises(ValueError, match="as they are, though training resized its images to 12x16; say so: --scale 1"):
+        run(saved, *files, "--out", tmp_path / "maps", "--format", "npy")
+    run(saved, *files, "--out", tmp_path / "maps", "--format", "tif", "--scale", "1", "--tile", "16")
+    assert written(tmp_path / "maps") == ["x_mask.tif", "y_mask.tif", "z_mask.tif"]
+    for name in "xyz":
+        assert np.mean(np.asarray(Image.open(tmp_path / f"maps/{name}_mask.tif")) != expected) < 1e-3
+    with tifffile.TiffFile(tmp_path / "maps/y_mask.tif") as found:
+        assert found.pages[0].tags[34737].value == "WGS 84|"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tile": "small"}, "--tile 'small'; give 'auto', 'none' or a number of pixels, such as 512"),
+        ({"tile": "0"}, "--tile '0'; give"),
+        ({"tta": ("flip",)}, "--tta 'flip'; give 'flips', 'rotations', or scales, such as 0.75"),
+    ],
+)
+def test_tiles_and_views_that_do_not_exist(tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        predict.PredictConfig((), tmp_path, **options)
 
 
 def test_a_network_of_other_channels_takes_arrays(tmp_path, capsys):

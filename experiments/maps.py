@@ -1,0 +1,80 @@
+"""Images of any size through a network: of each, part by part, a map of its class ids on the disk."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments.networks import Network
+from experiments.stages import Work, attempt, report
+from fcn.data import read_image
+from fcn.data.large import SUFFIXES, geo_tags, open_large
+from fcn.inference import Predictor, write_labels
+from fcn.inference.files import Files
+from fcn.inference.predictor import TileSize
+from fcn.text import printable
+
+
+class Maps:
+    """Writes one file for an image.
+
+    Args:
+      network: which predicts.
+      tile: rows and columns of a part.
+      tta: views that are averaged.
+      scale: how many times as large images are seen, if that was said.
+      overwrite: whether files are replaced.
+
+    Raises:
+      ValueError: training resized its images, and nobody said that they are to be seen as they are here.
+    """
+
+    def __init__(
+        self, network: Network, tile: TileSize, tta: Sequence[str | float], scale: float | None, overwrite: bool = False
+    ):
+        expected = network.preprocessing
+        if scale != 1 and (scale is not None or expected.size is not None):
+            told = "" if expected.size is None else ", though training resized its images to {}x{}".format(*expected.size)
+            raise ValueError(f"images are read in parts as they are{told}; say so: --scale 1")
+        self._network, self._how = network, {"tile": tile, "tta": tta, "overwrite": overwrite}
+        self._predictor = Predictor(network.model, network.variables, expected.as_read(), network.task, bucket=None)
+
+    def write(self, files: Files, _) -> str:
+        """Writes the map, going on with one that was interrupted; says where."""
+        stat = files.image.stat()
+        source = f"{files.image.resolve()} of {stat.st_size} bytes, {stat.st_mtime_ns}"
+        files.done.parent.mkdir(parents=True, exist_ok=True)
+        tags = geo_tags(files.image) if files.done.suffix == ".tif" else []
+        with self._opened(files.image) as image, _bar(files.image) as tell:
+            write_labels(self._predictor, image, files.done, source=source, tags=tags, tell=tell, **self._how)
+        return printable(f"{files.image} -> {files.done}")
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[Any]:
+        """The image: of files that can be read in parts, these; else, and where its range is its own, all of it."""
+        expected, pages = self._network.preprocessing, self._network.data.pages == "channels"
+        if path.suffix.lower() in SUFFIXES and expected.per_image is None and not pages:
+            with open_large(path) as image:
+                yield image
+        else:
+            how = {"value_range": expected.value_range, "per_image": expected.per_image, "pages": pages}
+            yield read_image(path, channels=expected.channels, **how)
+
+
+def map_all(maps: Maps, plans: Sequence[Files]) -> list[Path]:
+    """Writes the map of each image, one after the other; gives the images that were refused."""
+    return [work.files.image for work in map(attempt(maps.write), map(Work, plans)) if not report(work)]
+
+
+@contextlib.contextmanager
+def _bar(path: Path):
+    """A progress bar, on a terminal."""
+    with tqdm(desc=printable(path.name), unit="part", disable=None, dynamic_ncols=True) as bar:
+
+        def tell(done, count):
+            bar.total = count
+            bar.update(done - bar.n)
+
+        yield tell
