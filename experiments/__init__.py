@@ -11,6 +11,7 @@ COMMANDS = {
     "compare": "shows runs side by side: configurations, scores, curves",
     "predict": "labels each pixel of your images",
     "convert": "turns a run or a checkpoint into a saved model",
+    "export": "writes a network as a file that JAX runs without this library",
     "explain": "tells which algorithm computes each layer of a network",
     "augment": "shows what augmentation makes of an image",
     "codecs": "shows where each way to find objects fails",

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -187,7 +188,7 @@ def test_uncertainty_is_entropy_and_what_networks_disagree_about(ensemble, found
 
 
 def test_uncertainty_of_labels_is_summed():
-    probabilities = np.array([[[0.5, 0.0]], [[1.0, 0.25]]], np.float32)
+    probabilities = jnp.array([[[0.5, 0.0]], [[1.0, 0.25]]])
     expected = [[np.log(2)], [-0.25 * np.log(0.25) - 0.75 * np.log(0.75)]]
     np.testing.assert_allclose(entropy(jax.numpy.asarray(probabilities), "multilabel"), expected, rtol=1e-6)
 

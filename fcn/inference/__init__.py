@@ -1,6 +1,7 @@
 """Using a trained network: images of any size, whole or in tiles, and what of them a logit sees."""
 
 from fcn.inference.ensemble import Ensemble
+from fcn.inference.export import export_network, open_export
 from fcn.inference.field import ReceptiveField, receptive_field
 from fcn.inference.label_maps import write_labels
 from fcn.inference.predictor import Predictor, Uncertainty
@@ -13,7 +14,9 @@ __all__ = [
     "ReceptiveField",
     "Uncertainty",
     "ahead",
+    "export_network",
     "make_predictor",
+    "open_export",
     "predict_image",
     "receptive_field",
     "write_labels",

@@ -1,0 +1,59 @@
+"""Export: `python -m experiments.export RUN --out model.fcn`.
+
+Writes a run, or a saved model, as one file that JAX runs without this library: uint8 images in, class ids and probabilities
+out, on CPUs, NVIDIA GPUs and TPUs (docs/export.md has the reader, of ten lines). It takes any number of images of any size,
+unless the network pools into a fixed number of cells: then give --size.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments import command
+from fcn.ranges import Range, check_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """A network as a file that runs by itself."""
+
+    input: Annotated[Path, tyro.conf.Positional]
+    """A run folder or a saved model."""
+    out: Path
+    """The file to write; must not exist."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
+    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
+    """Height and width of the images that it takes (default: any)."""
+    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ("cpu", "cuda", "tpu")
+    """Where it runs."""
+
+    def __post_init__(self):
+        check_fields(self)
+        if not self.platforms:
+            raise ValueError("--platforms names none; give one or more of cpu, cuda, rocm, tpu")
+
+
+def main(args: Sequence[str]) -> None:
+    options = command.parse(ExportConfig, args, "export", __doc__)
+    if options.out.exists():
+        raise FileExistsError(f"{options.out} exists already; give another --out")
+    if not options.input.is_dir():
+        raise FileNotFoundError(f"no folder {options.input}; give that of a run or of a saved model")
+    from experiments.networks import from_folder
+    from fcn.inference.export import export
+
+    network = from_folder(options.input, options.checkpoint)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    known = network.model, network.variables, network.preprocessing, network.task
+    export(options.out, *known, size=options.size, platforms=options.platforms)
+    sizes = "any size" if options.size is None else "{}x{} pixels".format(*options.size)
+    print(f"{options.input} -> {options.out}: takes images of {sizes}; {network.preprocessing.describe()}")
+
+
+if __name__ == "__main__":
+    command.run(lambda: main(sys.argv[1:]))

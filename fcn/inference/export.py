@@ -1,0 +1,184 @@
+"""A trained network as one file that runs without this library, by `jax` alone: uint8 images -> class ids and probabilities.
+
+A zip of three members: `program.jaxexport` (what `jax.export` serialised, with the variables inside), `metadata.json` (what
+goes in and out, and what the network is) and `variables.safetensors` (from which, with the metadata, it is made again).
+"""
+
+import datetime
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from fcn.draft import replacing
+from fcn.errors import first_line
+from fcn.inference.probabilities import mode_of, to_probabilities
+from fcn.inference.whole import covering_logits
+from fcn.kernels import use
+from fcn.preprocessing import Preprocessing
+from fcn.pretrained.saving import save
+from fcn.tasks import Task
+
+FORMAT = 1
+PLATFORMS = ("cpu", "cuda", "tpu")
+PROGRAM, METADATA, VARIABLES = "program.jaxexport", "metadata.json", "variables.safetensors"
+MULTIPLE = 32
+"""Sides of images are extended to multiples of it inside the program: the largest stride of the networks."""
+READABLE = datetime.timedelta(days=180)
+"""For so long JAX promises to read what it has written."""
+
+
+class Sizes(NamedTuple):
+    """The images that a program takes: any number of them, of any height and width where these are None."""
+
+    height: int | None = None
+    width: int | None = None
+
+
+def export_network(
+    path: str | Path,
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    task: Task,
+    *,
+    size: tuple[int, int] | None = None,
+    platforms: Sequence[str] = PLATFORMS,
+) -> Sizes:
+    """Writes a network as one file, whole or not at all.
+
+    The program takes uint8 images [b, h, w, c], red first, and gives int32 class ids [b, h, w] and float32 probabilities
+    [b, h, w, k]; of a task of several labels ids are 0 or 1, [b, h, w, k]. As `Predictor` with `bucket=32` does, it repeats
+    the last row and column up to the network's strides.
+
+    Args:
+        path: of the file.
+        model, variables, preprocessing, task: the network.
+        size: height and width of the images that it takes; by default any. Networks that pool into a fixed number of cells
+            take one size only.
+        platforms: for which it is lowered: "cpu", "cuda", "rocm", "tpu".
+
+    Returns:
+        The images that it takes.
+
+    Raises:
+        FileExistsError: there is something at `path` already.
+        ValueError: the task needs this library to make a prediction of scores, the network takes no images of any size and
+            none was given, or what `fcn.save` refuses.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; give another name")
+    if task.on_host or mode_of(task) is None:
+        raise ValueError(f"the task {task.name!r} gives no classes on the device, so that a program alone cannot predict")
+    sizes = Sizes(*(size or ()))
+    program = _program(model, variables, preprocessing, task, sizes, platforms)
+    with tempfile.TemporaryDirectory() as folder, replacing(path) as draft:
+        save(Path(folder) / "network", model, variables, preprocessing=preprocessing, task=task)
+        network = json.loads((Path(folder) / "network/model.json").read_text(encoding="utf-8"))
+        with zipfile.ZipFile(draft, "w") as file:
+            file.writestr(METADATA, json.dumps(_metadata(program, preprocessing, sizes, network), indent=2) + "\n")
+            file.writestr(PROGRAM, program.serialize())
+            file.write(Path(folder) / "network/variables.safetensors", VARIABLES)
+    return sizes
+
+
+class Exported(NamedTuple):
+    """What `open_export` gives.
+
+    Attributes:
+        program: images -> (class ids, probabilities).
+        metadata: the file's.
+    """
+
+    program: Any
+    metadata: dict[str, Any]
+
+    def __call__(self, images: UInt8[np.ndarray, "b h w c"]) -> tuple[Int[Array, "b h w ..."], Float[Array, "b h w k"]]:
+        """Class ids and probabilities."""
+        return self.program.call(images)
+
+
+def open_export(path: str | Path) -> Exported:
+    """Reads what `export_network` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is none, damaged, of another format or version of JAX, or for other platforms than this one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with zipfile.ZipFile(path) as file:
+            metadata, program = json.loads(file.read(METADATA)), file.read(PROGRAM)
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError):
+        raise ValueError(f"{path} is no exported network, or damaged; export it again") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} has the format {metadata.get('format')}; this version of fcn reads {FORMAT}; export it again")
+    try:
+        found = jax.export.deserialize(bytearray(program))
+    except Exception as error:  # JAX raises many kinds for what it does not read
+        told, written = first_line(str(error)), metadata.get("jax")
+        raise ValueError(f"{path} was written by JAX {written}, and {jax.__version__} does not read it ({told})") from None
+    here = jax.export.default_export_platform()
+    if here not in found.platforms:
+        raise ValueError(f"{path} is for {', '.join(found.platforms)}, and JAX computes on {here} here; export it for that")
+    return Exported(found, metadata)
+
+
+def _program(model, variables, preprocessing, task, sizes: Sizes, platforms):
+    """The program, for any number of images."""
+    names = "b, h, w" if None in sizes else "b"
+    symbols = jax.export.symbolic_shape(names)
+    shape = symbols if None in sizes else (*symbols, *sizes)
+    images = jax.ShapeDtypeStruct((*shape, preprocessing.channels), jnp.uint8)
+
+    def predict(images):
+        height, width = images.shape[1:3]
+        logits = covering_logits(model, variables, preprocessing.apply(_extended(images)))[:, :height, :width]
+        probabilities = to_probabilities(logits, mode_of(task))
+        return jnp.asarray(task.prediction(task.scores(logits)), jnp.int32), probabilities
+
+    with use("xla"):
+        try:
+            return jax.export.export(jax.jit(predict), platforms=list(platforms))(images)
+        except Exception as error:  # what a network does with a symbol may fail in many ways
+            if None not in sizes:
+                raise
+            told = f"{type(model).__name__} takes no images of any size in one program ({first_line(str(error))})"
+            raise ValueError(f"{told}; give the height and width of one") from error
+
+
+def _extended(images):
+    """The last row and column repeated, up to multiples."""
+    for axis in (1, 2):
+        side = images.shape[axis]
+        more = (side + MULTIPLE - 1) // MULTIPLE * MULTIPLE - side  # which symbols are understood in, unlike -side % MULTIPLE
+        last = jax.lax.slice_in_dim(images, side - 1, side, axis=axis)
+        shape = tuple(more if i == axis else length for i, length in enumerate(images.shape))
+        images = jnp.concatenate([images, jnp.broadcast_to(last, shape)], axis)
+    return images
+
+
+def _metadata(program, preprocessing: Preprocessing, sizes: Sizes, network: dict) -> dict[str, Any]:
+    today = datetime.datetime.now(datetime.UTC).date()
+    return {
+        "format": FORMAT,
+        "input": {"type": "uint8", "shape": ["b", sizes.height or "h", sizes.width or "w", preprocessing.channels]},
+        "outputs": ["class ids, int32", "probabilities, float32"],
+        "images": preprocessing.describe(),
+        "platforms": list(program.platforms),
+        "jax": jax.__version__,
+        "written": today.isoformat(),
+        "readable_until": (today + READABLE).isoformat(),
+        "network": network,
+    }
