@@ -45,12 +45,12 @@ def main(args: Sequence[str]) -> None:
     if not options.input.is_dir():
         raise FileNotFoundError(f"no folder {options.input}; give that of a run or of a saved model")
     from experiments.networks import from_folder
-    from fcn.inference.export import export
+    from fcn.inference import export_network
 
     network = from_folder(options.input, options.checkpoint)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = network.model, network.variables, network.preprocessing, network.task
-    export(options.out, *known, size=options.size, platforms=options.platforms)
+    export_network(options.out, *known, size=options.size, platforms=options.platforms)
     sizes = "any size" if options.size is None else "{}x{} pixels".format(*options.size)
     print(f"{options.input} -> {options.out}: takes images of {sizes}; {network.preprocessing.describe()}")
 

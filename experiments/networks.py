@@ -15,6 +15,7 @@ from experiments.trained import restore
 from fcn import tasks
 from fcn.errors import unknown
 from fcn.inference import Ensemble
+from fcn.inference.export import SUFFIX, load_network
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
@@ -40,7 +41,8 @@ class Network(NamedTuple):
 
 
 def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
-    """The network of a run folder (its last or best checkpoint), or of one that `fcn.save` or smp's `save_pretrained` wrote.
+    """The network of a run folder (its last or best checkpoint), of one that `fcn.save` or smp's `save_pretrained` wrote, or of
+    a file that `experiments.export` wrote.
 
     smp's does not name its classes: a text file may, with a name on each line; else they are numbered.
 
@@ -49,8 +51,8 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     """
     if classes is not None and not is_smp_folder(path):
         raise ValueError(f"{path} is no folder of smp's, whose classes --classes names; leave {classes} out")
-    if (path / "model.json").is_file():
-        saved = open_saved(path)
+    if (path / "model.json").is_file() or is_export(path):
+        saved = load_network(path) if is_export(path) else open_saved(path)
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         task = saved.task or tasks.make("semantic", saved.classes, palette=saved.palette or ())
@@ -70,11 +72,18 @@ def with_task_options(network: Network, options: Sequence[str]) -> Network:
 
 
 def stored_task(path: Path) -> Task | None:
-    """That of a run folder or a saved model, without reading its variables; None where nothing tells it."""
+    """That of a run folder, a saved model or an export, in which variables are read, too; None where nothing tells it."""
+    if is_export(path):
+        return load_network(path).task
     if (path / "model.json").is_file():
         return load_task(path)
     run = RunFolder(path)
     return read_task(run.read_facts()) if run.config.is_file() and run.facts.is_file() else None
+
+
+def is_export(path: Path) -> bool:
+    """Whether `experiments.export` wrote it, by its name."""
+    return path.suffix == SUFFIX and path.is_file()
 
 
 def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:

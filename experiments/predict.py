@@ -7,8 +7,11 @@ NAME_overlay.png (their outlines); for all, legend.png (what the colours mean), 
 folders (with their subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told,
 and the others are done; the exit status is then 1.
 
-RUN is the folder of a run or of a saved model. With --model and --weights, published weights or a checkpoint of another
-implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn --classes NAMES --out DIR`.
+RUN is the folder of a run or of a saved model, or a file of `experiments.export`. With --model and --weights, published weights
+or a checkpoint of another implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn
+--classes NAMES --out DIR`.
+
+Images that are too large for the memory are seen in parts (--tile), and their class ids written part by part (--format tif).
 
 A network that was trained on resized images sees each image at that size, too: its longer side gets as many pixels as in
 training. That suits photos of the same kind from any camera. For scans, microscopes and satellites, whose things have the same
@@ -126,7 +129,7 @@ def main(args: Sequence[str]) -> None:
         raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
     if options.model is None:
         command.refuse_without_model(options, "encoder", "options", "source")
-    if options.run is not None and options.run.is_file():
+    if options.run is not None and options.run.is_file() and options.run.suffix != ".fcn":
         raise ValueError(f"{options.run} is a file; name the run folder (or --model and --weights) before the images")
     if not options.images:
         raise ValueError("no image was given; name image files, or a folder of them")

@@ -6,12 +6,14 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import fcn
 from experiments import export as command
+from experiments import predict
 from fcn import tasks
 from fcn.inference import Predictor, export_network, open_export
-from fcn.inference.export import METADATA, PROGRAM, VARIABLES
+from fcn.inference.export import METADATA, PROGRAM, VARIABLES, load_network
 from fcn.preprocessing import Preprocessing
 from tests.conftest import ROOT
 from tests.test_docs import run_code
@@ -58,6 +60,7 @@ def test_the_network_can_be_made_again(network, file, tmp_path):
         (tmp_path / "model.json").write_text(json.dumps(metadata["network"]))
         archive.extract(VARIABLES, tmp_path)
     saved = fcn.load(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, load_network(file).variables, saved.variables)
     assert (saved.model, saved.preprocessing, saved.task) == (network[0], EXPECTS, TASK)
     jax.tree.map(np.testing.assert_array_equal, saved.variables, network[1])
     assert metadata["platforms"] == ["cpu", "cuda", "tpu"] and metadata["readable_until"] > metadata["written"]
@@ -114,6 +117,11 @@ def test_the_command(network, tmp_path, capsys):
     fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS)
     command.main([str(tmp_path / "net"), "--out", str(tmp_path / "out/net.fcn"), "--size", "16", "24", "--platforms", "cpu"])
     assert "takes images of 16x24 pixels; images have mean" in capsys.readouterr().out
-    assert open_export(tmp_path / "out/net.fcn")(images(2, 16, 24))[0].shape == (2, 16, 24)
+    ids, _ = open_export(tmp_path / "out/net.fcn")(images(1, 16, 24))
+    assert ids.shape == (1, 16, 24)
+    Image.fromarray(images(1, 16, 24)[0]).save(tmp_path / "a.png")
+    predict.main([str(tmp_path / name) for name in ("out/net.fcn", "a.png")] + ["--out", str(tmp_path / "masks")])
+    expected = Predictor(*network, EXPECTS, TASK, bucket=None)(images(1, 16, 24))[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "masks/a_mask.png")), expected)
     with pytest.raises(FileNotFoundError, match="give that of a run or of a saved model"):
         command.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.fcn")])

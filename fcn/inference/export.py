@@ -24,12 +24,13 @@ from fcn.inference.probabilities import mode_of, to_probabilities
 from fcn.inference.whole import covering_logits
 from fcn.kernels import use
 from fcn.preprocessing import Preprocessing
-from fcn.pretrained.saving import save
+from fcn.pretrained.saving import Saved, load, save
 from fcn.tasks import Task
 
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA, VARIABLES = "program.jaxexport", "metadata.json", "variables.safetensors"
+SUFFIX = ".fcn"
 MULTIPLE = 32
 """Sides of images are extended to multiples of it inside the program: the largest stride of the networks."""
 READABLE = datetime.timedelta(days=180)
@@ -115,17 +116,11 @@ def open_export(path: str | Path) -> Exported:
         ValueError: it is none, damaged, of another format or version of JAX, or for other platforms than this one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        with zipfile.ZipFile(path) as file:
-            metadata, program = json.loads(file.read(METADATA)), file.read(PROGRAM)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError):
-        raise ValueError(f"{path} is no exported network, or damaged; export it again") from None
+    metadata = json.loads(_member(path, METADATA))
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} has the format {metadata.get('format')}; this version of fcn reads {FORMAT}; export it again")
     try:
-        found = jax.export.deserialize(bytearray(program))
+        found = jax.export.deserialize(bytearray(_member(path, PROGRAM)))
     except Exception as error:  # JAX raises many kinds for what it does not read
         told, written = first_line(str(error)), metadata.get("jax")
         raise ValueError(f"{path} was written by JAX {written}, and {jax.__version__} does not read it ({told})") from None
@@ -133,6 +128,34 @@ def open_export(path: str | Path) -> Exported:
     if here not in found.platforms:
         raise ValueError(f"{path} is for {', '.join(found.platforms)}, and JAX computes on {here} here; export it for that")
     return Exported(found, metadata)
+
+
+def load_network(path: str | Path) -> Saved:
+    """The network of a file that `export_network` wrote, as `fcn.load` gives it; whatever its program's version and platforms.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is none, or damaged.
+    """
+    path = Path(path)
+    metadata = _member(path, METADATA)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.json").write_text(json.dumps(json.loads(metadata)["network"]), encoding="utf-8")
+        (Path(folder) / VARIABLES).write_bytes(_member(path, VARIABLES))
+        try:
+            return load(folder)
+        except ValueError as error:
+            raise ValueError(f"{path}: {str(error).removeprefix(folder).lstrip('/')}") from None
+
+
+def _member(path: Path, name: str) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.read(name)
+    except (zipfile.BadZipFile, KeyError, EOFError):
+        raise ValueError(f"{path} is no exported network, or damaged; export it again") from None
 
 
 def _program(model, variables, preprocessing, task, sizes: Sizes, platforms):
