@@ -17,6 +17,7 @@ from fcn.inference.probabilities import entropy
 from fcn.inference.tiles import put_together
 from fcn.inference.views import View, views_of
 from fcn.layers import Conv, PointwiseConv, max_pool, resize_bilinear, resize_nearest
+from fcn.parallel import Sharded
 from fcn.preprocessing import Preprocessing
 from fcn.registry import MODELS
 from tests.variables import random_variables, shapes_of
@@ -191,6 +192,18 @@ def test_uncertainty_of_labels_is_summed():
     probabilities = jnp.array([[[0.5, 0.0]], [[1.0, 0.25]]])
     expected = [[np.log(2)], [-0.25 * np.log(0.25) - 0.75 * np.log(0.75)]]
     np.testing.assert_allclose(entropy(jax.numpy.asarray(probabilities), "multilabel"), expected, rtol=1e-6)
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="takes eight devices: --xla_force_host_platform_device_count=8")
+@pytest.mark.parametrize(("height", "tile", "shared"), [(1, 16, (4, 7)), (4, None, (1, 1))])
+def test_devices_share_tiles_or_rows(height, tile, shared, whole, monkeypatch):
+    """The last tiles are fewer than the devices; of one image each device has its rows."""
+    parallel = Sharded(jax.devices()[:4], height=height)
+    found, put, shapes = Predictor(whole.model, whole.members[0], PLAIN, bucket=16, parallel=parallel), parallel.put_batch, []
+    monkeypatch.setattr(parallel, "put_batch", lambda batch: shapes.append(len(batch["images"])) or put(batch))
+    logits = whole.logits(image(83, 70))
+    np.testing.assert_allclose(found.logits(image(83, 70), tile=tile), logits, atol=1e-5 * np.abs(logits).max())
+    assert shapes == [shared[0]] * shared[1]
 
 
 def test_parts_go_on_anywhere(whole):

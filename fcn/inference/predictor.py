@@ -16,6 +16,7 @@ from fcn.inference.stream import ahead, runs
 from fcn.inference.tiles import put_together
 from fcn.inference.tiling import Parts, Tiling, whole_in_one
 from fcn.inference.views import View, views_of
+from fcn.parallel import Sharded
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
@@ -66,6 +67,8 @@ class Predictor:
         bucket: sides are extended to multiples of it; 1 or None: not at all, the result is that of `model.apply`.
         border: what tiles see beyond the image: "network", what the network puts there, or "mirror", the image mirrored, as
             U-Net's overlap-tile strategy does (section 2 of its paper), always so for valid convolutions.
+        parallel: the devices that share the work: `fcn.parallel.Sharded()` shares out exact tiles and the images of a batch,
+            `Sharded(height=n)` the rows of each image. What does not divide is computed by each of them. By default one device.
 
     Raises:
         ValueError: a bucket under 1, another border, an ensemble of none, or a task of another number of channels than the
@@ -81,6 +84,7 @@ class Predictor:
         *,
         bucket: int | None = 64,
         border: str = "network",
+        parallel: Sharded | None = None,
     ):
         if bucket is not None and bucket < 1:
             raise ValueError(f"bucket={bucket}; sides are extended to multiples of at least 1")
@@ -94,7 +98,7 @@ class Predictor:
             raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")
         self.model, self.members, self.task = model, members, task
         self.preprocessing = preprocessing or _default_preprocessing(model, members[0])
-        self._program = Program(model, members, self.preprocessing, task, bucket or 1)
+        self._program = Program(model, members, self.preprocessing, task, bucket or 1, parallel)
         self._tiling = Tiling(self._program, border)
 
     def __call__(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()) -> Any:

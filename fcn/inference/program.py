@@ -14,7 +14,7 @@ from fcn.inference.probabilities import entropy, mode_of, to_logits, to_probabil
 from fcn.inference.views import View
 from fcn.inference.whole import covering_logits
 from fcn.layers import resize_bilinear
-from fcn.parallel import compiler_options
+from fcn.parallel import Sharded, compiler_options
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
@@ -31,6 +31,7 @@ class Program:
         preprocessing: what they expect of images.
         task: what the logits mean; None: a softmax.
         bucket: sides are extended to multiples of it.
+        parallel: the devices among which images are divided, where their number and height can be; None: one device.
 
     Attributes:
         mode: what makes probabilities of logits, as `mode_of` says.
@@ -43,9 +44,10 @@ class Program:
         preprocessing: Preprocessing,
         task: Task | None,
         bucket: int,
+        parallel: Sharded | None = None,
     ):
         self.model, self.members, self.preprocessing, self.task = model, tuple(members), preprocessing, task
-        self.bucket, self.mode = bucket, mode_of(task)
+        self.bucket, self.mode, self.parallel = bucket, mode_of(task), parallel
         self._compiled_for: set[tuple] = set()
 
     @property
@@ -66,7 +68,22 @@ class Program:
         """Of images as they are; `bare`: of the network's own size, without the margins that valid convolutions need."""
         self.check_range(images)
         self._compiled_for.add((images.shape, images.dtype.name, kind, tuple(views), bare))
-        return np.asarray(self._compiled(self.members, images, kind, tuple(views), bare))
+        return np.asarray(self._compiled(self._placed_members, self._divided(images), kind, tuple(views), bare))
+
+    @property
+    def at_once(self) -> int:
+        """The number of images that are best given together: one for each device that has images of its own."""
+        return 1 if self.parallel is None else self.parallel.size
+
+    @functools.cached_property
+    def _placed_members(self):
+        return self.members if self.parallel is None else self.parallel.put_state(self.members)
+
+    def _divided(self, images):
+        parallel = self.parallel
+        if parallel is None or len(images) % parallel.size or images.shape[1] % parallel.mesh.shape["height"]:
+            return images
+        return parallel.put_batch({"images": images})["images"]
 
     def check_range(self, images: Num[np.ndarray, "..."]):
         """Refuses floating-point values that are not 0 to 1, where nobody told their range."""

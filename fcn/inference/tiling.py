@@ -13,7 +13,7 @@ from jaxtyping import Num
 from fcn.inference.blended import blended_strips, positions
 from fcn.inference.field import ReceptiveField, receptive_field
 from fcn.inference.program import Kind, Program
-from fcn.inference.tiles import Part, exact_tiles, in_all_views, suits
+from fcn.inference.tiles import Part, Tile, exact_tiles, in_all_views, suits
 from fcn.inference.views import View
 
 
@@ -70,10 +70,18 @@ class Tiling:
         tiles = exact_tiles(size, field, tile, around, more)
 
         def after(start):
-            for each in tiles[start:]:
-                yield Part(each.place, self._program(each.read(image), kind, views, bare=True)[0][each.inner])
+            for i in range(start, len(tiles), self._program.at_once):
+                yield from self._computed(tiles[i : i + self._program.at_once], image, kind, views)
 
         return Parts(len(tiles), after)
+
+    def _computed(self, tiles: Sequence[Tile], image, kind: Kind, views) -> Iterator[Part]:
+        """The parts of tiles that are computed at once; to the last ones as many are added as there must be."""
+        read = [tile.read(image) for tile in tiles]
+        read += read[-1:] * (self._program.at_once - len(tiles))
+        found = self._program(np.concatenate(read), kind, views, bare=True)
+        for tile, values in zip(tiles, found, strict=False):
+            yield Part(tile.place, values[tile.inner])
 
     def _blended(self, image, kind: Kind, tile: int, views, reason: str) -> Parts:
         if not self._warned:
