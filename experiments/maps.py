@@ -13,7 +13,6 @@ from fcn.data import read_image
 from fcn.data.large import SUFFIXES, geo_tags, open_large
 from fcn.inference import Predictor, write_labels
 from fcn.inference.files import Files
-from fcn.inference.predictor import TileSize
 from fcn.text import printable
 
 
@@ -22,24 +21,22 @@ class Maps:
 
     Args:
       network: which predicts.
-      tile: rows and columns of a part.
-      tta: views that are averaged.
       scale: how many times as large images are seen, if that was said.
-      overwrite: whether files are replaced.
+      others: the variables of further networks of an ensemble.
+      how: tile, tta and overwrite, as `fcn.inference.write_labels` takes them.
 
     Raises:
       ValueError: training resized its images, and nobody said that they are to be seen as they are here.
     """
 
-    def __init__(
-        self, network: Network, tile: TileSize, tta: Sequence[str | float], scale: float | None, overwrite: bool = False
-    ):
+    def __init__(self, network: Network, scale: float | None, others: Sequence[dict] = (), **how):
         expected = network.preprocessing
         if scale != 1 and (scale is not None or expected.size is not None):
             told = "" if expected.size is None else ", though training resized its images to {}x{}".format(*expected.size)
             raise ValueError(f"images are read in parts as they are{told}; say so: --scale 1")
-        self._network, self._how = network, {"tile": tile, "tta": tta, "overwrite": overwrite}
-        self._predictor = Predictor(network.model, network.variables, expected.as_read(), network.task, bucket=None)
+        self._network, self._how = network, how
+        members = [network.variables, *others]
+        self._predictor = Predictor(network.model, members, expected.as_read(), network.task, bucket=None)
 
     def write(self, files: Files, _) -> str:
         """Writes the map, going on with one that was interrupted; says where."""

@@ -79,6 +79,8 @@ class PredictConfig:
     another result then, which is said."""
     tta: tuple[str, ...] = ()
     """Average over views: "flips" (4 views), "rotations" by 90 degrees (4, with flips 8), and scales such as 0.75."""
+    ensemble: tuple[Path, ...] = ()
+    """Further runs or saved models of the same kind; the probabilities of all are averaged."""
     format: Literal["png", "tif", "npy"] = "png"
     """Of masks. "tif" and "npy" write nothing but NAME_mask.tif or .npy, and read TIFF and NumPy's files part by part, so that
     neither image nor mask need fit into memory; the same command goes on where it was interrupted. --tile none is then
@@ -129,6 +131,8 @@ def main(args: Sequence[str]) -> None:
         raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
     if options.model is None:
         command.refuse_without_model(options, "encoder", "options", "source")
+    elif options.ensemble:
+        raise ValueError("--ensemble names runs or saved models; give the first in place of --model and --weights")
     if options.run is not None and options.run.is_file() and options.run.suffix != ".fcn":
         raise ValueError(f"{options.run} is a file; name the run folder (or --model and --weights) before the images")
     if not options.images:
@@ -151,7 +155,9 @@ def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Pat
     """What the task gives of each image; gives the images that were refused."""
     from experiments.stages import Stages, predict_all
 
-    stages = Stages(read_network(options), options.size, options.scale, options.part, options.views)
+    network = read_network(options)
+    known = {"tile": options.part, "tta": options.views, "others": read_others(options, network)}
+    stages = Stages(network, options.size, options.scale, **known)
     options.out.mkdir(parents=True, exist_ok=True)
     stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
     return predict_all(stages, plans)
@@ -163,7 +169,9 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
 
     if options.size is not None:
         raise ValueError(f"--format {options.format} reads images in parts, as they are; leave --size out")
-    return map_all(Maps(read_network(options), options.part, options.views, options.scale, options.overwrite), plans)
+    network = read_network(options)
+    known = {"tile": options.part, "tta": options.views, "overwrite": options.overwrite}
+    return map_all(Maps(network, options.scale, read_others(options, network), **known), plans)
 
 
 def endings(options: PredictConfig) -> list[str]:
@@ -216,6 +224,26 @@ def read_network(options: PredictConfig):
         print("stored values {:g}..{:g} are seen as black..white, {}".format(*expected.value_range, origin))
     data = dataclasses.replace(network.data, pages=options.pages or network.data.pages)
     return network._replace(preprocessing=expected, data=data)
+
+
+def read_others(options: PredictConfig, network) -> list[dict]:
+    """The variables of the further networks of an ensemble.
+
+    Raises:
+      ValueError: one of them is of another kind than the first.
+    """
+    from experiments.networks import from_folder
+
+    found = []
+    for path in options.ensemble:
+        other = from_folder(path, options.checkpoint, options.classes)
+        if options.value_range is not None:
+            other = other._replace(preprocessing=dataclasses.replace(other.preprocessing, value_range=options.value_range))
+        for name, said in (("model", "model"), ("task", "task"), ("preprocessing", "record of what images it expects")):
+            if getattr(other, name) != getattr(network, name):
+                raise ValueError(f"{path} has another {said} than {options.run}; the networks of an ensemble have the same")
+        found.append(other.variables)
+    return found
 
 
 def _number(option: str, text: str) -> float:

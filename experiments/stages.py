@@ -44,6 +44,7 @@ class Stages:
       scale: how many times as large; by default it decides.
       tile: rows and columns of the parts in which it sees them, as for `fcn.inference.Predictor`.
       tta: the views that are averaged.
+      others: the variables of further networks of an ensemble.
     """
 
     network: Network
@@ -51,12 +52,13 @@ class Stages:
     scale: float | None = None
     tile: int | Literal["auto"] | None = None
     tta: Sequence[str | float] = ()
+    others: Sequence[dict[str, Any]] = ()
 
     def __post_init__(self):
         self._task = self.network.task
-        expected = self.network.preprocessing.as_read()
+        expected, members = self.network.preprocessing.as_read(), [self.network.variables, *self.others]
         self._predict = make_predictor(self.network.model, expected, self._task)
-        self._predictor = Predictor(self.network.model, self.network.variables, expected, self._task, bucket=None)
+        self._predictor = Predictor(self.network.model, members, expected, self._task, bucket=None)
         self._far_is_told = False
 
     def write_legend(self, out: Path, *, overwrite: bool = False, keep: bool = False) -> None:
@@ -89,7 +91,7 @@ class Stages:
         return image, scores, how
 
     def _scores(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray:
-        if self.tile is None and not self.tta:
+        if self.tile is None and not self.tta and not self.others:
             return predict_image(self._predict, self.network.variables, image, size=seen)
         return self._predictor.scores(image, size=seen, tile=self.tile, tta=self.tta)
 

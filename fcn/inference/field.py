@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcn.inference.rows import Rows, SizeDependent, all_rows
-from fcn.inference.walk import Walk, parameter
+from fcn.inference.rules import parameter
+from fcn.inference.walk import Walk
 from fcn.kernels import use
 
 SMALLEST_SIDE, LARGEST_SIDE = 512, 8192

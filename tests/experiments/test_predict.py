@@ -6,6 +6,7 @@ import functools
 import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tifffile
@@ -248,6 +249,22 @@ def test_tiles_and_views(saved, photos, tmp_path, capsys):
         logits = np.log(predictor.probabilities(resize_image(image, size), **how))
         expected = np.asarray(resize_bilinear(logits[None], (24, 32)))[0].argmax(-1)
         assert np.mean(np.asarray(Image.open(tmp_path / "out/a_mask.png")) != expected) < 0.01
+
+
+def test_ensembles_are_of_one_kind(saved, photos, tmp_path):
+    """Probabilities are averaged; a network of another task is refused before anything is written."""
+    network, image = fcn.load(saved), np.asarray(Image.open(photos / "a.png"))
+    known = {"classes": CLASSES, "preprocessing": network.preprocessing}
+    other = jax.tree.map(lambda leaf: -leaf, network.variables["params"])
+    other = {**network.variables, "params": other}
+    fcn.save(tmp_path / "other", network.model, other, **known)
+    run(saved, photos / "a.png", "--out", tmp_path / "out", "--scale", "1", "--ensemble", tmp_path / "other")
+    ensemble = Predictor(network.model, [network.variables, other], network.preprocessing, bucket=None)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a_mask.png")), ensemble(image))
+    fcn.save(tmp_path / "odd", network.model, other, classes=("a", "b", "c"), preprocessing=network.preprocessing)
+    with pytest.raises(ValueError, match=r"odd has another task than .*saved; the networks of an ensemble have the same"):
+        run(saved, photos / "a.png", "--out", tmp_path / "new", "--ensemble", tmp_path / "odd")
+    assert not (tmp_path / "new").exists()
 
 
 def test_maps_of_images_that_are_read_in_parts(saved, photos, tmp_path, capsys):
