@@ -318,6 +318,7 @@ def test_networks_that_see_all_are_blended_and_say_so():
         (lambda found: found(image(40, 40), tile=16, tta=(0.5,)), "tiles are not seen in other sizes"),
         (lambda found: next(found.map([image(8, 8)], batch=0)), "batch=0; give the number of images"),
         (lambda _: Predictor(UNET, {}, PLAIN, tasks.make("semantic", [*"abc"])), "'semantic' has 3 channels, but .* 5 classes"),
+        (lambda found: found.parts(image(1, 8, 8)), r"a batch of shape \[1, 8, 8, 1\]; give one image"),
         (lambda found: found.parts(Lazy(np.dtype("int64"))), "type int64; it is uint8"),
         (lambda found: Predictor(found.model, [], PLAIN), "an ensemble of no networks"),
         (lambda _: predictor(bucket=0), "bucket=0; sides are extended"),

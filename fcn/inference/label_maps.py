@@ -88,7 +88,8 @@ def _done_before(draft, record, asked) -> int:
         done = before.pop("done")
         if before == json.loads(json.dumps(asked)) and draft.is_file():
             return done
-    record.unlink(missing_ok=True)
+    for file in (record, draft):  # a new file, as the old one may still be mapped into memory
+        file.unlink(missing_ok=True)
     return 0
 
 

@@ -148,7 +148,7 @@ class Predictor:
                 resized to the image's own.
             tile, tta: as for class ids.
         """
-        image = self._prepared(image)
+        image = self._one(image)
         if size is None or tuple(size) == image.shape[:2]:
             return self._found(image, "scores", tile, tta)
         whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
@@ -166,7 +166,7 @@ class Predictor:
         Raises:
             ValueError: as for class ids, or the range of the image's values is only known once all of them are.
         """
-        return self._parts(self._prepared(image), "scores", self._tile(image, tile), self._views(tta))
+        return self._parts(self._one(image), "scores", self._tile(image, tile), self._views(tta))
 
     def map(
         self,
@@ -265,6 +265,12 @@ class Predictor:
         if not isinstance(image, np.ndarray):
             raise ValueError(f"the network expects each image by its own {how}; give it as an array, which is read whole")
         return stretched(image, how) if image.ndim == 3 else np.stack([stretched(one, how) for one in image])
+
+    def _one(self, image) -> np.ndarray:
+        """An image that was checked, and is no batch."""
+        if len(image.shape) == 4:
+            raise ValueError(f"a batch of shape {list(image.shape)}; give one image, [H, W, C]")
+        return self._prepared(image)
 
     def _check(self, image):
         if len(image.shape) not in (3, 4) or image.shape[-1] != self.preprocessing.channels or 0 in image.shape:
