@@ -117,7 +117,7 @@ def test_strips_are_those_of_all_tiles_at_once_and_go_on_anywhere(height):
         total[place] += weights
     strips = list(blended_strips(compute, image, 8))
     np.testing.assert_allclose(put_together(strips, image.shape[:2]), sums / total, atol=1e-5)
-    for start in range(len(strips)):
+    for start in range(len(strips) + 1):
         for again, strip in zip(blended_strips(compute, image, 8, start), strips[start:], strict=True):
             assert again.place == strip.place
             np.testing.assert_allclose(again.values, strip.values, atol=1e-6)

@@ -45,13 +45,15 @@ def blended_strips(
         start: the number of strips that are left out.
     """
     (height, width, _), tops = image.shape, positions(image.shape[0], tile)
+    if start == len(tops):
+        return
     rows, columns = min(height, tile), min(width, tile)
     weights = importance(rows, columns)[..., None]
     first = next(i for i, top in enumerate(tops) if top + rows > tops[start])
-    logits = total = np.zeros((rows, width, 1), np.float32)
+    logits, total = (np.zeros((rows, width, 1), np.float32) for _ in range(2))
     for i, top in enumerate(tops[first:], first):
-        gone = top - tops[max(i - 1, first)]
-        logits, total = (np.pad(sums[gone:], ((0, gone), (0, 0), (0, 0))) for sums in (logits, total))
+        for sums in (logits, total):
+            _move_up(sums, top - tops[max(i - 1, first)])
         for left in positions(width, tile):
             found = np.asarray(compute(image[np.ix_(range(top, top + rows), range(left, left + columns))][None]))[0]
             logits = logits if logits.shape[2] == found.shape[2] else np.zeros((rows, width, found.shape[2]), np.float32)
@@ -60,3 +62,14 @@ def blended_strips(
         stop = tops[i + 1] if i + 1 < len(tops) else height
         if i >= start:
             yield Part((slice(top, stop), slice(0, width)), logits[: stop - top] / total[: stop - top])
+
+
+def _move_up(sums: np.ndarray, rows: int) -> None:
+    """Moves rows to the top by so many, piece by piece, so that no copy of all is made; 0 follows."""
+    if rows == 0:
+        return
+    kept = len(sums) - rows
+    for top in range(0, kept, rows):
+        stop = min(top + rows, kept)
+        sums[top:stop] = sums[top + rows : stop + rows]
+    sums[kept:] = 0
