@@ -11,6 +11,8 @@ from fcn.inference.files import Files
 from fcn.tasks import Semantic
 
 LEGEND = "legend.png"
+UNCERTAINTY = ("uncertainty.png", "uncertainty.npy")
+"""Endings of what is written of the uncertainty in an image."""
 
 
 def plan(

@@ -85,6 +85,9 @@ class PredictConfig:
     """Of masks. "tif" and "npy" write nothing but NAME_mask.tif or .npy, and read TIFF and NumPy's files part by part, so that
     neither image nor mask need fit into memory; the same command goes on where it was interrupted. --tile none is then
     "auto"."""
+    uncertainty: bool = False
+    """Write NAME_uncertainty.png, white where all classes are as likely, and .npy, float32 [H, W, 2]: the entropy in nats, and
+    what of it the views of --tta and the networks of --ensemble disagree about (mutual information)."""
     overlay: bool = True
     """Write overlays as well."""
     objects: tuple[Literal["csv", "geojson"], ...] = ("csv",)
@@ -156,8 +159,8 @@ def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Pat
     from experiments.stages import Stages, predict_all
 
     network = read_network(options)
-    known = {"tile": options.part, "tta": options.views, "others": read_others(options, network)}
-    stages = Stages(network, options.size, options.scale, **known)
+    known = {"tile": options.part, "tta": options.views, "uncertainty": options.uncertainty}
+    stages = Stages(network, options.size, options.scale, others=read_others(options, network), **known)
     options.out.mkdir(parents=True, exist_ok=True)
     stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
     return predict_all(stages, plans)
@@ -167,8 +170,9 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     """A map of class ids of each image; gives the images that were refused."""
     from experiments.maps import Maps, map_all
 
-    if options.size is not None:
-        raise ValueError(f"--format {options.format} reads images in parts, as they are; leave --size out")
+    if options.size is not None or options.uncertainty:
+        needless = "--size" if options.size is not None else "--uncertainty"
+        raise ValueError(f"--format {options.format} writes class ids of images as they are; leave {needless} out")
     network = read_network(options)
     known = {"tile": options.part, "tta": options.views, "overwrite": options.overwrite}
     return map_all(Maps(network, options.scale, read_others(options, network), **known), plans)
@@ -179,13 +183,17 @@ def endings(options: PredictConfig) -> list[str]:
     if options.format != "png":
         return [f"mask.{options.format}"]
     from experiments.networks import stored_task
+    from experiments.outputs import UNCERTAINTY
     from fcn.tasks import Semantic
 
     task = (None if options.run is None else stored_task(options.run)) or Semantic
     asked = [f"objects.{form}" for form in options.objects]
     if "objects.geojson" in asked and "objects.geojson" not in task.on_request:
         raise ValueError(f"--objects geojson is for tasks that find objects, not for {task.name!r}; leave it out")
-    found = (*(ending for ending in task.on_request if ending in asked), *task.suffixes)
+    if options.uncertainty and getattr(task, "mode", None) is None:
+        raise ValueError(f"the task {task.name!r} has no probabilities, whose uncertainty could be told")
+    uncertain = UNCERTAINTY if options.uncertainty else ()
+    found = (*uncertain, *(ending for ending in task.on_request if ending in asked), *task.suffixes)
     left_out = {"objects.csv"} - {*asked} if options.overlay else {"objects.csv", "overlay.png"} - {*asked}
     return [ending for ending in found if ending not in left_out]
 

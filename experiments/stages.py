@@ -14,14 +14,15 @@ from PIL import Image
 
 from experiments import command
 from experiments.networks import Network
-from experiments.outputs import LEGEND
+from experiments.outputs import LEGEND, UNCERTAINTY
 from fcn.data import read_image
 from fcn.data.depth import ValueRange, exposure
 from fcn.inference import Predictor, ahead, make_predictor, predict_image
 from fcn.inference.files import Files
+from fcn.inference.probabilities import mode_of
 from fcn.tasks import Task
 from fcn.text import printable
-from fcn.visualize.files import save_pictures
+from fcn.visualize.files import Picture, save_pictures
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -45,6 +46,7 @@ class Stages:
       tile: rows and columns of the parts in which it sees them, as for `fcn.inference.Predictor`.
       tta: the views that are averaged.
       others: the variables of further networks of an ensemble.
+      uncertainty: whether maps of it are written, too.
     """
 
     network: Network
@@ -53,6 +55,7 @@ class Stages:
     tile: int | Literal["auto"] | None = None
     tta: Sequence[str | float] = ()
     others: Sequence[dict[str, Any]] = ()
+    uncertainty: bool = False
 
     def __post_init__(self):
         self._task = self.network.task
@@ -81,25 +84,34 @@ class Stages:
             tell_of_exposure(files.image, image, expected.value_range, pages)
         return image
 
-    def predict(self, files: Files, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-        """The image, its scores, and how it was seen."""
+    def predict(self, files: Files, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Picture], str]:
+        """The image, its scores, further files, and how it was seen."""
         seen = self._seen_size(*image.shape[:2])
         scale = max(seen) / max(image.shape[:2])
         self._tell_of_scale(files.image, scale)
         scores = self._scores(image, seen)
+        more = self._uncertain(image, seen) if self.uncertainty else {}
         how = "" if seen == image.shape[:2] else f" (seen at {seen[0]}x{seen[1]} pixels, scale {scale:.3g})"
-        return image, scores, how
+        return image, scores, more, how
 
     def _scores(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray:
         if self.tile is None and not self.tta and not self.others:
             return predict_image(self._predict, self.network.variables, image, size=seen)
         return self._predictor.scores(image, size=seen, tile=self.tile, tta=self.tta)
 
-    def write(self, files: Files, made: tuple[np.ndarray, np.ndarray, str]) -> str:
+    def _uncertain(self, image: np.ndarray, seen: tuple[int, int]) -> dict[str, Picture]:
+        """Entropy and mutual information, and a picture in which pixels are white of which nothing is known."""
+        found = self._predictor.uncertainty(image, size=seen, tile=self.tile, tta=self.tta)
+        several = mode_of(self._task) == "multilabel"
+        most = len(self._task.classes) * np.log(2) if several else np.log(max(self._task.channels, 2))
+        picture = np.rint(np.clip(found.entropy / most, 0, 1) * 255).astype(np.uint8)
+        return dict(zip(UNCERTAINTY, (picture, np.stack(found, -1)), strict=True))
+
+    def write(self, files: Files, made: tuple[np.ndarray, np.ndarray, dict[str, Picture], str]) -> str:
         """Writes the pictures; says what was found in the image."""
-        image, scores, how = made
+        image, scores, more, how = made
         task = decoding_once(self._task, scores)
-        found = task.files(image, scores)
+        found = {**task.files(image, scores), **more}
         last = files.done
         last.parent.mkdir(parents=True, exist_ok=True)
         save_pictures({path: found[ending] for ending, path in files.paths.items()}, level=1)

@@ -122,11 +122,21 @@ class Predictor:
         return self._found(self._prepared(image), "probabilities", tile, tta)
 
     def uncertainty(
-        self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()
+        self,
+        image: Num[np.ndarray, "*b h w c"],
+        *,
+        size: tuple[int, int] | None = None,
+        tile: TileSize = None,
+        tta: Sequence[str | float] = (),
     ) -> Uncertainty:
-        """How uncertain the networks are. Errors as for probabilities."""
+        """How uncertain the networks are. Arguments as for scores, errors as for probabilities."""
         self._refuse_values("an ensemble's .logits one by one")
-        return Uncertainty(*np.moveaxis(self._found(self._prepared(image), "uncertainty", tile, tta), -1, 0))
+        if size is None:
+            found = self._found(self._prepared(image), "uncertainty", tile, tta)
+        else:
+            found = self._found(self._shown(self._one(image), size), "uncertainty", tile, tta)
+            found = self._program.resized(found, image.shape[:2], "uncertainty")
+        return Uncertainty(*np.moveaxis(found, -1, 0))
 
     def logits(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None) -> Float[np.ndarray, "*b h w k"]:
         """The logits, float32; of an ensemble those of its averaged probabilities. Errors as for class ids."""
@@ -151,9 +161,7 @@ class Predictor:
         image = self._one(image)
         if size is None or tuple(size) == image.shape[:2]:
             return self._found(image, "scores", tile, tta)
-        whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
-        shown = resize_image(to_bytes(image, self.preprocessing.value_range or whole), size)
-        return self._program.resized(self._found(shown, "logits", tile, tta), image.shape[:2])
+        return self._program.resized(self._found(self._shown(image, size), "logits", tile, tta), image.shape[:2])
 
     def parts(self, image: Num[Any, "h w c"], *, tile: TileSize = "auto", tta: Sequence[str | float] = ()) -> Parts:
         """The scores of an image part by part, for images and results that do not fit into memory.
@@ -265,6 +273,11 @@ class Predictor:
         if not isinstance(image, np.ndarray):
             raise ValueError(f"the network expects each image by its own {how}; give it as an array, which is read whole")
         return stretched(image, how) if image.ndim == 3 else np.stack([stretched(one, how) for one in image])
+
+    def _shown(self, image, size) -> np.ndarray:
+        """An image at another size, uint8."""
+        whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
+        return resize_image(to_bytes(image, self.preprocessing.value_range or whole), size)
 
     def _one(self, image) -> np.ndarray:
         """An image that was checked, and is no batch."""

@@ -111,18 +111,22 @@ class Program:
             return to_probabilities(logits, self.mode)
         return self.task.scores(logits) if self.task else jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def resized(self, logits: Float[np.ndarray, "h w k"], size: tuple[int, int]) -> Shaped[np.ndarray, "..."]:
-        """The scores of logits that were found in an image at another size."""
-        return np.asarray(self._compiled_resized(logits[None], size))[0]
+    def resized(
+        self, found: Float[np.ndarray, "h w k"], size: tuple[int, int], kind: Literal["scores", "uncertainty"] = "scores"
+    ) -> Shaped[np.ndarray, "..."]:
+        """The scores of logits, or uncertainty, that was found in an image at another size."""
+        return np.asarray(self._compiled_resized(found[None], size, kind))[0]
 
     @functools.cached_property
     def _compiled_resized(self):
-        def compute(logits, size):
-            factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
-            logits = resize_bilinear(logits, size)
-            return self.made("scores", self.task.resized(logits, factors) if self.task else logits)
+        def compute(found, size, kind):
+            factors = size[0] / found.shape[1], size[1] / found.shape[2]
+            found = resize_bilinear(found, size)
+            if kind == "uncertainty":
+                return found
+            return self.made("scores", self.task.resized(found, factors) if self.task else found)
 
-        return jax.jit(compute, static_argnums=1, compiler_options=compiler_options(jax.devices()))
+        return jax.jit(compute, static_argnums=(1, 2), compiler_options=compiler_options(jax.devices()))
 
     @functools.cached_property
     def _compiled(self):

@@ -258,9 +258,13 @@ def test_ensembles_are_of_one_kind(saved, photos, tmp_path):
     other = jax.tree.map(lambda leaf: -leaf, network.variables["params"])
     other = {**network.variables, "params": other}
     fcn.save(tmp_path / "other", network.model, other, **known)
-    run(saved, photos / "a.png", "--out", tmp_path / "out", "--scale", "1", "--ensemble", tmp_path / "other")
+    run(saved, photos / "a.png", "--out", tmp_path / "out", "--scale", "1", "--ensemble", tmp_path / "other", "--uncertainty")
     ensemble = Predictor(network.model, [network.variables, other], network.preprocessing, bucket=None)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a_mask.png")), ensemble(image))
+    found = ensemble.uncertainty(image)
+    np.testing.assert_allclose(np.load(tmp_path / "out/a_uncertainty.npy"), np.stack(found, -1), atol=1e-5)
+    picture = np.asarray(Image.open(tmp_path / "out/a_uncertainty.png"))
+    np.testing.assert_allclose(picture, 255 * found.entropy / np.log(3), atol=0.51)
     fcn.save(tmp_path / "odd", network.model, other, classes=("a", "b", "c"), preprocessing=network.preprocessing)
     with pytest.raises(ValueError, match=r"odd has another task than .*saved; the networks of an ensemble have the same"):
         run(saved, photos / "a.png", "--out", tmp_path / "new", "--ensemble", tmp_path / "odd")
