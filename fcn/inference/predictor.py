@@ -144,7 +144,7 @@ class Predictor:
 
     def scores(
         self,
-        image: Num[np.ndarray, "h w c"],
+        image: Num[np.ndarray, "*b h w c"],
         *,
         size: tuple[int, int] | None = None,
         tile: TileSize = None,
@@ -153,7 +153,7 @@ class Predictor:
         """What the task makes predictions and pictures of (`Task.scores`), for one image. Errors as for class ids.
 
         Args:
-            image: [H, W, C].
+            image: [H, W, C]; no batch.
             size: height and width at which the networks see it, such as `Preprocessing.seen_size` gives; logits are then
                 resized to the image's own.
             tile, tta: as for class ids.
@@ -163,12 +163,12 @@ class Predictor:
             return self._found(image, "scores", tile, tta)
         return self._program.resized(self._found(self._shown(image, size), "logits", tile, tta), image.shape[:2])
 
-    def parts(self, image: Num[Any, "h w c"], *, tile: TileSize = "auto", tta: Sequence[str | float] = ()) -> Parts:
+    def parts(self, image: Num[Any, "*b h w c"], *, tile: TileSize = "auto", tta: Sequence[str | float] = ()) -> Parts:
         """The scores of an image part by part, for images and results that do not fit into memory.
 
         Args:
-            image: an array, `numpy.memmap`, or what else has a shape and a dtype, and gives some of its rows and columns as
-                NumPy's arrays do: `image[numpy.ix_(rows, columns)]`.
+            image: [H, W, C]: an array, `numpy.memmap`, or what else has a shape and a dtype, and gives some of its rows and
+                columns as NumPy's arrays do: `image[numpy.ix_(rows, columns)]`.
             tile, tta: as for class ids.
 
         Raises:
