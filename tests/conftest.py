@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -37,9 +38,18 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def symbols():
+@contextlib.contextmanager
+def symbolic_sizes():
     """Sizes that are symbols are no integers, as annotations say of the usual ones."""
     jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def symbols():
+    """See `symbolic_sizes`."""
+    with symbolic_sizes():
+        yield

@@ -15,7 +15,7 @@ from fcn import tasks
 from fcn.inference import Predictor, export_network, open_export
 from fcn.inference.export import METADATA, PROGRAM, VARIABLES, load_network
 from fcn.preprocessing import Preprocessing
-from tests.conftest import ROOT
+from tests.conftest import ROOT, symbolic_sizes
 from tests.test_docs import run_code
 from tests.variables import random_variables
 
@@ -32,7 +32,8 @@ def network():
 @pytest.fixture(scope="module")
 def file(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "net.fcn"
-    export_network(path, *network, EXPECTS, TASK)
+    with symbolic_sizes():
+        export_network(path, *network, EXPECTS, TASK)
     return path
 
 
@@ -73,6 +74,7 @@ def test_one_size(network, tmp_path):
     np.testing.assert_array_equal(found(images(1, 20, 33))[0], Predictor(*network, EXPECTS, TASK, bucket=32)(images(1, 20, 33)))
 
 
+@pytest.mark.usefixtures("symbols")
 def test_labels_are_told_one_by_one(network, tmp_path):
     task = tasks.make("multilabel", classes=["a", "b", "c"])
     export_network(tmp_path / "x.fcn", *network, EXPECTS, task, platforms=["cpu"])

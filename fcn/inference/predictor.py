@@ -276,6 +276,7 @@ class Predictor:
 
     def _shown(self, image, size) -> np.ndarray:
         """An image at another size, uint8."""
+        self._program.check_range(image)  # also of a file, which is read whole here
         whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
         return resize_image(to_bytes(image, self.preprocessing.value_range or whole), size)
 
