@@ -265,7 +265,7 @@ class Predictor:
         if self._program.mode is None:
             raise ValueError(f"the task {self.task and self.task.name!r} has values, not probabilities; take {instead}")
 
-    def _prepared(self, image) -> np.ndarray:
+    def _prepared(self, image) -> Any:
         """An image or a batch that was checked; where training brought each image to its own range, uint8."""
         self._check(image)
         if (how := self.preprocessing.per_image) is None:
@@ -280,7 +280,7 @@ class Predictor:
         whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
         return resize_image(to_bytes(image, self.preprocessing.value_range or whole), size)
 
-    def _one(self, image) -> np.ndarray:
+    def _one(self, image) -> Any:
         """An image that was checked, and is no batch."""
         if len(image.shape) == 4:
             raise ValueError(f"a batch of shape {list(image.shape)}; give one image, [H, W, C]")

@@ -132,7 +132,7 @@ def test_an_image_is_decoded_once(tmp_path, monkeypatch):
     files = Files.named(tmp_path / "a.png", tmp_path / "a", task.suffixes)
     model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1)
     network = stages.Stages(Network(model, {}, task, Preprocessing(per_image="z-score")))
-    told = network.write(files, (np.zeros((6, 8, 3), np.uint8), scores, ""))
+    told = network.write(files, (np.zeros((6, 8, 3), np.uint8), scores, {}, ""))
     assert told.endswith("a_instances.tif: 1 object") and len(calls) == 1
     found = np.asarray(Image.open(tmp_path / "a_instances.tif"))
     np.testing.assert_array_equal(found, decode(task, scores))
