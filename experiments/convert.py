@@ -54,8 +54,7 @@ def main(args: Sequence[str]) -> None:
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     from experiments.config import ModelConfig
-    from experiments.networks import from_folder, from_weights, with_task_options
-    from fcn.inference import Ensemble
+    from experiments.networks import from_folder, from_weights, single, with_task_options
     from fcn.pretrained.reading import check_file
 
     if options.input.is_file():
@@ -68,9 +67,7 @@ def main(args: Sequence[str]) -> None:
     else:
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, str(options.input), options.source, options.classes)
-    if isinstance(network.model, Ensemble):
-        raise ValueError(f"{options.input} is an ensemble of {network.model.size} networks; a saved model is one: train one")
-    network = with_task_options(network, options.task_options)
+    network = with_task_options(single(network, options.input), options.task_options)
     if to_file:
         write_checkpoint(network, options)
         print(f"{options.out.name} holds weights only; who uses them must know: {network.preprocessing.describe()}")

@@ -44,10 +44,10 @@ def main(args: Sequence[str]) -> None:
         raise FileExistsError(f"{options.out} exists already; give another --out")
     if not options.input.is_dir():
         raise FileNotFoundError(f"no folder {options.input}; give that of a run or of a saved model")
-    from experiments.networks import from_folder
+    from experiments.networks import from_folder, single
     from fcn.inference import export_network
 
-    network = from_folder(options.input, options.checkpoint)
+    network = single(from_folder(options.input, options.checkpoint), options.input)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = network.model, network.variables, network.preprocessing, network.task
     export_network(options.out, *known, size=options.size, platforms=options.platforms)

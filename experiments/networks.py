@@ -66,6 +66,17 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     return Network(run.model, run.variables, run.task, run.preprocessing, **known)
 
 
+def single(network: Network, path: Path) -> Network:
+    """The network, unless it is an ensemble.
+
+    Raises:
+      ValueError: it is one.
+    """
+    if isinstance(network.model, Ensemble):
+        raise ValueError(f"{path} is an ensemble of {network.model.size} networks; a saved model is one: train one")
+    return network
+
+
 def with_task_options(network: Network, options: Sequence[str]) -> Network:
     """The network with other options of its task, each name=value, such as threshold=0.4."""
     return network._replace(task=tasks.with_options(network.task, **task_keywords(options))) if options else network

@@ -240,11 +240,11 @@ def read_others(options: PredictConfig, network) -> list[dict]:
     Raises:
       ValueError: one of them is of another kind than the first.
     """
-    from experiments.networks import from_folder
+    from experiments.networks import from_folder, with_task_options
 
     found = []
     for path in options.ensemble:
-        other = from_folder(path, options.checkpoint, options.classes)
+        other = with_task_options(from_folder(path, options.checkpoint, options.classes), options.task_options)
         if options.value_range is not None:
             other = other._replace(preprocessing=dataclasses.replace(other.preprocessing, value_range=options.value_range))
         for name, said in (("model", "model"), ("task", "task"), ("preprocessing", "record of what images it expects")):

@@ -12,7 +12,7 @@ import fcn
 from fcn import tasks
 from fcn.data import resize_image
 from fcn.data.stretch import stretched
-from fcn.inference import Predictor
+from fcn.inference import Ensemble, Predictor
 from fcn.inference.probabilities import entropy
 from fcn.inference.tiles import put_together
 from fcn.inference.views import View, views_of
@@ -173,6 +173,14 @@ def test_ensembles_are_averaged_as_probabilities(ensemble, found_by_each):
     np.testing.assert_allclose(ensemble.probabilities(image(44, 40)), mean, atol=1e-6)
     np.testing.assert_array_equal(ensemble(image(44, 40)), mean.argmax(-1))
     np.testing.assert_allclose(jax.nn.softmax(ensemble.logits(image(44, 40))), mean, atol=1e-6)
+
+
+def test_an_ensemble_that_was_trained_together_is_its_networks(ensemble):
+    trained = Ensemble(ensemble.model, tasks.make("semantic", [*"abc"]), 2)
+    together = jax.tree.map(lambda *leaves: np.stack(leaves), *ensemble.members)
+    found = Predictor(trained, [together, together], PLAIN)
+    assert found.model == ensemble.model
+    jax.tree.map(np.testing.assert_array_equal, found.members, ensemble.members * 2)
 
 
 def test_uncertainty_is_entropy_and_what_networks_disagree_about(ensemble, found_by_each, whole):

@@ -1,6 +1,7 @@
 """Several networks of one kind as one, whose logits are those of the mean of what they predict."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,10 @@ class Ensemble:
         mode = mode_of(self.task)
         each = jax.vmap(self.model.apply, in_axes=(0, None))(variables, images)
         return to_logits(jnp.mean(to_probabilities(each, mode), 0), mode)
+
+    def members(self, variables: Mapping[str, Any]) -> list[Any]:
+        """The variables of each network."""
+        return [jax.tree.map(operator.itemgetter(number), variables) for number in range(self.size)]
 
     def __getattr__(self, name: str) -> Any:
         if name != "input_margins":  # which networks of valid convolutions have

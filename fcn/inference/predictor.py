@@ -11,6 +11,7 @@ from jaxtyping import Float, Num, Shaped
 from fcn.data import resize_image
 from fcn.data.depth import to_bytes
 from fcn.data.stretch import stretched
+from fcn.inference.ensemble import Ensemble
 from fcn.inference.program import Kind, Program
 from fcn.inference.stream import ahead, runs
 from fcn.inference.tiles import put_together
@@ -77,7 +78,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Ensemble,
         variables: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         preprocessing: Preprocessing | None = None,
         task: Task | None = None,
@@ -91,6 +92,8 @@ class Predictor:
         if border not in ("network", "mirror"):
             raise ValueError(f"border={border!r}; tiles see beyond the image what the 'network' puts there, or a 'mirror'")
         members = [variables] if isinstance(variables, Mapping) else list(variables)
+        if isinstance(model, Ensemble):
+            members, model = [one for each in members for one in model.members(each)], model.model
         if not members:
             raise ValueError("an ensemble of no networks; give the variables of one, or a list of them")
         count = getattr(model, "num_classes", None)

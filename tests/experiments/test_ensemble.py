@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import convert, evaluate, predict, train
+from experiments import convert, evaluate, export, predict, train
 from experiments.build import Experiment, load_splits
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from experiments.networks import from_folder
@@ -33,8 +33,9 @@ def test_two_networks_are_trained_and_predict_as_one(options, folder_data, tmp_p
     logits = [apply(one, image) for one in unstacked(network.variables, 2)]
     expected = np.argmax(sum(jax.nn.softmax(each) for each in logits)[0], -1)
     assert np.mean(np.asarray(Image.open(out / "00_mask.png")) == expected) > 0.99  # rounding may decide between two classes
-    with pytest.raises(ValueError, match="is an ensemble of 2 networks; a saved model is one"):
-        convert.main([str(run), "--out", str(tmp_path / "saved")])
+    for command in (convert, export):
+        with pytest.raises(ValueError, match="is an ensemble of 2 networks; a saved model is one"):
+            command.main([str(run), "--out", str(tmp_path / "saved")])
     with pytest.raises(ValueError, match="is an ensemble of 2 networks; start from the run of one"):
         train.main([*options, "--init", str(run), "--workdir", str(tmp_path / "third")])
 

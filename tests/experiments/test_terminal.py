@@ -140,7 +140,7 @@ def test_what_runs_is_a_command():
         ("python -m experiments", None),
         ("python -m pytest -m slow", None),
         ("python -mexperiments.benchmark.contestant fcn", None),
-        ("python -m experiments.report", "experiments.report is no command; python -m experiments lists the commands"),
+        ("python -m experiments.build", "experiments.build is no command; python -m experiments lists the commands"),
         ("python -mexperiments.trian", "experiments.trian is no command; did you mean experiments.train?"),
         (
             "python -m experiments.benchmark.race",
