@@ -34,12 +34,14 @@ class ConvertConfig:
     options: tuple[str, ...] = ()
     """Further fields of the model as name=value."""
     source: str | None = None
-    """Whose names a checkpoint file has, or gets: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab or
-    cellpose."""
+    """Whose names a checkpoint file has, or gets: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab,
+    cellpose or stardist."""
+    task: str | None = None
+    """What the channels of a checkpoint file mean (default: semantic): stardist, flows ... (docs/instances.md)."""
     classes: Path | None = None
-    """A text file with the names of the classes of a checkpoint file, one on each line."""
+    """A text file with the names of the classes of a checkpoint file, one on each line; one that finds objects needs none."""
     task_options: tuple[str, ...] = ()
-    """Other options of a saved model's task than in training, as name=value: threshold=0.4 ... (docs/instances.md)."""
+    """Further options of a checkpoint's task, or other ones than in training, as name=value: threshold=0.4 ..."""
     licence: str | None = None
     """Under which the weights may be used; noted in a saved model."""
 
@@ -60,14 +62,15 @@ def main(args: Sequence[str]) -> None:
     if options.input.is_file():
         check_file(options.input)
     if options.input.is_dir() and options.model is None:
-        command.refuse_without_model(options, "encoder", "options", *(() if to_file else ("source",)))
+        command.refuse_without_model(options, "encoder", "options", "task", *(() if to_file else ("source",)))
         network = from_folder(options.input, options.checkpoint, options.classes)
+        network = with_task_options(network, options.task_options)
     elif options.model is None or (options.source is None and options.input.is_file()):
         raise ValueError(f"{options.input} is a checkpoint file; say what it is with --model and --source")
     else:
-        model = ModelConfig(options.model, options.encoder, options.options)
-        network = from_weights(model, str(options.input), options.source, options.classes)
-    network = with_task_options(single(network, options.input), options.task_options)
+        model, task = ModelConfig(options.model, options.encoder, options.options), options.task or "semantic"
+        network = from_weights(model, str(options.input), options.source, options.classes, task, options.task_options)
+    network = single(network, options.input)
     if to_file:
         write_checkpoint(network, options)
         print(f"{options.out.name} holds weights only; who uses them must know: {network.preprocessing.describe()}")

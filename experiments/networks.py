@@ -60,7 +60,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     if is_smp_folder(path):
         model = smp_model(path)
         names = [f"class {i}" for i in range(model.num_classes)] if classes is None else read_names(classes)
-        return _read(model, str(path), "smp", names)
+        return _read(model, str(path), "smp", tasks.make("semantic", names))
     run = restore(RunFolder(path), which)
     known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
     return Network(run.model, run.variables, run.task, run.preprocessing, **known)
@@ -97,17 +97,26 @@ def is_export(path: Path) -> bool:
     return path.suffix == SUFFIX and path.is_file()
 
 
-def from_weights(config: ModelConfig, weights: str, source: str | None, classes: Path | None) -> Network:
+def from_weights(
+    config: ModelConfig,
+    weights: str,
+    source: str | None,
+    classes: Path | None,
+    task: str = "semantic",
+    task_options: Sequence[str] = (),
+) -> Network:
     """A segmentation model with published weights or those of a checkpoint file.
 
     Args:
       config: which model.
       weights: a name of `fcn.pretrained.WEIGHTS` or a checkpoint file.
       source: whose names the file has.
-      classes: a text file with the name of a class on each line; published weights know theirs.
+      classes: a text file with the name of a class on each line; published weights know theirs, and objects are "object".
+      task: what the channels mean.
+      task_options: further fields of the task, each name=value.
 
     Raises:
-      ValueError: an unknown model, classes that are not named, or weights of another number of classes.
+      ValueError: an unknown model or task, classes that are not named, or weights of another number of classes.
       FileNotFoundError: there is no such file.
     """
     if config.name not in MODELS:
@@ -118,28 +127,31 @@ def from_weights(config: ModelConfig, weights: str, source: str | None, classes:
         raise _no_weights(config.name, weights)
     elif Path(weights).is_dir() and not is_smp_folder(weights):
         raise ValueError(f"{weights} is a folder; give that of a run or of a saved model without --model, a file otherwise")
+    elif classes is None and issubclass(tasks.find(task), tasks.InstanceTask):
+        names = ("object",)
     elif classes is None:
         raise ValueError(f"{weights} does not say what its classes are; name them: --classes FILE, one on each line")
     else:
         names = read_names(classes)
-    model = fcn.create_model(config.name, num_classes=len(names), encoder=config.encoder, **config.keywords())
-    return _read(model, weights, source, names)
+    made = tasks.make(task, names, **task_keywords(task_options))
+    model = fcn.create_model(config.name, num_classes=made.channels, encoder=config.encoder, **config.keywords())
+    return _read(model, weights, source, made)
 
 
-def _read(model: nn.Module, weights: str, source: str | None, names: Sequence[str]) -> Network:
+def _read(model: nn.Module, weights: str, source: str | None, task: Task) -> Network:
     """The model with all of its weights, for images of as many channels as these have."""
     origin = find_weights(model, weights, source)
     if not origin.whole:
         raise _no_weights(type(model).__name__, weights)
-    with all_classes(weights, f"{len(names)} that are named"):
+    with all_classes(weights, f"{len(task.classes)} that are named"):
         variables = origin.read(None)
     preprocessing = origin.preprocessing().with_channels(channels_of(model, variables))
-    return Network(model, variables, tasks.make("semantic", names), preprocessing)
+    return Network(model, variables, task, preprocessing)
 
 
 def _no_weights(model: str, weights: str) -> Exception:
     if weights in WEIGHTS or Path(weights).exists():
         return ValueError(f"{weights} has an encoder only, which does not segment; start a training from it: --init {weights}")
-    if Path(weights).suffix in (".pth", ".pt", ".th", ".ckpt", ".safetensors", ".npz"):
+    if Path(weights).suffix in (".pth", ".pt", ".th", ".ckpt", ".safetensors", ".npz", ".h5"):
         return FileNotFoundError(f"no file {weights}")
     return unknown(f"weights of {model}", weights, [name for name, row in WEIGHTS.items() if row.classes])

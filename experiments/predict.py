@@ -59,7 +59,8 @@ class PredictConfig:
     weights: str | None = None
     """The weights of --model: a published name or a checkpoint file."""
     source: str | None = None
-    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab or cellpose."""
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab, cellpose or
+    stardist."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file (or a folder of smp's), one on each line."""
     task_options: tuple[str, ...] = ()

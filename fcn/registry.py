@@ -54,7 +54,7 @@ from fcn.models.unet_encoder import UNetEncoder
 from fcn.models.unetplusplus import UNetPlusPlus
 from fcn.models.upernet import UPerNet
 from fcn.options import build, known_options
-from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from fcn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, PerImage, Preprocessing
 
 Row = TypeVar("Row")
 
@@ -74,11 +74,13 @@ class Entry(NamedTuple):
     """Published weights expect the channels as blue, green, red; mean and std are then in this order, too."""
     with_encoder: Callable[..., nn.Module] | None = None
     """Built instead where an encoder is asked for."""
+    per_image: PerImage | None = None
+    """Published weights expect each image to be brought to 0..1 so."""
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What published weights expect of images, as a record."""
-        return Preprocessing(self.mean, self.std, self.bgr)
+        return Preprocessing(self.mean, self.std, self.bgr, per_image=self.per_image)
 
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
@@ -148,9 +150,21 @@ MODELS = {
     "fc_densenet67": Entry(FCDenseNet67, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "fc_densenet103": Entry(FCDenseNet, _TIRAMISU, "none: PyTorch's layers; the authors' counts"),
     "stardist_unet": Entry(
-        StarDistUNet, "Schmidt et al., StarDist, MICCAI 2018", "none: PyTorch's layers; the counts of stardist"
+        StarDistUNet,
+        "Schmidt et al., StarDist, MICCAI 2018",
+        "none: PyTorch's layers; the counts of stardist",
+        mean=(0.0,),
+        std=(1.0,),
+        per_image="percentiles",
     ),
-    "cpnet": Entry(CPNet, "Stringer et al., Cellpose, Nature Methods 2021", "none: PyTorch's layers; the counts of cellpose"),
+    "cpnet": Entry(
+        CPNet,
+        "Stringer et al., Cellpose, Nature Methods 2021",
+        "none: PyTorch's layers; the counts of cellpose",
+        mean=(0.0, 0.0),
+        std=(1.0, 1.0),
+        per_image="percentiles",
+    ),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.
 _MOBILENET_V3_HIDDEN = {"mobilenet_v3_small": 1024, "mobilenet_v3_large": 1280}

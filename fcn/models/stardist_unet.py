@@ -3,6 +3,7 @@
 Schmidt, Weigert, Broaddus, Myers, "Cell Detection with Star-Convex Polygons", MICCAI 2018, section 2.
 """
 
+import re
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,6 +14,12 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import Conv, Network, PointwiseConv, UpsampledConv, max_pool, resize_nearest
+
+
+def _grid_layer(match: re.Match) -> str:
+    """Those of the grid have no names in `stardist`: two in each level, the finest first."""
+    level, i = divmod(int(match[1]), 2)
+    return f"grid_level_{level}_no_{i}/"
 
 
 class StarDistUNet(Network):
@@ -47,7 +54,8 @@ class StarDistUNet(Network):
     param_dtype: Any = jnp.float32
     axis_name: str | None = None
 
-    no_reference: ClassVar = "weights of stardist are Keras files, which are not read yet"
+    references: ClassVar = {"stardist": ()}
+    old_names: ClassVar = ((r"^conv2d_(\d+)/", _grid_layer),)
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:

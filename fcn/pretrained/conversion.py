@@ -35,11 +35,11 @@ def from_torch(
     Args:
         model: the module that will use the variables.
         state_dict: tensors by name (PyTorch's or NumPy's), or the path of a file with them: `.safetensors`, `.npz`, or `.pth`,
-            `.pt`, `.th`, `.ckpt`, `.bin` (these take PyTorch, which runs no code from them), or of a folder with
-            `model.safetensors`, as smp writes. A prefix that wrappers add to all names, such as `module.` or Lightning's
-            `model.`, is taken off; of a whole model's tensors, an encoder takes its own.
-        source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe" or
-            "tf_deeplab".
+            `.pt`, `.th`, `.ckpt`, `.bin` (these take PyTorch, which runs no code from them), `.h5` as Keras 2 writes it (takes
+            h5py), or of a folder with `model.safetensors`, as smp writes. A prefix that wrappers add to all names, such as
+            `module.` or Lightning's `model.`, is taken off; of a whole model's tensors, an encoder takes its own.
+        source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe",
+            "tf_deeplab", "cellpose" or "stardist".
         in_channels: channels of the model's images; None: as many as the checkpoint has.
 
     Returns:

@@ -23,10 +23,10 @@ from fcn.errors import unknown
 from fcn.models.parts.supervision import COARSE_HEAD
 from fcn.models.unet2015 import UNet2015, valid_sizes
 
-SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab", "cellpose")
+SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab", "cellpose", "stardist")
 LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
 """What a parameter of a layer is called there, if not the same."""
-TENSORFLOW = ("tf_deeplab",)
+TENSORFLOW = ("tf_deeplab", "stardist")
 """Sources whose names and order of axes are Flax's own: `layer/kernel`, channels last."""
 
 _ALSO = {"segmentation_models_pytorch": "smp"}

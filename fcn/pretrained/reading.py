@@ -1,7 +1,8 @@
 """Tensors by name, from a mapping or a file."""
 
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ _UNPACKED = 2**26
 _PACKED = 20
 _IN_FOLDER = "model.safetensors"
 _TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
+_KERAS = (".h5", ".hdf5")
+_KNOWN = (".safetensors", ".npz", *_TORCH, *_KERAS)
 
 
 def read_tensors(state_dict: Any) -> dict[str, Any]:
-    """The tensors of a mapping, of a `.safetensors`, `.npz`, `.pth`, `.pt`, `.th`, `.ckpt` or `.bin` file, or of a folder.
+    """The tensors of a mapping, of a file or of a folder.
 
-    Where the mapping has an entry "state_dict", "model_state_dict" or "model" with tensors, these are meant. BatchNorm's
+    Files are `.safetensors`, `.npz`, PyTorch's (`.pth`, `.pt`, `.th`, `.ckpt`, `.bin`) or Keras 2's (`.h5`, `.hdf5`). Where the
+    mapping has an entry "state_dict", "model_state_dict" or "model" with tensors, these are meant. BatchNorm's
     `num_batches_tracked` is left out.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: this is no state dict, or the file is of another kind, damaged, or holds more than tensors.
-        ImportError: the file takes PyTorch, which is not installed.
+        ImportError: the file takes PyTorch or h5py, which is not installed.
     """
     given = "the state dict"
     if isinstance(state_dict, str | Path):
@@ -57,12 +61,16 @@ def import_torch(what: str, instead: str = "") -> Any:
 
 def _refuse_bomb(path: Path) -> None:
     """Refuses an archive that unpacks to far more than weights do, before it is unpacked; its directory says to how much."""
-    packed = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError):
         return  # no archive, or a damaged one, which its reader refuses
+    _check_size(path, unpacked)
+
+
+def _check_size(path: Path, unpacked: int) -> None:
+    packed = path.stat().st_size
     if unpacked > max(_UNPACKED, _PACKED * packed):
         raise ValueError(f"{path} has {packed:,} bytes and would unpack to {unpacked:,}; weights do not, so it was not read")
 
@@ -100,9 +108,8 @@ def check_file(path: Path) -> Path:
         path = path / _IN_FOLDER
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
-    if path.suffix not in (".safetensors", ".npz", *_TORCH):
-        known = ", ".join((".safetensors", ".npz", *_TORCH))
-        raise ValueError(f"{path} is no checkpoint that can be read; known are {known}")
+    if path.suffix not in _KNOWN:
+        raise ValueError(f"{path} is no checkpoint that can be read; known are {', '.join(_KNOWN)}")
     return path
 
 
@@ -112,9 +119,11 @@ def read_file(path: Path) -> Any:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is of another kind, damaged, or holds more than tensors.
-        ImportError: it takes PyTorch, which is not installed.
+        ImportError: it takes PyTorch or h5py, which is not installed.
     """
     path = check_file(path)
+    if path.suffix in _KERAS:
+        return _read_keras(path)
     torch = import_torch(f"reading {path}", "have the tensors as .safetensors or .npz") if path.suffix in _TORCH else None
     _refuse_bomb(path)
     from safetensors.numpy import load_file
@@ -133,3 +142,44 @@ def read_file(path: Path) -> Any:
             raise ValueError(f"{path} holds a pickled Python object, not a state dict: save net.state_dict()") from error
         kind = type(error).__name__
         raise ValueError(f"{path} cannot be read as {path.suffix}; it is damaged or of another kind ({kind})") from error
+
+
+def _read_keras(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that Keras wrote in its first form, HDF5, by "layer/kernel" and "layer/bias".
+
+    Raises:
+        ValueError: it is damaged, or of another form.
+        ImportError: h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(
+            f"reading {path} takes h5py: pip install h5py, or have the tensors as .safetensors or .npz"
+        ) from error
+    arrays = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):
+            arrays[name] = item
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(keep)
+            _check_size(path, sum(item.nbytes for item in arrays.values()))
+            arrays = {name: item[()] for name, item in arrays.items()}
+    except OSError as error:  # also where a part is damaged
+        raise ValueError(f"{path} cannot be read as {path.suffix}; it is damaged or of another kind") from error
+    if any("/vars/" in name for name in arrays):
+        raise ValueError(
+            f'{path} has no names of layers, as Keras 3 writes weights; write the whole model there: model.save("model.h5")'
+        )
+    layers = _keras_layers(name.split("/")[-2] for name in arrays if "/" in name)
+    ends = {name: name.removesuffix(":0").split("/")[-2:] for name in arrays}
+    return {"/".join(layers.get(part, part) for part in ends[name]): array for name, array in arrays.items()}
+
+
+def _keras_layers(names: Iterable[str]) -> dict[str, str]:
+    """Convolutions that Keras named itself, as it does from conv2d or conv2d_17 on: conv2d_0, conv2d_1 ..."""
+    own = {name for name in names if re.fullmatch(r"conv2d(_\d+)?", name)}
+    return {name: f"conv2d_{i}" for i, name in enumerate(sorted(own, key=lambda name: int(name[7:] or 0)))}
