@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "labels each pixel of your images",
     "convert": "turns a run or a checkpoint into a saved model",
     "export": "writes a network as a file that JAX runs without this library",
+    "serve": "answers images over HTTP, with a page to try a network on",
     "explain": "tells which algorithm computes each layer of a network",
     "augment": "shows what augmentation makes of an image",
     "codecs": "shows where each way to find objects fails",

@@ -19,7 +19,7 @@ from fcn.inference.export import SUFFIX, load_network
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
-from fcn.pretrained.networks import all_classes, expected_images, open_saved, read_names
+from fcn.pretrained.networks import all_classes, expected_images, open_network, open_saved, read_names
 from fcn.pretrained.saving import load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS
@@ -80,6 +80,20 @@ def single(network: Network, path: Path) -> Network:
 def with_task_options(network: Network, options: Sequence[str]) -> Network:
     """The network with other options of its task, each name=value, such as threshold=0.4."""
     return network._replace(task=tasks.with_options(network.task, **task_keywords(options))) if options else network
+
+
+def named(name: str, which: str = "last") -> Network:
+    """The network of a folder or file, as `from_folder` gives it, or of published weights.
+
+    Raises:
+      ValueError: it does not segment, or nothing has that name.
+      FileNotFoundError: there is no such folder.
+    """
+    if Path(name).exists():
+        return from_folder(Path(name), which)
+    saved = open_network(name)
+    task = saved.task or tasks.make("semantic", saved.classes or (), palette=saved.palette or ())
+    return Network(saved.model, saved.variables, task, expected_images(name, saved))
 
 
 def stored_task(path: Path) -> Task | None:

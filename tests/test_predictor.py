@@ -234,6 +234,7 @@ def test_images_seen_at_another_size():
     np.testing.assert_array_equal(found.scores(photo, size=(10, 12)), expected)
     np.testing.assert_array_equal(found.scores(photo.astype(np.uint16) * 257, size=(10, 12)), expected)
     np.testing.assert_array_equal(found.scores(photo, size=(20, 30)), found(photo))
+    np.testing.assert_array_equal(found.scores(np.stack([photo[::-1], photo]), size=(10, 12))[1], expected)
     small = found.uncertainty(resize_image(photo, (10, 12))).entropy
     entropies = np.asarray(resize_bilinear(small[None, ..., None], (20, 30)))[0, ..., 0]
     np.testing.assert_allclose(found.uncertainty(photo, size=(10, 12)).entropy, entropies, atol=1e-6)

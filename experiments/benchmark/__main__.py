@@ -26,10 +26,10 @@ STARS = ("unet", "fcn8s", "fcn_resnet50", "unet/resnet18", "deeplabv3plus/mobile
 class BenchmarkConfig:
     """What to compare."""
 
-    what: tuple[Literal["forward", "train", "pipeline", "augment", "instances", "startup"], ...] = ("forward", "train")
+    what: tuple[Literal["forward", "train", "pipeline", "augment", "instances", "startup", "serve"], ...] = ("forward", "train")
     """forward: the network alone; train: a whole step with gradients and SGD; pipeline: how many images a second the input
     gives; augment: how many are augmented; instances: targets and decoding of objects; startup: imports, initialisation, the
-    time to the first step, and what the loop costs."""
+    time to the first step, and what the loop costs; serve: how many images a second a service answers."""
     models: tuple[str, ...] = STARS
     """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
     size: Annotated[tuple[int, ...], Range(1, 2**16)] = (224,)
@@ -48,6 +48,8 @@ class BenchmarkConfig:
     """Folder for benchmark.json, which keeps the results of earlier calls, and pictures."""
     data: Path | None = None
     """Folder of images and labels for the pipeline, such as CamVid (default: photos made on the spot)."""
+    seconds: Annotated[int, Range(1, 3600)] = 10
+    """How long the service is asked (serve)."""
     missing: bool = False
     """Leave out cases that benchmark.json has from all sides that take part; one whose process ended has not done its own."""
 
@@ -60,7 +62,7 @@ class BenchmarkConfig:
 
 
 def main(config: BenchmarkConfig) -> None:
-    from experiments.benchmark import augmenting, instancing, pipeline, startup
+    from experiments.benchmark import augmenting, instancing, pipeline, serving, startup
     from experiments.benchmark.records import Records
     from experiments.benchmark.report import describe, draw, growth, table
 
@@ -94,6 +96,9 @@ def main(config: BenchmarkConfig) -> None:
     if "instances" in config.what:
         records.put("instances", instancing.measure(config.rounds))
         print(augmenting.describe(records.get("instances")), flush=True)
+    if "serve" in config.what:
+        records.put("serve", serving.measure(config.seconds))
+        print(augmenting.describe(records.get("serve")), flush=True)
     print(describe(records))
 
 
@@ -119,7 +124,7 @@ def find_cases(config: BenchmarkConfig, what: What) -> list[Case]:
 
 def plan(cases: list[Case], config: BenchmarkConfig) -> str:
     """What will be done, about how long it takes, and where the results go."""
-    others = [what for what in ("startup", "pipeline", "augment", "instances") if what in config.what]
+    others = [what for what in ("startup", "pipeline", "augment", "instances", "serve") if what in config.what]
     if not (cases or others):
         return "nothing is missing"
     sides, rounds = len(config.sides), config.rounds

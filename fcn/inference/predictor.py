@@ -153,18 +153,19 @@ class Predictor:
         tile: TileSize = None,
         tta: Sequence[str | float] = (),
     ) -> Shaped[np.ndarray, "..."]:
-        """What the task makes predictions and pictures of (`Task.scores`), for one image. Errors as for class ids.
+        """What the task makes predictions and pictures of (`Task.scores`). Errors as for class ids.
 
         Args:
-            image: [H, W, C]; no batch.
+            image: [H, W, C], or a batch [B, H, W, C].
             size: height and width at which the networks see it, such as `Preprocessing.seen_size` gives; logits are then
                 resized to the image's own.
             tile, tta: as for class ids.
         """
-        image = self._one(image)
-        if size is None or tuple(size) == image.shape[:2]:
+        image = self._prepared(image)
+        own = image.shape[-3:-1]
+        if size is None or tuple(size) == own:
             return self._found(image, "scores", tile, tta)
-        return self._program.resized(self._found(self._shown(image, size), "logits", tile, tta), image.shape[:2])
+        return self._program.resized(self._found(self._shown(image, size), "logits", tile, tta), own)
 
     def parts(self, image: Num[Any, "*b h w c"], *, tile: TileSize = "auto", tta: Sequence[str | float] = ()) -> Parts:
         """The scores of an image part by part, for images and results that do not fit into memory.
@@ -278,10 +279,11 @@ class Predictor:
         return stretched(image, how) if image.ndim == 3 else np.stack([stretched(one, how) for one in image])
 
     def _shown(self, image, size) -> np.ndarray:
-        """An image at another size, uint8."""
+        """An image, or each of a batch, at another size, uint8."""
         self._program.check_range(image)  # also of a file, which is read whole here
         whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
-        return resize_image(to_bytes(image, self.preprocessing.value_range or whole), size)
+        pixels = to_bytes(image, self.preprocessing.value_range or whole)
+        return resize_image(pixels, size) if pixels.ndim == 3 else np.stack([resize_image(one, size) for one in pixels])
 
     def _one(self, image) -> Any:
         """An image that was checked, and is no batch."""

@@ -112,10 +112,12 @@ class Program:
         return self.task.scores(logits) if self.task else jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def resized(
-        self, found: Float[np.ndarray, "h w k"], size: tuple[int, int], kind: Literal["scores", "uncertainty"] = "scores"
+        self, found: Float[np.ndarray, "*b h w k"], size: tuple[int, int], kind: Literal["scores", "uncertainty"] = "scores"
     ) -> Shaped[np.ndarray, "..."]:
-        """The scores of logits, or uncertainty, that was found in an image at another size."""
-        return np.asarray(self._compiled_resized(found[None], size, kind))[0]
+        """The scores of logits, or uncertainty, that was found in an image, or a batch, at another size."""
+        if found.ndim == 3:
+            return self.resized(found[None], size, kind)[0]
+        return np.asarray(self._compiled_resized(found, size, kind))
 
     @functools.cached_property
     def _compiled_resized(self):

@@ -1,0 +1,40 @@
+"""What a service asks of the network that it serves."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from fcn.tasks import Task
+
+
+class TooLarge(ValueError):
+    """An image of more pixels than the service takes."""
+
+
+class Asked(NamedTuple):
+    """An image that was read."""
+
+    image: np.ndarray
+    """uint8 [H, W, C]."""
+    key: tuple[int, ...]
+    """Images of one key can be predicted together."""
+
+
+class Served(Protocol):
+    """A network that is served. Its methods run in threads."""
+
+    name: str
+    task: Task
+
+    def read(self, data: bytes) -> Asked:
+        """The image in a file. Raises a ValueError: it cannot be read, or is `TooLarge`."""
+        ...
+
+    def scores(self, group: Sequence[Asked]) -> list[np.ndarray]:
+        """What the task makes predictions and pictures of, for images of one key; one call at a time."""
+        ...
+
+    def most(self, key: tuple[int, ...], batch: int) -> int:
+        """How many images of a key are predicted together, at most `batch`."""
+        ...

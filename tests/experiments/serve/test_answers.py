@@ -1,0 +1,79 @@
+"""What is answered for each kind of task."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from experiments.serve.answers import make_answer, regions
+from fcn import tasks, visualize
+from tests.experiments.serve.conftest import decoded
+
+RANDOM = np.random.default_rng(0)
+IMAGE = RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
+
+
+def found(task, scores):
+    return json.loads(make_answer("json", task, IMAGE, scores).body)
+
+
+def pixels(kind, task, scores):
+    return np.array(Image.open(io.BytesIO(make_answer(kind, task, IMAGE, scores).body)))
+
+
+@pytest.mark.parametrize("ids", [RANDOM.integers(0, 3, (5, 7)), np.zeros((3, 2), int), np.eye(4, dtype=int) * 70000])
+def test_run_lengths(ids):
+    described = dict(regions(ids))
+    assert sorted(described) == np.unique(ids).tolist()
+    for number, one in described.items():
+        np.testing.assert_array_equal(decoded(one["rle"]), ids == number)
+        encoding = coco.frPyObjects(one["rle"], *ids.shape)  # COCO's own code reads it as we do
+        rows, columns = np.nonzero(ids == number)
+        box = columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1
+        assert tuple(coco.toBbox(encoding)) == box and coco.area(encoding) == one["pixels"]
+        assert all(one["rle"]["counts"][1:]) and one["pixels"] == (ids == number).sum() == one["share"] * ids.size
+
+
+def test_two_classes():
+    task, scores = tasks.make("binary", ["back", "cell"], threshold=0.3), RANDOM.random((5, 7)).astype(np.float32)
+    np.testing.assert_array_equal(pixels("mask", task, scores), scores >= 0.3)
+    assert [one["name"] for one in found(task, scores)["classes"]] == ["back", "cell"]
+
+
+def test_masks_that_overlap():
+    """A class that is nowhere is not there; the masks of others are their own."""
+    task, scores = tasks.make("multilabel", ["a", "b", "c"]), RANDOM.random((5, 7, 3)).astype(np.float32)
+    scores[..., 1] = 0
+    first, last = found(task, scores)["classes"]
+    assert (first["id"], last["name"]) == (0, "c")
+    np.testing.assert_array_equal(decoded(last["rle"]), scores[..., 2] >= 0.5)
+    expected = visualize.overlay_masks(IMAGE, (scores >= 0.5).astype(int), task.colours)
+    np.testing.assert_array_equal(pixels("overlay", task, scores), expected)
+    with pytest.raises(ValueError, match="a mask for each class, not one class a pixel; ask for answer=json"):
+        make_answer("mask", task, IMAGE, scores)
+
+
+def test_objects(monkeypatch):
+    task, objects = tasks.make("boundary", ["cell"]), np.zeros((5, 7), np.int32)
+    objects[:2, :2], objects[3:, 3:] = 1, 300
+    monkeypatch.setattr(type(task), "prediction", lambda _, scores: scores)
+    np.testing.assert_array_equal(pixels("mask", task, objects), objects)
+    one, other = found(task, objects)["objects"]
+    assert (one["name"], one["pixels"], other["id"], other["name"]) == ("cell 1", 4, 300, "cell 300")
+    np.testing.assert_array_equal(decoded(other["rle"]), objects == 300)
+    with pytest.raises(ValueError, match="70000 objects were found"):
+        make_answer("mask", task, IMAGE, np.full((5, 7), 70000))
+
+
+def test_values():
+    task, scores = tasks.make("regression", ["depth", "height"]), RANDOM.random((5, 7, 2)).astype(np.float32)
+    scores[0, 0, 0], scores[..., 1] = np.nan, np.nan
+    depth, height = found(task, scores)["values"]
+    assert depth["name"] == "depth" and depth["mean"] == pytest.approx(np.nanmean(scores[..., 0]))
+    assert height == {"name": "height", "min": None, "max": None, "mean": None}
+    assert pixels("overlay", task, scores).shape == (5, 14, 3)
+    with pytest.raises(ValueError, match="values in place of classes"):
+        make_answer("mask", task, IMAGE, scores)
