@@ -20,15 +20,13 @@ class FlattenClassifier(Network):
 
     `fcn.surgery.convolutionalize` turns it into a `ConvolutionalClassifier`.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: any module from images to a feature map or a tuple of them.
         num_classes: channels of the logits.
         hidden: channels of the dense layers before the last.
         window: (height, width) of the flattened map; maps of another size are first averaged to it (adaptive average pooling,
             as in torchvision), so that images of any size may be given.
         dropout_rate: dropout after each hidden layer in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect here (the encoder has its own).
     """
 
@@ -37,9 +35,6 @@ class FlattenClassifier(Network):
     hidden: tuple[int, ...] = (4096, 4096)
     window: tuple[int, int] = (7, 7)
     dropout_rate: float = 0.5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {
         "torchvision": ((r"^encoder\.", ""), ("^fc6$", "classifier.0"), ("^fc7$", "classifier.3"), ("^fc8$", "classifier.6"))
@@ -53,7 +48,7 @@ class FlattenClassifier(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_normal}
+        types = {**self.types, "kernel_init": he_normal}
         x = resize(_last_map(self.encoder, x, train), self.window, "area")
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.hidden):
@@ -65,14 +60,12 @@ class FlattenClassifier(Network):
 class PooledClassifier(Network):
     """The last map of an encoder, averaged over all pixels, dropout, and one dense layer, as in ResNet.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: any module from images to a feature map or a tuple of them.
         num_classes: channels of the logits.
         head: name of the dense layer.
         dropout_rate: dropout before it in training; takes the rng "dropout".
         relu: whether ReLU is applied to the map, for an encoder whose last layer is BatchNorm (DenseNet).
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect here (the encoder has its own).
     """
 
@@ -81,9 +74,6 @@ class PooledClassifier(Network):
     head: str = "fc"
     dropout_rate: float = 0.0
     relu: bool = False
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @property
     def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -101,8 +91,7 @@ class PooledClassifier(Network):
         x = _last_map(self.encoder, x, train)
         x = jnp.mean(nn.relu(x) if self.relu else x, axis=(1, 2))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return PointwiseConv(self.num_classes, **types, name=self.head)(x).astype(jnp.float32)
+        return PointwiseConv(self.num_classes, **self.types, name=self.head)(x).astype(jnp.float32)
 
 
 def pooled_classifier(
@@ -145,9 +134,6 @@ class ConvolutionalClassifier(Network):
     hidden: tuple[int, ...] = (4096, 4096)
     window: tuple[int, int] = (7, 7)
     dropout_rate: float = 0.5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 k"]:
@@ -156,7 +142,7 @@ class ConvolutionalClassifier(Network):
         Raises:
             ValueError: where the feature map is smaller than the window.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_normal}
+        types = {**self.types, "kernel_init": he_normal}
         height, width = x.shape[1:3]
         x = _last_map(self.encoder, x, train)
         if x.shape[1] < self.window[0] or x.shape[2] < self.window[1]:

@@ -19,14 +19,12 @@ Norm = Literal["none", "pixels", "mean"]
 class MeanClassifier(Network):
     """The last map of an encoder, averaged over all pixels, and a dense layer, with LayerNorm before or after the average.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: any module from images to a tuple of feature maps.
         num_classes: channels of the logits.
         norm: what LayerNorm is applied to: nothing (RegNet), each pixel of the map (Swin), or the average (ConvNeXt).
         epsilon: of LayerNorm.
         dropout_rate: dropout before the dense layer in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect here (the encoder has its own).
     """
 
@@ -35,9 +33,6 @@ class MeanClassifier(Network):
     norm: Norm = "none"
     epsilon: float = 1e-6
     dropout_rate: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     heads: ClassVar = ("fc",)
 
@@ -50,15 +45,14 @@ class MeanClassifier(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = self.encoder(x, train=train)[-1]
         if self.norm == "pixels":
-            x = nn.LayerNorm(epsilon=self.epsilon, **types, name="norm")(x)
+            x = nn.LayerNorm(epsilon=self.epsilon, **self.types, name="norm")(x)
         x = jnp.mean(x, axis=(1, 2))
         if self.norm == "mean":
-            x = nn.LayerNorm(epsilon=self.epsilon, **types, name="norm")(x)
+            x = nn.LayerNorm(epsilon=self.epsilon, **self.types, name="norm")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
+        return Dense(self.num_classes, **self.types, name="fc")(x).astype(jnp.float32)
 
 
 def mean_classifier(

@@ -21,13 +21,11 @@ from fcn.layers import BatchNorm, Dense, Network, PointwiseConv
 class HiddenClassifier(Network):
     """The last map of an encoder, averaged over all pixels, a dense layer with hard swish, dropout, and a dense layer.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: any module from images to a tuple of feature maps.
         num_classes: channels of the logits.
         hidden: channels of the first dense layer.
         dropout_rate: dropout before the last one in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect here (the encoder has its own).
     """
 
@@ -35,9 +33,6 @@ class HiddenClassifier(Network):
     num_classes: int
     hidden: int
     dropout_rate: float = 0.2
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"torchvision": ((r"^encoder\.", ""),)}
     heads: ClassVar = ("classifier_3",)
@@ -45,11 +40,10 @@ class HiddenClassifier(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = jnp.mean(self.encoder(x, train=train)[-1], axis=(1, 2))
-        x = nn.hard_swish(Dense(self.hidden, **types, name="classifier_0")(x))
+        x = nn.hard_swish(Dense(self.hidden, **self.types, name="classifier_0")(x))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return Dense(self.num_classes, **types, name="classifier_3")(x).astype(jnp.float32)
+        return Dense(self.num_classes, **self.types, name="classifier_3")(x).astype(jnp.float32)
 
 
 def mobilenet_v3_classifier(
@@ -103,21 +97,15 @@ def mobilenet_v2_classifier(
 class EfficientNetClassifier(Network):
     """The last map of an EfficientNet, a 1x1 convolution to 1280 channels (times the width), average, dropout, dense layer.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: an EfficientNet.
         num_classes: channels of the logits.
         dropout_rate: dropout before the last layer in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     encoder: EfficientNet
     num_classes: int
     dropout_rate: float = 0.2
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"smp": ((r"^encoder\.", ""), ("^(conv_head|bn1|fc)$", r"_\1"))}
     heads: ClassVar = ("fc",)
@@ -125,12 +113,11 @@ class EfficientNetClassifier(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = round_channels(1280 * self.encoder.width)
-        x = PointwiseConv(features, use_bias=False, **types, name="conv_head")(self.encoder(x, train=train)[-1])
-        x = nn.silu(BatchNorm(0.99, 1e-3, self.axis_name, **types, name="bn1")(x, train=train))
+        x = PointwiseConv(features, use_bias=False, **self.types, name="conv_head")(self.encoder(x, train=train)[-1])
+        x = nn.silu(BatchNorm(0.99, 1e-3, **self.norm_types, name="bn1")(x, train=train))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(jnp.mean(x, axis=(1, 2)))
-        return Dense(self.num_classes, **types, name="fc")(x).astype(jnp.float32)
+        return Dense(self.num_classes, **self.types, name="fc")(x).astype(jnp.float32)
 
 
 def efficientnet_classifier(

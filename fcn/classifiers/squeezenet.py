@@ -14,15 +14,13 @@ from fcn.layers import Network, PointwiseConv
 class SqueezeNetClassifier(Network):
     """Dropout, a 1x1 convolution to the classes and ReLU on the last map, averaged over all pixels.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: a `SqueezeNet`.
         num_classes: channels of the logits.
         head_padding: zeros around the last map before the 1x1 convolution, whose border then consists of biases: 1 in the
             authors' Caffe network, 0 in torchvision's. (The former takes values 0..255 in the order blue, green, red, minus
             (104, 117, 123).)
         dropout_rate: dropout before the convolution in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect (there is no BatchNorm).
     """
 
@@ -30,9 +28,6 @@ class SqueezeNetClassifier(Network):
     num_classes: int
     head_padding: int = 0
     dropout_rate: float = 0.5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {
         "torchvision": ((r"^encoder\.", ""), ("^score$", "classifier.1")),
@@ -50,8 +45,7 @@ class SqueezeNetClassifier(Network):
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(self.encoder(x, train=train)[-1])
         around = (self.head_padding, self.head_padding)
         x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.relu(PointwiseConv(self.num_classes, **types, name="score")(x))
+        x = nn.relu(PointwiseConv(self.num_classes, **self.types, name="score")(x))
         return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
 
 

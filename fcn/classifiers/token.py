@@ -14,21 +14,16 @@ from fcn.layers import Dense, Network
 class TokenClassifier(Network):
     """The last class token of a Vision Transformer, LayerNorm, and a dense layer.
 
-    Attributes:
+    Attributes (more in `Network`):
         encoder: a Vision Transformer.
         num_classes: channels of the logits.
         dropout_rate: dropout before the dense layer in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect here (there is no BatchNorm).
     """
 
     encoder: VisionTransformer
     num_classes: int
     dropout_rate: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"timm": ((r"^encoder\.?", ""),)}
     heads: ClassVar = ("head",)
@@ -36,11 +31,10 @@ class TokenClassifier(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b k"]:
         """Logits [B, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         _, token = self.encoder.with_tokens(x, train=train)[-1]
-        token = nn.LayerNorm(epsilon=1e-6, **types, name="norm")(token)
+        token = nn.LayerNorm(epsilon=1e-6, **self.types, name="norm")(token)
         token = nn.Dropout(self.dropout_rate, deterministic=not train)(token)
-        return Dense(self.num_classes, **types, name="head")(token).astype(jnp.float32)
+        return Dense(self.num_classes, **self.types, name="head")(token).astype(jnp.float32)
 
 
 def token_classifier(

@@ -1,14 +1,14 @@
 """What several families share: numbers of channels that divide by 8, convolution with BatchNorm, squeeze and excitation."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import BatchNorm, Conv, PointwiseConv
+from fcn.layers import BatchNorm, Conv, Layer, NormLayer, PointwiseConv
 
 
 def round_channels(channels: int | float, divisor: int = 8) -> int:
@@ -17,10 +17,10 @@ def round_channels(channels: int | float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(NormLayer):
     """A convolution without bias ("conv"), zero-padded by half its kernel, BatchNorm ("bn") and an activation.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of the output.
         kernel_size: of the convolution.
         strides: of the convolution.
@@ -30,9 +30,6 @@ class ConvNorm(nn.Module):
         activation: None leaves it out.
         momentum: of BatchNorm.
         epsilon: of BatchNorm.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
@@ -44,45 +41,36 @@ class ConvNorm(nn.Module):
     activation: Callable[[Array], Array] | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = dict.fromkeys(("torchvision", "smp"), (("^conv$", "0"), ("^bn$", "1")))
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
         """Maps [B, H, W, C] to [B, ceil(H / strides), ceil(W / strides), features]."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         around = {"padding": self.kernel_size // 2 * self.dilation, "dilation": self.dilation}
         groups = x.shape[-1] if self.depthwise else self.groups
-        options = {**around, "groups": groups, "use_bias": False, **types}
+        options = {**around, "groups": groups, "use_bias": False, **self.types}
         x = Conv(self.features, self.kernel_size, self.strides, **options, name="conv")(x)
-        x = BatchNorm(self.momentum, self.epsilon, self.axis_name, **types, name="bn")(x, train=train)
+        x = BatchNorm(self.momentum, self.epsilon, **self.norm_types, name="bn")(x, train=train)
         return x if self.activation is None else self.activation(x)
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(Layer):
     """The gate of squeeze and excitation: a factor for each channel, from the averages of all channels.
 
     Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, equations 2 and 3.
 
-    Attributes:
+    Attributes (more in `Layer`):
         squeezed: channels between the two 1x1 convolutions.
         gate: from the last convolution to the factors.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     squeezed: int
     gate: Callable[[Array], Array] = nn.sigmoid
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 1 1 c"]:
         """Factors [B, 1, 1, C] for maps [B, H, W, C]."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         means = jnp.mean(x, axis=(1, 2), keepdims=True)
-        y = nn.relu(PointwiseConv(self.squeezed, **types, name="fc1")(means))
-        return self.gate(PointwiseConv(x.shape[-1], **types, name="fc2")(y))
+        y = nn.relu(PointwiseConv(self.squeezed, **self.types, name="fc1")(means))
+        return self.gate(PointwiseConv(x.shape[-1], **self.types, name="fc2")(y))

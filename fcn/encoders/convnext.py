@@ -4,16 +4,15 @@ Liu, Mao, Wu, Feichtenhofer, Darrell, Xie, "A ConvNet for the 2020s", CVPR 2022,
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, gelu, materialize
+from fcn.layers import Conv, Dense, Layer, Network, gelu, materialize
 
 
 class ConvNeXt(Network):
@@ -21,15 +20,13 @@ class ConvNeXt(Network):
 
     There is no map of stride 2. A map has floor(H / stride) rows; images smaller than the last stride are extended to it.
 
-    Attributes:
+    Attributes (more in `Network`):
         features: channels of each stage.
         blocks: number of blocks of each stage.
         drop_path_rate: of the last block, in training; those before rise to it from 0. Takes the rng "dropout". The paper
             has 0.1 to 0.5.
         depth: 3 to 5; later stages are left out, there are `depth - 1` maps.
         output_stride: 8 or 16 replace the strides of the last stages by dilation, as in timm.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
         axis_name: no effect here (there is no BatchNorm).
     """
 
@@ -38,9 +35,6 @@ class ConvNeXt(Network):
     drop_path_rate: float = 0.0
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"timm": (), "smp": ((r"^(stem|stages)\.", r"model.\1_"),)}
     unused: ClassVar = ("head.",)
@@ -54,11 +48,10 @@ class ConvNeXt(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         least = min(2**self.depth, self.output_stride)
         x = extend(x, max(x.shape[1], least), max(x.shape[2], least))
-        x = Conv(self.features[0], 4, 4, padding="VALID", **types, name="stem_0")(x)
-        x = nn.LayerNorm(epsilon=1e-6, **types, name="stem_1")(x)
+        x = Conv(self.features[0], 4, 4, padding="VALID", **self.types, name="stem_0")(x)
+        x = nn.LayerNorm(epsilon=1e-6, **self.types, name="stem_1")(x)
         rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))
         maps = []
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
@@ -68,7 +61,7 @@ class ConvNeXt(Network):
                 tuple(rates[first : first + count].tolist()),
                 strides=1 if stage == 0 or 2 ** (stage + 2) > self.output_stride else 2,
                 dilation=max(1, 2 ** (stage + 2) // self.output_stride),
-                **types,
+                **self.types,
                 name=f"stages_{stage}",
             )
             x = module(x, train=train)
@@ -76,61 +69,51 @@ class ConvNeXt(Network):
         return tuple(maps)
 
 
-class _Stage(nn.Module):
+class _Stage(Layer):
     """LayerNorm and a 2x2 convolution, but not in the first stage, then one block for each rate."""
 
     features: int
     drop_path_rates: tuple[float, ...]
     strides: int
     dilation: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if x.shape[-1] != self.features:
             padding = "SAME" if self.dilation > 1 else "VALID"
-            x = nn.LayerNorm(epsilon=1e-6, **types, name="downsample_0")(x)
+            x = nn.LayerNorm(epsilon=1e-6, **self.types, name="downsample_0")(x)
             sizes = {"strides": self.strides, "padding": padding, "dilation": max(1, self.dilation // 2)}
-            x = Conv(self.features, 2, **sizes, **types, name="downsample_1")(x)
+            x = Conv(self.features, 2, **sizes, **self.types, name="downsample_1")(x)
         for i, rate in enumerate(self.drop_path_rates):
-            x = _Block(self.dilation, rate, **types, name=f"blocks_{i}")(x, train=train)
+            x = _Block(self.dilation, rate, **self.types, name=f"blocks_{i}")(x, train=train)
         return x
 
 
-class _Block(nn.Module):
+class _Block(Layer):
     """A 7x7 depthwise convolution, LayerNorm, two dense layers, a factor for each channel."""
 
     dilation: int
     drop_path_rate: float
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = x.shape[-1]
         around = {"padding": 3 * self.dilation, "dilation": self.dilation}
-        y = Conv(features, 7, **around, groups=features, **types, name="conv_dw")(x)
-        y = nn.LayerNorm(epsilon=1e-6, **types, name="norm")(y)
-        y = _Perceptron(**types, name="mlp")(y)
+        y = Conv(features, 7, **around, groups=features, **self.types, name="conv_dw")(x)
+        y = nn.LayerNorm(epsilon=1e-6, **self.types, name="norm")(y)
+        y = _Perceptron(**self.types, name="mlp")(y)
         gamma = self.param("gamma", nn.initializers.constant(1e-6), (features,), self.param_dtype)
         y = y * gamma.astype(y.dtype)
         return materialize(x + nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)(y))
 
 
-class _Perceptron(nn.Module):
+class _Perceptron(Layer):
     """Two dense layers, the first with four times the channels."""
-
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x))
-        return Dense(x.shape[-1], **types, name="fc2")(y)
+        y = gelu(Dense(4 * x.shape[-1], **self.types, name="fc1")(x))
+        return Dense(x.shape[-1], **self.types, name="fc2")(y)
 
 
 _PAPER = "Liu et al., A ConvNet for the 2020s, CVPR 2022"

@@ -5,7 +5,7 @@ with bottlenecks and compression (DenseNet-BC).
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, Network, PointwiseConv, average_pool, max_pool
+from fcn.layers import BatchNorm, Conv, Network, NormLayer, PointwiseConv, average_pool, max_pool
 
 BOTTLENECK = 4
 """Channels between the two convolutions of a layer, for one channel that it adds."""
@@ -27,16 +27,13 @@ class DenseNet(Network):
     that halves their channels. The last map ends with BatchNorm, without ReLU. A map with an odd number H of rows is averaged
     to (H - 1) / 2 rows; a single row is repeated before. The pooling is not replaced by dilation (no `output_stride`).
 
-    Attributes:
+    Attributes (more in `Network`):
         blocks: number of layers of each dense block.
         growth_rate: channels that a layer adds (k in the paper).
         stem_features: channels of the first convolution.
         dropout_rate: dropout after each layer in training; takes the rng "dropout".
         depth: number of maps, 3 to 5; later blocks are left out.
         output_stride: 32.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     blocks: tuple[int, ...] = (6, 12, 24, 16)
@@ -45,9 +42,6 @@ class DenseNet(Network):
     dropout_rate: float = 0.0
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = dict.fromkeys(("torchvision", "smp"), (("^", "features."),))
     unused: ClassVar = ("classifier.",)
@@ -62,80 +56,66 @@ class DenseNet(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = partial(BatchNorm, axis_name=self.axis_name, **types)
-        x = Conv(self.stem_features, 7, 2, padding=3, use_bias=False, **types, name="conv0")(x)
+        norm = partial(BatchNorm, **self.norm_types)
+        x = Conv(self.stem_features, 7, 2, padding=3, use_bias=False, **self.types, name="conv0")(x)
         x = nn.relu(norm(name="norm0")(x, train=train))
         maps = [x]
         x = max_pool(x, 3, 2, padding=1)
-        types["axis_name"] = self.axis_name
         for i, layers in enumerate(self.blocks[: self.depth - 1], start=1):
-            block = _DenseBlock(layers, self.growth_rate, self.dropout_rate, **types, name=f"denseblock{i}")
+            block = _DenseBlock(layers, self.growth_rate, self.dropout_rate, **self.norm_types, name=f"denseblock{i}")
             x = block(x, train=train)
             if i == len(self.blocks):
                 maps.append(norm(name=f"norm{i + 1}")(x, train=train))
             else:
-                inside, x = _Transition(i < self.depth - 1, **types, name=f"transition{i}")(x, train=train)
+                inside, x = _Transition(i < self.depth - 1, **self.norm_types, name=f"transition{i}")(x, train=train)
                 maps.append(inside)
         return tuple(maps)
 
 
-class _DenseBlock(nn.Module):
+class _DenseBlock(NormLayer):
     """Layers that each take the channels of all before them, and add some."""
 
     layers: int
     growth_rate: int
     dropout_rate: float
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
         for i in range(1, self.layers + 1):
-            y = _DenseLayer(self.growth_rate, **types, name=f"denselayer{i}")(x, train=train)
+            y = _DenseLayer(self.growth_rate, **self.norm_types, name=f"denselayer{i}")(x, train=train)
             y = nn.Dropout(self.dropout_rate, deterministic=not train)(y)
             x = jnp.concatenate([x, y], axis=-1)
         return x
 
 
-class _DenseLayer(nn.Module):
+class _DenseLayer(NormLayer):
     """BatchNorm, ReLU and a 1x1 convolution; the same with a 3x3 one."""
 
     growth_rate: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = partial(BatchNorm, axis_name=self.axis_name, **types)
+        norm = partial(BatchNorm, **self.norm_types)
         x = nn.relu(norm(name="norm1")(x, train=train))
-        x = PointwiseConv(BOTTLENECK * self.growth_rate, use_bias=False, **types, name="conv1")(x)
+        x = PointwiseConv(BOTTLENECK * self.growth_rate, use_bias=False, **self.types, name="conv1")(x)
         x = nn.relu(norm(name="norm2")(x, train=train))
-        return Conv(self.growth_rate, 3, padding=1, use_bias=False, **types, name="conv2")(x)
+        return Conv(self.growth_rate, 3, padding=1, use_bias=False, **self.types, name="conv2")(x)
 
 
-class _Transition(nn.Module):
+class _Transition(NormLayer):
     """BatchNorm and ReLU, which give a map of the encoder; a 1x1 convolution and average pooling, which halve all axes of it.
 
     Without `halves` the second result is the map, too.
     """
 
     halves: bool
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        inside = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="norm")(x, train=train))
+        inside = nn.relu(BatchNorm(**self.norm_types, name="norm")(x, train=train))
         if not self.halves:
             return inside, inside
-        x = PointwiseConv(x.shape[-1] // 2, use_bias=False, **types, name="conv")(inside)
+        x = PointwiseConv(x.shape[-1] // 2, use_bias=False, **self.types, name="conv")(inside)
         return inside, average_pool(extend(x, max(2, x.shape[1]), max(2, x.shape[2])), 2)
 
 

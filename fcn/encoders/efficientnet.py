@@ -6,7 +6,7 @@ section 3.3 (its scaling).
 
 import math
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, Network, PointwiseConv
+from fcn.layers import BatchNorm, Conv, Network, NormLayer, PointwiseConv
 
 STAGES = (
     (1, 16, 1, 3, 1),
@@ -51,7 +51,7 @@ class EfficientNet(Network):
     nothing would be left are extended by repeating the last row and column. smp's encoder also keeps the 1x1 convolution before
     the classifier's average, which it does not use; it is not here.
 
-    Attributes:
+    Attributes (more in `Network`):
         width: factor on the numbers of channels, which are rounded to multiples of 8.
         repeats: factor on the numbers of blocks, which are rounded up (the paper's depth coefficient).
         image_size: side of the images for which the padding is right.
@@ -62,9 +62,6 @@ class EfficientNet(Network):
             "dropout". Published training has 0.2.
         depth: number of maps, 3 to 5; later blocks are left out.
         output_stride: 8 or 16 replace the strides of the last stages by dilation.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     width: float = 1.0
@@ -74,9 +71,6 @@ class EfficientNet(Network):
     drop_path_rate: float = 0.0
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"smp": ((r"(^|\.)([a-z])", r"\1_\2"),)}
     unused: ClassVar = ("_fc.",)
@@ -97,18 +91,17 @@ class EfficientNet(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         stem = Block(0, round_channels(32 * self.width), 3, 2, same_padding(self.image_size, 3, 2))
         blocks = self.scaled_blocks()
         used = blocks[: self.taps[self.depth - 2] + 1]
         least = _smallest_side([stem, *used])
         x = extend(x, max(x.shape[1], least), max(x.shape[2], least))
-        x = Conv(stem.features, 3, 2, padding=(stem.padding,) * 2, use_bias=False, **types, name="conv_stem")(x)
-        x = nn.silu(_norm(axis_name=self.axis_name, **types, name="bn0")(x, train=train))
+        x = Conv(stem.features, 3, 2, padding=(stem.padding,) * 2, use_bias=False, **self.types, name="conv_stem")(x)
+        x = nn.silu(_norm(**self.norm_types, name="bn0")(x, train=train))
         maps = [x]
         for i, block in enumerate(used):
             rate = self.drop_path_rate * i / len(blocks)
-            x = _MBConv(block, rate, self.axis_name, **types, name=f"blocks_{i}")(x, train=train)
+            x = _MBConv(block, rate, **self.norm_types, name=f"blocks_{i}")(x, train=train)
             if i in self.taps:
                 maps.append(x)
         return tuple(maps)
@@ -129,32 +122,29 @@ class EfficientNet(Network):
         return blocks
 
 
-class _MBConv(nn.Module):
+class _MBConv(NormLayer):
     """1x1 convolution to more channels, depthwise one, gate, 1x1 convolution to fewer; added to the input if it fits."""
 
     block: Block
     drop_path_rate: float
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        block, types = self.block, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        pointwise = partial(PointwiseConv, use_bias=False, **types)
+        block = self.block
+        pointwise = partial(PointwiseConv, use_bias=False, **self.types)
 
         def norm(name, y):
-            return _norm(axis_name=self.axis_name, **types, name=name)(y, train=train)
+            return _norm(**self.norm_types, name=name)(y, train=train)
 
         inside, y = block.factor * x.shape[-1], x
         if block.factor > 1:
             y = nn.silu(norm("bn0", pointwise(inside, name="expand_conv")(y)))
         filters = {"padding": (block.padding,) * 2, "dilation": block.dilation, "groups": inside, "use_bias": False}
-        y = Conv(inside, block.kernel_size, block.strides, **filters, **types, name="depthwise_conv")(y)
+        y = Conv(inside, block.kernel_size, block.strides, **filters, **self.types, name="depthwise_conv")(y)
         y = nn.silu(norm("bn1", y))
         gate = jnp.mean(y, axis=(1, 2), keepdims=True)
-        gate = nn.silu(PointwiseConv(max(1, x.shape[-1] // 4), **types, name="se_reduce")(gate))
-        y = y * nn.sigmoid(PointwiseConv(inside, **types, name="se_expand")(gate))
+        gate = nn.silu(PointwiseConv(max(1, x.shape[-1] // 4), **self.types, name="se_reduce")(gate))
+        y = y * nn.sigmoid(PointwiseConv(inside, **self.types, name="se_expand")(gate))
         y = norm("bn2", pointwise(block.features, name="project_conv")(y))
         if x.shape != y.shape:
             return y

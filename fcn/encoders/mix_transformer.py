@@ -5,7 +5,7 @@ NeurIPS 2021, section 3.1; table 6 of the appendix has the sizes.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, attend, gelu, materialize
+from fcn.layers import Conv, Dense, Layer, Network, attend, gelu, materialize
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
@@ -24,7 +24,7 @@ class MixTransformer(Network):
 
     There is no map of stride 2. Images of any number of channels.
 
-    Attributes:
+    Attributes (more in `Network`):
         features: channels of each stage.
         blocks: number of blocks of each stage.
         drop_path_rate: of the last block, in training; those before rise to it from 0. Takes the rng "dropout". Published
@@ -32,8 +32,6 @@ class MixTransformer(Network):
         depth: 3 to 5; later stages are left out, there are `depth - 1` maps.
         output_stride: 8 or 16 replace the strides of the last stages by dilation, of all their convolutions as smp does: those
             of the patches and of the perceptrons, and those that leave fewer keys, which then are as many as the pixels.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
         axis_name: no effect here (there is no BatchNorm).
     """
 
@@ -42,9 +40,6 @@ class MixTransformer(Network):
     drop_path_rate: float = 0.0
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"smp": ()}
     unused: ClassVar = ("head.",)
@@ -58,114 +53,99 @@ class MixTransformer(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))
         maps = []
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
             dilation = max(1, 2 ** (stage + 2) // self.output_stride)
             strides = 4 if stage == 0 else 2
-            x = _Patches(self.features[stage], strides, dilation, **types, name=f"patch_embed{stage + 1}")(x)
+            x = _Patches(self.features[stage], strides, dilation, **self.types, name=f"patch_embed{stage + 1}")(x)
             for i in range(count):
                 rate = float(rates[sum(self.blocks[:stage]) + i])
-                block = _Block(HEADS[stage], REDUCTIONS[stage], dilation, rate, **types, name=f"block{stage + 1}_{i}")
+                block = _Block(HEADS[stage], REDUCTIONS[stage], dilation, rate, **self.types, name=f"block{stage + 1}_{i}")
                 x = block(x, train=train)
-            x = nn.LayerNorm(epsilon=1e-6, **types, name=f"norm{stage + 1}")(x)
+            x = nn.LayerNorm(epsilon=1e-6, **self.types, name=f"norm{stage + 1}")(x)
             maps.append(x)
         return tuple(maps)
 
 
-class _Patches(nn.Module):
+class _Patches(Layer):
     """Patches that overlap: a convolution of nearly twice its stride, or dilated in place of it."""
 
     features: int
     strides: int
     dilation: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         size = 2 * self.strides - 1
         strides = self.strides if self.dilation == 1 else 1
         around = {"padding": size // 2 * self.dilation, "dilation": self.dilation}
-        x = Conv(self.features, size, strides, **around, **types, name="proj")(x)
-        return nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
+        x = Conv(self.features, size, strides, **around, **self.types, name="proj")(x)
+        return nn.LayerNorm(epsilon=1e-5, **self.types, name="norm")(x)
 
 
-class _Block(nn.Module):
+class _Block(Layer):
     """Attention and a multilayer perceptron, each added to its input."""
 
     heads: int
     reduction: int
     dilation: int
     drop_path_rate: float
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
-        norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
-        x = x + drop_path(_Attention(self.heads, self.reduction, self.dilation, **types, name="attn")(norm(name="norm1")(x)))
-        return materialize(x + drop_path(_Perceptron(self.dilation, **types, name="mlp")(norm(name="norm2")(x))))
+        norm = partial(nn.LayerNorm, epsilon=1e-6, **self.types)
+        attention = _Attention(self.heads, self.reduction, self.dilation, **self.types, name="attn")
+        x = x + drop_path(attention(norm(name="norm1")(x)))
+        return materialize(x + drop_path(_Perceptron(self.dilation, **self.types, name="mlp")(norm(name="norm2")(x))))
 
 
-class _Attention(nn.Module):
+class _Attention(Layer):
     """Attention of all pixels to a map that is `reduction` times smaller on each side (equation 2), if it is not dilated."""
 
     heads: int
     reduction: int
     dilation: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, height, width, features = x.shape
         split = (batch, -1, self.heads, features // self.heads)
-        query = Dense(features, **types, name="q")(x).reshape(split)
+        query = Dense(features, **self.types, name="q")(x).reshape(split)
         if self.reduction > 1:
             x = extend(x, max(height, self.reduction), max(width, self.reduction))  # at least one key
             strides, padding = (self.reduction, 0) if self.dilation == 1 else (1, self.reduction // 2 * self.dilation)
-            x = Conv(features, self.reduction, strides, padding, self.dilation, **types, name="sr")(x)
-            x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
-        key, value = jnp.split(Dense(2 * features, **types, name="kv")(x), 2, axis=-1)
+            x = Conv(features, self.reduction, strides, padding, self.dilation, **self.types, name="sr")(x)
+            x = nn.LayerNorm(epsilon=1e-5, **self.types, name="norm")(x)
+        key, value = jnp.split(Dense(2 * features, **self.types, name="kv")(x), 2, axis=-1)
         y = attend(query, key.reshape(split), value.reshape(split))
-        return Dense(features, **types, name="proj")(y.reshape(batch, height, width, features))
+        return Dense(features, **self.types, name="proj")(y.reshape(batch, height, width, features))
 
 
-class _Perceptron(nn.Module):
+class _Perceptron(Layer):
     """Two dense layers, with a depthwise convolution between them that tells where a pixel is (equation 3)."""
 
     dilation: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = x.shape[-1]
-        x = Dense(4 * features, **types, name="fc1")(x)
-        x = _Depthwise(self.dilation, **types, name="dwconv")(x)
-        return Dense(features, **types, name="fc2")(gelu(x))
+        x = Dense(4 * features, **self.types, name="fc1")(x)
+        x = _Depthwise(self.dilation, **self.types, name="dwconv")(x)
+        return Dense(features, **self.types, name="fc2")(gelu(x))
 
 
-class _Depthwise(nn.Module):
+class _Depthwise(Layer):
     """A 3x3 convolution of each channel alone."""
 
     dilation: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
         features = x.shape[-1]
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         around = {"padding": self.dilation, "dilation": self.dilation}
-        return Conv(features, 3, **around, groups=features, **types, name="dwconv")(x)
+        return Conv(features, 3, **around, groups=features, **self.types, name="dwconv")(x)
 
 
 _PAPER = "Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, NeurIPS 2021"

@@ -5,16 +5,15 @@ and 2 (the network).
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network
+from fcn.layers import Network, NormLayer
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Table 2: factor of expansion, channels, number of blocks, stride of the first."""
@@ -25,21 +24,15 @@ class MobileNetV2(Network):
 
     The maps are those of the last block before each halving; the last one is that of the 1x1 convolution.
 
-    Attributes:
+    Attributes (more in `Network`):
         width: factor on the numbers of channels, which are rounded to multiples of 8; below 1 it leaves the 1280 as they are.
         depth: number of maps, 3 to 5; later blocks are left out.
         output_stride: 8 or 16 replace the strides of the last stages by dilation, in all blocks of the stage.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     width: float = 1.0
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"torchvision": (), "smp": ()}
     unused: ClassVar = ("classifier.",)
@@ -53,8 +46,7 @@ class MobileNetV2(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-        ends = partial(ConvNorm, activation=nn.relu6, **types)
+        ends = partial(ConvNorm, activation=nn.relu6, **self.norm_types)
         x = ends(round_channels(32 * self.width), 3, 2, name="features_0")(x, train=train)
         blocks = [(factor, c, strides == 2 and i == 0) for factor, c, count, strides in STAGES for i in range(count)]
         maps = []
@@ -64,22 +56,20 @@ class MobileNetV2(Network):
                 if len(maps) == self.depth:
                     return tuple(maps)
             dilation = max(1, 2 ** (len(maps) + 1) // self.output_stride)
-            block = _Block(factor, round_channels(channels * self.width), halves, dilation, **types, name=f"features_{i}")
+            features = round_channels(channels * self.width)
+            block = _Block(factor, features, halves, dilation, **self.norm_types, name=f"features_{i}")
             x = block(x, train=train)
         x = ends(round_channels(1280 * max(1, self.width)), name=f"features_{len(blocks) + 1}")(x, train=train)
         return (*maps, x)
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """1x1 convolution to more channels, depthwise convolution, 1x1 convolution to fewer; added to the input if it fits."""
 
     factor: int
     features: int
     halves: bool
     dilation: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @property
     def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -95,7 +85,7 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train):
-        conv = partial(ConvNorm, axis_name=self.axis_name, dtype=self.dtype, param_dtype=self.param_dtype)
+        conv = partial(ConvNorm, **self.norm_types)
         inside, y = self.factor * x.shape[-1], x
         if self.factor > 1:
             y = conv(inside, activation=nn.relu6, name="expand")(y, train=train)

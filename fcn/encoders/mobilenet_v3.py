@@ -5,16 +5,15 @@ Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le, Adam, "Se
 """
 
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, SqueezeExcitation, round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network
+from fcn.layers import Network, NormLayer
 
 _ConvNorm = partial(ConvNorm, momentum=0.99, epsilon=1e-3)
 
@@ -38,23 +37,17 @@ class MobileNetV3(Network):
     adds the map of stride 8 (`maps[2]`, 40 channels) to the last one (`maps[4]`), and that of stride 8 also feeds the auxiliary
     head of DeepLabV3.
 
-    Attributes:
+    Attributes (more in `Network`):
         blocks: the rows of the paper's table.
         stage_starts: the maps of strides 2 to 16 are those of the first block of each stage instead, the one that halves.
         depth: number of maps, 3 to 5; later stages are left out.
         output_stride: 8 or 16 replace the strides of the last stages by dilation, in all blocks of the stage.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     blocks: tuple[Bneck, ...]
     stage_starts: bool = False
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"torchvision": ()}
     unused: ClassVar = ("classifier.",)
@@ -68,8 +61,7 @@ class MobileNetV3(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-        ends = partial(_ConvNorm, activation=nn.hard_swish, **types)
+        ends = partial(_ConvNorm, activation=nn.hard_swish, **self.norm_types)
         x = ends(16, 3, 2, name="features_0")(x, train=train)
         stages = [[x]]
         for i, row in enumerate(self.blocks, start=1):
@@ -79,7 +71,7 @@ class MobileNetV3(Network):
                 stages.append([])
             dilation = max(1, 2 ** len(stages) // self.output_stride)
             expands = row.expanded != x.shape[-1]
-            x = _Block(row, expands, dilation, **types, name=f"features_{i}")(x, train=train)
+            x = _Block(row, expands, dilation, **self.norm_types, name=f"features_{i}")(x, train=train)
             stages[-1].append(x)
         if self.depth == 5:
             x = ends(6 * x.shape[-1], name=f"features_{len(self.blocks) + 1}")(x, train=train)
@@ -87,15 +79,12 @@ class MobileNetV3(Network):
         return tuple(stage[0 if self.stage_starts else -1] for stage in stages)
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """1x1 convolution to more channels, depthwise one, gate, 1x1 convolution to fewer; added to the input if it fits."""
 
     row: Bneck
     expands: bool
     dilation: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @property
     def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -105,8 +94,8 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train):
-        row, types = self.row, {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(_ConvNorm, axis_name=self.axis_name, **types)
+        row = self.row
+        conv = partial(_ConvNorm, **self.norm_types)
         activation = getattr(nn, row.activation)
         y = x
         if self.expands:
@@ -114,7 +103,7 @@ class _Block(nn.Module):
         filters = {"strides": row.strides if self.dilation == 1 else 1, "dilation": self.dilation, "depthwise": True}
         y = conv(row.expanded, row.kernel_size, **filters, activation=activation, name="depthwise")(y, train=train)
         if row.squeeze:
-            y = y * SqueezeExcitation(round_channels(row.expanded // 4), nn.hard_sigmoid, **types, name="squeeze")(y)
+            y = y * SqueezeExcitation(round_channels(row.expanded // 4), nn.hard_sigmoid, **self.types, name="squeeze")(y)
         y = conv(row.features, name="project")(y, train=train)
         return x + y if row.strides == 1 and x.shape == y.shape else y
 

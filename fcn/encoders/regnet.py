@@ -5,16 +5,15 @@ Radosavovic, Kosaraju, Girshick, He, Dollar, "Designing Network Design Spaces", 
 """
 
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network
+from fcn.layers import Network, NormLayer
 
 STEM = 32
 """Channels of the first map."""
@@ -49,22 +48,16 @@ class _ConvNorm(ConvNorm):
 class RegNet(Network):
     """A 3x3 convolution of stride 2 and four stages of bottleneck blocks with squeeze and excitation.
 
-    Attributes:
+    Attributes (more in `Network`):
         design: the numbers from which widths and blocks of the stages follow.
         depth: number of maps, 3 to 5; later stages are left out.
         output_stride: 8 or 16 replace the strides of the last stages by dilation; as in timm, the first block of such a stage
             has half the dilation of the others.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     design: Design
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"timm": (), "smp": (("^", "model."),)}
     unused: ClassVar = ("head.",)
@@ -78,57 +71,48 @@ class RegNet(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-        x = _ConvNorm(STEM, 3, 2, activation=nn.relu, **types, name="stem")(x, train=train)
+        x = _ConvNorm(STEM, 3, 2, activation=nn.relu, **self.norm_types, name="stem")(x, train=train)
         maps = [x]
         for i, (features, count) in enumerate(self.design.stages()[: self.depth - 1], start=1):
             dilation = max(1, 2 ** (i + 1) // self.output_stride)
-            stage = _Stage(features, count, self.design.group_width, dilation, **types, name=f"s{i}")
+            stage = _Stage(features, count, self.design.group_width, dilation, **self.norm_types, name=f"s{i}")
             x = stage(x, train=train)
             maps.append(x)
         return tuple(maps)
 
 
-class _Stage(nn.Module):
+class _Stage(NormLayer):
     """Blocks of the same width; the first halves the map unless it is dilated."""
 
     features: int
     blocks: int
     group_width: int
     dilation: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
         for i in range(1, self.blocks + 1):
             strides = 2 if i == 1 and self.dilation == 1 else 1
             dilation = max(1, self.dilation // 2) if i == 1 else self.dilation
-            x = _Block(self.features, self.group_width, strides, dilation, **types, name=f"b{i}")(x, train=train)
+            x = _Block(self.features, self.group_width, strides, dilation, **self.norm_types, name=f"b{i}")(x, train=train)
         return x
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """Convolutions 1x1, 3x3 in groups, gate, 1x1; the shortcut is a 1x1 convolution where shapes change."""
 
     features: int
     group_width: int
     strides: int
     dilation: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(_ConvNorm, self.features, axis_name=self.axis_name, **types)
+        conv = partial(_ConvNorm, self.features, **self.norm_types)
         grouped = {"dilation": self.dilation, "groups": self.features // self.group_width}
         y = conv(activation=nn.relu, name="conv1")(x, train=train)
         y = conv(3, self.strides, **grouped, activation=nn.relu, name="conv2")(y, train=train)
-        y = y * SqueezeExcitation(round(x.shape[-1] / 4), **types, name="se")(y)
+        y = y * SqueezeExcitation(round(x.shape[-1] / 4), **self.types, name="se")(y)
         y = conv(name="conv3")(y, train=train)
         if x.shape[-1] != self.features or self.strides > 1:
             x = conv(strides=self.strides, name="downsample")(x, train=train)

@@ -9,18 +9,17 @@ from functools import partial
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import BatchNorm, Conv, Network, materialize, max_pool
+from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize, max_pool
 
 
 class ResNet(Network):
     """A 7x7 convolution of stride 2, a 3x3 max-pool of stride 2, and four stages of residual blocks.
 
-    Attributes:
+    Attributes (more in `Network`):
         blocks: number of blocks of each stage.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions, the last with four times the channels; else of two 3x3.
         groups: groups of the 3x3 convolutions of bottleneck blocks (ResNeXt's cardinality).
@@ -29,9 +28,6 @@ class ResNet(Network):
         output_stride: 8 or 16 replace the strides of the last stages by dilation.
         dilate_first: in a stage that lost its stride, the first block has the new dilation too (smp), or else that of the stage
             before (torchvision).
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     blocks: tuple[int, ...] = (2, 2, 2, 2)
@@ -41,9 +37,6 @@ class ResNet(Network):
     depth: int = 5
     output_stride: int = 32
     dilate_first: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"torchvision": (), "smp": (), "timm": ()}
     unused: ClassVar = ("fc.",)
@@ -58,9 +51,8 @@ class ResNet(Network):
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Feature maps at strides 2, 4, 8, 16 and 32 of images [B, H, W, C] of any size."""
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(64, 7, 2, padding=3, use_bias=False, **types, name="conv1")(x)
-        x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="bn1")(x, train=train))
+        x = Conv(64, 7, 2, padding=3, use_bias=False, **self.types, name="conv1")(x)
+        x = nn.relu(BatchNorm(**self.norm_types, name="bn1")(x, train=train))
         maps = [x]
         x = max_pool(x, 3, 2, padding=1)
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
@@ -75,8 +67,7 @@ class ResNet(Network):
                     bottleneck=self.bottleneck,
                     groups=self.groups,
                     group_width=self.group_width,
-                    axis_name=self.axis_name,
-                    **types,
+                    **self.norm_types,
                     name=f"layer{stage + 1}_{i}",
                 )
                 x = block(x, train=train)
@@ -84,7 +75,7 @@ class ResNet(Network):
         return tuple(maps)
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """A residual block; the shortcut is a 1x1 convolution where shapes change."""
 
     features: int
@@ -93,17 +84,13 @@ class _Block(nn.Module):
     bottleneck: bool
     groups: int
     group_width: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        conv = partial(Conv, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype)
+        conv = partial(Conv, use_bias=False, **self.types)
 
         def norm(name, y):
-            types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-            return BatchNorm(axis_name=self.axis_name, **types, name=name)(y, train=train)
+            return BatchNorm(**self.norm_types, name=name)(y, train=train)
 
         around: dict[str, Any] = {"padding": self.dilation, "dilation": self.dilation}
         if self.bottleneck:

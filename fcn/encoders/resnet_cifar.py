@@ -4,7 +4,7 @@ He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, 
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import BatchNorm, Conv, Network, materialize
+from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize
 
 
 class ResNetCifar(Network):
@@ -20,21 +20,15 @@ class ResNetCifar(Network):
 
     Where a stage halves the map, the shortcut takes every second pixel and adds channels of zeros on both sides (option A).
 
-    Attributes:
+    Attributes (more in `Network`):
         blocks: number of blocks of each stage: 3 in ResNet-20, 9 in ResNet-56.
         depth: 3 to 5, without effect: the network halves its images twice.
         output_stride: 32 only.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     blocks: int = 3
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"cifar": ()}
     unused: ClassVar = ("linear.",)
@@ -47,33 +41,28 @@ class ResNetCifar(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(16, 3, padding=1, use_bias=False, **types, name="conv1")(x)
-        x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="bn1")(x, train=train))
+        x = Conv(16, 3, padding=1, use_bias=False, **self.types, name="conv1")(x)
+        x = nn.relu(BatchNorm(**self.norm_types, name="bn1")(x, train=train))
         maps = []
         for stage in range(3):
             for i in range(self.blocks):
                 strides = 2 if i == 0 < stage else 1
-                block = _Block(16 * 2**stage, strides, self.axis_name, **types, name=f"layer{stage + 1}_{i}")
+                block = _Block(16 * 2**stage, strides, **self.norm_types, name=f"layer{stage + 1}_{i}")
                 x = block(x, train=train)
             maps.append(x)
         return tuple(maps)
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """Two 3x3 convolutions and the shortcut."""
 
     features: int
     strides: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(Conv, self.features, 3, padding=1, use_bias=False, **types)
-        norm = partial(BatchNorm, axis_name=self.axis_name, **types)
+        conv = partial(Conv, self.features, 3, padding=1, use_bias=False, **self.types)
+        norm = partial(BatchNorm, **self.norm_types)
         y = nn.relu(norm(name="bn1")(conv(strides=self.strides, name="conv1")(x), train=train))
         y = norm(name="bn2")(conv(name="conv2")(y), train=train)
         new = self.features - x.shape[-1]

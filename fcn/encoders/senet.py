@@ -5,17 +5,16 @@ table 1 (the networks). Strides and pooling are those of the authors' Caffe netw
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, Network, materialize, max_pool
+from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize, max_pool
 
 REDUCTION = 16
 """Channels of a block for one channel inside its gate."""
@@ -27,16 +26,13 @@ class SENet(Network):
     The max-pool has no padding: its last window may reach over the lower and right border. Where the map of stride 2 has an odd
     height of H rows, the next has (H - 1) / 2, one less than ResNet's; a single row is repeated before.
 
-    Attributes:
+    Attributes (more in `Network`):
         blocks: number of blocks of each stage.
         groups: groups of the 3x3 convolutions (ResNeXt's cardinality).
         group_width: channels of a group in the first stage.
         stride_first: the stride of a block is in its first 1x1 convolution (SE-ResNet), or else in its 3x3 one (SE-ResNeXt).
         depth: number of maps, 3 to 5; later stages are left out.
         output_stride: 8 or 16 replace the strides of the last stages by dilation, in all blocks of the stage.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)
@@ -45,9 +41,6 @@ class SENet(Network):
     stride_first: bool = True
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = dict.fromkeys(("smp", "timm"), (("^(conv1|bn1)$", r"layer0.\1"),))
     unused: ClassVar = ("last_linear.",)
@@ -61,9 +54,8 @@ class SENet(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 8, 16 or 32.
         """
         check_depth(self.depth, self.output_stride)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(64, 7, 2, padding=3, use_bias=False, **types, name="conv1")(x)
-        x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="bn1")(x, train=train))
+        x = Conv(64, 7, 2, padding=3, use_bias=False, **self.types, name="conv1")(x)
+        x = nn.relu(BatchNorm(**self.norm_types, name="bn1")(x, train=train))
         maps = [x]
         x = max_pool(extend(x, max(2, x.shape[1]), max(2, x.shape[2])), 3, 2, ceil_mode=True)
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
@@ -76,8 +68,7 @@ class SENet(Network):
                     groups=self.groups,
                     group_width=self.group_width,
                     stride_first=self.stride_first,
-                    axis_name=self.axis_name,
-                    **types,
+                    **self.norm_types,
                     name=f"layer{stage + 1}_{i}",
                 )
                 x = block(x, train=train)
@@ -85,7 +76,7 @@ class SENet(Network):
         return tuple(maps)
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """Convolutions 1x1, 3x3 in groups, 1x1, and a gate; the shortcut is a 1x1 convolution where shapes change."""
 
     features: int
@@ -94,17 +85,13 @@ class _Block(nn.Module):
     groups: int
     group_width: int
     stride_first: bool
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(Conv, use_bias=False, **types)
+        conv = partial(Conv, use_bias=False, **self.types)
 
         def norm(name, y):
-            return BatchNorm(axis_name=self.axis_name, **types, name=name)(y, train=train)
+            return BatchNorm(**self.norm_types, name=name)(y, train=train)
 
         width, out = self.features * self.group_width // 64 * self.groups, 4 * self.features
         first, second = (self.strides, 1) if self.stride_first else (1, self.strides)
@@ -112,7 +99,7 @@ class _Block(nn.Module):
         y = nn.relu(norm("bn1", conv(width, 1, first, name="conv1")(x)))
         y = nn.relu(norm("bn2", conv(width, 3, second, **grouped, name="conv2")(y)))
         y = norm("bn3", conv(out, 1, name="conv3")(y))
-        y = y * SqueezeExcitation(out // REDUCTION, **types, name="se_module")(y)
+        y = y * SqueezeExcitation(out // REDUCTION, **self.types, name="se_module")(y)
         if x.shape[-1] != out or self.strides > 1:
             x = norm("downsample_1", conv(out, 1, self.strides, name="downsample_0")(x))
         return materialize(nn.relu(x + y))

@@ -5,7 +5,7 @@ size", arXiv:1602.07360, table 1 and figure 1.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Network, PointwiseConv, max_pool
+from fcn.layers import Conv, Layer, Network, PointwiseConv, max_pool
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 """Channels of the squeezing convolution, and of each of the two expanding ones, of fire2 to fire9."""
@@ -27,14 +27,12 @@ class SqueezeNet(Network):
     padded before them: the maps are smaller by a pixel or so than those of other encoders. Images smaller than the network can
     take (21 pixels, or 17 with a 3x3 kernel) are extended by repeating the last row and column.
 
-    Attributes:
+    Attributes (more in `Network`):
         features: channels of the first convolution.
         kernel_size: of the first convolution.
         pools: numbers of the fire modules before which the second and the third max-pool stand.
         depth: 3 to 5; 4 and 5 are the same, as the network halves its images four times.
         output_stride: 32 only (nothing is dilated).
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
         axis_name: no effect (there is no BatchNorm).
     """
 
@@ -43,9 +41,6 @@ class SqueezeNet(Network):
     pools: tuple[int, int] = (5, 9)
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     unused: ClassVar = ("classifier.", "conv_final.")
     kept: ClassVar = dict.fromkeys(("torchvision", "caffe"), ("depth", 5))
@@ -71,9 +66,8 @@ class SqueezeNet(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = extend(x, *(max(side, self.kernel_size + 14) for side in x.shape[1:3]))
-        x = nn.relu(Conv(self.features, self.kernel_size, 2, padding="VALID", **types, name="conv1")(x))
+        x = nn.relu(Conv(self.features, self.kernel_size, 2, padding="VALID", **self.types, name="conv1")(x))
         maps = [x]
         for number, (squeezed, expanded) in enumerate(FIRES, start=2):
             if number in (2, *self.pools):
@@ -81,25 +75,22 @@ class SqueezeNet(Network):
                     break
                 x = max_pool(x, 3, 2, ceil_mode=True)
                 maps.append(x)
-            x = _Fire(squeezed, expanded, **types, name=f"fire{number}")(x)
+            x = _Fire(squeezed, expanded, **self.types, name=f"fire{number}")(x)
             maps[-1] = x
         return tuple(maps)
 
 
-class _Fire(nn.Module):
+class _Fire(Layer):
     """A 1x1 convolution to few channels, then a 1x1 and a 3x3 convolution side by side."""
 
     squeezed: int
     expanded: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.relu(PointwiseConv(self.squeezed, **types, name="squeeze")(x))
-        narrow = PointwiseConv(self.expanded, **types, name="expand1x1")(x)
-        wide = Conv(self.expanded, 3, padding=1, **types, name="expand3x3")(x)
+        x = nn.relu(PointwiseConv(self.squeezed, **self.types, name="squeeze")(x))
+        narrow = PointwiseConv(self.expanded, **self.types, name="expand1x1")(x)
+        wide = Conv(self.expanded, 3, padding=1, **self.types, name="expand3x3")(x)
         # XLA does not fuse a ReLU with the biases across a concatenation: a training step of SqueezeNet 1.1 took 7 % longer.
         return jnp.concatenate([nn.relu(narrow), nn.relu(wide)], axis=-1)
 

@@ -6,7 +6,7 @@ figure 3 (the stages and the blocks), section 3.2 (windows, their shift, equatio
 
 import math
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Network, constant_deviation, gelu
+from fcn.layers import Conv, Dense, Layer, Network, constant_deviation, gelu
 
 WINDOW = 7
 """Rows and columns of a window (M in the paper)."""
@@ -32,7 +32,7 @@ class Swin(Network):
     zeros to whole windows, and along a side of at most 7 pixels a map is one window of this size, without shift. (There, timm
     builds smaller tables of position biases; here the table of 7x7 windows serves, of which the shorter distances are used.)
 
-    Attributes:
+    Attributes (more in `Network`):
         features: channels of the first stage; each further one has twice as many.
         blocks: number of blocks of each stage.
         heads: number of heads of each stage.
@@ -40,8 +40,6 @@ class Swin(Network):
             has 0.2 to 0.5.
         depth: 3 to 5; later stages are left out, there are `depth - 1` maps.
         output_stride: 32; there is no dilation.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
         axis_name: no effect here (there is no BatchNorm).
     """
 
@@ -51,9 +49,6 @@ class Swin(Network):
     drop_path_rate: float = 0.0
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"timm": (), "smp": ((r"^layers\.", "layers_"), ("^", "model."))}
     unused: ClassVar = ("norm.", "head.")
@@ -67,83 +62,69 @@ class Swin(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))
-        x = _Patches(self.features, **types, name="patch_embed")(extend(x, max(x.shape[1], 4), max(x.shape[2], 4)))
+        x = _Patches(self.features, **self.types, name="patch_embed")(extend(x, max(x.shape[1], 4), max(x.shape[2], 4)))
         maps = []
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
             first = sum(self.blocks[:stage])
             drop_path = tuple(rates[first : first + count].tolist())
-            x = _Stage(self.heads[stage], drop_path, stage > 0, **types, name=f"layers_{stage}")(x, train=train)
+            x = _Stage(self.heads[stage], drop_path, stage > 0, **self.types, name=f"layers_{stage}")(x, train=train)
             maps.append(x)
         return tuple(maps)
 
 
-class _Patches(nn.Module):
+class _Patches(Layer):
     """A dense layer on patches of 4x4 pixels, and LayerNorm."""
 
     features: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(self.features, 4, 4, padding="VALID", **types, name="proj")(x)
-        return nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
+        x = Conv(self.features, 4, 4, padding="VALID", **self.types, name="proj")(x)
+        return nn.LayerNorm(epsilon=1e-5, **self.types, name="norm")(x)
 
 
-class _Merging(nn.Module):
+class _Merging(Layer):
     """2x2 pixels become one, with twice the channels; the map is filled up with zeros to even sides."""
 
-    dtype: Any
-    param_dtype: Any
-
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         channels = x.shape[-1]
         x = _divide(_fill(x, (2, 2)), (2, 2))
         x = jnp.swapaxes(x, 3, 4).reshape(*x.shape[:3], 4 * channels)
-        x = nn.LayerNorm(epsilon=1e-5, **types, name="norm")(x)
-        return Dense(2 * channels, use_bias=False, **types, name="reduction")(x)
+        x = nn.LayerNorm(epsilon=1e-5, **self.types, name="norm")(x)
+        return Dense(2 * channels, use_bias=False, **self.types, name="reduction")(x)
 
 
-class _Stage(nn.Module):
+class _Stage(Layer):
     """Merged patches, but not in the first stage, then one block for each rate; the windows of every second are shifted."""
 
     heads: int
     drop_path_rates: tuple[float, ...]
     merges: bool
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if self.merges:
-            x = _Merging(**types, name="downsample")(x)
+            x = _Merging(**self.types, name="downsample")(x)
         for i, rate in enumerate(self.drop_path_rates):
-            x = _Block(self.heads, i % 2 == 1, rate, **types, name=f"blocks_{i}")(x, train=train)
+            x = _Block(self.heads, i % 2 == 1, rate, **self.types, name=f"blocks_{i}")(x, train=train)
         return x
 
 
-class _Block(nn.Module):
+class _Block(Layer):
     """Attention within windows and a multilayer perceptron, each added to its input (equation 3)."""
 
     heads: int
     shifted: bool
     drop_path_rate: float
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         drop_path = nn.Dropout(self.drop_path_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
-        norm = partial(nn.LayerNorm, epsilon=1e-5, **types)
-        x = x + drop_path(_windowed(_Attention(self.heads, **types, name="attn"), norm(name="norm1")(x), self.shifted))
-        return x + drop_path(Perceptron(**types, name="mlp")(norm(name="norm2")(x)))
+        norm = partial(nn.LayerNorm, epsilon=1e-5, **self.types)
+        x = x + drop_path(_windowed(_Attention(self.heads, **self.types, name="attn"), norm(name="norm1")(x), self.shifted))
+        return x + drop_path(Perceptron(**self.types, name="mlp")(norm(name="norm2")(x)))
 
 
 def _windowed(attention, x, shifted: bool):
@@ -180,22 +161,19 @@ def _regions(side: int, window: int, shift: int) -> np.ndarray:
     return np.where(shift > 0, (places >= side - window).astype(int) + (places >= side - shift), 0)
 
 
-class _Attention(nn.Module):
+class _Attention(Layer):
     """Attention within windows, with a bias for each distance of two pixels (equation 4)."""
 
     heads: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, window, separate):
         """Windows [B, N, h w, C]; `separate` [N, h w, h w] says between which pixels there is none."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         channels = x.shape[-1]
         shape = (2 * WINDOW - 1) ** 2, self.heads
         table = self.param("relative_position_bias_table", constant_deviation(0.02), shape, self.param_dtype)
         split = (*x.shape[:3], 3, self.heads, channels // self.heads)
-        query, key, value = jnp.moveaxis(Dense(3 * channels, **types, name="qkv")(x).reshape(split), 3, 0)
+        query, key, value = jnp.moveaxis(Dense(3 * channels, **self.types, name="qkv")(x).reshape(split), 3, 0)
         scores = jnp.einsum("bnqhc,bnkhc->bnhqk", query * (channels // self.heads) ** -0.5, key)
         wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
         bias = jnp.moveaxis(table[_distances(*window)], -1, 0)
@@ -203,7 +181,7 @@ class _Attention(nn.Module):
             bias = bias + jnp.where(separate, _SEPARATE, 0.0).astype(bias.dtype)[:, None]
         weights = jax.nn.softmax(wide + bias.astype(wide.dtype), axis=-1).astype(scores.dtype)
         y = jnp.einsum("bnhqk,bnkhc->bnqhc", weights, value).reshape(x.shape)
-        return Dense(channels, **types, name="proj")(y)
+        return Dense(channels, **self.types, name="proj")(y)
 
 
 def _distances(height: int, width: int) -> np.ndarray:
@@ -213,23 +191,14 @@ def _distances(height: int, width: int) -> np.ndarray:
     return down * (2 * WINDOW - 1) + right
 
 
-class Perceptron(nn.Module):
-    """Two dense layers, the first with four times the channels.
-
-    Attributes:
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-    """
-
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
+class Perceptron(Layer):
+    """Two dense layers, the first with four times the channels."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         """Any axes, channels last."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        y = gelu(Dense(4 * x.shape[-1], **types, name="fc1")(x))
-        return Dense(x.shape[-1], **types, name="fc2")(y)
+        y = gelu(Dense(4 * x.shape[-1], **self.types, name="fc1")(x))
+        return Dense(x.shape[-1], **self.types, name="fc2")(y)
 
 
 _PAPER = "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, ICCV 2021"

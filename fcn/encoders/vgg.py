@@ -1,10 +1,9 @@
 """VGG (Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1)."""
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -19,7 +18,7 @@ class VGG(Network):
     Layers bear the names of the authors' Caffe nets: `conv3_2` is the second convolution of the third stage (`bn3_2` its
     BatchNorm). Each stage has twice as many channels as the one before, but the fifth as many as the fourth.
 
-    Attributes:
+    Attributes (more in `Network`):
         convolutions: number of convolutions of each stage.
         batch_norm: BatchNorm between convolution and ReLU.
         width_multiplier: factor on all numbers of channels (64, 128, 256, 512, 512).
@@ -28,9 +27,6 @@ class VGG(Network):
             torchvision.
         depth: 3, 4 or 5: the last map has stride 2**depth.
         output_stride: 32; max-pools cannot be dilated.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     convolutions: tuple[int, ...] = (2, 2, 3, 3, 3)
@@ -40,9 +36,6 @@ class VGG(Network):
     ceil_mode: bool = False
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     unused: ClassVar = ("classifier.",)
     kept: ClassVar = dict.fromkeys(("torchvision", "smp"), ("depth", 5))
@@ -69,7 +62,6 @@ class VGG(Network):
         up to 2**depth first.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         if not self.ceil_mode:
             smallest = 2**self.depth
             x = extend(x, max(x.shape[1], smallest), max(x.shape[2], smallest))
@@ -79,9 +71,9 @@ class VGG(Network):
             features = max(1, round(min(32 * 2**stage, 512) * self.width_multiplier))
             for i in range(1, count + 1):
                 padding = self.input_padding if stage == i == 1 else 1
-                x = Conv(features, 3, padding=padding, **types, name=f"conv{stage}_{i}")(x)
+                x = Conv(features, 3, padding=padding, **self.types, name=f"conv{stage}_{i}")(x)
                 if self.batch_norm:
-                    x = BatchNorm(**types, axis_name=self.axis_name, name=f"bn{stage}_{i}")(x, train=train)
+                    x = BatchNorm(**self.norm_types, name=f"bn{stage}_{i}")(x, train=train)
                 x = nn.relu(x)
             maps.append(x)
         return (*maps, max_pool(x, 2, ceil_mode=self.ceil_mode)) if self.depth == len(self.convolutions) else tuple(maps)

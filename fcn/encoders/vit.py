@@ -6,7 +6,7 @@ smaller network is that of Touvron et al., "Training data-efficient image transf
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.swin import Perceptron
-from fcn.layers import Conv, Dense, Network, attend, constant_deviation
+from fcn.layers import Conv, Dense, Layer, Network, attend, constant_deviation
 
 PATCH = 16
 
@@ -29,7 +29,7 @@ class VisionTransformer(Network):
     images of another size than `img_size` the learned positions are resized (bicubic, averaging where they are shrunk), as in
     timm with `dynamic_img_size`.
 
-    Attributes:
+    Attributes (more in `Network`):
         features: channels.
         heads: number of heads.
         blocks: number of blocks.
@@ -38,8 +38,6 @@ class VisionTransformer(Network):
         img_size: height and width of the images for which positions are learned.
         depth: 4 or 5, which have no effect: the image is halved four times.
         output_stride: 16 or 32, which have no effect.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
         axis_name: no effect here (there is no BatchNorm).
     """
 
@@ -50,9 +48,6 @@ class VisionTransformer(Network):
     img_size: int = 224
     depth: int = 5
     output_stride: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"timm": (), "smp": (("^(.+)$", r"model.\1"), ("^$", "model"))}
     kept: ClassVar = {"smp": ("indices", None)}
@@ -94,15 +89,14 @@ class VisionTransformer(Network):
         check_depth(self.depth, self.output_stride)
         if self.depth < 4 or self.output_stride < 16:
             raise ValueError(f"depth={self.depth}, output_stride={self.output_stride}, but all maps of a ViT have stride 16")
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = _Patches(self.features, **types, name="patch_embed")(extend_to_multiple(x, PATCH))
+        x = _Patches(self.features, **self.types, name="patch_embed")(extend_to_multiple(x, PATCH))
         shape = x.shape
         positions, first = self._positions(*shape[1:3])
         x = x.reshape(shape[0], -1, self.features) + positions.astype(x.dtype)
         x = jnp.concatenate([jnp.broadcast_to(first.astype(x.dtype), (shape[0], 1, self.features)), x], axis=1)
         maps = []
         for i in range(self.taken[-1] + 1):
-            x = _Block(self.heads, **types, name=f"blocks_{i}")(x)
+            x = _Block(self.heads, **self.types, name=f"blocks_{i}")(x)
             if i in self.taken:
                 maps.append((x[:, 1:].reshape(shape), x[:, 0]))
         return tuple(maps)
@@ -133,49 +127,40 @@ def evenly_spaced(count: int, blocks: int) -> tuple[int, ...]:
     return tuple(int(blocks / count * i) - 1 for i in range(1, count + 1))
 
 
-class _Patches(nn.Module):
+class _Patches(Layer):
     """A dense layer on patches of 16x16 pixels."""
 
     features: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return Conv(self.features, PATCH, PATCH, padding="VALID", **types, name="proj")(x)
+        return Conv(self.features, PATCH, PATCH, padding="VALID", **self.types, name="proj")(x)
 
 
-class _Block(nn.Module):
+class _Block(Layer):
     """Attention and a multilayer perceptron, each added to its input (equations 2 and 3)."""
 
     heads: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
-        x = x + _Attention(self.heads, **types, name="attn")(norm(name="norm1")(x))
-        return x + Perceptron(**types, name="mlp")(norm(name="norm2")(x))
+        norm = partial(nn.LayerNorm, epsilon=1e-6, **self.types)
+        x = x + _Attention(self.heads, **self.types, name="attn")(norm(name="norm1")(x))
+        return x + Perceptron(**self.types, name="mlp")(norm(name="norm2")(x))
 
 
-class _Attention(nn.Module):
+class _Attention(Layer):
     """Attention of all tokens to all."""
 
     heads: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, tokens, features = x.shape
         split = (batch, tokens, 3, self.heads, features // self.heads)
-        query, key, value = jnp.moveaxis(Dense(3 * features, **types, name="qkv")(x).reshape(split), 2, 0)
+        query, key, value = jnp.moveaxis(Dense(3 * features, **self.types, name="qkv")(x).reshape(split), 2, 0)
         y = attend(query, key, value)
-        return Dense(features, **types, name="proj")(y.reshape(x.shape))
+        return Dense(features, **self.types, name="proj")(y.reshape(x.shape))
 
 
 _VIT = "Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021"

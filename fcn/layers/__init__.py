@@ -15,6 +15,7 @@ from fcn.layers.initialisers import (
     lecun_normal,
     xavier_uniform,
 )
+from fcn.layers.layer import Layer, NormLayer
 from fcn.layers.network import Network
 from fcn.layers.normalisation import BatchNorm, ConvNormRelu
 from fcn.layers.pointwise import PointwiseConv
@@ -37,8 +38,10 @@ __all__ = [
     "ConvNormRelu",
     "ConvTranspose",
     "Dense",
+    "Layer",
     "LearnedBilinearUpsample",
     "Network",
+    "NormLayer",
     "PointwiseConv",
     "UpsampledConv",
     "attend",

@@ -1,7 +1,6 @@
 """The convolution layer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,14 +12,15 @@ from fcn.kernels.convolution import convolve
 from fcn.kernels.padding import explicit_padding, pair
 from fcn.kernels.xla import native_convolution
 from fcn.layers.initialisers import he_normal
+from fcn.layers.layer import Layer
 
 
-class Conv(nn.Module):
+class Conv(Layer):
     """A convolution of images, with the parameters of `nn.Conv`.
 
     Parameters: `kernel` [kh, kw, C / groups, features] and `bias` [features].
 
-    Attributes:
+    Attributes (more in `Layer`):
         features: channels of the output.
         kernel_size: (kh, kw), or one number for both.
         strides: (rows, columns), or one number for both.
@@ -30,8 +30,6 @@ class Conv(nn.Module):
         dilation: distance of the kernel's taps, (rows, columns), or one number for both.
         groups: number of groups that channels of input and output are split into; `groups == C` is depthwise.
         use_bias: add a bias.
-        dtype: type of the computation; None takes the one that input and parameters promote to.
-        param_dtype: type of the parameters.
         kernel_init: initialiser of the kernel (He et al., ICCV 2015, equation 10, by default).
         bias_init: initialiser of the bias.
     """
@@ -43,8 +41,6 @@ class Conv(nn.Module):
     dilation: int | tuple[int, int] = 1
     groups: int = 1
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     kernel_init: Callable = he_normal
     bias_init: Callable = nn.initializers.zeros
 

@@ -1,16 +1,14 @@
 """Batch normalisation, and the block of convolution, BatchNorm and ReLU."""
 
-from typing import Any
-
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.layers.convolution import Conv
+from fcn.layers.layer import NormLayer
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(NormLayer):
     """Normalises each channel by its mean and variance (Ioffe, Szegedy, ICML 2015), then scales and shifts it.
 
     `nn.BatchNorm` in this module's own scope: params `scale` and `bias` [C], batch_stats `mean` and `var` [C], float32. In
@@ -19,19 +17,14 @@ class BatchNorm(nn.Module):
     `momentum * old + (1 - momentum) * batch`. PyTorch's momentum is one minus this one, and its running variance carries the
     factor n / (n - 1), which is left out here.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
-        axis_name: the pmap axis over which the statistics are averaged; None under jit, which sees the global batch.
         dtype: type of the result; None takes the one that input and parameters promote to.
-        param_dtype: type of the parameters.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b *space c"], *, train: bool = False) -> Float[Array, "b *space c"]:
@@ -48,18 +41,15 @@ class BatchNorm(nn.Module):
         return norm(x)
 
 
-class ConvNormRelu(nn.Module):
+class ConvNormRelu(NormLayer):
     """A convolution ("conv"), BatchNorm ("bn") and ReLU.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of the output.
         kernel_size: (kh, kw), or one number for both.
         strides: (rows, columns), or one number for both.
         dilation: distance of the kernel's taps.
         use_bias: whether the convolution adds a bias, which BatchNorm makes needless.
-        axis_name: see `BatchNorm`.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
@@ -67,15 +57,11 @@ class ConvNormRelu(nn.Module):
     strides: int | tuple[int, int] = 1
     dilation: int | tuple[int, int] = 1
     use_bias: bool = False
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
         """Images [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         options = {"dilation": self.dilation, "use_bias": self.use_bias}
-        x = Conv(self.features, self.kernel_size, self.strides, **options, **types, name="conv")(x)
-        x = BatchNorm(axis_name=self.axis_name, **types, name="bn")(x, train=train)
+        x = Conv(self.features, self.kernel_size, self.strides, **options, **self.types, name="conv")(x)
+        x = BatchNorm(**self.norm_types, name="bn")(x, train=train)
         return nn.relu(x)

@@ -1,36 +1,31 @@
 """Pointwise convolution: a kernel of size 1."""
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.kernels.convolution import convolve_pointwise
 from fcn.layers.initialisers import lecun_normal
+from fcn.layers.layer import Layer
 
 
-class PointwiseConv(nn.Module):
+class PointwiseConv(Layer):
     """A linear map of the channels, the same at every position: a convolution of kernel size 1, for any number of spatial axes.
 
     Parameters: `kernel` [1, ..., 1, C, features], one 1 for each spatial axis as in `nn.Conv`, and `bias` [features].
 
-    Attributes:
+    Attributes (more in `Layer`):
         features: channels of the output.
         use_bias: add a bias.
-        dtype: type of the computation; None takes the one that input and parameters promote to.
-        param_dtype: type of the parameters.
         kernel_init: initialiser of the kernel.
         bias_init: initialiser of the bias.
     """
 
     features: int
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     kernel_init: Callable = lecun_normal
     bias_init: Callable = nn.initializers.zeros
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from fcn.errors import unknown
 from fcn.kernels.resizing import interpolation, repeat_pixels, resize_by, resize_linear, triangle, upsample_fcn
 from fcn.kernels.transposed import convolve_transposed
 from fcn.kernels.windows import is_static
+from fcn.layers.layer import Layer
 
 METHODS = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
 
@@ -151,22 +151,18 @@ def upsample_bilinear_fcn(x: Float[Array | np.ndarray, "b h w c"], factor: int) 
     return upsample_fcn(jnp.asarray(x), factor)
 
 
-class LearnedBilinearUpsample(nn.Module):
+class LearnedBilinearUpsample(Layer):
     """A dense transposed convolution with kernel 2f and stride f that starts as bilinear interpolation of every channel.
 
     Long et al., CVPR 2015, section 3.3. Parameter: `kernel` [2f, 2f, C, features], laid out as in `ConvTranspose`; no bias.
 
-    Attributes:
+    Attributes (more in `Layer`):
         factor: f.
         features: channels of the output.
-        dtype: type of the computation; None takes the one that input and parameters promote to.
-        param_dtype: type of the parameters.
     """
 
     factor: int
     features: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b h2 w2 o"]:

@@ -1,10 +1,8 @@
 """Transposed convolution, learned upsampling."""
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
@@ -13,24 +11,23 @@ from fcn.kernels.padding import pair
 from fcn.kernels.transposed import convolve_transposed
 from fcn.layers.convolution import check_channels
 from fcn.layers.initialisers import he_normal
+from fcn.layers.layer import Layer
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(Layer):
     """A transposed convolution of images: the gradient of a convolution with respect to its input, as a layer.
 
     Output sides are (side - 1) * stride + kernel - 2 * padding, PyTorch's rule. Parameters: `kernel`
     [kh, kw, C / groups, features] and `bias` [features]; the values are those of `nn.ConvTranspose` with
     `transpose_kernel=False`, that is: PyTorch's kernel, turned by 180 degrees.
 
-    Attributes:
+    Attributes (more in `Layer`):
         features: channels of the output.
         kernel_size: (kh, kw), or one number for both.
         strides: (rows, columns), or one number for both.
         padding: rows and columns cut from all sides of the output, (rows, columns), or one number for both.
         groups: number of groups that channels of input and output are split into.
         use_bias: add a bias.
-        dtype: type of the computation; None takes the one that input and parameters promote to.
-        param_dtype: type of the parameters.
         kernel_init: initialiser of the kernel (He et al., ICCV 2015, by default).
         bias_init: initialiser of the bias.
     """
@@ -41,8 +38,6 @@ class ConvTranspose(nn.Module):
     padding: int | tuple[int, int] = 0
     groups: int = 1
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     kernel_init: Callable = he_normal
     bias_init: Callable = nn.initializers.zeros
 

@@ -4,7 +4,6 @@ Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2
 """
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,7 +17,9 @@ from fcn.layers import (
     Conv,
     ConvNormRelu,
     ConvTranspose,
+    Layer,
     Network,
+    NormLayer,
     PointwiseConv,
     max_pool,
     resize_bilinear,
@@ -48,16 +49,13 @@ class AttentionUNet(Network):
     column, and the logits are cropped back. The coefficients can be looked at: `model.apply(..., capture_intermediates=True)`
     keeps what `gate0/psi`, `gate1/psi` ... give, of which they are the sigmoid.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         base_features: channels of the finest level, at least 2; each level below has twice as many.
         depth: number of 2x2 max-pools.
         variant: "paper" or "common".
         deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
             `fcn.models.parts.supervision`.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     num_classes: int
@@ -65,9 +63,6 @@ class AttentionUNet(Network):
     depth: int = 4
     variant: str = "paper"
     deep_supervision: bool = False
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
@@ -80,8 +75,7 @@ class AttentionUNet(Network):
             raise unknown("variant", self.variant, _VARIANTS)
         if self.base_features < 2:
             raise ValueError(f"base_features is {self.base_features}; a gate has half as many channels, so give at least 2")
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = {"use_bias": self.variant == "common", "axis_name": self.axis_name, **types}
+        norm = {"use_bias": self.variant == "common", **self.norm_types}
         _, height, width, _ = x.shape
 
         x = extend_to_multiple(x, 2**self.depth)
@@ -95,75 +89,60 @@ class AttentionUNet(Network):
             features, skip = self.base_features * 2**level, skips[level]
             if self.variant == "common":
                 x = ConvNormRelu(features, **norm, name=f"up{level}")(resize_nearest(x, 2), train=train)
-                skip = NormedGate(features // 2, self.axis_name, **types, name=f"gate{level}")(skip, x, train=train)
+                skip = NormedGate(features // 2, **self.norm_types, name=f"gate{level}")(skip, x, train=train)
             else:
-                skip = GridGate(features // 2, **types, name=f"gate{level}")(skip, x) if level else skip
-                x = ConvTranspose(features, 2, 2, **types, name=f"up{level}")(x)
+                skip = GridGate(features // 2, **self.types, name=f"gate{level}")(skip, x) if level else skip
+                x = ConvTranspose(features, 2, 2, **self.types, name=f"up{level}")(x)
             x = TwoConvolutions(features, **norm, name=f"decoder{level}")(jnp.concatenate([skip, x], axis=-1), train=train)
             maps.append(x)
         if self.deep_supervision:
-            sow_coarse_logits(self, maps, self.num_classes, size, (height, width), **types)
-        return PointwiseConv(self.num_classes, **types, name="head")(x).astype(jnp.float32)[:, :height, :width]
+            sow_coarse_logits(self, maps, self.num_classes, size, (height, width), **self.types)
+        return PointwiseConv(self.num_classes, **self.types, name="head")(x).astype(jnp.float32)[:, :height, :width]
 
 
-class GridGate(nn.Module):
+class GridGate(Layer):
     """Additive attention on the grid of the gating signal (equations 1 and 2, figure 2).
 
     q = psi^T relu(W_x^T x + W_g^T g + b_g) + b_psi, and x is multiplied by sigmoid(q), enlarged bilinearly.
 
-    Attributes:
+    Attributes (more in `Layer`):
         features: channels in which x and g are compared.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], g: Float[Array, "b h2 w2 d"]) -> Float[Array, "b h w c"]:
         """Maps x [B, 2 H, 2 W, C] to the same shape, with the signal g [B, H, W, D]."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        q = Conv(self.features, 2, 2, padding="VALID", use_bias=False, **types, name="W_x")(x)
-        q = q + PointwiseConv(self.features, **types, name="W_g")(g)
-        coefficients = nn.sigmoid(PointwiseConv(1, **types, name="psi")(nn.relu(q)))
+        q = Conv(self.features, 2, 2, padding="VALID", use_bias=False, **self.types, name="W_x")(x)
+        q = q + PointwiseConv(self.features, **self.types, name="W_g")(g)
+        coefficients = nn.sigmoid(PointwiseConv(1, **self.types, name="psi")(nn.relu(q)))
         return x * resize_bilinear(coefficients, x.shape[1:3])
 
 
-class NormedGate(nn.Module):
+class NormedGate(NormLayer):
     """Additive attention where the signal has the size of x, with BatchNorm in each of its three convolutions.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels in which x and g are compared.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], g: Float[Array, "b h w d"], *, train: bool = False
     ) -> Float[Array, "b h w c"]:
         """Maps x [B, H, W, C] to the same shape, with the signal g [B, H, W, D]."""
-        layer = partial(_PointwiseNorm, axis_name=self.axis_name, dtype=self.dtype, param_dtype=self.param_dtype)
+        layer = partial(_PointwiseNorm, **self.norm_types)
         q = layer(self.features, name="W_x")(x, train=train) + layer(self.features, name="W_g")(g, train=train)
         return x * nn.sigmoid(layer(1, name="psi")(nn.relu(q), train=train))
 
 
-class _PointwiseNorm(nn.Module):
+class _PointwiseNorm(NormLayer):
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = PointwiseConv(self.features, **types, name="conv")(x)
-        return BatchNorm(axis_name=self.axis_name, **types, name="bn")(x, train=train)
+        x = PointwiseConv(self.features, **self.types, name="conv")(x)
+        return BatchNorm(**self.norm_types, name="bn")(x, train=train)

@@ -7,12 +7,11 @@ the form of segmentation_models_pytorch (torchvision's is in `fcn.models.dilated
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import ConvNormRelu
+from fcn.layers import ConvNormRelu, NormLayer
 from fcn.models.parts.aspp import ASPP
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
@@ -57,7 +56,7 @@ class DeepLabV3(EncoderDecoder):
             "separable": self.decoder_aspp_separable,
             "dropout": self.decoder_aspp_dropout,
         }
-        x = _Decoder(self.decoder_channels, pyramid, self.axis_name, **self.types, name="decoder")(features[-1], train=train)
+        x = _Decoder(self.decoder_channels, pyramid, **self.norm_types, name="decoder")(features[-1], train=train)
         factor = stride if self.upsampling is None else self.upsampling
         x = SegmentationHead(self.num_classes, 1, factor, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * factor // stride), : -(-width * factor // stride)]
@@ -74,17 +73,13 @@ def deeplab_stride(output_stride: int, depth: int) -> int:
     return min(output_stride, 2**depth)
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     features: int
     pyramid: dict[str, Any]
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": ((r"^block\.", ""),)}
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = ASPP(self.features, **self.pyramid, **types, name="aspp")(x, train=train)
-        return ConvNormRelu(self.features, **types, name="block")(x, train=train)
+        x = ASPP(self.features, **self.pyramid, **self.norm_types, name="aspp")(x, train=train)
+        return ConvNormRelu(self.features, **self.norm_types, name="block")(x, train=train)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import ConvNormRelu, resize_bilinear
+from fcn.layers import ConvNormRelu, NormLayer, resize_bilinear
 from fcn.models.deeplabv3 import deeplab_stride
 from fcn.models.parts.aspp import ASPP, SeparableConvNormRelu
 from fcn.models.parts.encoder_decoder import EncoderDecoder
@@ -61,18 +61,15 @@ class DeepLabV3Plus(EncoderDecoder):
             "separable": self.decoder_aspp_separable,
             "dropout": self.decoder_aspp_dropout,
         }
-        decoder = _Decoder(self.decoder_channels, pyramid, self.axis_name, **self.types, name="decoder")
+        decoder = _Decoder(self.decoder_channels, pyramid, **self.norm_types, name="decoder")
         x = decoder(features[2], features[-1], train=train)
         x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     features: int
     pyramid: dict[str, Any]
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {
         "smp": (
@@ -87,9 +84,9 @@ class _Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, fine, coarse, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = ASPP(self.features, **self.pyramid, **types, name="aspp")(coarse, train=train)
-        x = SeparableConvNormRelu(self.features, **types, name="behind")(x, train=train)
+        x = ASPP(self.features, **self.pyramid, **self.norm_types, name="aspp")(coarse, train=train)
+        x = SeparableConvNormRelu(self.features, **self.norm_types, name="behind")(x, train=train)
         x = resize_bilinear(x, fine.shape[1:3], align_corners=True)
-        fine = ConvNormRelu(_FINE_FEATURES, 1, **types, name="fine")(fine, train=train)
-        return SeparableConvNormRelu(self.features, **types, name="joint")(jnp.concatenate([x, fine], axis=-1), train=train)
+        fine = ConvNormRelu(_FINE_FEATURES, 1, **self.norm_types, name="fine")(fine, train=train)
+        x = jnp.concatenate([x, fine], axis=-1)
+        return SeparableConvNormRelu(self.features, **self.norm_types, name="joint")(x, train=train)

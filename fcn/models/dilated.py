@@ -5,14 +5,14 @@ Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentatio
 head of two convolutions on an encoder of stride 8, as later papers call it.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.layers import ConvNormRelu, NormLayer, PointwiseConv, resize_bilinear
 from fcn.models.parts.aspp import ASPP
 from fcn.models.parts.backbone import WithBackbone
 from fcn.models.parts.with_encoder import AnyEncoder
@@ -37,9 +37,6 @@ class FCN(WithBackbone):
     aux_stride: int = 16
     dropout: float = 0.1
     aux_dropout: float = 0.1
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     heads: ClassVar = ("classifier", "aux_classifier")
 
@@ -63,7 +60,7 @@ class FCN(WithBackbone):
         self.check_stride(min(self.encoder_output_stride, strides[-1]), x.shape[-1])
         maps, size = self.own_encoder(x, train=train), x.shape[1:3]
         if self.aux and (self.is_initializing() or self.is_mutable_collection("aux_logits")):
-            head = FCNHead(self.num_classes, self.aux_dropout, **self.types, name="aux_classifier")
+            head = FCNHead(self.num_classes, self.aux_dropout, **self.norm_types, name="aux_classifier")
             logits = resize_bilinear(head(maps[strides.index(self.aux_stride)], train=train), size, align_corners=False)
             if not self.is_initializing():
                 self.sow("aux_logits", "stage", logits)
@@ -71,7 +68,7 @@ class FCN(WithBackbone):
 
     def make_head(self) -> nn.Module:
         """The head on the last map."""
-        return FCNHead(self.num_classes, self.dropout, **self.types, name="classifier")
+        return FCNHead(self.num_classes, self.dropout, **self.norm_types, name="classifier")
 
 
 class DeepLabV3Torchvision(FCN):
@@ -81,53 +78,40 @@ class DeepLabV3Torchvision(FCN):
 
     def make_head(self) -> nn.Module:
         """The head on the last map."""
-        return DeepLabHead(self.num_classes, self.dropout, **self.types, name="classifier")
+        return DeepLabHead(self.num_classes, self.dropout, **self.norm_types, name="classifier")
 
 
-class FCNHead(nn.Module):
+class FCNHead(NormLayer):
     """A 3x3 convolution to a quarter of the channels, BatchNorm, ReLU, dropout, and scores.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         num_classes: channels of the logits.
         dropout: rate of the dropout in training; takes the rng "dropout".
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     num_classes: int
     dropout: float = 0.1
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"torchvision": ((r"^block\.conv$", "0"), (r"^block\.bn$", "1"), ("^score$", "4"))}
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits, float32, of maps [B, H, W, C]; in training takes the rng "dropout"."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = ConvNormRelu(x.shape[-1] // 4, axis_name=self.axis_name, **types, name="block")(x, train=train)
+        x = ConvNormRelu(x.shape[-1] // 4, **self.norm_types, name="block")(x, train=train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
+        return PointwiseConv(self.num_classes, **self.types, name="score")(x).astype(jnp.float32)
 
 
-class DeepLabHead(nn.Module):
+class DeepLabHead(NormLayer):
     """Atrous spatial pyramid pooling, a 3x3 convolution, BatchNorm, ReLU, and scores.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         num_classes: channels of the logits.
         dropout: rate of the dropout in training; takes the rng "dropout".
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     num_classes: int
     dropout: float = 0.5
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {
         "torchvision": ((r"^aspp\.", "0."), (r"^block\.conv$", "1"), (r"^block\.bn$", "2"), ("^score$", "4"))
@@ -136,7 +120,6 @@ class DeepLabHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits, float32, of maps [B, H, W, C]; in training takes the rng "dropout"."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = ASPP(256, dropout=self.dropout, axis_name=self.axis_name, **types, name="aspp")(x, train=train)
-        x = ConvNormRelu(256, axis_name=self.axis_name, **types, name="block")(x, train=train)
-        return PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
+        x = ASPP(256, dropout=self.dropout, **self.norm_types, name="aspp")(x, train=train)
+        x = ConvNormRelu(256, **self.norm_types, name="block")(x, train=train)
+        return PointwiseConv(self.num_classes, **self.types, name="score")(x).astype(jnp.float32)

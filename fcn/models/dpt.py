@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.vit import PATCH, VISION_TRANSFORMERS, VisionTransformer, evenly_spaced
 from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Dense, PointwiseConv, gelu, he_uniform, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Dense, Layer, NormLayer, PointwiseConv, gelu, he_uniform, resize_bilinear
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import activate
 from fcn.models.parts.with_encoder import AnyEncoder
@@ -72,12 +72,11 @@ class DPT(EncoderDecoder):
             self.decoder_readout,
             self.decoder_intermediate_channels,
             self.decoder_fusion_channels,
-            axis_name=self.axis_name,
-            **self.types,
+            **self.norm_types,
             name="decoder",
         )
         x = decoder(maps, train=train)
-        head = _Head(self.num_classes, self.dropout_rate, self.axis_name, **self.types, name="segmentation_head")
+        head = _Head(self.num_classes, self.dropout_rate, **self.norm_types, name="segmentation_head")
         return activate(self.activation, head(x, train=train)[:, :height, :width])
 
     @nn.nowrap
@@ -95,7 +94,7 @@ class DPT(EncoderDecoder):
     def encoder_options(self) -> dict[str, Any]:
         """What an encoder that is no module yet is made with."""
         indices = self.encoder_output_indices or evenly_spaced(self.encoder_depth, 12)
-        return {"indices": tuple(indices), "img_size": self.img_size, "axis_name": self.axis_name, **self.types}
+        return {"indices": tuple(indices), "img_size": self.img_size, **self.norm_types}
 
     def _check(self) -> None:
         if self.decoder_readout not in READOUTS:
@@ -106,33 +105,29 @@ class DPT(EncoderDecoder):
                 raise ValueError(f"{name}={tuple(values)} has {len(values)} entries, but encoder_depth is {self.encoder_depth}")
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     """The maps, finest first, read out and reassembled; then fused from the coarsest to the finest, of stride 2."""
 
     readout: str
     intermediate_channels: tuple[int, ...]
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     references: ClassVar = {"smp": ((r"^(projection_blocks\.\d+)$", r"\1.project.0"),)}
 
     @nn.compact
     def __call__(self, maps, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         reassembled = []
         for i, (x, token) in enumerate(maps):
             token = token[:, None, None, :]
             if self.readout == "cat":
                 x = jnp.concatenate([x, jnp.broadcast_to(token, x.shape)], axis=-1)
-                x = Dense(token.shape[-1], **types, name=f"projection_blocks_{i}")(x)
+                x = Dense(token.shape[-1], **self.types, name=f"projection_blocks_{i}")(x)
                 x = gelu(x)
             elif self.readout == "add":
                 x = x + token
             channels = self.intermediate_channels[i], self.features
-            reassembled.append(_Reassemble(*channels, 2 ** (i + 2), **types, name=f"reassemble_blocks_{i}")(x))
-        fuse = partial(_Fusion, self.features, self.axis_name, **types)
+            reassembled.append(_Reassemble(*channels, 2 ** (i + 2), **self.types, name=f"reassemble_blocks_{i}")(x))
+        fuse = partial(_Fusion, self.features, **self.norm_types)
         *finer, coarsest = reassembled
         fused = fuse(name="fusion_blocks_0")(coarsest, None, train=train)
         for i, x in enumerate(reversed(finer), start=1):
@@ -140,18 +135,16 @@ class _Decoder(nn.Module):
         return fused
 
 
-class _Reassemble(nn.Module):
+class _Reassemble(Layer):
     """A map of stride 16 at another stride."""
 
     intermediate: int
     features: int
     stride: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_uniform}
+        types = {**self.types, "kernel_init": he_uniform}
         x = PointwiseConv(self.intermediate, **types, name="project_to_out_channel")(x)
         if self.stride < PATCH:
             factor = PATCH // self.stride
@@ -161,63 +154,51 @@ class _Reassemble(nn.Module):
         return Conv(self.features, 3, padding=1, use_bias=False, **types, name="project_to_feature_dim")(x)
 
 
-class _Fusion(nn.Module):
+class _Fusion(NormLayer):
     """A residual block, what the coarser maps gave, one more residual block, twice the size, a 1x1 convolution."""
 
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, coarser, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        block = partial(_Residual, self.features, self.axis_name, **types)
+        block = partial(_Residual, self.features, **self.norm_types)
         x = block(name="residual_conv_block1")(x, train=train)
         if coarser is not None:
             x = x + coarser
         x = block(name="residual_conv_block2")(x, train=train)
         x = resize_bilinear(x, (2 * x.shape[1], 2 * x.shape[2]), align_corners=True)
-        return PointwiseConv(self.features, kernel_init=he_uniform, **types, name="project")(x)
+        return PointwiseConv(self.features, kernel_init=he_uniform, **self.types, name="project")(x)
 
 
-class _Residual(nn.Module):
+class _Residual(NormLayer):
     """Twice ReLU, a 3x3 convolution and BatchNorm, added to the input."""
 
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     references: ClassVar = {"smp": ((r"^(conv|batch_norm)\.", r"\1_"),)}
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         y = x
         for i in (1, 2):
             options = {"padding": 1, "use_bias": False, "kernel_init": he_uniform}
-            y = Conv(self.features, 3, **options, **types, name=f"conv_{i}")(nn.relu(y))
-            y = BatchNorm(axis_name=self.axis_name, **types, name=f"batch_norm_{i}")(y, train=train)
+            y = Conv(self.features, 3, **options, **self.types, name=f"conv_{i}")(nn.relu(y))
+            y = BatchNorm(**self.norm_types, name=f"batch_norm_{i}")(y, train=train)
         return x + y
 
 
-class _Head(nn.Module):
+class _Head(NormLayer):
     """A convolution with BatchNorm and ReLU, dropout, a 1x1 convolution to the classes, twice the size."""
 
     num_classes: int
     dropout_rate: float
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     references: ClassVar = {"smp": (("^conv$", "head.0"), ("^norm$", "head.1"), ("^score$", "head.4"))}
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(x.shape[-1], 3, padding=1, use_bias=False, **types, name="conv")(x)
-        x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="norm")(x, train=train))
+        x = Conv(x.shape[-1], 3, padding=1, use_bias=False, **self.types, name="conv")(x)
+        x = nn.relu(BatchNorm(**self.norm_types, name="norm")(x, train=train))
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        x = PointwiseConv(self.num_classes, **types, name="score")(x).astype(jnp.float32)
+        x = PointwiseConv(self.num_classes, **self.types, name="score")(x).astype(jnp.float32)
         return resize_bilinear(x, (2 * x.shape[1], 2 * x.shape[2]), align_corners=True)

@@ -5,7 +5,7 @@ Segmentation", ECCV 2018 (arXiv:1803.06815), figures 1, 4 and 5.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, PointwiseConv, average_pool, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Layer, Network, NormLayer, PointwiseConv, average_pool, resize_bilinear
 
 _EPSILON = 1e-3
 
@@ -30,24 +30,18 @@ class ESPNet(Network):
     logits are cropped back; the authors' code takes multiples of 8 only. Under 5 classes, where that code fails, the last
     pyramid has as many branches as there are classes.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         p: number of ESP modules at stride 4 (alpha_2 in the paper).
         q: number of ESP modules at stride 8 (alpha_3 in the paper): 3, 5 or 8 there.
         skip_image: the map of stride 2 that joins the decoder also carries the image, as in the authors' network for CamVid and
             their code for training. Their published networks for Cityscapes take the map alone: False.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     num_classes: int
     p: int = 2
     q: int = 8
     skip_image: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"espnet": (("^level3_C$", "level3_C.conv"),)}
     heads: ClassVar = (
@@ -59,16 +53,15 @@ class ESPNet(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options = {"axis_name": self.axis_name, **types}
-        double = partial(ConvTranspose, self.num_classes, 2, 2, use_bias=False, **types)
+        options = {**self.norm_types}
+        double = partial(ConvTranspose, self.num_classes, 2, 2, use_bias=False, **self.types)
         _, height, width, _ = x.shape
 
         encoder = ESPNetEncoder(self.num_classes, self.p, self.q, **options, name="encoder")
         level1, with_image, level2, x = encoder(extend_to_multiple(x, 8), train=train)
         x = BatchNorm(epsilon=_EPSILON, **options, name="br")(x, train=train)
         x = double(name="up_l3_0")(x)
-        scores = PointwiseConv(self.num_classes, use_bias=False, **types, name="level3_C")(level2)
+        scores = PointwiseConv(self.num_classes, use_bias=False, **self.types, name="level3_C")(level2)
         x = _NormAct(**options, name="combine_l2_l3_0")(jnp.concatenate([scores, x], axis=-1), train=train)
         x = _ESP(self.num_classes, residual=False, **options, name="combine_l2_l3_1")(x, train=train)
         x = _NormAct(**options, name="up_l2_1")(double(name="up_l2_0")(x), train=train)
@@ -83,24 +76,18 @@ class ESPNetC(Network):
     Images of any size: the network gives ceil(H / 8) rows, and 8 times as many after enlargement are cropped to H. With 20
     classes there are 349,449 parameters.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         p: number of ESP modules at stride 4.
         q: number of ESP modules at stride 8.
         align_corners: how scores are enlarged: the centres of the corner pixels stay in place. The authors' code says neither;
             PyTorch took True before version 0.4 and takes False since.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     num_classes: int
     p: int = 2
     q: int = 8
     align_corners: bool = False
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"espnet": ((r"^encoder\.", ""),)}
     heads: ClassVar = ("encoder/classifier",)
@@ -108,9 +95,8 @@ class ESPNetC(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
-        options = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         _, height, width, _ = x.shape
-        *_, x = ESPNetEncoder(self.num_classes, self.p, self.q, **options, name="encoder")(x, train=train)
+        *_, x = ESPNetEncoder(self.num_classes, self.p, self.q, **self.norm_types, name="encoder")(x, train=train)
         x = resize_bilinear(x.astype(jnp.float32), (8 * x.shape[1], 8 * x.shape[2]), align_corners=self.align_corners)
         return x[:, :height, :width]
 
@@ -118,21 +104,15 @@ class ESPNetC(Network):
 class ESPNetEncoder(Network):
     """Three levels, of strides 2, 4 and 8; each but the first is a strided pyramid and some more with residuals.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the scores.
         p: number of ESP modules at stride 4.
         q: number of ESP modules at stride 8.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     num_classes: int
     p: int = 2
     q: int = 8
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"espnet": ((r"^down(\d)(\.bn)?", r"level\1_0"), ("^classifier$", "classifier.conv"))}
 
@@ -144,8 +124,7 @@ class ESPNetEncoder(Network):
             Four maps: stride 2, 16 channels; the same beside the image, 16 + C channels; stride 4 beside the image, 128 + C
             channels; the scores, stride 8. Sides are H over the stride, rounded up.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options = {"axis_name": self.axis_name, **types}
+        options = {**self.norm_types}
         half = average_pool(x, 3, 2, padding=1)
         quarter = average_pool(half, 3, 2, padding=1)
 
@@ -161,11 +140,11 @@ class ESPNetEncoder(Network):
         for i in range(self.q):
             x = _ESP(128, **options, name=f"level3_{i}")(x, train=train)
         x = _NormAct(**options, name="b3")(jnp.concatenate([first, x], axis=-1), train=train)
-        scores = PointwiseConv(self.num_classes, use_bias=False, **types, name="classifier")(x)
+        scores = PointwiseConv(self.num_classes, use_bias=False, **self.types, name="classifier")(x)
         return level1, with_image, level2, scores
 
 
-class _ESP(nn.Module):
+class _ESP(NormLayer):
     """An efficient spatial pyramid (figure 1): reduce, split into five dilated convolutions, transform, merge.
 
     Hierarchical feature fusion (figure 4): the branches of dilation 2, 4, 8 and 16 are summed one after another, and all sums
@@ -175,24 +154,20 @@ class _ESP(nn.Module):
     features: int
     strides: int = 1
     residual: bool = True
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"espnet": ((r"^(c1|d\d+)$", r"\1.conv"),)}
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(Conv, padding=1, use_bias=False, **types)
+        conv = partial(Conv, padding=1, use_bias=False, **self.types)
         branches = min(5, self.features)
         narrow = self.features // branches
         wide = self.features - (branches - 1) * narrow
         if self.strides == 1:
-            y = PointwiseConv(narrow, use_bias=False, **types, name="c1")(x)
+            y = PointwiseConv(narrow, use_bias=False, **self.types, name="c1")(x)
         else:
             y = conv(narrow, 3, self.strides, name="c1")(x)
-        dilated = partial(Conv, kernel_size=3, use_bias=False, **types)
+        dilated = partial(Conv, kernel_size=3, use_bias=False, **self.types)
         outputs, total = [dilated(wide, name="d1")(y)], 0
         for dilation in (2, 4, 8, 16)[: branches - 1]:
             total = total + dilated(narrow, dilation=dilation, name=f"d{dilation}")(y)
@@ -200,45 +175,33 @@ class _ESP(nn.Module):
         y = jnp.concatenate(outputs, axis=-1)
         if self.residual and self.strides == 1:
             y = x + y
-        return _NormAct(axis_name=self.axis_name, **types, name="bn")(y, train=train)
+        return _NormAct(**self.norm_types, name="bn")(y, train=train)
 
 
-class _ConvNormAct(nn.Module):
+class _ConvNormAct(NormLayer):
     """A 3x3 convolution, BatchNorm and PReLU."""
 
     features: int
     strides: int = 1
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(self.features, 3, self.strides, padding=1, use_bias=False, **types, name="conv")(x)
-        x = BatchNorm(epsilon=_EPSILON, axis_name=self.axis_name, **types, name="bn")(x, train=train)
-        return _PReLU(**types, name="act")(x)
+        x = Conv(self.features, 3, self.strides, padding=1, use_bias=False, **self.types, name="conv")(x)
+        x = BatchNorm(epsilon=_EPSILON, **self.norm_types, name="bn")(x, train=train)
+        return _PReLU(**self.types, name="act")(x)
 
 
-class _NormAct(nn.Module):
+class _NormAct(NormLayer):
     """BatchNorm and PReLU."""
 
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = BatchNorm(epsilon=_EPSILON, axis_name=self.axis_name, **types, name="bn")(x, train=train)
-        return _PReLU(**types, name="act")(x)
+        x = BatchNorm(epsilon=_EPSILON, **self.norm_types, name="bn")(x, train=train)
+        return _PReLU(**self.types, name="act")(x)
 
 
-class _PReLU(nn.Module):
+class _PReLU(Layer):
     """max(x, 0) + alpha min(x, 0), with one alpha for each channel (He et al., ICCV 2015, equation 1)."""
-
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x):

@@ -5,7 +5,7 @@ Segmentation", CVPR Workshops 2017, figure 1 and tables 1 and 2.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, he_uniform, materialize, max_pool
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, NormLayer, he_uniform, materialize, max_pool
 
 
 class FCDenseNet(Network):
@@ -27,15 +27,12 @@ class FCDenseNet(Network):
     as it takes, cropped to the skip. So any image of 32x32 or larger fits; smaller ones are extended at the bottom and the
     right by repeating the last row and column, and the logits are cropped back.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         layers: number of layers of each dense block: down, bottleneck, up; an odd number of blocks.
         growth_rate: channels that a layer adds.
         stem_features: channels of the first convolution.
         dropout_rate: dropout after each convolution of a block or a step down in training; takes the rng "dropout".
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     num_classes: int
@@ -43,9 +40,6 @@ class FCDenseNet(Network):
     growth_rate: int = 16
     stem_features: int = 48
     dropout_rate: float = 0.2
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     heads: ClassVar = ("head",)
 
@@ -60,10 +54,9 @@ class FCDenseNet(Network):
             raise ValueError(
                 f"layers={tuple(self.layers)} are {len(self.layers)} blocks; give as many up as down and one between"
             )
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options = {"dropout_rate": self.dropout_rate, "axis_name": self.axis_name, **types}
+        types = {**self.types, "kernel_init": he_uniform}
+        options = {"dropout_rate": self.dropout_rate, **self.norm_types}
         block = partial(_DenseBlock, growth_rate=self.growth_rate, **options)
-        types["kernel_init"] = he_uniform
         *down, bottleneck = self.layers[: len(self.layers) // 2 + 1]
         up = self.layers[len(down) + 1 :]
         _, height, width, _ = x.shape
@@ -105,20 +98,16 @@ class FCDenseNet56(FCDenseNet):
     growth_rate: int = 12
 
 
-class _DenseBlock(nn.Module):
+class _DenseBlock(NormLayer):
     """Layers each of which sees the input and all that came before it; the result is what they add."""
 
     layers: int
     growth_rate: int
     dropout_rate: float
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, *, train):
-        options = {"dropout_rate": self.dropout_rate, "axis_name": self.axis_name}
-        layer = partial(_Layer, self.growth_rate, 3, **options, dtype=self.dtype, param_dtype=self.param_dtype)
+        layer = partial(_Layer, self.growth_rate, 3, dropout_rate=self.dropout_rate, **self.norm_types)
         added = []
         for i in range(self.layers):
             together = jnp.concatenate([x, *added], axis=-1)
@@ -128,20 +117,16 @@ class _DenseBlock(nn.Module):
         return jnp.concatenate(added, axis=-1)
 
 
-class _Layer(nn.Module):
+class _Layer(NormLayer):
     """BatchNorm, ReLU, a convolution and dropout (table 1)."""
 
     features: int
     kernel_size: int
     dropout_rate: float
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.relu(BatchNorm(epsilon=1e-4, axis_name=self.axis_name, **types, name="bn")(x, train=train))
+        x = nn.relu(BatchNorm(epsilon=1e-4, **self.norm_types, name="bn")(x, train=train))
         padding = self.kernel_size // 2
-        x = Conv(self.features, self.kernel_size, padding=padding, kernel_init=he_uniform, **types, name="conv")(x)
+        x = Conv(self.features, self.kernel_size, padding=padding, kernel_init=he_uniform, **self.types, name="conv")(x)
         return nn.Dropout(self.dropout_rate, deterministic=not train)(x)

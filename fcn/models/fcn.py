@@ -35,7 +35,7 @@ class _Map(NamedTuple):
 class _FCN(WithVGG):
     """What FCN-32s, FCN-16s and FCN-8s share: their fields, and the parts they are made of.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         encoder: a VGG, such as "vgg16" (the paper's) or "vgg11_bn".
         fc_features: channels of fc6 and fc7.
@@ -47,8 +47,6 @@ class _FCN(WithVGG):
         learned_upsampling: transposed convolutions that start bilinear and are trained, instead of fixed bilinear ones.
         dropout_rate: dropout after fc6 and fc7 in training; takes the rng "dropout".
         dtype: type of the computation up to the scores; these are float32, as are the logits.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     encoder: AnyEncoder = "vgg16"
@@ -57,9 +55,6 @@ class _FCN(WithVGG):
     input_padding: int | None = 100
     learned_upsampling: bool = False
     dropout_rate: float = 0.5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     heads: ClassVar = ("score_fr", "score_pool4", "score_pool3")
     references: ClassVar = {"torchfcn": ((r"^encoder\.", ""),)}
@@ -77,18 +72,16 @@ class _FCN(WithVGG):
     def encoder_options(self) -> dict[str, Any]:
         """What the VGG is made with."""
         padding = 1 if self.input_padding is None else self.input_padding
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-        return {"width_multiplier": self.width_multiplier, "input_padding": padding, "ceil_mode": True, **types}
+        return {"width_multiplier": self.width_multiplier, "input_padding": padding, "ceil_mode": True, **self.norm_types}
 
     def _backbone(self, x: Array, train: bool) -> tuple[_Map, _Map, _Map]:
         """pool3, pool4 and fc7: VGG with its dense layers as convolutions."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = extend_to_multiple(x, 32) if self.input_padding is None else _pad_small(x, self.input_padding)
         _, _, conv3, conv4, _, pool5 = self.own_encoder(x, train=train)
 
-        x = Conv(self.fc_features, 7, padding=3 if self.input_padding is None else 0, **types, name="fc6")(pool5)
+        x = Conv(self.fc_features, 7, padding=3 if self.input_padding is None else 0, **self.types, name="fc6")(pool5)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))
-        x = PointwiseConv(self.fc_features, kernel_init=he_normal, **types, name="fc7")(x)
+        x = PointwiseConv(self.fc_features, kernel_init=he_normal, **self.types, name="fc7")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x))
 
         # The first convolution puts cell 0 over pixel 1 - padding; a pool moves it by half a cell, an unpadded fc6 by three.
@@ -102,9 +95,7 @@ class _FCN(WithVGG):
 
     def _score(self, features: _Map, name: str, scale: float = 1.0) -> _Map:
         zeros = nn.initializers.zeros
-        score = PointwiseConv(
-            self.num_classes, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=zeros, bias_init=zeros, name=name
-        )
+        score = PointwiseConv(self.num_classes, **self.types, kernel_init=zeros, bias_init=zeros, name=name)
         return features._replace(x=score(features.x * scale).astype(jnp.float32))
 
     def _upscore(self, scores: _Map, factor: int, name: str) -> _Map:

@@ -7,7 +7,7 @@ Girshick, He, Dollar, "Panoptic Feature Pyramid Networks", CVPR 2019, figure 3, 
 import functools
 import operator
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.errors import unknown
-from fcn.layers import Conv, PointwiseConv, he_uniform, resize, resize_bilinear
+from fcn.layers import Conv, Layer, PointwiseConv, he_uniform, resize, resize_bilinear
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
 
@@ -78,13 +78,11 @@ class FPN(EncoderDecoder):
         return x[:, : -(-height * factor // stride), : -(-width * factor // stride)]
 
 
-class _Decoder(nn.Module):
+class _Decoder(Layer):
     pyramid_channels: int
     segmentation_channels: int
     policy: str
     interpolation: str
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": ((r"^(p[234])$", r"\1.skip_conv"),)}
 
@@ -92,9 +90,8 @@ class _Decoder(nn.Module):
     def __call__(self, features):
         if self.policy not in ("add", "cat"):
             raise unknown("decoder_merge_policy", self.policy, ("add", "cat"))
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        lateral = partial(PointwiseConv, self.pyramid_channels, kernel_init=he_uniform, **types)
-        branch = partial(_Branch, self.segmentation_channels, **types)
+        lateral = partial(PointwiseConv, self.pyramid_channels, kernel_init=he_uniform, **self.types)
+        branch = partial(_Branch, self.segmentation_channels, **self.types)
         c2, c3, c4, c5 = features
         p = lateral(name="p5")(c5)
         merged = [branch(3, name="seg_blocks_0")(p)]
@@ -104,22 +101,19 @@ class _Decoder(nn.Module):
         return functools.reduce(operator.add, merged) if self.policy == "add" else jnp.concatenate(merged, axis=-1)
 
 
-class _Branch(nn.Module):
+class _Branch(Layer):
     """Convolution, group norm, ReLU and bilinear doubling as often as asked for; once without doubling if not at all."""
 
     features: int
     doublings: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": ((r"^conv\.(\d)$", r"block.\1.block.0"), (r"^norm\.(\d)$", r"block.\1.block.1"))}
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for i in range(max(1, self.doublings)):
-            x = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=he_uniform, **types, name=f"conv_{i}")(x)
-            x = nn.GroupNorm(32, epsilon=1e-5, use_fast_variance=False, **types, name=f"norm_{i}")(x)
+            x = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=he_uniform, **self.types, name=f"conv_{i}")(x)
+            x = nn.GroupNorm(32, epsilon=1e-5, use_fast_variance=False, **self.types, name=f"norm_{i}")(x)
             x = nn.relu(x)
             if self.doublings:
                 x = resize_bilinear(x, (2 * x.shape[1], 2 * x.shape[2]), align_corners=True)

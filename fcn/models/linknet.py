@@ -5,14 +5,13 @@ and 2, in the form of segmentation_models_pytorch.
 """
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
+from fcn.layers import NormLayer
 from fcn.models.parts.blocks import Conv2dReLU, Norm
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
@@ -39,44 +38,36 @@ class LinkNet(EncoderDecoder):
         """
         _, height, width, _ = x.shape
         features = self.encode(extend_to_multiple(x, 2**self.encoder_depth), train)
-        decoder = _Decoder(use_norm=self.decoder_use_norm, axis_name=self.axis_name, **self.types, name="decoder")
+        decoder = _Decoder(use_norm=self.decoder_use_norm, **self.norm_types, name="decoder")
         x = decoder(features[1:], train=train)
         x = SegmentationHead(self.num_classes, kernel_size=1, **self.head, name="segmentation_head")(x)
         return x[:, :height, :width]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     """Where the encoder lacks a map, the channels stay as they are and nothing is added; the last block has 32 channels."""
 
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         *skips, x = features
         for i, skip in enumerate(reversed(skips)):
             channels = x.shape[-1] if skip is None else skip.shape[-1]
-            x = _Block(channels, self.use_norm, **types, name=f"blocks_{i}")(x, train=train)
+            x = _Block(channels, self.use_norm, **self.norm_types, name=f"blocks_{i}")(x, train=train)
             x = x if skip is None else x + skip
-        return _Block(32, self.use_norm, **types, name=f"blocks_{len(skips)}")(x, train=train)
+        return _Block(32, self.use_norm, **self.norm_types, name=f"blocks_{len(skips)}")(x, train=train)
 
 
-class _Block(nn.Module):
+class _Block(NormLayer):
     """Narrow to a quarter of the channels, double the size, widen."""
 
     features: int
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        layer = partial(Conv2dReLU, kernel_size=1, use_norm=self.use_norm, **types)
+        layer = partial(Conv2dReLU, kernel_size=1, use_norm=self.use_norm, **self.norm_types)
         narrow = x.shape[-1] // 4
         x = layer(narrow, name="block_0")(x, train=train)
         x = layer(narrow, transposed=True, name="block_1")(x, train=train)

@@ -4,14 +4,14 @@ Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le, Adam, "Se
 in the form of torchvision.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import ConvNormRelu, PointwiseConv, resize_bilinear
+from fcn.layers import ConvNormRelu, NormLayer, PointwiseConv, resize_bilinear
 from fcn.models.parts.backbone import WithBackbone
 from fcn.models.parts.with_encoder import AnyEncoder
 
@@ -30,9 +30,6 @@ class LRASPP(WithBackbone):
     encoder: AnyEncoder = "mobilenet_v3_large"
     encoder_output_stride: int = 16
     features: int = 128
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     heads: ClassVar = ("classifier",)
 
@@ -48,26 +45,22 @@ class LRASPP(WithBackbone):
             raise ValueError(f"encoder {self.encoder_text()} has maps of the strides {strides}; LR-ASPP takes one of stride 8")
         self.check_stride(min(self.encoder_output_stride, strides[-1]), x.shape[-1])
         maps = self.own_encoder(x, train=train)
-        head = _Head(self.num_classes, self.features, **self.types, name="classifier")
+        head = _Head(self.num_classes, self.features, **self.norm_types, name="classifier")
         return resize_bilinear(head(maps[strides.index(8)], maps[-1], train=train), x.shape[1:3], align_corners=False)
 
 
-class _Head(nn.Module):
+class _Head(NormLayer):
     num_classes: int
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     references: ClassVar = {"torchvision": ((r"^cbr\.conv$", "cbr.0"), (r"^cbr\.bn$", "cbr.1"), ("^scale$", "scale.1"))}
 
     @nn.compact
     def __call__(self, low, high, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = ConvNormRelu(self.features, 1, axis_name=self.axis_name, **types, name="cbr")(high, train=train)
+        x = ConvNormRelu(self.features, 1, **self.norm_types, name="cbr")(high, train=train)
         mean = jnp.mean(high, axis=(1, 2), keepdims=True)
-        x = x * nn.sigmoid(PointwiseConv(self.features, use_bias=False, **types, name="scale")(mean))
+        x = x * nn.sigmoid(PointwiseConv(self.features, use_bias=False, **self.types, name="scale")(mean))
         x = resize_bilinear(x, low.shape[1:3], align_corners=False)
-        low = PointwiseConv(self.num_classes, **types, name="low_classifier")(low)
-        high = PointwiseConv(self.num_classes, **types, name="high_classifier")(x)
+        low = PointwiseConv(self.num_classes, **self.types, name="low_classifier")(low)
+        high = PointwiseConv(self.num_classes, **self.types, name="high_classifier")(x)
         return low.astype(jnp.float32) + high.astype(jnp.float32)

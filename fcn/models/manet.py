@@ -5,7 +5,7 @@ to 4, in the form of segmentation_models_pytorch.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import Conv, PointwiseConv, he_uniform, resize
+from fcn.layers import Conv, Layer, NormLayer, PointwiseConv, he_uniform, resize
 from fcn.models.parts.blocks import Conv2dReLU, Norm
 from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.parts.heads import SegmentationHead
@@ -55,44 +55,37 @@ class MANet(EncoderDecoder):
             pab_channels=self.decoder_pab_channels,
             interpolation=self.decoder_interpolation,
             use_norm=self.decoder_use_norm,
-            axis_name=self.axis_name,
-            **self.types,
+            **self.norm_types,
             name="decoder",
         )
         x = decoder(features[1:], train=train)
         return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     channels: tuple[int, ...]
     pab_channels: int
     interpolation: str
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        step = partial(_Step, interpolation=self.interpolation, use_norm=self.use_norm, axis_name=self.axis_name, **types)
+        step = partial(_Step, interpolation=self.interpolation, use_norm=self.use_norm, **self.norm_types)
         *skips, x = features
-        x = _PositionAttention(self.pab_channels, **types, name="center")(x)
+        x = _PositionAttention(self.pab_channels, **self.types, name="center")(x)
         for i, (channels, skip) in enumerate(zip(self.channels, [*reversed(skips), None])):
             x = step(channels, name=f"blocks_{i}")(x, skip, train=train)
         return x
 
 
-class _PositionAttention(nn.Module):
+class _PositionAttention(Layer):
     """Figure 2 of the paper: each position takes from all others."""
 
     compared: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_uniform}
+        types = {**self.types, "kernel_init": he_uniform}
         batch, height, width, channels = x.shape
         top = PointwiseConv(self.compared, **types, name="top_conv")(x).reshape(batch, height * width, -1)
         center = PointwiseConv(self.compared, **types, name="center_conv")(x).reshape(batch, height * width, -1)
@@ -104,42 +97,35 @@ class _PositionAttention(nn.Module):
         return Conv(channels, 3, padding=1, **types, name="out_conv")(x + taken)
 
 
-class _Step(nn.Module):
+class _Step(NormLayer):
     """Figure 4 of the paper: gates for the channels from both sides, where there is a skip; else a plain step up."""
 
     features: int
     interpolation: str
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, skip, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        layer = partial(Conv2dReLU, use_norm=self.use_norm, axis_name=self.axis_name, **types)
+        layer = partial(Conv2dReLU, use_norm=self.use_norm, **self.norm_types)
         if skip is not None:
             x = layer(x.shape[-1], name="hl_conv_0")(x, train=train)
             x = layer(skip.shape[-1], 1, name="hl_conv_1")(x, train=train)
         x = resize(x, (2 * x.shape[1], 2 * x.shape[2]), self.interpolation)
         if skip is not None:
-            gate = _Gate(**types, name="SE_hl")(x) + _Gate(**types, name="SE_ll")(skip)
+            gate = _Gate(**self.types, name="SE_hl")(x) + _Gate(**self.types, name="SE_ll")(skip)
             x = jnp.concatenate([x * gate, skip], axis=-1)
         x = layer(self.features, name="conv1")(x, train=train)
         return layer(self.features, name="conv2")(x, train=train)
 
 
-class _Gate(nn.Module):
+class _Gate(Layer):
     """A number in 0..1 for each channel, from the means of all, through a sixteenth of the channels."""
-
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": (("^squeeze$", "1"), ("^excite$", "3"))}
 
     @nn.compact
     def __call__(self, x):
-        conv = partial(PointwiseConv, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=he_uniform)
+        conv = partial(PointwiseConv, **self.types, kernel_init=he_uniform)
         channels = x.shape[-1]
         x = jnp.mean(x, axis=(1, 2), keepdims=True)
         x = nn.relu(conv(max(1, channels // 16), name="squeeze")(x))

@@ -5,7 +5,6 @@ pyramid attention) and 4 (global attention upsample), in the form of segmentatio
 """
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend
 from fcn.environment import largest
-from fcn.layers import BatchNorm, Conv, he_uniform, max_pool, resize, resize_bilinear
+from fcn.layers import BatchNorm, Conv, NormLayer, he_uniform, max_pool, resize, resize_bilinear
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
 
@@ -56,43 +55,35 @@ class PAN(EncoderDecoder):
         stride = min(self.encoder_output_stride, 2**self.encoder_depth)
         x = extend(x, *(largest(side + -side % stride, 8 * stride) for side in (height, width)))
         features = self.encode(x, train)
-        options = {"axis_name": self.axis_name, **self.types}
+        options = {**self.norm_types}
         x = _Decoder(self.decoder_channels, self.decoder_interpolation, **options, name="decoder")(features[2:], train=train)
         x = SegmentationHead(self.num_classes, 3, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     features: int
     interpolation: str
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, maps, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         *finer, x = maps
-        x = _PyramidAttention(self.features, **types, name="fpa")(x, train=train)
+        x = _PyramidAttention(self.features, **self.norm_types, name="fpa")(x, train=train)
         for i in reversed(range(len(finer))):
-            x = _Step(self.features, self.interpolation, **types, name=f"gau{i + 1}")(finer[i], x, train=train)
+            x = _Step(self.features, self.interpolation, **self.norm_types, name=f"gau{i + 1}")(finer[i], x, train=train)
         return x
 
 
-class _PyramidAttention(nn.Module):
+class _PyramidAttention(NormLayer):
     """Figure 3: a weight for each pixel from three halvings of the map, times the map, plus its mean."""
 
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def conv(name, y, size, features=1):
-            return _ConvNorm(features, size, **types, name=name)(y, train=train)
+            return _ConvNorm(features, size, **self.norm_types, name=name)(y, train=train)
 
         mean = nn.relu(conv("branch1_1", jnp.mean(x, axis=(1, 2), keepdims=True), 1, self.features))
         middle = nn.relu(conv("mid_0", x, 1, self.features))
@@ -105,19 +96,15 @@ class _PyramidAttention(nn.Module):
         return resize_bilinear(y, x.shape[1:3], align_corners=True) * middle + mean
 
 
-class _Step(nn.Module):
+class _Step(NormLayer):
     """Figure 4: the coarser map enlarged, plus the finer one with each channel weighed by the coarser one's means."""
 
     features: int
     interpolation: str
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, fine, coarse, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(_ConvNorm, self.features, **types)
+        conv = partial(_ConvNorm, self.features, **self.norm_types)
         mean = jnp.mean(coarse, axis=(1, 2), keepdims=True)
         weights = nn.sigmoid(conv(1, name="conv1_1")(mean, train=train))
         fine = nn.relu(conv(3, name="conv2")(fine, train=train))
@@ -130,18 +117,14 @@ def _enlarge(x, size, method):
     return resize(x, size, method)
 
 
-class _ConvNorm(nn.Module):
+class _ConvNorm(NormLayer):
     """A convolution with bias, and BatchNorm."""
 
     features: int
     kernel_size: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         options = {"padding": self.kernel_size // 2, "kernel_init": he_uniform}
-        x = Conv(self.features, self.kernel_size, **options, **types, name="conv")(x)
-        return BatchNorm(axis_name=self.axis_name, **types, name="bn")(x, train=train)
+        x = Conv(self.features, self.kernel_size, **options, **self.types, name="conv")(x)
+        return BatchNorm(**self.norm_types, name="bn")(x, train=train)

@@ -3,7 +3,7 @@
 Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017, figure 3, in the form of segmentation_models_pytorch.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import resize, resize_bilinear
+from fcn.layers import NormLayer, resize, resize_bilinear
 from fcn.models.parts.blocks import Conv2dReLU, Norm
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
@@ -47,33 +47,29 @@ class PSPNet(EncoderDecoder):
         _, height, width, _ = x.shape
         stride = 2**self.encoder_depth
         features = self.encode(extend_to_multiple(x, stride), train)
-        norm = {"use_norm": self.decoder_use_norm, "axis_name": self.axis_name}
-        x = _Decoder(self.psp_out_channels, **norm, **self.types, name="decoder")(features[-1], train=train)
+        norm = {"use_norm": self.decoder_use_norm, **self.norm_types}
+        x = _Decoder(self.psp_out_channels, **norm, name="decoder")(features[-1], train=train)
         x = nn.Dropout(self.psp_dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         factor = stride if self.upsampling is None else self.upsampling
         x = SegmentationHead(self.num_classes, 3, factor, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * factor // stride), : -(-width * factor // stride)]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     """The pyramid and the convolution; a single cell has no norm."""
 
     features: int
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": ((r"^cells\.(\d)", r"psp.blocks.\1.pool.1"),)}
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         pyramid = []
         for i, cells in enumerate((1, 2, 3, 6)):
             norm = False if cells == 1 else self.use_norm
-            y = Conv2dReLU(x.shape[-1] // 4, 1, use_norm=norm, **types, name=f"cells_{i}")
+            y = Conv2dReLU(x.shape[-1] // 4, 1, use_norm=norm, **self.norm_types, name=f"cells_{i}")
             y = y(resize(x, (cells, cells), "area"), train=train)
             pyramid.append(resize_bilinear(y, x.shape[1:3], align_corners=True))
         x = jnp.concatenate([*pyramid, x], axis=-1)
-        return Conv2dReLU(self.features, 1, use_norm=self.use_norm, **types, name="conv")(x, train=train)
+        return Conv2dReLU(self.features, 1, use_norm=self.use_norm, **self.norm_types, name="conv")(x, train=train)

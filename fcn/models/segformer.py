@@ -7,7 +7,7 @@ NeurIPS 2021, figure 2 and section 3.2 (the decoder), in the form of segmentatio
 
 import functools
 import operator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Dense, convolve_pointwise, he_uniform, resize_bilinear, xavier_uniform
+from fcn.layers import BatchNorm, Dense, Layer, NormLayer, convolve_pointwise, he_uniform, resize_bilinear, xavier_uniform
 from fcn.models.parts.blocks import Conv2dReLU
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
@@ -50,45 +50,37 @@ class SegFormer(EncoderDecoder):
         x = extend_to_multiple(x, 2**self.encoder_depth)
         size = x.shape[1] // 4, x.shape[2] // 4
         maps = [feature for feature in self.encode(x, train)[1:] if feature is not None]
-        decoder = _Decoder(self.decoder_segmentation_channels, axis_name=self.axis_name, **self.types, name="decoder")
+        decoder = _Decoder(self.decoder_segmentation_channels, **self.norm_types, name="decoder")
         x = decoder(maps, size, train=train)
         x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     """The coarsest map comes first."""
 
     features: int
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, maps, size, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        maps = [_Linear(self.features, **types, name=f"mlp_stage_{i}")(x) for i, x in enumerate(reversed(maps))]
-        return _Fuse(self.features, self.axis_name, **types, name="fuse_stage")(maps, size, train=train)
+        maps = [_Linear(self.features, **self.types, name=f"mlp_stage_{i}")(x) for i, x in enumerate(reversed(maps))]
+        return _Fuse(self.features, **self.norm_types, name="fuse_stage")(maps, size, train=train)
 
 
-class _Fuse(nn.Module):
+class _Fuse(NormLayer):
     """All maps in one size and beside each other, a 1x1 convolution, BatchNorm and ReLU."""
 
     features: int
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     references: ClassVar = Conv2dReLU.references
 
     @nn.compact
     def __call__(self, maps, size, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = _PointwiseOfResized(self.features, **types, name="conv")(maps, size)
-        return nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="norm")(x, train=train))
+        x = _PointwiseOfResized(self.features, **self.types, name="conv")(maps, size)
+        return nn.relu(BatchNorm(**self.norm_types, name="norm")(x, train=train))
 
 
-class _PointwiseOfResized(nn.Module):
+class _PointwiseOfResized(Layer):
     """A 1x1 convolution of maps brought to one size and put beside each other, without a bias.
 
     Both are linear, one in the channels and one in the positions, so they can be exchanged: each map is multiplied by its part
@@ -96,8 +88,6 @@ class _PointwiseOfResized(nn.Module):
     """
 
     features: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, maps, size):
@@ -114,12 +104,9 @@ class _PointwiseOfResized(nn.Module):
         return functools.reduce(operator.add, map(product, maps, kernels))
 
 
-class _Linear(nn.Module):
+class _Linear(Layer):
     features: int
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return Dense(self.features, kernel_init=xavier_uniform, **types, name="linear")(x)
+        return Dense(self.features, kernel_init=xavier_uniform, **self.types, name="linear")(x)

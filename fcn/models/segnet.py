@@ -22,36 +22,28 @@ class SegNet(WithVGG):
     decoder's layers have the names of the authors' Caffe net: `conv5_3_D` mirrors `conv5_3`. With 11 classes there are
     29,449,355 parameters (29.5 M, as published, with BatchNorm's running statistics).
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         encoder: one of the VGGs, with BatchNorm ("vgg16_bn") or without; the decoder is as the encoder.
         width_multiplier: factor on the numbers of channels.
         ceil_mode: at odd sides the last row or column has windows of its own, as in Caffe; otherwise it is left out and images
             smaller than 32 are extended, as PyTorch's pooling does by default.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     encoder: AnyEncoder = "vgg16_bn"
     width_multiplier: float = 1.0
     ceil_mode: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     heads: ClassVar = ("conv1_1_D",)
 
     @nn.nowrap
     def encoder_options(self) -> dict[str, Any]:
         """What the VGG is made with."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-        return {"width_multiplier": self.width_multiplier, "ceil_mode": self.ceil_mode, **types}
+        return {"width_multiplier": self.width_multiplier, "ceil_mode": self.ceil_mode, **self.norm_types}
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         encoder = self.own_encoder
         _, height, width, _ = x.shape
 
@@ -62,9 +54,9 @@ class SegNet(WithVGG):
             x = max_unpool(x, indices, fine.shape[1:3])
             for i in range(count, 0 if stage else 1, -1):
                 features = fine.shape[-1] if i > 1 else maps[stage - 1].shape[-1]
-                x = Conv(features, 3, padding=1, **types, name=f"conv{stage + 1}_{i}_D")(x)
+                x = Conv(features, 3, padding=1, **self.types, name=f"conv{stage + 1}_{i}_D")(x)
                 if encoder.batch_norm:
-                    x = BatchNorm(**types, axis_name=self.axis_name, name=f"bn{stage + 1}_{i}_D")(x, train=train)
+                    x = BatchNorm(**self.norm_types, name=f"bn{stage + 1}_{i}_D")(x, train=train)
                 x = nn.relu(x)
-        x = Conv(self.num_classes, 3, padding=1, **types, name="conv1_1_D")(x)
+        x = Conv(self.num_classes, 3, padding=1, **self.types, name="conv1_1_D")(x)
         return x.astype(jnp.float32)[:, :height, :width]

@@ -5,7 +5,7 @@ Schmidt, Weigert, Broaddus, Myers, "Cell Detection with Star-Convex Polygons", M
 
 import re
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,14 +34,12 @@ class StarDistUNet(Network):
     repeated, where `stardist` mirrors. With a grid logits are repeated up to the size of the image: `logits[:, ::grid, ::grid]`
     are those of the network.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits, one more than there are rays.
         base_features: channels of the finest level; each level below has twice as many.
         depth: number of 2x2 max-pools, without those of the grid.
         head_features: channels that the heads see.
         grid: 1, 2, 4 ...: at so many pixels' distance logits are computed, by convolutions and max-pools that come first.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect (there is no BatchNorm).
     """
 
@@ -50,9 +48,6 @@ class StarDistUNet(Network):
     depth: int = 3
     head_features: int = 128
     grid: int = 1
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"stardist": ()}
     old_names: ClassVar = ((r"^conv2d_(\d+)/", _grid_layer),)
@@ -66,8 +61,7 @@ class StarDistUNet(Network):
         """
         if self.grid & (self.grid - 1):
             raise ValueError(f"grid is {self.grid}; it must be a power of two: 1, 2, 4 ...")
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv, up = partial(Conv, kernel_size=3, **types), partial(UpsampledConv, kernel_size=3, **types)
+        conv, up = partial(Conv, kernel_size=3, **self.types), partial(UpsampledConv, kernel_size=3, **self.types)
         features = [self.base_features * 2**level for level in range(self.depth + 1)]
         _, height, width, _ = x.shape
 
@@ -89,8 +83,8 @@ class StarDistUNet(Network):
             x = nn.relu(conv(features[max(0, level - 1)], name=f"up_level_{level}_no_2")(x))
         x = nn.relu(conv(self.head_features, name="features")(x))
 
-        heads = [PointwiseConv(1, **types, name="prob")(x)]
+        heads = [PointwiseConv(1, **self.types, name="prob")(x)]
         if self.num_classes > 1:
-            heads.append(PointwiseConv(self.num_classes - 1, **types, name="dist")(x))
+            heads.append(PointwiseConv(self.num_classes - 1, **self.types, name="dist")(x))
         logits = jnp.concatenate(heads, -1).astype(jnp.float32)
         return (resize_nearest(logits, self.grid) if self.grid > 1 else logits)[:, :height, :width]

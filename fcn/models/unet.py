@@ -5,7 +5,7 @@ The network of the paper itself, with valid convolutions, is `fcn.models.unet201
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvNormRelu, ConvTranspose, Network, PointwiseConv, max_pool, resize_bilinear
+from fcn.layers import (
+    BatchNorm,
+    Conv,
+    ConvNormRelu,
+    ConvTranspose,
+    Network,
+    NormLayer,
+    PointwiseConv,
+    max_pool,
+    resize_bilinear,
+)
 from fcn.models.parts.supervision import sow_coarse_logits
 
 
@@ -27,7 +37,7 @@ class UNet(Network):
     Images whose sides do not divide by `stem_stride * 2**depth` are extended at the bottom and the right by repeating the last
     row and column, and the logits are cropped back: logit (i, j) always belongs to pixel (i, j).
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         base_features: channels of the finest level; each level below has twice as many.
         depth: number of 2x2 max-pools.
@@ -37,9 +47,6 @@ class UNet(Network):
         dropout_rate: dropout before the head in training; takes the rng "dropout".
         deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
             `fcn.models.parts.supervision`.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     num_classes: int
@@ -49,17 +56,13 @@ class UNet(Network):
     stem_stride: int = 1
     dropout_rate: float = 0.0
     deep_supervision: bool = False
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     no_reference: ClassVar = "it has no reference; with encoder=... it has the form of smp's Unet"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        two_convolutions = partial(TwoConvolutions, axis_name=self.axis_name, **types)
+        two_convolutions = partial(TwoConvolutions, **self.norm_types)
         features = [self.base_features * 2**level for level in range(self.depth + 1)]
         features = [min(f, self.max_features or f) for f in features]
         _, height, width, _ = x.shape
@@ -67,8 +70,8 @@ class UNet(Network):
         x = extend_to_multiple(x, self.stem_stride * 2**self.depth)
         if self.stem_stride > 1:
             s = self.stem_stride
-            x = Conv(2 * self.base_features, 2 * s, s, use_bias=False, **types, name="stem_conv")(x)
-            x = nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="stem_bn")(x, train=train))
+            x = Conv(2 * self.base_features, 2 * s, s, use_bias=False, **self.types, name="stem_conv")(x)
+            x = nn.relu(BatchNorm(**self.norm_types, name="stem_bn")(x, train=train))
 
         size, skips, maps = x.shape[1:3], [], []
         for level in range(self.depth):
@@ -77,42 +80,35 @@ class UNet(Network):
             x = max_pool(x, 2)
         x = two_convolutions(features[-1], name=f"encoder{self.depth}")(x, train=train)
         for level in reversed(range(self.depth)):
-            x = ConvTranspose(features[level], 2, 2, **types, name=f"up{level}")(x)
+            x = ConvTranspose(features[level], 2, 2, **self.types, name=f"up{level}")(x)
             x = jnp.concatenate([skips[level], x], axis=-1)
             x = two_convolutions(features[level], name=f"decoder{level}")(x, train=train)
             maps.append(x)
 
         if self.deep_supervision:
             whole = tuple(side * self.stem_stride for side in size)
-            sow_coarse_logits(self, maps, self.num_classes, whole, (height, width), **types)
+            sow_coarse_logits(self, maps, self.num_classes, whole, (height, width), **self.types)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        x = PointwiseConv(self.num_classes, **types, name="head")(x).astype(jnp.float32)
+        x = PointwiseConv(self.num_classes, **self.types, name="head")(x).astype(jnp.float32)
         if self.stem_stride > 1:
             x = resize_bilinear(x, (x.shape[1] * self.stem_stride, x.shape[2] * self.stem_stride))
         return x[:, :height, :width]
 
 
-class TwoConvolutions(nn.Module):
+class TwoConvolutions(NormLayer):
     """Two times (3x3 convolution, BatchNorm, ReLU).
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of the output.
         use_bias: whether the convolutions add biases.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
     use_bias: bool = False
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
         """Maps [B, H, W, C] to [B, H, W, features]."""
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        types["use_bias"] = self.use_bias
-        x = ConvNormRelu(self.features, **types, name="block0")(x, train=train)
-        return ConvNormRelu(self.features, **types, name="block1")(x, train=train)
+        options = {"use_bias": self.use_bias, **self.norm_types}
+        x = ConvNormRelu(self.features, **options, name="block0")(x, train=train)
+        return ConvNormRelu(self.features, **options, name="block1")(x, train=train)

@@ -4,7 +4,6 @@ Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image 
 """
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ class UNet2015(Network):
     Its output is smaller than its input: logit (i, j) belongs to pixel (i + m, j + m), where m is half the difference of the
     sizes (92 at depth 4). The paper covers large images by overlapping tiles, with mirrored borders.
 
-    Attributes:
+    Attributes (more in `Network`):
         num_classes: channels of the logits.
         base_features: channels of the finest level; each level below has twice as many.
         depth: number of 2x2 max-pools.
@@ -31,8 +30,6 @@ class UNet2015(Network):
             says where but not how much; 0.5 is customary.
         deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
             `fcn.models.parts.supervision`. The paper has none.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
         axis_name: no effect (there is no BatchNorm).
     """
 
@@ -41,9 +38,6 @@ class UNet2015(Network):
     depth: int = 4
     dropout_rate: float = 0.5
     deep_supervision: bool = False
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     def input_margins(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Pixels that an image of this size lacks at ((top, bottom), (left, right)) for the logits to cover it.
@@ -64,7 +58,7 @@ class UNet2015(Network):
         Raises:
             ValueError: where H or W is not a valid size; the message names the nearest ones.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": he_normal}
+        types = {**self.types, "kernel_init": he_normal}
         conv = partial(Conv, kernel_size=3, padding="VALID", **types)
         dropout = partial(nn.Dropout, self.dropout_rate, deterministic=not train)
         for side in x.shape[1:3]:

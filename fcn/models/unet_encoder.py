@@ -4,13 +4,11 @@ Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image 
 form of segmentation_models_pytorch. `fcn.models.unet` has the paper's own contracting path.
 """
 
-from typing import Any
-
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.layers import NormLayer
 from fcn.models.parts.blocks import Conv2dReLU, Norm, UpBlock
 from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.parts.heads import SegmentationHead
@@ -54,8 +52,7 @@ class UNetEncoder(EncoderDecoder):
             attention=self.decoder_attention_type,
             interpolation=self.decoder_interpolation,
             use_norm=self.decoder_use_norm,
-            axis_name=self.axis_name,
-            **self.types,
+            **self.norm_types,
             name="decoder",
         )
         maps = decoder(features, (height, width), train=train)
@@ -64,28 +61,24 @@ class UNetEncoder(EncoderDecoder):
         return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(maps[-1])[:, :height, :width]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     channels: tuple[int, ...]
     center: bool
     attention: str | None
     interpolation: str
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features, size, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         *skips, x = features
         if self.center:
             for i in range(2):
-                x = Conv2dReLU(x.shape[-1], use_norm=self.use_norm, **types, name=f"center_{i}")(x, train=train)
+                x = Conv2dReLU(x.shape[-1], use_norm=self.use_norm, **self.norm_types, name=f"center_{i}")(x, train=train)
         maps = []
         for i, channels in enumerate(self.channels):
             level = len(skips) - 1 - i
             skip, last = skips[level], level == 0
-            block = UpBlock(channels, self.attention, self.interpolation, self.use_norm, **types, name=f"blocks_{i}")
+            block = UpBlock(channels, self.attention, self.interpolation, self.use_norm, **self.norm_types, name=f"blocks_{i}")
             target = tuple(side // 2**level for side in size) if skip is None else skip.shape[1:3]
             x = block(x, target, None if last else [] if skip is None else [skip], train=train)
             maps.append(x)

@@ -5,14 +5,14 @@ with the encoder of an image classifier, in the form of segmentation_models_pyto
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
+from fcn.layers import NormLayer
 from fcn.models.parts.blocks import Conv2dReLU, Norm, UpBlock
 from fcn.models.parts.encoder_decoder import EncoderDecoder, check_decoder_channels
 from fcn.models.parts.heads import SegmentationHead
@@ -59,8 +59,7 @@ class UNetPlusPlus(EncoderDecoder):
             attention=self.decoder_attention_type,
             interpolation=self.decoder_interpolation,
             use_norm=self.decoder_use_norm,
-            axis_name=self.axis_name,
-            **self.types,
+            **self.norm_types,
             name="decoder",
         )
         x, nested = decoder(features[1:], train=train)
@@ -70,26 +69,23 @@ class UNetPlusPlus(EncoderDecoder):
         return SegmentationHead(self.num_classes, **self.head, name="segmentation_head")(x)[:, :height, :width]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     channels: tuple[int, ...]
     center: bool
     attention: str | None
     interpolation: str
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": ((r"^x\.(\d)\.(\d)", r"blocks.x_\1_\2"),)}
 
     @nn.compact
     def __call__(self, features, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        step = partial(UpBlock, **types, attention=self.attention, interpolation=self.interpolation, use_norm=self.use_norm)
+        options = {"attention": self.attention, "interpolation": self.interpolation, "use_norm": self.use_norm}
+        step = partial(UpBlock, **options, **self.norm_types)
         *skips, x = features
         if self.center and self.is_initializing():
             for i in range(2):
-                Conv2dReLU(x.shape[-1], use_norm=self.use_norm, **types, name=f"center_{i}")(x, train=train)
+                Conv2dReLU(x.shape[-1], use_norm=self.use_norm, **self.norm_types, name=f"center_{i}")(x, train=train)
         coarse = [x]  # all nodes of a stride, from the outermost path to the encoder's map
         for layer, skip in enumerate(reversed(skips)):
             fine = [] if skip is None else [skip]

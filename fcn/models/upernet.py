@@ -5,7 +5,6 @@ alone, in the form of segmentation_models_pytorch.
 """
 
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import resize, resize_bilinear
+from fcn.layers import NormLayer, resize, resize_bilinear
 from fcn.models.parts.blocks import Conv2dReLU, Norm
 from fcn.models.parts.encoder_decoder import EncoderDecoder
 from fcn.models.parts.heads import SegmentationHead
@@ -47,27 +46,23 @@ class UPerNet(EncoderDecoder):
         """
         _, height, width, _ = x.shape
         features = self.encode(extend_to_multiple(x, 2**self.encoder_depth), train)
-        norm = {"use_norm": self.decoder_use_norm, "axis_name": self.axis_name}
-        x = _Decoder(self.decoder_channels, **norm, **self.types, name="decoder")(features[2:], train=train)
+        norm = {"use_norm": self.decoder_use_norm, **self.norm_types}
+        x = _Decoder(self.decoder_channels, **norm, name="decoder")(features[2:], train=train)
         x = SegmentationHead(self.num_classes, 1, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
 
-class _Decoder(nn.Module):
+class _Decoder(NormLayer):
     """The sums of the FPN go down unconvolved; a convolution of each is fused."""
 
     features: int
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, maps, *, train):
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options = {"use_norm": self.use_norm, "axis_name": self.axis_name, **types}
+        options = {"use_norm": self.use_norm, **self.norm_types}
         conv = partial(Conv2dReLU, self.features, **options)
-        norm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False, **types)
+        norm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False, **self.types)
         *laterals, x = (norm(name=f"feature_norms_{i}")(feature) for i, feature in enumerate(maps))
 
         x = _Pyramid(self.features, **options, name="psp")(x, train=train)
@@ -80,34 +75,26 @@ class _Decoder(nn.Module):
         return conv(name="fusion_block")(jnp.concatenate(pyramid, axis=-1), train=train)
 
 
-class _Pyramid(nn.Module):
+class _Pyramid(NormLayer):
     """The map beside its averages over 1x1, 2x2, 3x3 and 6x6 cells."""
 
     features: int
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         parts = [x]
         for i, cells in enumerate((1, 2, 3, 6)):
-            conv = Conv2dReLU(self.features, 1, use_norm=self.use_norm, **types, name=f"blocks_{i}_1")
+            conv = Conv2dReLU(self.features, 1, use_norm=self.use_norm, **self.norm_types, name=f"blocks_{i}_1")
             y = conv(resize(x, (cells, cells), "area"), train=train)
             parts.append(resize_bilinear(y, x.shape[1:3]))
-        return Conv2dReLU(self.features, **types, name="out_conv")(jnp.concatenate(parts, axis=-1), train=train)
+        return Conv2dReLU(self.features, **self.norm_types, name="out_conv")(jnp.concatenate(parts, axis=-1), train=train)
 
 
-class _Lateral(nn.Module):
+class _Lateral(NormLayer):
     features: int
     use_norm: Norm
-    axis_name: str | None
-    dtype: Any
-    param_dtype: Any
 
     @nn.compact
     def __call__(self, x, *, train):
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        return Conv2dReLU(self.features, 1, use_norm=self.use_norm, **types, name="conv_norm_relu")(x, train=train)
+        return Conv2dReLU(self.features, 1, use_norm=self.use_norm, **self.norm_types, name="conv_norm_relu")(x, train=train)

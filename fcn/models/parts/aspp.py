@@ -5,35 +5,29 @@ with separable convolutions as in Chen, Zhu, Papandreou, Schroff, Adam, "Encoder
 Semantic Image Segmentation", ECCV 2018, figure 3.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.layers import BatchNorm, Conv, ConvNormRelu, PointwiseConv
+from fcn.layers import BatchNorm, Conv, ConvNormRelu, NormLayer, PointwiseConv
 
 
-class ASPP(nn.Module):
+class ASPP(NormLayer):
     """A map seen by a 1x1 convolution, by 3x3 convolutions of several dilations and by its mean, put together by a 1x1 one.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of each view and of the output.
         rates: dilations of the 3x3 convolutions.
         separable: these are depthwise and then 1x1.
         dropout: rate of the dropout at the end, in training; takes the rng "dropout".
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int = 256
     rates: tuple[int, ...] = (12, 24, 36)
     separable: bool = False
     dropout: float = 0.5
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @property
     def references(self) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -45,44 +39,36 @@ class ASPP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
         """Maps [B, H, W, C] to [B, H, W, features]."""
-        types = {"axis_name": self.axis_name, "dtype": self.dtype, "param_dtype": self.param_dtype}
         atrous = SeparableConvNormRelu if self.separable else ConvNormRelu
-        views = [ConvNormRelu(self.features, 1, **types, name="convs_0")(x, train=train)]
+        views = [ConvNormRelu(self.features, 1, **self.norm_types, name="convs_0")(x, train=train)]
         for i, rate in enumerate(self.rates, start=1):
-            views.append(atrous(self.features, 3, dilation=rate, **types, name=f"convs_{i}")(x, train=train))
+            views.append(atrous(self.features, 3, dilation=rate, **self.norm_types, name=f"convs_{i}")(x, train=train))
         mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-        mean = ConvNormRelu(self.features, 1, **types, name="mean")(mean, train=train)
+        mean = ConvNormRelu(self.features, 1, **self.norm_types, name="mean")(mean, train=train)
         views.append(jnp.broadcast_to(mean, views[0].shape))
-        x = ConvNormRelu(self.features, 1, **types, name="project")(jnp.concatenate(views, axis=-1), train=train)
+        x = ConvNormRelu(self.features, 1, **self.norm_types, name="project")(jnp.concatenate(views, axis=-1), train=train)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
-class SeparableConvNormRelu(nn.Module):
+class SeparableConvNormRelu(NormLayer):
     """A depthwise convolution, a 1x1 convolution, BatchNorm and ReLU.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of the output.
         kernel_size: of the depthwise convolution.
         dilation: of the depthwise convolution.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
     kernel_size: int = 3
     dilation: int = 1
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": (("^depthwise$", "0.0"), ("^pointwise$", "0.1"), ("^bn$", "1"))}
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
         """Maps [B, H, W, C] to [B, H, W, features]."""
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         options = {"dilation": self.dilation, "groups": x.shape[-1], "use_bias": False}
-        x = Conv(x.shape[-1], self.kernel_size, **options, **types, name="depthwise")(x)
-        x = PointwiseConv(self.features, use_bias=False, **types, name="pointwise")(x)
-        return nn.relu(BatchNorm(axis_name=self.axis_name, **types, name="bn")(x, train=train))
+        x = Conv(x.shape[-1], self.kernel_size, **options, **self.types, name="depthwise")(x)
+        x = PointwiseConv(self.features, use_bias=False, **self.types, name="pointwise")(x)
+        return nn.relu(BatchNorm(**self.norm_types, name="bn")(x, train=train))

@@ -25,13 +25,8 @@ class WithBackbone(WithEncoder):
     encoder_name: ClassVar = "backbone"
     references: ClassVar = {"torchvision": ((r"^backbone\.features\.", "backbone."),)}
 
-    @property
-    def types(self) -> dict[str, Any]:
-        """Options of a layer with BatchNorm."""
-        return {"dtype": self.dtype, "param_dtype": self.param_dtype, "axis_name": self.axis_name}
-
     @nn.nowrap
     def encoder_options(self) -> dict[str, Any]:
         """What an encoder that is no module yet is made with."""
         form = _FORMS.get(self.encoder_family(), {})
-        return {"output_stride": self.encoder_output_stride, **form, **self.types}
+        return {"output_stride": self.encoder_output_stride, **form, **self.norm_types}

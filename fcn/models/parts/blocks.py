@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
-from fcn.layers import BatchNorm, Conv, ConvTranspose, PointwiseConv, UpsampledConv, he_uniform, resize
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Layer, NormLayer, PointwiseConv, UpsampledConv, he_uniform, resize
 
 Norm = bool | str | Mapping[str, Any]
 """Whether and how a block normalises: "batchnorm" (True), "instancenorm", "identity" (False), or a dictionary with one of these
@@ -18,19 +18,16 @@ smp names, "inplace" takes a package of CUDA kernels, and "layernorm" fails ther
 _NORMS = ("batchnorm", "identity", "instancenorm")
 
 
-class Conv2dReLU(nn.Module):
+class Conv2dReLU(NormLayer):
     """A convolution (zero-padded to keep the size), a norm and ReLU; the convolution has a bias if there is no norm.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of the output.
         kernel_size: of the convolution.
         dilation: of the convolution.
         use_norm: see `Norm`.
         transposed: a transposed convolution of 4x4 and stride 2 instead, which doubles the size and always has a bias.
         upsampled: the maps are first doubled by repeating their pixels, and concatenated with those beside them.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
@@ -39,9 +36,6 @@ class Conv2dReLU(nn.Module):
     use_norm: Norm = "batchnorm"
     transposed: bool = False
     upsampled: bool = False
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": (("^conv$", "0"), ("^norm$", "1"))}
 
@@ -53,9 +47,8 @@ class Conv2dReLU(nn.Module):
 
         `beside` are maps [B, 2 H, 2 W, _], if upsampled.
         """
-        types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = make_norm(self.use_norm, train=train, axis_name=self.axis_name, **types, name="norm")
-        types["kernel_init"] = he_uniform
+        types: dict[str, Any] = {**self.types, "kernel_init": he_uniform}
+        norm = make_norm(self.use_norm, train=train, **self.norm_types, name="norm")
         if self.transposed:
             x = ConvTranspose(self.features, 4, 2, padding=1, **types, name="conv")(x)
         else:
@@ -91,21 +84,17 @@ def make_norm(use_norm: Norm, *, train: bool, axis_name: str | None, name: str, 
     return nn.InstanceNorm(epsilon=epsilon, **scales, use_fast_variance=False, **types, name=name)
 
 
-class SCSE(nn.Module):
+class SCSE(Layer):
     """Spatial and channel squeeze and excitation: x times a gate for each channel, plus x times a gate for each pixel.
 
     Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks", MICCAI 2018,
     section 2. The two are added, as in smp, where the paper takes the larger one or tries several ways.
 
-    Attributes:
+    Attributes (more in `Layer`):
         reduction: factor by which the channel gate narrows.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     reduction: int = 16
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {
         "smp": (("^squeeze$", "attention.cSE.1"), ("^excite$", "attention.cSE.3"), ("^spatial$", "attention.sSE.0"))
@@ -121,7 +110,7 @@ class SCSE(nn.Module):
         channels = x.shape[-1]
         if channels < self.reduction:
             raise ValueError(f"attention 'scse' takes maps of at least {self.reduction} channels, not of {channels}")
-        conv = partial(PointwiseConv, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=he_uniform)
+        conv = partial(PointwiseConv, **self.types, kernel_init=he_uniform)
         gate = jnp.mean(x, axis=(1, 2), keepdims=True)
         gate = nn.relu(conv(channels // self.reduction, name="squeeze")(gate))
         gate = nn.sigmoid(conv(channels, name="excite")(gate))
@@ -141,26 +130,20 @@ def make_attention(kind: str | None, **options):
     return SCSE(**options)
 
 
-class UpBlock(nn.Module):
+class UpBlock(NormLayer):
     """The step up of U-Net: interpolation to the size of the skip, concatenation (skip last), two convolutions.
 
-    Attributes:
+    Attributes (more in `NormLayer`):
         features: channels of the output.
         attention: None, or "scse" before and after the convolutions.
         interpolation: a method of `fcn.layers.resize`.
         use_norm: see `Norm`.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
-        dtype: type of the computation.
-        param_dtype: type of the parameters.
     """
 
     features: int
     attention: str | None = None
     interpolation: str = "nearest"
     use_norm: Norm = "batchnorm"
-    axis_name: str | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -171,10 +154,9 @@ class UpBlock(nn.Module):
         `skips` are the maps [B, *size, _] to concatenate, none where the encoder lacks them. In the last step of a decoder it
         is None: there the first attention has parameters (as in smp, so that weights travel both ways) and is not applied.
         """
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = partial(Conv2dReLU, self.features, use_norm=self.use_norm, axis_name=self.axis_name, **types)
-        attention1 = make_attention(self.attention, **types, name="attention1")
-        attention2 = make_attention(self.attention, **types, name="attention2")
+        conv = partial(Conv2dReLU, self.features, use_norm=self.use_norm, **self.norm_types)
+        attention1 = make_attention(self.attention, **self.types, name="attention1")
+        attention2 = make_attention(self.attention, **self.types, name="attention2")
         attended, beside = self.attention is not None and skips is not None, tuple(skips or ())
         doubled = not attended and self.interpolation == "nearest" and tuple(size) == (2 * x.shape[1], 2 * x.shape[2])
         if not doubled:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -25,28 +24,17 @@ class EncoderDecoder(WithEncoder):
             `dropout` and `activation` (see `ClassificationHead`). Its logits [B, classes] are not part of the result:
             `model.apply(..., mutable=["class_logits"])` gives them in `"class_logits"`.
         activation: what is applied to the logits, none by default; see `fcn.models.parts.heads.activate`.
-        dtype: type of the computation; the logits are float32 in any case.
-        param_dtype: type of the parameters.
-        axis_name: the pmap axis over which BatchNorm takes its statistics.
     """
 
     encoder: AnyEncoder = "resnet34"
     encoder_depth: int = 5
     aux_params: Mapping[str, Any] | None = None
     activation: Activation = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    axis_name: str | None = None
 
     references: ClassVar = {"smp": ()}
     heads: ClassVar = ("segmentation_head",)
     encoder_output_stride: ClassVar[int] = 32
     """Stride of the encoder's last map at full depth; below 32 it is dilated. A field of networks that can do with less."""
-
-    @property
-    def types(self) -> dict[str, Any]:
-        """Options of a layer without BatchNorm."""
-        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
     @property
     def head(self) -> dict[str, Any]:
@@ -57,7 +45,7 @@ class EncoderDecoder(WithEncoder):
     def encoder_options(self) -> dict[str, Any]:
         """What an encoder that is no module yet is made with."""
         options = {"depth": self.encoder_depth, "output_stride": self.encoder_output_stride}
-        return {**options, "axis_name": self.axis_name, **self.types}
+        return {**options, **self.norm_types}
 
     def encode(self, x: Array | np.ndarray, train: bool) -> list[Array | None]:
         """The encoder's maps, finest first: entry i has been halved i times, entry 0 is None unless the encoder is a VGG.

@@ -1,14 +1,14 @@
 """Heads: a convolution to one channel per class, and a classifier of the whole image, both as in smp."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcn.errors import unknown
-from fcn.layers import Conv, Dense, resize_bilinear, xavier_uniform
+from fcn.layers import Conv, Dense, Layer, resize_bilinear, xavier_uniform
 
 Activation = str | Callable[[Array], Array] | None
 _ACTIVATIONS = {
@@ -36,24 +36,21 @@ def activate(activation: Activation, logits: Float[Array, "*b k"]) -> Float[Arra
     return _ACTIVATIONS[name](logits)
 
 
-class SegmentationHead(nn.Module):
+class SegmentationHead(Layer):
     """A convolution to the classes, then bilinear interpolation between the centres of the corner pixels.
 
-    Attributes:
+    Attributes (more in `Layer`):
         num_classes: channels of the logits.
         kernel_size: of the convolution, zero-padded to keep the size.
         upsampling: factor of the interpolation.
         activation: applied to the result, see `activate`.
         dtype: type of the convolution.
-        param_dtype: type of the parameters.
     """
 
     num_classes: int
     kernel_size: int = 3
     upsampling: int = 1
     activation: Activation = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": (("^conv$", "0"),)}
 
@@ -61,30 +58,26 @@ class SegmentationHead(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits, float32, `upsampling` times the size of `x`."""
         options = {"padding": self.kernel_size // 2, "kernel_init": xavier_uniform}
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv(self.num_classes, self.kernel_size, **options, **types, name="conv")(x).astype(jnp.float32)
+        x = Conv(self.num_classes, self.kernel_size, **options, **self.types, name="conv")(x).astype(jnp.float32)
         size = x.shape[1] * self.upsampling, x.shape[2] * self.upsampling
         return activate(self.activation, resize_bilinear(x, size, align_corners=True))
 
 
-class ClassificationHead(nn.Module):
+class ClassificationHead(Layer):
     """One vector of logits for the whole image: global pooling, dropout, a dense layer.
 
-    Attributes:
+    Attributes (more in `Layer`):
         classes: length of the vector.
         pooling: "avg" or "max".
         dropout: rate of the dropout in training; takes the rng "dropout".
         activation: applied to the result, see `activate`.
         dtype: type of the dense layer; the logits are float32 in any case.
-        param_dtype: type of the parameters.
     """
 
     classes: int
     pooling: str = "avg"
     dropout: float = 0.2
     activation: Activation = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     references: ClassVar = {"smp": (("^dense$", "3"),)}
 
@@ -99,6 +92,5 @@ class ClassificationHead(nn.Module):
             raise unknown("pooling", self.pooling, ("avg", "max"))
         x = (jnp.mean if self.pooling == "avg" else jnp.max)(x, axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        logits = Dense(self.classes, kernel_init=xavier_uniform, **types, name="dense")(x).astype(jnp.float32)
+        logits = Dense(self.classes, kernel_init=xavier_uniform, **self.types, name="dense")(x).astype(jnp.float32)
         return activate(self.activation, logits)
