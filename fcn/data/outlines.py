@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 
-def filled(polygons: Iterable[Float[np.ndarray, "n 2"]], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+def filled(polygons: Iterable[Float[np.ndarray, "_ 2"]], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """The pixels whose centre lies in one of some polygons; pixel (row 0, column 0) covers 0..1 in x and in y.
 
     An outline that crosses itself is filled by the even-odd rule.
@@ -21,7 +21,7 @@ def filled(polygons: Iterable[Float[np.ndarray, "n 2"]], size: tuple[int, int]) 
     return mask
 
 
-def _inside(corners: Float[np.ndarray, "n 2"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+def _inside(corners: Float[np.ndarray, "_ 2"], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """Each edge that crosses a row toggles all pixels of the row from there on."""
     height, width = size
     toggles = np.zeros((height, width + 1), np.uint8)

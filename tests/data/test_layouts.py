@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fcn.data import check_source, open_source
-from fcn.data.layouts import find_layout
+from fcn.data.layouts import dsb2018, find_layout
 from fcn.data.layouts.cityscapes import label_ids, train_ids
 from fcn.data.layouts.voc import colour
 from fcn.data.outlines import filled, run_lengths
@@ -102,6 +102,14 @@ def make_coco(root):
         (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(table))
 
 
+def make_dsb(root):
+    for i in range(6):
+        photo(root / "stage1_train" / f"00a{i}" / "images" / f"00a{i}.png", i)
+        for name, values in (("0f1", [255, 255]), ("1b2", [0, 0, 255])):
+            save(root / "stage1_train" / f"00a{i}" / "masks" / f"{name}.png", label(*values))
+    photo(root / "stage1_test" / "00b" / "images" / "00b.png")
+
+
 CASES = [
     (make_voc, "PASCAL VOC", 21, ["2007_000032"], [20, 255, 0]),
     (make_cityscapes, "Cityscapes", 19, ["aachen/aachen_0"], [0, 18, 255]),
@@ -111,6 +119,7 @@ CASES = [
     (make_pairs, "side by side", 2, ["a"], [0, 0, 0]),
     (make_nnunet, "nnU-Net", 2, None, [1, 255, 0]),
     (make_coco, "COCO", 3, ["1"], [1, 2, 2]),
+    (make_dsb, "the 2018 Data Science Bowl", 2, None, [1, 1, 1]),
 ]
 
 
@@ -207,6 +216,17 @@ def test_objects_of_coco(tmp_path):
     table.write_text("{")
     with pytest.raises(ValueError, match=r"instances_val2017\.json: not JSON"):
         open_source("folder", "val", root=tmp_path)
+
+
+def test_objects_of_the_data_science_bowl(tmp_path):
+    make_dsb(tmp_path)
+    np.testing.assert_array_equal(instances_of(tmp_path / "stage1_train", "val"), label(1, 1, 2))
+    (tmp_path / "stage1_train/00a0/images/00a0.png").rename(tmp_path / "stage1_train/00a0/images/x.png")
+    with pytest.raises(ValueError, match=r"00a0 has no image images/00a0\.png, as folders of the 2018 Data Science Bowl have"):
+        find_layout(tmp_path)
+    (tmp_path / "train" / "masks").mkdir(parents=True)
+    photo(tmp_path / "train" / "images" / "a.png")
+    assert dsb2018.find(tmp_path) is None
 
 
 def test_other_tables_beside_those_of_coco_are_no_splits(tmp_path):

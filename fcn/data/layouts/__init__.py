@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fcn.data.layout import Layout
-from fcn.data.layouts import ade20k, cityscapes, coco, nnunet, own, side_by_side, voc
+from fcn.data.layouts import ade20k, cityscapes, coco, dsb2018, nnunet, own, side_by_side, voc
 from fcn.data.source import LabelKind
 
 LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
@@ -15,6 +15,7 @@ LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {
     "nnU-Net": nnunet.find,
     "COCO": coco.find,
     "CamVid": side_by_side.find,
+    "DSB2018": dsb2018.find,
 }
 """What recognises each form: the layout, or None where a folder is not of that form."""
 

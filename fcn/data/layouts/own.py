@@ -72,7 +72,7 @@ def _beside(root: Path, folder: Path, files: dict[str, Path], kind: LabelKind) -
         found = f"{len(files)} images lie in {folder}, without labels" if files else f"no images lie in {folder}"
         raise FileNotFoundError(
             f"no folder {root / _LABEL_FOLDERS[0]}: {found}; a data folder holds {_TREE}; "
-            "PASCAL VOC, Cityscapes, ADE20K, CamVid, COCO and nnU-Net are read as they are"
+            "PASCAL VOC, Cityscapes, ADE20K, CamVid, COCO, DSB 2018 and nnU-Net are read as they are"
         )
     images = {key: path for key, path in files.items() if path not in set(labels.values())}
     endings = [ending for ending in COMPANIONS if any(path.stem.endswith(ending) for path in labels.values())]
