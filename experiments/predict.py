@@ -21,7 +21,7 @@ images as they are. The scale is said for each image.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,8 +91,9 @@ class PredictConfig:
     what of it the views of --tta and the networks of --ensemble disagree about (mutual information)."""
     overlay: bool = True
     """Write overlays as well."""
-    objects: tuple[Literal["csv", "geojson"], ...] = ("csv",)
-    """Which tables to write where the task finds objects: NAME_objects.csv, and, with outlines, NAME_objects.geojson."""
+    objects: tuple[Literal["csv", "geojson", "coco"], ...] = ("csv",)
+    """Which tables to write where the task finds objects: NAME_objects.csv, with outlines NAME_objects.geojson, and of all
+    images objects.coco.json (and NAME_objects.csv)."""
     skip_existing: bool = False
     """Leave out images that are done already: goes on where it was interrupted."""
     overwrite: bool = False
@@ -145,11 +146,13 @@ def main(args: Sequence[str]) -> None:
     from experiments.outputs import plan
 
     plans = plan(options.images, options.out, endings(options), done=done_before(options))
+    table = coco_table(options)
     if not plans:
         print(f"all images are done, in {options.out}")
-        return
     command.cache_compilations(calls=len(plans) if options.format == "png" else command.OFTEN)
-    refused = (write_pictures if options.format == "png" else write_maps)(options, plans)
+    write = write_pictures if options.format == "png" else write_maps
+    refused = write(options, plans) if plans else []
+    table()
     if refused:
         shown = ", ".join(map(str, refused[:5])) + (f" and {len(refused) - 5} more" if refused[5:] else "")
         raise ValueError(f"{len(refused)} of {len(plans)} images were not predicted: {shown}")
@@ -165,6 +168,25 @@ def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Pat
     options.out.mkdir(parents=True, exist_ok=True)
     stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
     return predict_all(stages, plans)
+
+
+def coco_table(options: PredictConfig) -> Callable[[], None]:
+    """What writes the objects of all images that are done as one file, where that is asked for.
+
+    Raises:
+      FileExistsError: the file is there.
+    """
+    if "coco" not in options.objects:
+        return lambda: None
+    from experiments.coco import NAME, write_coco
+    from experiments.networks import stored_task
+    from experiments.outputs import plan
+
+    path, task = options.out / NAME, stored_task(options.run) if options.run else None
+    if path.exists() and not (options.overwrite or options.skip_existing):
+        raise FileExistsError(f"{path} exists already; give another --out, or --skip-existing, or --overwrite")
+    every = plan(options.images, options.out, endings(options), done="replaced")
+    return lambda: write_coco(path, every, () if task is None else task.classes)
 
 
 def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
@@ -189,8 +211,10 @@ def endings(options: PredictConfig) -> list[str]:
 
     task = (None if options.run is None else stored_task(options.run)) or Semantic
     asked = [f"objects.{form}" for form in options.objects]
-    if "objects.geojson" in asked and "objects.geojson" not in task.on_request:
-        raise ValueError(f"--objects geojson is for tasks that find objects, not for {task.name!r}; leave it out")
+    if (more := {"geojson", "coco"} & {*options.objects}) and not task.on_request:
+        raise ValueError(f"--objects {min(more)} is for tasks that find objects, not for {task.name!r}; leave it out")
+    if "coco" in options.objects:
+        asked.append("objects.csv")  # which tells classes and scores
     if options.uncertainty and getattr(task, "mode", None) is None:
         raise ValueError(f"the task {task.name!r} has no probabilities, whose uncertainty could be told")
     uncertain = UNCERTAINTY if options.uncertainty else ()

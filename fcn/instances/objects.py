@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # which loads its parts when they are first used
@@ -56,6 +56,30 @@ class Objects(NamedTuple):
             known = {"class": name, "score": round(float(score), 4)}
             features.append({"type": "Feature", "id": int(number), "geometry": geometry, "properties": known})
         return json.dumps({"type": "FeatureCollection", "features": features})
+
+    def coco(self, instances: Integer[np.ndarray, "h w"], categories: Sequence[str]) -> list[dict[str, Any]]:
+        """COCO's annotations of an image, but for their numbers and the image's; categories count from 1.
+
+        The segmentation of an object is its run lengths in the whole image, of 0 and of 1 in turn, down the columns.
+        """
+        annotations = []
+        for number, name, score, area, box in zip(self.ids, self.classes, self.scores, self.areas, self.boxes, strict=True):
+            top, left, height, width = box.tolist()
+            known = {"category_id": list(categories).index(name) + 1, "score": round(float(score), 4), "iscrowd": 0}
+            window = instances[top : top + height, left : left + width]
+            columns, rows = np.nonzero((window == number).T)
+            runs = {"size": list(instances.shape), "counts": _counts(rows + top, columns + left, instances.shape)}
+            annotations.append({**known, "area": int(area), "bbox": [left, top, width, height], "segmentation": runs})
+        return annotations
+
+
+def _counts(rows: Int[np.ndarray, " n"], columns: Int[np.ndarray, " n"], size: tuple[int, int]) -> list[int]:
+    """Run lengths of pixels that follow each other down the columns."""
+    places = columns * size[0] + rows
+    first = np.flatnonzero(np.diff(places, prepend=-2) > 1)
+    last = np.append(first[1:], len(places)) - 1
+    edges = np.stack([places[first], places[last] + 1], -1).ravel()
+    return np.diff(edges, prepend=0, append=size[0] * size[1]).tolist()
 
 
 def measure(

@@ -57,3 +57,24 @@ def test_outlines_of_objects():
     assert first["geometry"] == {"type": "Polygon", "coordinates": [[[2, 1], [5, 1], [5, 3], [2, 3], [2, 1]]]}
     assert second["geometry"]["type"] == "MultiPolygon" and len(second["geometry"]["coordinates"]) == 2
     assert second["id"] == 70_000 and second["properties"] == {"class": "cell", "score": 1.0}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")  # pycocotools
+def test_run_lengths_of_objects():
+    """As COCO's tools read them."""
+    compressed = pytest.importorskip("pycocotools.mask")
+    objects = measure(instances(), np.array([0.5, 0.25]))._replace(classes=["cell", "dust"])
+    first, second = objects.coco(instances(), ["dust", "cell"])
+    for one, number in ((first, 7), (second, 70_000)):
+        runs = compressed.frPyObjects(one["segmentation"], 6, 8)
+        np.testing.assert_array_equal(compressed.decode(runs), instances() == number)
+    assert first | {"segmentation": None} == {
+        "category_id": 2,
+        "score": 0.5,
+        "iscrowd": 0,
+        "area": 6,
+        "bbox": [2, 1, 3, 2],
+        "segmentation": None,
+    }
+    whole = measure(np.ones((2, 3), int)).coco(np.ones((2, 3), int), ["object"])
+    assert whole[0]["segmentation"]["counts"] == [0, 6, 0]
