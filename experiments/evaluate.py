@@ -90,13 +90,16 @@ def main(args: Sequence[str]) -> None:
     state = measure(parallel.put_state(network.variables)).state
     result = task.metric().compute(state)
     values = {"step": network.step, **task.scalars(result, "val/"), **found}
-    scores = image_scores(task, state, counted_order(source, task, batch_size))
+    scores = with_uncertainty(network, source, image_scores(task, state, counted_order(source, task, batch_size)))
+    values.update(mean_uncertainty(scores))
     order = rank(scores, task.best)
     rows = ranked(source, scores, order if options.csv else order[:SHOWN])
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
         print_table(options, network, source, result, rows)
+        for name, value in mean_uncertainty(scores).items():
+            print(f"\n{name}: {value:.4f} nats, the mean over images")
     write_files(options, values, rows)
     if options.report is not None:
         write_report(options, network, source, state, order[:SHOWN])
@@ -179,6 +182,25 @@ def image_scores(task, state, counted: Sequence[int]) -> list[dict[str, float | 
     """
     of = {index: scalars for index, scalars in zip(counted, task.image_scalars(state)) if index >= 0}
     return [of[index] for index in sorted(of)]
+
+
+def with_uncertainty(network, source, scores: Sequence[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
+    """The scores of the images, of an ensemble with `fcn.inference.Uncertainty`, the mean over pixels."""
+    from fcn.inference import Ensemble, Predictor
+    from fcn.inference.probabilities import mode_of
+
+    if not isinstance(network.model, Ensemble) or mode_of(network.task) is None:
+        return [dict(known) for known in scores]
+    seen = network.preprocessing.as_read()
+    predictor = Predictor(network.model, network.variables, seen, network.task, bucket=None)
+    found = (predictor.uncertainty(source[i]["image"])._asdict() for i in range(len(scores)))
+    return [{**known, **{name: float(pixels.mean()) for name, pixels in more.items()}} for known, more in zip(scores, found)]
+
+
+def mean_uncertainty(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of images whose uncertainty is known, the mean."""
+    names = [name for name in ("entropy", "mutual_information") if scores and name in scores[0]]
+    return {f"val/{name}": sum(known[name] for known in scores) / len(scores) for name in names}
 
 
 def counted_order(source, task, batch_size: int) -> list[int]:

@@ -1,5 +1,6 @@
 """A run of two networks, from training to prediction."""
 
+import csv
 import dataclasses
 import json
 
@@ -19,14 +20,19 @@ SHORT = "--ensemble 2 --steps 2 --eval-every 2 --checkpoint-every 2 --model.opti
 
 
 def test_two_networks_are_trained_and_predict_as_one(options, folder_data, tmp_path, capsys):
-    run, out = tmp_path / "run", tmp_path / "out"
+    run, out, table = tmp_path / "run", tmp_path / "out", tmp_path / "images.csv"
     train.main([*options, *SHORT, "--workdir", str(run)])
     result = json.loads((run / "result.json").read_text())
     capsys.readouterr()
-    evaluate.main([str(run), "--json"])
+    evaluate.main([str(run), "--json", "--csv", str(table)])
     values = json.loads(capsys.readouterr().out)
     assert values["val/miou"] == pytest.approx(result["val/miou"]) and values["step"] == 2
-    predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(out), "--no-overlay"])
+    predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(out), "--no-overlay", "--uncertainty"])
+    of_pixels = np.load(out / "00_uncertainty.npy").mean((0, 1))
+    for name, of_image in zip(("entropy", "mutual_information"), of_pixels, strict=True):
+        found = {row["image"]: float(row[name]) for row in csv.DictReader(table.read_text().splitlines())}
+        assert found["00"] == pytest.approx(of_image, rel=1e-4) and of_image > 0
+        assert values[f"val/{name}"] == pytest.approx(np.mean(list(found.values())))
     network = from_folder(run, "last")
     image = network.preprocessing.apply(read_image(folder_data / "images/val/00.png", channels=3)[None])
     apply = jax.jit(network.model.model.apply)
