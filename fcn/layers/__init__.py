@@ -17,7 +17,7 @@ from fcn.layers.initialisers import (
 )
 from fcn.layers.layer import Layer, NormLayer
 from fcn.layers.network import Network
-from fcn.layers.normalisation import BatchNorm, ConvNormRelu
+from fcn.layers.normalisation import ActivationKind, BatchNorm, ConvNormRelu, NormKind, norm_relu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
 from fcn.layers.resizing import (
@@ -33,6 +33,7 @@ from fcn.layers.unpooling import max_pool_with_indices, max_unpool
 from fcn.layers.upsampled import UpsampledConv
 
 __all__ = [
+    "ActivationKind",
     "BatchNorm",
     "Conv",
     "ConvNormRelu",
@@ -41,6 +42,7 @@ __all__ = [
     "Layer",
     "LearnedBilinearUpsample",
     "Network",
+    "NormKind",
     "NormLayer",
     "PointwiseConv",
     "UpsampledConv",
@@ -58,6 +60,7 @@ __all__ = [
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
+    "norm_relu",
     "resize",
     "resize_bilinear",
     "resize_nearest",

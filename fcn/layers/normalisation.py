@@ -1,4 +1,6 @@
-"""Batch normalisation, and the block of convolution, BatchNorm and ReLU."""
+"""Batch normalisation, and the block of convolution, normalisation and activation."""
+
+from typing import Literal
 
 import flax.linen as nn
 import numpy as np
@@ -6,6 +8,9 @@ from jaxtyping import Array, Float
 
 from fcn.layers.convolution import Conv
 from fcn.layers.layer import NormLayer
+
+NormKind = Literal["batch", "instance"]
+ActivationKind = Literal["relu", "leaky_relu"]
 
 
 class BatchNorm(NormLayer):
@@ -42,14 +47,16 @@ class BatchNorm(NormLayer):
 
 
 class ConvNormRelu(NormLayer):
-    """A convolution ("conv"), BatchNorm ("bn") and ReLU.
+    """A convolution ("conv"), BatchNorm ("bn") and ReLU, or what nnU-Net has in their place.
 
     Attributes (more in `NormLayer`):
         features: channels of the output.
         kernel_size: (kh, kw), or one number for both.
         strides: (rows, columns), or one number for both.
         dilation: distance of the kernel's taps.
-        use_bias: whether the convolution adds a bias, which BatchNorm makes needless.
+        use_bias: whether the convolution adds a bias, which normalisation makes needless.
+        norm: "batch", or "instance": each channel of each image by its own mean and variance, in training and after ("norm").
+        activation: "relu", or "leaky_relu", which keeps a hundredth of what is below 0.
     """
 
     features: int
@@ -57,11 +64,30 @@ class ConvNormRelu(NormLayer):
     strides: int | tuple[int, int] = 1
     dilation: int | tuple[int, int] = 1
     use_bias: bool = False
+    norm: NormKind = "batch"
+    activation: ActivationKind = "relu"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
         """Images [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
         options = {"dilation": self.dilation, "use_bias": self.use_bias}
         x = Conv(self.features, self.kernel_size, self.strides, **options, **self.types, name="conv")(x)
-        x = BatchNorm(**self.norm_types, name="bn")(x, train=train)
-        return nn.relu(x)
+        return norm_relu(x, norm=self.norm, activation=self.activation, train=train, **self.norm_types)
+
+
+def norm_relu(
+    x: Float[Array, "b *space c"],
+    *,
+    norm: NormKind,
+    activation: ActivationKind,
+    train: bool,
+    axis_name: str | None = None,
+    prefix: str = "",
+    **types,
+) -> Float[Array, "b *space c"]:
+    """The normalisation and the activation of `ConvNormRelu`, as part of the module in whose compact method it is called."""
+    if norm == "instance":
+        x = nn.InstanceNorm(epsilon=1e-5, **types, name=f"{prefix}norm")(x)
+    else:
+        x = BatchNorm(axis_name=axis_name, **types, name=f"{prefix}bn")(x, train=train)
+    return nn.leaky_relu(x) if activation == "leaky_relu" else nn.relu(x)

@@ -1,4 +1,4 @@
-"""U-Net in its modern form: same padding, BatchNorm, any image size.
+"""U-Net in its modern form: same padding, normalisation, any image size; with nnU-Net's norm and activation as options.
 
 Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015, figure 1.
 The network of the paper itself, with valid convolutions, is `fcn.models.unet2015`.
@@ -14,14 +14,16 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
 from fcn.layers import (
-    BatchNorm,
+    ActivationKind,
     Conv,
     ConvNormRelu,
     ConvTranspose,
     Network,
+    NormKind,
     NormLayer,
     PointwiseConv,
     max_pool,
+    norm_relu,
     resize_bilinear,
 )
 from fcn.models.parts.supervision import sow_coarse_logits
@@ -47,6 +49,9 @@ class UNet(Network):
         dropout_rate: dropout before the head in training; takes the rng "dropout".
         deep_supervision: whether coarser maps of the decoder have heads, too, which training sees; see
             `fcn.models.parts.supervision`.
+        norm: "batch", or "instance" as in nnU-Net, which does not depend on the other images of a batch; its convolutions have
+            biases there, and so they have here.
+        activation: "relu", or "leaky_relu" as in nnU-Net.
     """
 
     num_classes: int
@@ -56,13 +61,17 @@ class UNet(Network):
     stem_stride: int = 1
     dropout_rate: float = 0.0
     deep_supervision: bool = False
+    norm: NormKind = "batch"
+    activation: ActivationKind = "relu"
 
     no_reference: ClassVar = "it has no reference; with encoder=... it has the form of smp's Unet"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels."""
-        two_convolutions = partial(TwoConvolutions, **self.norm_types)
+        norm = {"norm": self.norm, "activation": self.activation, **self.norm_types}
+        bias = self.norm == "instance"
+        two_convolutions = partial(TwoConvolutions, use_bias=bias, **norm)
         features = [self.base_features * 2**level for level in range(self.depth + 1)]
         features = [min(f, self.max_features or f) for f in features]
         _, height, width, _ = x.shape
@@ -70,8 +79,8 @@ class UNet(Network):
         x = extend_to_multiple(x, self.stem_stride * 2**self.depth)
         if self.stem_stride > 1:
             s = self.stem_stride
-            x = Conv(2 * self.base_features, 2 * s, s, use_bias=False, **self.types, name="stem_conv")(x)
-            x = nn.relu(BatchNorm(**self.norm_types, name="stem_bn")(x, train=train))
+            x = Conv(2 * self.base_features, 2 * s, s, use_bias=bias, **self.types, name="stem_conv")(x)
+            x = norm_relu(x, **norm, train=train, prefix="stem_")
 
         size, skips, maps = x.shape[1:3], [], []
         for level in range(self.depth):
@@ -96,19 +105,23 @@ class UNet(Network):
 
 
 class TwoConvolutions(NormLayer):
-    """Two times (3x3 convolution, BatchNorm, ReLU).
+    """Two times (3x3 convolution, normalisation, activation).
 
     Attributes (more in `NormLayer`):
         features: channels of the output.
         use_bias: whether the convolutions add biases.
+        norm: "batch" or "instance".
+        activation: "relu" or "leaky_relu".
     """
 
     features: int
     use_bias: bool = False
+    norm: NormKind = "batch"
+    activation: ActivationKind = "relu"
 
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
         """Maps [B, H, W, C] to [B, H, W, features]."""
-        options = {"use_bias": self.use_bias, **self.norm_types}
+        options = {"use_bias": self.use_bias, "norm": self.norm, "activation": self.activation, **self.norm_types}
         x = ConvNormRelu(self.features, **options, name="block0")(x, train=train)
         return ConvNormRelu(self.features, **options, name="block1")(x, train=train)

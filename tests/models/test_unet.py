@@ -9,6 +9,7 @@ import pytest
 
 import fcn
 from fcn.encoders.table import ENCODERS
+from fcn.models.unet import TwoConvolutions
 from tests.variables import count_parameters, random_variables, shapes_of
 
 
@@ -26,6 +27,38 @@ def test_published_parameter_count():
     """31.04 M in common implementations with three input channels (31,037,633 with one class)."""
     assert count_parameters(fcn.create_model("unet", num_classes=1), 1, 32, 32, 3) == 31_037_633
     assert count_parameters(fcn.create_model("unet", num_classes=2), 1, 32, 32, 3) == 31_037_698
+
+
+def test_with_nnunet_s_norm_and_heads_it_has_as_many_parameters_as_nnunet():
+    """33,471,820 of a plain one of 7 stages, less the head of weight 0, which is not here: 512 * 2 + 2."""
+    options = {"base_features": 32, "depth": 6, "max_features": 512, "norm": "instance", "deep_supervision": True}
+    assert count_parameters(fcn.create_model("unet", num_classes=2, **options), 1, 64, 64, 1) == 33_471_820 - 1_026
+
+
+def test_norm_and_activation_are_those_that_are_asked_for():
+    """A block as written out; the same of an image whatever else is in its batch, in training as well."""
+    block = TwoConvolutions(4, use_bias=True, norm="instance", activation="leaky_relu")
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype(np.float32)
+    variables = block.init(jax.random.key(0), x)
+    assert list(variables) == ["params"] and list(variables["params"]["block0"]) == ["conv", "norm"]
+    expected = x
+    for part in ("block0", "block1"):
+        kernel = variables["params"][part]["conv"]["kernel"]
+        expected = jax.lax.conv_general_dilated(expected, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        expected = np.asarray(expected - expected.mean((1, 2), keepdims=True)) / np.sqrt(
+            expected.var((1, 2), keepdims=True) + 1e-5
+        )
+        expected = np.where(expected > 0, expected, 0.01 * expected)
+    np.testing.assert_allclose(block.apply(variables, x, train=True), expected, atol=1e-5)
+    np.testing.assert_allclose(block.apply(variables, x[:1]), expected[:1], atol=1e-5)
+
+
+def test_the_stem_is_normalised_as_the_rest_is():
+    options = {"base_features": 2, "depth": 1, "stem_stride": 2, "norm": "instance"}
+    params = shapes_of(fcn.create_model("unet", num_classes=2, **options), 1, 8, 8, 3)["params"]
+    assert params["stem_conv"].keys() == {"kernel", "bias"} and params["stem_norm"].keys() == {"scale", "bias"}
+    with pytest.raises(ValueError, match="option norm of model 'unet' is 'layer'; it must be Literal"):
+        fcn.create_model("unet", num_classes=2, norm="layer")
 
 
 @pytest.mark.parametrize(
