@@ -7,9 +7,10 @@ from experiments import COMMANDS, command
 
 def overview() -> str:
     """Commands and presets, in lines of up to 80 columns."""
+    from experiments.auto.config import AUTO
     from experiments.presets import DEFAULT, PRESETS
 
-    rows = [("preset", "data", "needs", "time", "mIoU")]
+    rows = [("preset", "data", "needs", "time", "mIoU"), (AUTO, "yours; configures itself", "--data.root", "--budget", "-")]
     for name, preset in PRESETS.items():
         miou = "-" if preset.miou is None else f"{preset.miou:.3f}"
         rows.append((name, preset.data, preset.needs, _minutes(preset.seconds), miou))

@@ -3,7 +3,7 @@
 import datetime
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -28,8 +28,40 @@ def rehearse(config: TrainConfig) -> None:
             write_json(config.json, measured)
 
 
+class Timed(NamedTuple):
+    """What the first steps of a run take."""
+
+    compilation: float
+    step: float
+    state_bytes: int
+    temporary_bytes: int | None
+
+    @property
+    def memory(self) -> int:
+        """Bytes on each device, as far as they are known."""
+        return self.state_bytes + (self.temporary_bytes or 0)
+
+
+def begun(experiment: Experiment) -> tuple[Callable, tuple[Any, Any]]:
+    """The step of a run, checked, and what it takes first: the state and a batch."""
+    parallel, step, state = experiment.parallel, experiment.train_step(), experiment.initial_state()
+    experiment.check(step, state)
+    batch = parallel.put_batch(next(experiment.batches()))
+    return step, (parallel.put_state(state), experiment.taken_at_once(batch))
+
+
+def timed(step: Callable, arguments: tuple[Any, Any], scan_steps: int = 1) -> Timed:
+    """Trains a few steps, those of `begun`, on the first batch, and forgets them; the state is consumed."""
+    state_bytes = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(arguments[0]))
+    start = time.perf_counter()
+    compiled = step.lower(*arguments).compile()
+    compilation = time.perf_counter() - start
+    seconds = min(_seconds(compiled, *arguments)) / scan_steps
+    return Timed(compilation, seconds, state_bytes, getattr(compiled.memory_analysis(), "temp_size_in_bytes", None))
+
+
 def measure(experiment: Experiment) -> dict[str, float | None]:
-    """Trains a few steps on the first batch, and forgets them.
+    """What a run takes, by its first steps.
 
     Returns:
       `parameters`; `flops` of a step, by the definition of its layers; on each device, in bytes, `state_bytes` (parameters,
@@ -37,27 +69,19 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
       `seconds` of all steps, without reading data and evaluations, and `images_per_second_read_by_1` worker and by 2. None
       stands for what the platform does not tell.
     """
-    config, parallel, step = experiment.config, experiment.parallel, experiment.train_step()
-    state = experiment.initial_state()
-    experiment.check(step, state)
-    parameters = sum(x.size for x in jax.tree.leaves(state.params))
-    arguments = parallel.put_state(state), experiment.taken_at_once(parallel.put_batch(next(experiment.batches())))
-    state_bytes = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(arguments[0]))
-    begun = time.perf_counter()
-    compiled = step.lower(*arguments).compile()
-    compilation = time.perf_counter() - begun
-    memory = compiled.memory_analysis()
-    seconds = min(_seconds(compiled, *arguments)) / config.scan_steps
+    config = experiment.config
+    step, arguments = begun(experiment)
+    found = timed(step, arguments, config.scan_steps)
     rates = reading_rates(experiment.train)
     return {
-        "parameters": parameters,
+        "parameters": sum(x.size for x in jax.tree.leaves(arguments[0].params)),
         "flops": _operations(step, *arguments, parts=config.accumulate),
-        "state_bytes": state_bytes,
-        "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
-        "compilation_seconds": compilation,
-        "step_seconds": seconds,
-        "images_per_second": config.step_size / seconds,
-        "seconds": config.steps * seconds,
+        "state_bytes": found.state_bytes,
+        "temporary_bytes": found.temporary_bytes,
+        "compilation_seconds": found.compilation,
+        "step_seconds": found.step,
+        "images_per_second": config.step_size / found.step,
+        "seconds": config.steps * found.step,
         **{f"images_per_second_read_by_{workers}": rate for workers, rate in rates.items()},
     }
 

@@ -18,6 +18,7 @@ class RunFolder:
     """The folder of one run.
 
     config.json      the resolved configuration
+    plan.json        of `auto`: what it was planned by, and why
     data.json        what is known of the data: classes, image shape, files ...
     environment.json what it depended on, since which step: versions, devices, kernels
     metrics.jsonl    one record a line, always with "step"
@@ -33,6 +34,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.config = path / "config.json"
+        self.plan = path / "plan.json"
         self.facts = path / "data.json"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
@@ -66,6 +68,14 @@ class RunFolder:
         if not self.facts.is_file():
             raise FileNotFoundError(f"{self.path} has no {self.facts.name}: its training has not begun{self.run_of_before()}")
         return stored.read_facts(self.facts)
+
+    def read_plan(self) -> dict[str, Any]:
+        """What `auto` planned the run by: at least "budget" and "memory".
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        return stored.read_plan(self.plan)
 
     def run_of_before(self) -> str:
         """Where the run is that one with --overwrite was to replace, for the end of a message; "" if there is none."""
@@ -178,7 +188,7 @@ class RunFolder:
         """What a run made, files and folders, config.json last; whatever else lies here is not a run's."""
         from fcn.training.checkpoint import half_removed, steps
 
-        files = (self.result, self.metrics, self.facts, self.environment, self.tracker)
+        files = (self.result, self.metrics, self.plan, self.facts, self.environment, self.tracker)
         made = [path for path in files if path.is_file()]
         made += (path for path in _contents(self.path) if _TEMPORARY.fullmatch(path.name))
         made += (self.checkpoints / str(step) for step in steps(self.checkpoints))
@@ -205,7 +215,9 @@ _TITLES = {
     "val/rmse": "root mean square error",
 }
 """What results are called whose names are these."""
-_TEMPORARY = re.compile(r"\.(config\.json|tracker\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
+_TEMPORARY = re.compile(
+    r"\.(config\.json|plan\.json|tracker\.json|data\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+"
+)
 """What a kill may leave of a file that was being written."""
 _UNFINISHED = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|damaged\d+)")
 """What checkpoints are called that were being written, or were put aside."""

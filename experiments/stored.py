@@ -12,9 +12,11 @@ from fcn.training.records import DamagedFile, read_json
 
 CONFIG_CURE = "put back a copy of it, or train again in another --workdir"
 FACTS_CURE = "delete it and result.json and start the training again, which writes both and loses no step"
+PLAN_CURE = "delete it, and give the options that --budget chose, which are in config.json, or train again in another --workdir"
 RESULT_CURE = "delete it and start the training again, which writes it and loses no step"
 
 FACTS = {"classes": tuple[str, ...], "palette": tuple[tuple[int, int, int], ...], "image_shape": tuple[int, int, int]}
+PLAN = {"budget": str, "memory": str}
 RESULT = {"steps": int, "seconds": float}
 LARGEST = 2**16
 
@@ -36,6 +38,16 @@ def read_facts(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DamagedFile(path, error, FACTS_CURE) from None
     return facts
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """What plan.json says."""
+    plan = read_json(path, PLAN_CURE)
+    try:
+        _check_types(plan, PLAN)
+    except ValueError as error:
+        raise DamagedFile(path, error, PLAN_CURE) from None
+    return plan
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ rounding elsewhere.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import sys
 import time
@@ -34,19 +35,26 @@ HINTS = {
 
 
 def parse(args: Sequence[str]):
-    """The configuration that a command line asks for."""
+    """The configuration that a command line asks for; of `auto` what is to be planned is not yet."""
+    from experiments.auto.config import AUTO, AutoConfig
     from experiments.presets import DEFAULT, PRESETS
 
     name, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (DEFAULT, args)
-    if name not in PRESETS:
-        raise ValueError(command.nearest("preset", name, sorted(PRESETS)))
-    preset = PRESETS[name].config
-    about = f"{__doc__}\n\nPresets: {', '.join(PRESETS)} (default {DEFAULT}); `python -m experiments` says what they need and"
-    about += f" cost. Shown below are the options of {name}."
+    known = {AUTO: AutoConfig(), **{name: preset.config for name, preset in PRESETS.items()}}
+    if name not in known:
+        raise ValueError(command.nearest("preset", name, sorted(known)))
+    about = (
+        f"{__doc__}\n\nPresets: {', '.join(known)} (default {DEFAULT}); `python -m experiments` says what they need and cost."
+    )
+    return read(known[name], rest, f"{about} Shown below are the options of {name}.")
+
+
+def read(preset, rest: Sequence[str], about: str | None = None, say: Callable[[str], None] = print):
+    """`preset` with what the rest of the command line says."""
     config = command.parse(type(preset), rest, "train [PRESET]", about, default=preset, hints=HINTS)
     given = {arg.partition("=")[0].replace("_", "-") for arg in rest}
     refuse_replaced(config.augment, given)
-    return dataclasses.replace(config, model=without_options_of(preset.model, config.model, given))
+    return dataclasses.replace(config, model=without_options_of(preset.model, config.model, given, say))
 
 
 def refuse_replaced(augment, given) -> None:
@@ -65,13 +73,14 @@ def refuse_replaced(augment, given) -> None:
         )
 
 
-def without_options_of(preset, model, given):
+def without_options_of(preset, model, given, say):
     """`model`, without the preset's options where it is another network, and without its encoder where it is another model.
 
     Args:
       preset: the preset's `ModelConfig`.
       model: the one that the command line asks for.
       given: the options of the command line, such as "--model.options"; what they give is kept.
+      say: tells what is left out.
     """
     if (model.name, model.encoder) == (preset.name, preset.encoder):
         return model
@@ -79,28 +88,36 @@ def without_options_of(preset, model, given):
     encoder = model.encoder if "--model.encoder" in given or model.name == preset.name else None
     left_out = [part for part in (model.encoder, *model.options) if part not in (None, encoder, *options)]
     if left_out:
-        print(f"another network than the preset's; left out of it: {' '.join(left_out)}")
+        say(f"another network than the preset's; left out of it: {' '.join(left_out)}")
     return dataclasses.replace(model, encoder=encoder, options=options)
 
 
 def main(args: Sequence[str]) -> None:
+    started = time.perf_counter()
     config = parse(args)
     import jax
 
+    from experiments.auto.config import AUTO
     from experiments.run_folder import RunFolder
     from experiments.succession import Succession
     from fcn.parallel import start_processes, synchronize
     from fcn.training import Schedule
 
     folder = RunFolder(config.folder)
-    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every, config.scan_steps)
     start_processes(config.hosts.coordinator, config.hosts.count, config.hosts.index)
     command.cache_compilations(calls=config.steps)  # not those that are left: a run that goes on computes as before
+    planned = None
+    if config.preset == AUTO:
+        from experiments.auto.prepare import prepare
+
+        config, planned = prepare(config, functools.partial(read, rest=args[1:], say=lambda text: None), folder, started)
+    schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every, config.scan_steps)
     first_process = jax.process_index() == 0
     if config.dry_run:
         from experiments.rehearsal import rehearse
 
-        rehearse(config)
+        if planned is None:
+            rehearse(config)
         return
     with with_advice(folder):
         with Succession(folder) if first_process else contextlib.nullcontext() as succession:
@@ -108,7 +125,7 @@ def main(args: Sequence[str]) -> None:
             if folder.is_finished(config):
                 print(f"{folder.path} is finished; --overwrite starts afresh")
             else:
-                train(config, schedule, folder, succession)
+                train(config, schedule, folder, succession, planned)
         if first_process:  # which writes the result
             print(folder.describe_result())
         synchronize("result written")
@@ -142,7 +159,7 @@ def with_advice(folder) -> Iterator[None]:
         raise ConnectionError(f"{lost}; start all again to go on from the last checkpoint") from error
 
 
-def train(config, schedule, folder, succession) -> None:
+def train(config, schedule, folder, succession, planned=None) -> None:
     """Runs `config` in `folder`, from its last checkpoint if it has one, and writes result and pictures.
 
     Whatever can be wrong is found before the folder is touched.
@@ -152,6 +169,7 @@ def train(config, schedule, folder, succession) -> None:
       schedule: its `Schedule`.
       folder: the run folder.
       succession: that of the folder, on the first process.
+      planned: of `auto`, the `Planned` that begins.
     """
     import jax
 
@@ -168,7 +186,7 @@ def train(config, schedule, folder, succession) -> None:
 
     if config.tracker != "none":
         load(config.tracker)
-    experiment, facts = build(config, folder)
+    experiment, facts = build(config, folder, planned and planned.experiment)
     state, train_step = experiment.initial_state(), experiment.train_step()
     if not folder.goes_on(config):
         state = experiment.with_weights(state)
@@ -178,6 +196,8 @@ def train(config, schedule, folder, succession) -> None:
     if first_process:
         succession.begin(config)
         write_json(folder.facts, facts)
+        if planned is not None:
+            write_json(folder.plan, planned.record)
         print(experiment.describe(state))
 
     batches = experiment.batches()
@@ -259,8 +279,11 @@ def open_records(config, folder, step) -> Iterator:
         yield Several(writers)
 
 
-def build(config, folder):
-    """The objects of a run and the facts of its data, which are those that it began with if it goes on from a checkpoint."""
+def build(config, folder, experiment=None):
+    """The objects of a run and the facts of its data, which are those that it began with if it goes on from a checkpoint.
+
+    `experiment` is one that is built already.
+    """
     import jax
 
     from experiments.build import open_experiment
@@ -268,7 +291,7 @@ def build(config, folder):
     from fcn import tasks
 
     expected = folder.read_preprocessing() if folder.goes_on(config) and folder.facts.is_file() else None
-    experiment = open_experiment(config, expected)
+    experiment = experiment or open_experiment(config, expected)
     facts = describe(config.data, experiment.train, experiment.val, experiment.preprocessing, experiment.task, experiment.order)
     if expected is not None:
         folder.refuse_other_data(facts)

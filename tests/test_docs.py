@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import COMMANDS
+from experiments.auto.config import AUTO
 from experiments.presets import PRESETS
 from tests.conftest import ROOT
 
@@ -104,4 +105,4 @@ def test_links(page):
 def test_commands_and_presets_on_the_pages_exist(page):
     text = page.read_text()
     assert set(re.findall(r"python -m experiments\.(\w+)", text)) <= set(COMMANDS)
-    assert set(re.findall(r"experiments\.train ([a-z]\w*)", text)) <= set(PRESETS)
+    assert set(re.findall(r"experiments\.train ([a-z]\w*)", text)) <= {AUTO, *PRESETS}

@@ -13,6 +13,7 @@ import pytest
 
 from experiments import COMMANDS, build, command, refusal, train
 from experiments.__main__ import overview
+from experiments.auto.config import AUTO
 from experiments.config import DataConfig
 from experiments.presets import PRESETS
 from experiments.run_folder import RunFolder
@@ -120,7 +121,7 @@ def test_a_defect_of_ours_gives_its_traceback(capsys):
 def test_the_overview_names_every_command_and_preset_in_80_columns():
     lines = overview().splitlines()
     first = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert first == [*COMMANDS, "preset", *PRESETS]
+    assert first == [*COMMANDS, "preset", AUTO, *PRESETS]
     assert max(map(len, lines)) <= 80
     assert next(line for line in lines if "shapes_unet  " in line).split()[-3:] == ["3", "min", "0.917"]
 

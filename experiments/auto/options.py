@@ -1,0 +1,150 @@
+"""A rung as options of a run, and why they are what they are."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from experiments.auto.budget import Length, Rung
+from experiments.auto.fingerprint import Fingerprint
+from experiments.auto.plan import BASE_FEATURES, FOREGROUND, STEPS, Plan, features
+from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from fcn.data import AugmentConfig
+from fcn.data.sampling import SamplingConfig
+from fcn.training import OptimizerConfig
+
+_LONG = 200
+"""Epochs from which all of nnU-Net's augmentation is worth its time."""
+_RATE = 4e-3
+"""Of a network of 16 features and batches of 8."""
+_FEW = 8
+"""Images that are too few for the statistics of a batch."""
+_COARSEST = 3
+"""Poolings without which no coarser map has a head."""
+
+
+def configured(asked: TrainConfig, rung: Rung, data: Fingerprint, steps: int) -> TrainConfig:
+    """The run of a rung, of about so many steps; what it does not decide is as asked."""
+    crops = not data.alike or rung.patch != data.size
+    semantic = asked.task == "semantic"
+    return dataclasses.replace(
+        asked,
+        batch_size=rung.batch,
+        steps=steps,
+        data=dataclasses.replace(
+            asked.data,
+            crop=rung.patch if crops else None,
+            channels=data.channels if data.channels in (1, 3) else asked.data.channels,
+            normalise=statistics(asked.data, data),
+        ),
+        model=ModelConfig("unet", options=network(rung)),
+        loss=LossConfig(dice=1.0) if semantic else asked.loss,
+        optim=optimizer(rung),
+        augment=augmentation(rung, data, steps),
+        sampling=SamplingConfig(foreground=FOREGROUND if crops and semantic else 0.0),
+        ema=round(min(max(1 - 10 / steps, 0.5), 0.999), 4),
+    )
+
+
+def with_length(config: TrainConfig, length: Length) -> TrainConfig:
+    """The run with its length, and with records, evaluations and checkpoints at their times."""
+    return dataclasses.replace(
+        config,
+        steps=length.steps,
+        log_every=max(1, min(50, length.steps // 20)),
+        eval_every=length.eval_every,
+        checkpoint_every=length.eval_every,
+    )
+
+
+def network(rung: Rung) -> tuple[str, ...]:
+    """The options of `unet`."""
+    largest = features(99, rung.base)[-1]
+    given = {"base_features": rung.base, "depth": rung.depth, "max_features": largest, "activation": "leaky_relu"}
+    if rung.stem > 1:
+        given["stem_stride"] = rung.stem
+    if rung.whole or rung.batch < _FEW:
+        given["norm"] = "instance"
+    if rung.stem == 1 and rung.depth >= _COARSEST:
+        given["deep_supervision"] = "true"
+    return tuple(f"{name}={value}" for name, value in given.items())
+
+
+def optimizer(rung: Rung) -> OptimizerConfig:
+    """AdamW, which learns in a thousand steps; the rate rises with the batch and falls with the width."""
+    rate = _RATE * math.sqrt(rung.batch / 8 * 16 / rung.base)
+    return OptimizerConfig("adamw", learning_rate=float(f"{rate:.1g}"), weight_decay=1e-2, schedule="poly", clip_norm=12.0)
+
+
+def statistics(asked: DataConfig, data: Fingerprint):
+    """By which numbers images are normalised; images of a folder alone are stretched each by itself."""
+    if data.channels == 3 or asked.mean is not None:
+        return "weights"
+    if asked.name != "folder":
+        return "dataset"
+    return "percentiles" if data.uneven else "z-score"
+
+
+def augmentation(rung: Rung, data: Fingerprint, steps: int) -> AugmentConfig:
+    """nnU-Net's list where images come often enough, else what costs little; photos stay upright."""
+    photos = data.channels == 3
+    if steps * rung.batch >= _LONG * data.images:
+        return AugmentConfig(preset="standard" if photos else "nnunet")
+    colours = {"saturation": 0.1} if photos else {"vertical_flip": True}
+    return AugmentConfig(flip=True, scale=(0.7, 1.4), brightness=0.2, contrast=0.2, **colours)
+
+
+def reasons(plan: Plan, data: Fingerprint, gigabytes: float) -> Iterator[str]:
+    """Why the plan is as it is, a line each."""
+    height, width = data.size
+    patch = "x".join(map(str, plan.patch))
+    what = "each image is" if data.alike else "the median image is"
+    yield f"patch {patch}: {what} {height}x{width}; as much of it as goes into {gigabytes:g} GB, in {max(plan.pools)} poolings"
+    yield f"batch {plan.batch_size}: what goes into {gigabytes:g} GB, at most 5 % of {data.images} images, at least 2"
+    yield f"stages {plan.stages}: {max(plan.pools)} poolings, until 4 rows or columns are left"
+    yield f"features {', '.join(map(str, plan.features))}: twice as many at each pooling, at most {plan.features[-1]}"
+    yield f"normalisation {plan.normalisation}: " + (
+        "images are in colour" if data.channels == 3 else "images are not in colour"
+    )
+    yield f"steps {STEPS}, SGD at 0.01, cross-entropy and Dice, a third of the patches at foreground: the same for all data"
+
+
+def choices(config: TrainConfig, planned: TrainConfig, rung: Rung, data: Fingerprint) -> Iterator[str]:
+    """What the budget makes of the plan, and why, a line each; what the command line says is called so."""
+    size = "x".join(map(str, config.data.crop or data.size))
+    epochs = config.steps * config.step_size / data.images
+    network = " ".join(filter(None, (config.model.name, config.model.encoder, *config.model.options)))
+    lines = {
+        "patch": (size, lambda run: run.data.crop, "crops, elsewhere each time" if config.data.crop else "whole images"),
+        "batch": (config.batch_size, lambda run: run.batch_size, _small(rung)),
+        "network": (network, lambda run: run.model, _seen(rung, data)),
+        "normalisation": (config.data.normalise, lambda run: run.data.normalise, _normalised(config, data)),
+        "optimizer": (
+            f"{config.optim.name} at {config.optim.learning_rate:g}",
+            lambda run: run.optim,
+            "AdamW learns in fewer steps than nnU-Net's SGD",
+        ),
+        "augmentation": (
+            config.augment.preset if config.augment.preset != "none" else "flips, scale, light",
+            lambda run: run.augment,
+            f"each image comes {epochs:.0f} times",
+        ),
+    }
+    for name, (value, part, why) in lines.items():
+        yield f"{name} {value}: {why if part(config) == part(planned) else 'as given'}"
+
+
+def _small(rung: Rung) -> str:
+    return "all of the plan goes into the time" if rung.whole else "what is larger makes too few steps"
+
+
+def _seen(rung: Rung, data: Fingerprint) -> str:
+    """Why a network has its features and its resolution."""
+    few = f"{rung.base} features, nnU-Net has {BASE_FEATURES}: wider ones make too few steps"
+    width = "" if data.width is None else f"; the median class is {data.width:.0f} pixels wide, 4 are enough"
+    return (few if rung.base < BASE_FEATURES else "as wide as nnU-Net's") + width * (rung.stem > 1)
+
+
+def _normalised(config: TrainConfig, data: Fingerprint) -> str:
+    if data.channels == 3:
+        return "colours, by those of the initial weights, or ImageNet's"
+    return "some images are much darker than others" if config.data.normalise == "percentiles" else "no colours, as in nnU-Net"

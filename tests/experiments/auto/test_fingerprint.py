@@ -1,0 +1,67 @@
+"""What is found in images decides how they are trained on."""
+
+import numpy as np
+import pytest
+
+from experiments.auto.fingerprint import areas_and_edges, class_width, fingerprint, is_gray
+from fcn.data import Prepared
+
+
+def stripes(width, classes=2, size=(12, 24)):
+    columns = np.arange(size[1]) // width % classes
+    return np.broadcast_to(columns, size).astype(np.int32)
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_inner_stripes_are_as_wide_as_they_are(width):
+    areas, edges = areas_and_edges(stripes(width), 2)
+    assert areas.sum() == 12 * 24 and edges.sum() == 2 * 12 * (24 // width - 1)
+    inner = stripes(width)[:, width:-width]
+    assert class_width([areas_and_edges(np.pad(inner, ((0, 0), (1, 1)), constant_values=255), 2)]) == pytest.approx(
+        width, rel=width / 12
+    )
+
+
+def test_a_background_and_classes_without_outline_do_not_count():
+    label = np.zeros((20, 20), np.int32)
+    label[8:12, 8:12] = 1
+    label[0, 0] = 255
+    assert areas_and_edges(label, 3).tolist() == [[383, 16, 0], [16, 16, 0]]
+    assert class_width([areas_and_edges(label, 3)]) == 2 * 16 / 16
+    assert class_width([areas_and_edges(np.zeros((4, 4), np.int32), 2)]) is None
+    assert class_width([]) is None
+
+
+class Images:
+    """Three images, gray though they are stored as RGB; one is dark."""
+
+    name, classes, palette, ignore_index = "three", ("ground", "thing"), np.zeros((2, 3), np.uint8), 255
+    sizes = ((16, 24), (16, 24), (20, 40))
+
+    def __init__(self, *brightness):
+        self.brightness = brightness
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, i):
+        size = self.sizes[i]
+        return {
+            "image": np.full((*size, 3), self.brightness[i], np.uint8),
+            "label": stripes(4, size=size),
+            "name": str(i),
+        }
+
+
+def test_the_fingerprint_of_mixed_sizes():
+    found = fingerprint(Prepared(Images(200, 30, 210), mixed=True))
+    assert (found.size, found.images, found.classes, found.channels) == ((16, 24), 3, 2, 1)
+    assert not found.alike and found.uneven and 3 < found.width < 6
+    assert not fingerprint(Prepared(Images(200, 190, 210), mixed=True)).uneven
+
+
+def test_colours_are_no_gray():
+    image = np.zeros((2, 2, 3), np.uint8)
+    assert is_gray(image) and is_gray(image[..., :1]) and not is_gray(np.zeros((2, 2, 4), np.uint8))
+    image[0, 0, 1] = 1
+    assert not is_gray(image)
