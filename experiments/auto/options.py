@@ -89,8 +89,10 @@ def augmentation(rung: Rung, data: Fingerprint, steps: int) -> AugmentConfig:
     photos = data.channels == 3
     if steps * rung.batch >= _LONG * data.images:
         return AugmentConfig(preset="standard" if photos else "nnunet")
-    colours = {"saturation": 0.1} if photos else {"vertical_flip": True}
-    return AugmentConfig(flip=True, scale=(0.7, 1.4), brightness=0.2, contrast=0.2, **colours)
+    saturation = 0.1 if photos else 0.0
+    return AugmentConfig(
+        flip=True, vertical_flip=not photos, scale=(0.7, 1.4), brightness=0.2, contrast=0.2, saturation=saturation
+    )
 
 
 def reasons(plan: Plan, data: Fingerprint, gigabytes: float) -> Iterator[str]:
