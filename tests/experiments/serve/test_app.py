@@ -79,6 +79,7 @@ def test_shares_and_masks_as_json(ask):
         ("/predict?picture=yes", file(picture()), 400, "picture=yes; it is 0 or 1"),
         ("/predict", bytes(2**16 + 1), 413, "the body is larger than 0.0625 MiB"),
         ("/predict", bytes(2**20), 413, "the body is larger than 0.0625 MiB"),
+        ("/predict", b"a bomb", 413, "more pixels than are taken"),
         ("/predict", file(picture(first=77)), 413, "not enough memory"),
         ("/predict", file(picture(first=66)), 500, "a defect of the service (RuntimeError)"),
         ("/predictions", b"x", 404, "Not Found"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments.networks import Network
 from experiments.serve.network import ServedNetwork
-from experiments.serve.served import TooLarge
+from experiments.serve.served import Key, TooLarge
 from fcn import tasks
 from fcn.inference import Predictor
 from fcn.layers import Conv
@@ -64,7 +64,8 @@ def test_groups_get_what_each_image_gets_alone(expected, keys):
 
 def test_large_images_are_predicted_alone():
     network = served()
-    assert [network.most(key, 8) for key in ((64, 64), (1024, 1024), (2048, 4096), (4096, 4096, 240, 320))] == [8, 4, 1, 1]
+    keys = Key((64, 64)), Key((1024, 1024)), Key((2048, 4096)), Key((4096, 4096), (240, 320))
+    assert [network.most(key, 8) for key in keys] == [8, 4, 1, 1]
 
 
 def bomb(width, height):
