@@ -138,7 +138,7 @@ def length(
     Raises:
       ValueError: hardly any goes in.
     """
-    compiled = compilation * (1.5 + 0.5 * evaluation.shapes)
+    compiled = compilation * (1.5 + 0.3 * evaluation.shapes)
     one = step / (1 + _BACKWARD) * evaluation.pixels / (rung.batch * math.prod(rung.patch))
     free = seconds * _SURE - compiled - _END
     count = min(max(int(_EVALUATED * free / max(one, 1e-9)), 1), _EVALUATIONS)

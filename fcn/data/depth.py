@@ -22,6 +22,7 @@ from fcn.data.decode import Refused, opened, readable, signed, upright, white_is
 ValueRange = tuple[int | float, ...]
 """The stored values that become 0 and 255."""
 WHOLE_RANGE: ValueRange = (0, 65535)
+"""That of 16 bits, whatever their images make use of; given as itself it leaves that of floats and of 32 bits unknown."""
 MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _AT_ONCE = 64
 """Files that are taken before they are counted; `map` takes all, which may be bytes."""
@@ -162,14 +163,15 @@ class SetRange:
 
     def __init__(self, given: ValueRange | None, files: Callable[[], Iterable[str | Path | bytes]], pages: bool = False):
         self._files, self._pages, self._lock, self._given = files, pages, threading.Lock(), given is not None
-        self._range = None if given is None else checked_range(given)
+        self._known = self._given
+        self._range = None if given is None or given is WHOLE_RANGE else checked_range(given)
 
     def get(self) -> ValueRange | None:
-        """The stored values that become 0 and 255; None: 0 and 65535, or no image has 16 bits."""
+        """The stored values that become 0 and 255; None: 0 and 65535 of 16 bits, or no image has more than 8."""
         with self._lock:
-            if self._range is None:
-                self._range = find_range(self._files(), self._pages) or WHOLE_RANGE
-        return None if self._range == WHOLE_RANGE else self._range
+            if not self._known:
+                self._range, self._known = find_range(self._files(), self._pages), True
+        return self._range
 
     def remark(self) -> str:
         """What a user should know of it: which one was found, or how much lies outside one that was given."""

@@ -162,3 +162,20 @@ def test_training_scales_validation_by_its_own_range(tmp_path, capsys):
     assert "stored values 0..4095 are read as black..white" in said and "outside" not in said
     load_splits(dataclasses.replace(config, val="bright"))
     assert "of the stored values 25.0% are white, because they lie outside 0..4095" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32, np.uint16])
+def test_values_of_0_to_65535_are_black_to_white_whatever_their_type(tmp_path, kind):
+    from experiments.build import load_splits
+    from experiments.config import DataConfig
+
+    values = np.repeat(np.array([[0, 32768, 65535]], kind), 4, 0)
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        Image.fromarray(values).save(tmp_path / "images" / split / "a.tif")
+        Image.fromarray(np.eye(4, 3, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
+    train, val = load_splits(DataConfig("folder", root=str(tmp_path)))
+    assert train.value_range == val.value_range == (None if kind is np.uint16 else (0, 65535))
+    for split in (train, val):
+        assert split[0]["image"][0, :, 0].tolist() == [0, 128, 255]

@@ -233,4 +233,4 @@ def test_deep_images_are_scaled_by_the_range_of_the_split(tmp_path):
     assert source.value_range == (0, 4095) and "stored values 0..4095" in source.remarks[0]
     np.testing.assert_array_equal(source[0]["image"][..., 0], np.rint(stored * (255 / 4095)))
     given = open_source("tfds:deep", "train[:1]", root=tmp_path, value_range=(0, 65535))
-    assert given.value_range is None and given[0]["image"].max() == 16
+    assert given.value_range == (0, 65535) and given[0]["image"].max() == 16

@@ -48,7 +48,7 @@ def test_all_time_becomes_steps_evaluations_and_compilation():
     rung = Rung(16, 1, 4, (100, 100), 8)
     found = length(rung, 0.5, 20.0, Evaluation(pixels=40 * 100 * 100, shapes=2), 900.0)
     one = 0.5 / 3 * 40 / 8
-    spent = found.steps * 0.5 + 11 * one + 20 * 2.5 + 15
+    spent = found.steps * 0.5 + 11 * one + 20 * 2.1 + 15
     assert spent == pytest.approx(0.9 * 900, abs=0.5) and found.eval_every == math.ceil(found.steps / 10)
     assert length(rung, 0.5, 20.0, Evaluation(10**9, 8), 5.0, fixed=7).steps == 7
     with pytest.raises(ValueError, match=r"60 s of the budget are left, .* 10 steps of 0\.5 s; give 2 minutes more"):
