@@ -178,7 +178,7 @@ def _facts(source: Source, index: int) -> dict[str, Any]:
     if label.shape[:2] != size:
         raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape[:2])}")
     kind = kind_of(source)
-    if kind in ("values", "instances"):  # any that is known will do
+    if kind in ("values", "instances", "panoptic"):  # any that is known will do
         known = np.isfinite(label) if kind == "values" else label >= 0
         label = np.where(known, 0, source.ignore_index)
     values = different_values(label)

@@ -13,6 +13,7 @@ from fcn.data.labels import ObjectMaps, label_files, open_labels
 from fcn.data.layout import existing_folder
 from fcn.data.layouts import find_layout
 from fcn.data.layouts.own import NAME as OWN_NAME
+from fcn.data.panoptic import classified
 from fcn.data.source import IGNORE, LabelKind, Sample, position
 from fcn.data.splits import split_names, split_remark
 from fcn.preprocessing import PerImage
@@ -48,6 +49,8 @@ class FolderSource:
     file of one channel; NaN marks what is not known. The names of classes.csv are then those of classes and of channels.
     Of the kind "instances" it is a gray picture of 8, 16 or 32 bits in instances/, else in labels/ or masks/, with a number
     above 0 for each object, or a folder NAME/ of masks, one for each; those of PASCAL VOC, Cityscapes and COCO are taken, too.
+    Of the kind "panoptic" labels/ has the class of each pixel beside such a map in instances/, as those three have; the class
+    of an object is that of most of its pixels.
 
     Args:
         root: the folder.
@@ -95,6 +98,8 @@ class FolderSource:
         self.classes, self.palette = self._reader.names, self._reader.palette
         if label_kind == "instances":
             self.classes, self.palette = ("object",), default_palette(2)[1:]  # without that of a background
+        self._first = int(label_kind == "panoptic" and self.classes[0].casefold() == "background")
+        self.classes, self.palette = self.classes[self._first :], self.palette[self._first :]
         self.pages, self._pages, self.per_image = pages, pages == "channels", per_image
         self.channels, self._converted = channels or self._channels_of_first(), channels is not None
         self._range = SetRange(value_range, lambda: self.images, self._pages)  # whatever they are called
@@ -174,7 +179,11 @@ class FolderSource:
         path = self.labels[position(index, len(self))]
         if path is None:
             raise FileNotFoundError(self.layout.no_label(self._keys[index]))
-        found = self.objects(index) if self.label_kind == "instances" else None
+        found = self.objects(index) if self.label_kind in ("instances", "panoptic") else None
+        if self.label_kind == "panoptic":
+            if found is None:
+                raise FileNotFoundError(f"image {self.images[index]} has no map of its objects in instances/")
+            return classified(found, self._reader.read(path), self._first + len(self.classes), self._first)
         return self._reader.read(path) if found is None else found
 
     def image_size(self, index: int) -> tuple[int, int]:

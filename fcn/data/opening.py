@@ -59,7 +59,7 @@ def open_source(
         how = {"label_kind": label_kind, "unlabelled": unlabelled, "pages": pages, "per_image": per_image}
         source = FolderSource(root, base, channels=channels, value_range=value_range, **how)
     elif name.startswith("tfds:"):
-        if label_kind in ("masks", "values", "instances"):
+        if label_kind in ("masks", "values", "instances", "panoptic"):
             raise ValueError(f"{name} has class numbers as labels; this task needs {label_kind}, as shapes and folders have")
         from fcn.data.tfds import open_tfds
 

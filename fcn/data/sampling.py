@@ -151,7 +151,7 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
     if config.weights is not None:
         weights *= read_column(config.weights, names_of(samples), root)
     if config.balance:
-        if kind_of(getattr(samples, "source", samples)) == "instances":
+        if kind_of(getattr(samples, "source", samples)) in ("instances", "panoptic"):
             raise ValueError("sampling.balance takes labels that are class numbers; those of this task are objects")
         weights *= class_weights([samples[index]["label"] for index in range(len(samples))], len(samples.classes))
     if config.weights is None and not config.balance:

@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Int, Integer, Shaped, UInt8
 
 IGNORE = 255
-LabelKind = Literal["classes", "binary", "masks", "values", "instances"]
+LabelKind = Literal["classes", "binary", "masks", "values", "instances", "panoptic"]
 """What a label is: class numbers int [H, W]; those of two classes; a mask for each class, int [H, W, K] of 0, 1 and ignored
 entries; K values float [H, W, K], NaN where none is known; or an instance map int [H, W]: 0 for background, another number
-above for each object, below 0 where nothing is known."""
+above for each object, below 0 where nothing is known; "panoptic": one whose numbers tell the classes of objects, too
+(`fcn.data.panoptic`)."""
 
 
 class Sample(TypedDict):
@@ -103,6 +104,7 @@ _FORMS = {
     "masks": ("iu", 3, "integers [height, width, classes]: 0 and 1"),
     "values": ("f", 3, "floats [height, width, channels]"),
     "instances": ("iu", 2, "integers [height, width]: 0, and a number for each object"),
+    "panoptic": ("iu", 2, "integers [height, width]: 0, and a number for each object and its class"),
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from fcn.data import scenes
+from fcn.data.panoptic import classified
 from fcn.data.source import IGNORE, LabelKind, Sample, Source
 from fcn.visualize import default_palette
 
@@ -53,7 +54,8 @@ class ShapesVariant:
     """The scenes of `shapes` with other labels.
 
     "binary" tells objects from the ground; "masks" has several traits of an object at once (object, round, angular, convex);
-    "values" the distance to the object's edge in pixels; "instances" numbers the objects, one that another hides in parts, too.
+    "values" the distance to the object's edge in pixels; "instances" numbers the objects, one that another hides in parts, too;
+    "panoptic" tells their classes as well.
 
     Args:
         source: `shapes`.
@@ -64,13 +66,19 @@ class ShapesVariant:
 
     def __init__(self, source: Source, kind: LabelKind):
         self.source, self.label_kind, self.name = source, kind, source.name
-        self.classes, self._label = (("object",), None) if kind == "instances" else _VARIANTS[kind]
-        self.palette = default_palette(len(self.classes) + (kind == "instances"))[-len(self.classes) :]
+        objects = {"instances": ("object",), "panoptic": scenes.CLASSES[1:]}
+        self.classes, self._label = (objects[kind], None) if kind in objects else _VARIANTS[kind]
+        self.palette = default_palette(len(self.classes) + (kind in objects))[-len(self.classes) :]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]
-        label = _objects(sample["name"]) if self._label is None else self._label(sample["label"])
+        label = self._numbered(sample) if self._label is None else self._label(sample["label"])
         return {**sample, "label": label}
+
+    def _numbered(self, sample: Sample) -> Int[np.ndarray, "h w"]:
+        objects = _objects(sample["name"])
+        several = self.label_kind == "panoptic"
+        return classified(objects, sample["label"], len(scenes.CLASSES), first=1) if several else objects

@@ -14,6 +14,7 @@ from fcn.tasks.condinst import CondInst
 from fcn.tasks.flows import Flows
 from fcn.tasks.instances import InstanceTask
 from fcn.tasks.multilabel import Multilabel
+from fcn.tasks.panoptic import Panoptic
 from fcn.tasks.regression import Regression
 from fcn.tasks.semantic import Binary, Semantic
 from fcn.tasks.stardist import StarDist
@@ -28,6 +29,7 @@ __all__ = [
     "Flows",
     "InstanceTask",
     "Multilabel",
+    "Panoptic",
     "Regression",
     "Semantic",
     "StarDist",

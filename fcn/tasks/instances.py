@@ -10,7 +10,7 @@ from jaxtyping import Float, Integer
 
 from fcn import visualize
 from fcn.data.source import LabelKind
-from fcn.instances.objects import measure
+from fcn.instances.objects import Objects, measure
 from fcn.losses import parse_terms
 from fcn.metrics.instances import InstanceMetrics, Instances
 from fcn.ranges import Range, check_fields
@@ -41,13 +41,18 @@ class InstanceTask(Task, abc.ABC):
     on_request: ClassVar[tuple[str, ...]] = ("objects.geojson",)
     own_loss: ClassVar[bool] = True
     """Whether the loss is that of the paper, not a sum of terms."""
+    one_class: ClassVar[bool] = True
+    """Whether objects are of one class only."""
 
     def __post_init__(self):
         super().__post_init__()
         check_fields(self)
-        if len(self.classes) != 1:
+        if self.one_class and len(self.classes) != 1:
             names = ", ".join(map(short_name, self.classes[:5]))
-            raise ValueError(f"the task {self.name!r} finds objects of one class; there are {len(self.classes)}: {names}")
+            raise ValueError(
+                f"the task {self.name!r} finds objects of one class; there are {len(self.classes)}: {names}; "
+                "the task 'panoptic' tells classes apart"
+            )
         if self.own_loss and self.terms != parse_terms(self.default_loss):
             raise ValueError(f"the task {self.name!r} has a loss of its own; leave out the terms of another")
 
@@ -62,11 +67,11 @@ class InstanceTask(Task, abc.ABC):
         at = dict(zip(result.thresholds, result.pooled, strict=True))
         values = {"ap": result.mean_ap, **{f"ap{round(100 * t)}": at[t].ap for t in _SHOWN}}
         values |= {"f1": at[0.5].f1, "pq": at[0.5].pq, "count_error": result.count_error}
-        return {prefix + name: _defined(value) for name, value in values.items()}
+        return {prefix + name: defined(value) for name, value in values.items()}
 
     def image_scalars(self, state):
         return [
-            {"ap": _defined(np.mean([one.ap for one in image])), "ap50": _defined(image[0].ap), "pq": _defined(image[0].pq)}
+            {"ap": defined(np.mean([one.ap for one in image])), "ap50": defined(image[0].ap), "pq": defined(image[0].pq)}
             for image in self.metric().compute(state).images
         ]
 
@@ -86,15 +91,19 @@ class InstanceTask(Task, abc.ABC):
         return "\n".join([head, rule, *lines, rule, line(".5 to .95", means), counts])
 
     def files(self, image, scores):
-        instances = self.prediction(scores)
+        instances, objects = self.objects(scores)
         small = instances.max(initial=0) <= np.iinfo(np.uint16).max
-        objects = measure(instances, self.object_scores(scores, instances), self.classes[0])
         return {
             "overlay.png": visualize.overlay_instances(image, instances),
             "objects.geojson": lambda: objects.geojson(instances),
             "objects.csv": objects.csv,
             "instances.tif": instances.astype(np.uint16) if small else instances,
         }
+
+    def objects(self, scores: Float[np.ndarray, "h w k"]) -> tuple[Integer[np.ndarray, "h w"], Objects]:
+        """The instance map of an image, and what is known of each object: area, middle, box, class and score."""
+        instances = self.prediction(scores)
+        return instances, measure(instances, self.object_scores(scores, instances), self.classes[0])
 
     @abc.abstractmethod
     def certainty(self, scores: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h w"]:
@@ -123,5 +132,6 @@ class InstanceTask(Task, abc.ABC):
         return {"min_size": self.min_size}
 
 
-def _defined(value) -> float | None:
+def defined(value) -> float | None:
+    """None for NaN."""
     return None if np.isnan(value) else float(value)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from fcn.data import Prepared, check_source, open_source, scenes
+from fcn.data.panoptic import by_class
 from fcn.data.variants import ShapesVariant
 
 
@@ -203,12 +204,18 @@ def test_shapes_has_labels_of_every_kind():
 
 def test_objects_of_a_scene_are_those_that_were_drawn():
     """Number 3 of the validation split, wherever it lies in the prepared set."""
+    drawn = scenes.draw_scene(scenes.SEEDS["val"], 3)
 
     class Named(Scene):
         def __getitem__(self, index):
-            return super().__getitem__(index) | {"name": "shapes, val sample 7 (val_0003)"}
+            label = drawn.label.astype(np.int32)
+            return super().__getitem__(index) | {"name": "shapes, val sample 7 (val_0003)", "label": label}
 
     source = ShapesVariant(Named(), "instances")
-    drawn = scenes.draw_scene(scenes.SEEDS["val"], 3)
     np.testing.assert_array_equal(source[0]["label"], drawn.instances)
     assert source.classes == ("object",) and source[0]["label"].dtype == np.int32 and drawn.instances.max() > 1
+    several = ShapesVariant(Named(), "panoptic")
+    numbers, classes = by_class(several[0]["label"])
+    assert several.classes == scenes.CLASSES[1:] and len(several.palette) == 5
+    np.testing.assert_array_equal(numbers > 0, drawn.instances > 0)
+    np.testing.assert_array_equal((classes[numbers] + 1)[numbers > 0], drawn.label[numbers > 0])

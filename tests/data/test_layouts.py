@@ -11,6 +11,7 @@ from fcn.data.layouts import dsb2018, find_layout
 from fcn.data.layouts.cityscapes import label_ids, train_ids
 from fcn.data.layouts.voc import colour
 from fcn.data.outlines import filled, run_lengths
+from fcn.data.panoptic import STEP
 from fcn.data.splits import hashed, known_splits
 
 SIZE = (4, 6)
@@ -331,3 +332,16 @@ def test_maps_of_objects_alone_are_the_foreground(tmp_path):
     np.testing.assert_array_equal(source[0]["label"][0, :3], [1, 0, 1])
     np.testing.assert_array_equal(source.objects(0)[0, :3], [3, 0, 79])
     assert source.classes == ("background", "object") and "all of one class" in source.remarks[0]
+
+
+def test_objects_of_published_sets_with_their_classes(tmp_path):
+    make_voc(tmp_path / "voc")
+    make_coco(tmp_path / "coco")
+    voc = open_source("folder", "val", root=tmp_path / "voc", label_kind="panoptic")
+    coco = open_source("folder", "val", root=tmp_path / "coco", label_kind="panoptic")
+    assert len(voc.classes) == 20 and coco.classes == ("car", "dog")
+    np.testing.assert_array_equal(voc[0]["label"][0, :3], [19 * STEP + 1, -1, 2])  # labels 20, 255 and 1
+    expected = np.zeros(SIZE, int)
+    expected[:2, 1:3], expected[0, 0] = STEP + 1, 2  # the larger object comes first
+    np.testing.assert_array_equal(coco[0]["label"], expected)
+    check_source(coco)

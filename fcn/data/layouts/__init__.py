@@ -33,6 +33,8 @@ def find_layout(root: Path, kind: LabelKind = "classes") -> Layout:
         raise ValueError(f"{root} looks like {' and like '.join(names)}; put one of them into a folder of its own")
     if not found:
         return own.find(root, kind)
+    if kind == "panoptic" and (found[0].instances or hasattr(found[0].reader, "objects")):
+        return found[0]
     if kind == "instances" and found[0].instances:
         return dataclasses.replace(found[0], labels=found[0].instances, remark="")
     if kind in ("classes", "binary") or (kind == "instances" and hasattr(found[0].reader, "objects")):
