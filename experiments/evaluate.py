@@ -53,7 +53,8 @@ class EvaluateConfig:
     csv: Path | None = None
     """Write a table of the images to this file, the worst first."""
     report: Path | None = None
-    """Write pictures to this folder: the worst images, the confusion matrix; of a binary task how good probabilities are."""
+    """Write a page to this folder, index.html, which stands alone, and its pictures: the confusion matrix, how far
+    probabilities can be trusted, curves of the training, how many images have which score, the worst and the best images."""
     overwrite: bool = False
     """Replace the files of --json, --csv and --report."""
 
@@ -102,7 +103,7 @@ def main(args: Sequence[str]) -> None:
             print(f"\n{name}: {value:.4f} nats, the mean over images")
     write_files(options, values, rows)
     if options.report is not None:
-        write_report(options, network, source, state, order[:SHOWN])
+        write_report(options, network, source, state, scores, order)
 
 
 def with_thresholds(options: EvaluateConfig, network, source, batch_size: int, parallel):
@@ -121,13 +122,17 @@ def print_table(options: EvaluateConfig, network, source, result, rows: Sequence
     """Prints what was measured on what, and the worst images."""
     from fcn.text import printable
 
+    print(f"{printable(head_of(options, network, source))}\n\n{network.task.table(result)}")
+    if rows:
+        print(f"\n{worst(rows, network.task.best)}")
+
+
+def head_of(options: EvaluateConfig, network, source) -> str:
+    """What was measured on what."""
     step = "" if network.step is None else f", step {network.step}"
     sizes = sorted(set(source.sizes()))
     seen = "x".join(map(str, sizes[0])) if len(sizes) == 1 else f"their own {len(sizes)} sizes"
-    head = f"{options.run}{step}, {len(source)} images of {source.name}, seen at {seen}"
-    print(f"{printable(head)}\n\n{network.task.table(result)}")
-    if rows:
-        print(f"\n{worst(rows, network.task.best)}")
+    return f"{options.run}{step}, {len(source)} images of {source.name}, seen at {seen}"
 
 
 def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -140,15 +145,24 @@ def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequen
         write_json(options.json, values)
 
 
-def write_report(options: EvaluateConfig, network, source, state, positions: Sequence[int]) -> None:
-    """Writes what --report asks for, with the images at some positions, and says where it is."""
-    from experiments.evaluation_pictures import write_pictures
+def write_report(
+    options: EvaluateConfig, network, source, state, scores: Sequence[Mapping[str, float | None]], order: Sequence[int]
+) -> None:
+    """Writes what --report asks for, of images with their scores, in their order from the worst on; says where it is."""
+    from experiments.evaluation_page import PAGE, write_page
+    from experiments.evaluation_pictures import BEST, WORST, write_pictures
     from fcn.text import printable
 
-    assert options.report is not None  # or else nothing is to be written
-    told = write_pictures(options.report, network, source, state, positions)
+    by, folder = network.task.best, options.report
+    assert folder is not None
+    known = [i for i in order if scores[i][by] is not None]
+    shown = {WORST: order[:SHOWN], BEST: known[::-1][:SHOWN]}
+    told = write_pictures(folder, network, source, state, shown[WORST], shown[BEST])
+    listed = {name: [(source[i]["name"], scores[i][by]) for i in places] for name, places in shown.items()}
+    table = network.task.table(network.task.metric().compute(state))
+    write_page(folder, head_of(options, network, source), table, told, scores, listed, options.run)
     if options.json != PRINTED:
-        print("".join(f"\n{line}" for line in (told, printable(str(options.report))) if line))
+        print("".join(f"\n{line}" for line in (told, printable(str(folder / PAGE))) if line))
 
 
 def with_json_named(args: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""What `evaluate --report` writes: the worst images, what was counted, and of binary tasks what the probabilities are worth."""
+"""The pictures of `evaluate --report`: the worst and best images, what was counted, and what probabilities are worth."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,19 @@ from experiments.examples import panel
 from experiments.networks import Network
 from fcn.data import Prepared
 from fcn.draft import draft_folder
-from fcn.inference import make_predictor
+from fcn.inference import Predictor, make_predictor
 from fcn.metrics import Calibration, PrecisionRecall
 from fcn.visualize import plot_precision_recall, plot_reliability
 from fcn.visualize.files import save_pictures
 
-WORST, CONFUSION, RELIABILITY, CURVE = "worst.png", "confusion.png", "reliability.png", "precision_recall.png"
-FILES = (WORST, CONFUSION, RELIABILITY, CURVE)
+WORST, BEST, CONFUSION = "worst.png", "best.png", "confusion.png"
+RELIABILITY, CURVE = "reliability.png", "precision_recall.png"
+FILES = (WORST, BEST, CONFUSION, RELIABILITY, CURVE)
 
 
-def write_pictures(folder: Path, network: Network, source: Prepared, state: Any, worst: Sequence[int]) -> str:
+def write_pictures(
+    folder: Path, network: Network, source: Prepared, state: Any, worst: Sequence[int], best: Sequence[int] = ()
+) -> str:
     """Writes the pictures, in place of all that an earlier call wrote.
 
     Args:
@@ -28,13 +31,13 @@ def write_pictures(folder: Path, network: Network, source: Prepared, state: Any,
       network: what was measured.
       source: on which images.
       state: of its task's metric.
-      worst: positions of the images that are shown, in this order.
+      worst, best: positions of the images that are shown, in this order.
 
     Returns:
       What they say, in lines; "" where numbers say it all.
     """
     with draft_folder(folder / "pictures") as draft:
-        told = _draw(draft, network, source, state, worst)
+        told = _draw(draft, network, source, state, {WORST: worst, BEST: best})
         for name in FILES:
             if (draft / name).exists():
                 os.replace(draft / name, folder / name)
@@ -43,13 +46,30 @@ def write_pictures(folder: Path, network: Network, source: Prepared, state: Any,
     return told
 
 
-def _draw(folder: Path, network: Network, source: Prepared, state: Any, worst: Sequence[int]) -> str:
+def _draw(folder: Path, network: Network, source: Prepared, state: Any, shown: Mapping[str, Sequence[int]]) -> str:
     """Draws them into a folder; what they say."""
     predict = make_predictor(network.model, network.preprocessing.as_read(), network.task)
-    if len(worst):
-        save_pictures({folder / WORST: panel(source, worst, network.task, predict, network.variables)})
+    for name, positions in shown.items():
+        if len(positions):
+            save_pictures({folder / name: panel(source, positions, network.task, predict, network.variables)})
     network.task.draw(state, folder / CONFUSION)
+    if network.task.name == "semantic":
+        return _draw_calibration(folder, network, source)
     return _draw_probabilities(folder, network, source, predict) if network.task.name == "binary" else ""
+
+
+def _draw_calibration(folder: Path, network: Network, source: Prepared) -> str:
+    """The diagram of the probabilities of all classes, and what sums it up."""
+    known = network.model, network.variables, network.preprocessing.as_read(), network.task
+    predictor, calibration = Predictor(*known, bucket=None), Calibration(ignore_index=network.task.ignore_index)
+    counted = calibration.init()
+    for sample in map(source.__getitem__, range(len(source))):
+        counted = calibration.update(counted, predictor.probabilities(sample["image"][None]), sample["label"][None])
+    diagram = calibration.compute(counted)
+    if not diagram.counts.sum():
+        return ""
+    plot_reliability(diagram.confidence, diagram.accuracy, diagram.counts, folder / RELIABILITY)
+    return f"calibration error {diagram.ece:.4f}"
 
 
 def _draw_probabilities(folder: Path, network: Network, source: Prepared, predict) -> str:

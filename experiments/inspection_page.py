@@ -31,26 +31,27 @@ def page(values: Mapping[str, Any], seen: Survey, samples: int) -> str:
       seen: what they were taken from.
       samples: how many overlays to show, spread evenly over what could be read.
     """
-    title = _text(f"{seen.root.resolve().name}: {values['layout']}")
+    title = escaped(f"{seen.root.resolve().name}: {values['layout']}")
     verdict = "Training would refuse these data." if values["refused"] else "Training would take these data."
-    parts = [f"<h1>{title}</h1>", *(f"<p>{_text(remark)}</p>" for remark in values["remarks"]), f"<p><b>{verdict}</b></p>"]
+    parts = [f"<h1>{title}</h1>", *(f"<p>{escaped(remark)}</p>" for remark in values["remarks"]), f"<p><b>{verdict}</b></p>"]
     parts += [*_findings(values["findings"]), *_splits(values["splits"]), *_classes(values, seen)]
     parts += ["<h2>Histograms of the values 0..255</h2>", *_histograms(seen), "<h2>Samples</h2>", *_samples(seen, samples)]
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{chr(10).join(parts)}\n</body></html>\n'
 
 
-def _text(text: str) -> str:
-    return html.escape(printable(text))
+def escaped(text: str, lines: bool = False) -> str:
+    """Text for a page; `lines`: of several lines, which stay."""
+    return "\n".join(map(escaped, text.splitlines())) if lines else html.escape(printable(text))
 
 
 def _findings(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for finding in found:
         kind = "error" if finding["refused"] else "warning"
-        files = "".join(f"<li>{_text(file)}</li>" for file in finding["files"][:_FILES])
+        files = "".join(f"<li>{escaped(file)}</li>" for file in finding["files"][:_FILES])
         more = len(finding["files"]) - _FILES
         files += f"<li>and {more} more</li>" * (more > 0)
-        yield f'<p class="{kind}">{kind}: {_text(finding["text"])}</p><ul>{files}</ul>'
+        yield f'<p class="{kind}">{kind}: {escaped(finding["text"])}</p><ul>{files}</ul>'
 
 
 def _splits(splits: Mapping[str, Any]) -> Iterator[str]:
@@ -58,11 +59,12 @@ def _splits(splits: Mapping[str, Any]) -> Iterator[str]:
     for name, split in splits.items():
         sizes = ", ".join(f"{size} ({count})" for size, count in split["sizes"].items())
         rows.append((name, split["images"], split["labels"], sizes))
-    yield "<h2>Splits</h2>" + _table(rows)
+    yield "<h2>Splits</h2>" + html_table(rows)
 
 
-def _table(rows: Sequence[Sequence[Any]]) -> str:
-    cells = ("".join(f"<td>{_text(str(cell))}</td>" for cell in row) for row in rows)
+def html_table(rows: Sequence[Sequence[Any]]) -> str:
+    """A table without a header."""
+    cells = ("".join(f"<td>{escaped(str(cell))}</td>" for cell in row) for row in rows)
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
@@ -71,12 +73,12 @@ def _classes(values: Mapping[str, Any], seen: Survey) -> Iterator[str]:
     yield "<h2>Classes, by their share of the labelled pixels</h2><table>"
     palette = next(iter(seen.sources.values())).palette
     labelled = {name: split["class_shares"] for name, split in values["splits"].items() if split["class_shares"]}
-    yield f"<tr><th>class</th>{''.join(f'<th>{_text(name)}</th>' for name in labelled)}</tr>"
+    yield f"<tr><th>class</th>{''.join(f'<th>{escaped(name)}</th>' for name in labelled)}</tr>"
     for name, colour in zip(values["classes"], palette.tolist()):
         style = "background: rgb({}, {}, {})".format(*colour)
         bars = (f'<span class="bar" style="{style}; width: {12 * shares[name]:.2f}em"></span>' for shares in labelled.values())
         cells = (f"<td>{bar} {shares[name]:.2%}</td>" for bar, shares in zip(bars, labelled.values()))
-        yield f"<tr><td>{_text(name)}</td>{''.join(cells)}</tr>"
+        yield f"<tr><td>{escaped(name)}</td>{''.join(cells)}</tr>"
     yield "</table>"
 
 
@@ -104,7 +106,7 @@ def _samples(seen: Survey, count: int) -> Iterator[str]:
     for number in spread(len(places), count):
         source, i = places[number]
         picture = overlay(source.image(i), source.label(i), source.palette, ignore_index=source.ignore_index)
-        caption = _text(source.images[i].relative_to(seen.root).as_posix())
+        caption = escaped(source.images[i].relative_to(seen.root).as_posix())
         yield f'<figure><img alt="" src="{_embedded(picture)}"><figcaption>{caption}</figcaption></figure>'
 
 

@@ -17,12 +17,13 @@ from fcn.preprocessing import Preprocessing
 
 
 class Gray(nn.Module):
-    """Logits that are the image's first channel."""
+    """Logits that are the image's first channels."""
 
+    channels: int = 1
     axis_name: str | None = None
 
     def __call__(self, x):
-        return x[..., :1]
+        return x[..., : self.channels]
 
 
 def test_a_binary_task_is_told_its_best_threshold(tmp_path):
@@ -54,13 +55,29 @@ def test_a_binary_task_is_told_its_best_threshold(tmp_path):
     assert all(tuple(pixel) in shown for image in images[[2, 0]] for pixel in image.reshape(-1, 3).tolist())
 
 
+def test_the_calibration_of_all_classes_is_drawn(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), np.uint8)
+    labels = np.argmax(images[..., :2], -1).astype(np.int32)
+    labels[0, :3] = 1
+    source = [{"image": image, "label": label, "name": "x"} for image, label in zip(images, labels)]
+    record, task = Preprocessing((0.5,) * 3, (0.25,) * 3), fcn.tasks.make("semantic", ["a", "b"])
+    metric = task.metric()
+    state = metric.update(metric.init(), labels, labels)
+    told = write_pictures(tmp_path, Network(Gray(channels=2), {}, task, record), source, state, [], [1])
+    probabilities = np.asarray(jax.nn.softmax(record.apply(images)[..., :2]))
+    calibration = Calibration()
+    found = calibration.compute(calibration.update(calibration.init(), probabilities, labels))
+    assert told == f"calibration error {found.ece:.4f}" and found.ece > 0.05
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.png", "confusion.png", "reliability.png"]
+
+
 def test_examples_of_training_are_seen_as_they_were_read(monkeypatch):
     """Where images are brought to their own range as well."""
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), np.uint8)
     record, task = Preprocessing((0.5,) * 3, (0.25,) * 3, per_image="percentiles"), fcn.tasks.make("regression", ["gray"])
     monkeypatch.setattr(type(task), "panel", lambda self, images, truths, scores: scores)
     source = [{"image": image, "label": image[..., :1]} for image in images]
-    experiment = SimpleNamespace(model=Gray(), preprocessing=record, task=task, val=source)
+    experiment = SimpleNamespace(predicting=Gray(), preprocessing=record, task=task, val=source)
     found = Examples(experiment, None).picture({})
     np.testing.assert_allclose(found, (images[..., :1] / 255 - 0.5) / 0.25, atol=1e-5)
 
