@@ -65,6 +65,14 @@ def read_task(facts: dict[str, Any]) -> Task:
     return tasks.from_json(facts.get("task"), facts["classes"], facts["palette"])
 
 
+def label_ids(facts: dict[str, Any]) -> tuple[int, ...] | None:
+    """What the training's labels store for each class, where that is not its number; labels in colours store none."""
+    stored = facts.get("label_values", {}).get("train", {})
+    ids = {number: int(value) for value, number in stored.items() if value.isdigit()}
+    found = tuple(ids.get(number, -1) for number in range(len(facts["classes"])))
+    return found if found != tuple(range(len(found))) and min(found) >= 0 and max(found) < 256 else None
+
+
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """How data differ from those that a run recorded, in a few words each; older runs do not know all of it."""
     found = []

@@ -1,19 +1,25 @@
 """Images of any size through a network: of each, part by part, a map of its class ids on the disk."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from experiments.networks import Network
 from experiments.stages import Work, attempt, report
 from fcn.data import read_image
 from fcn.data.large import SUFFIXES, geo_tags, open_large
+from fcn.data.pages import page_as_file
 from fcn.inference import Predictor, write_labels
 from fcn.inference.files import Files
 from fcn.text import printable
+
+_ROWS = 1024
+"""Of a map that are counted at once."""
 
 
 class Maps:
@@ -35,22 +41,46 @@ class Maps:
             told = "" if expected.size is None else ", though training resized its images to {}x{}".format(*expected.size)
             raise ValueError(f"images are read in parts as they are{told}; say so: --scale 1")
         self._network, self._how = network, how
+        self.rows: list[dict[str, Any]] = []
+        """As those of `Stages`."""
         members = [network.variables, *others]
         self._predictor = Predictor(network.model, members, expected.as_read(), network.task, bucket=None)
 
     def write(self, files: Files, _) -> str:
         """Writes the map, going on with one that was interrupted; says where."""
         stat = files.image.stat()
-        source = f"{files.image.resolve()} of {stat.st_size} bytes, {stat.st_mtime_ns}"
+        source = f"{files.image.resolve()}, page {files.page}, of {stat.st_size} bytes, {stat.st_mtime_ns}"
         files.done.parent.mkdir(parents=True, exist_ok=True)
         tags = geo_tags(files.image) if files.done.suffix == ".tif" else []
-        with self._opened(files.image) as image, _bar(files.image) as tell:
-            write_labels(self._predictor, image, files.done, source=source, tags=tags, tell=tell, **self._how)
+        with self._opened(files) as image, _bar(files.image) as tell:
+            ids, began = self._network.label_ids, time.perf_counter()
+            write_labels(self._predictor, image, files.done, source=source, ids=ids, tags=tags, tell=tell, **self._how)
+            size = {"height": image.shape[0], "width": image.shape[1], "seconds": round(time.perf_counter() - began, 4)}
+        self.rows.append({"image": str(files.image), **size, **self._shares(files.done)})
         return printable(f"{files.image} -> {files.done}")
 
+    def _shares(self, path: Path) -> dict[str, float]:
+        """The share of each class in a map, of which not more than some rows are held."""
+        if path.suffix == ".npy":
+            labels = np.load(path, mmap_mode="r")
+        else:
+            import tifffile
+
+            labels = tifffile.memmap(path, mode="r")
+        classes = self._network.task.classes
+        ids = self._network.label_ids or range(len(classes))
+        parts = (labels[top : top + _ROWS] for top in range(0, len(labels), _ROWS))
+        counts = sum(np.bincount(part.ravel(), minlength=max(ids) + 1) for part in parts)
+        return {name: counts[number] / labels.size for name, number in zip(classes, ids)}
+
     @contextlib.contextmanager
-    def _opened(self, path: Path) -> Iterator[Any]:
+    def _opened(self, files: Files) -> Iterator[Any]:
         """The image: of files that can be read in parts, these; else, and where its range is its own, all of it."""
+        if files.page is not None:
+            with page_as_file(files.image, files.page) as page, self._opened(Files(page, {})) as image:
+                yield image
+            return
+        path = files.image
         expected, pages = self._network.preprocessing, self._network.data.pages == "channels"
         if path.suffix.lower() in SUFFIXES and expected.per_image is None and not pages:
             with open_large(path) as image:

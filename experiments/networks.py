@@ -38,6 +38,8 @@ class Network(NamedTuple):
     batch_size: int = 8
     step: int | None = None
     """That of a run's checkpoint."""
+    label_ids: tuple[int, ...] | None = None
+    """What the training's labels store for each class, where that is another number than its own."""
 
 
 def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
@@ -62,7 +64,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
         names = [f"class {i}" for i in range(model.num_classes)] if classes is None else read_names(classes)
         return _read(model, str(path), "smp", tasks.make("semantic", names))
     run = restore(RunFolder(path), which)
-    known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step}
+    known = {"data": run.config.data, "batch_size": run.config.batch_size, "step": run.step, "label_ids": run.label_ids}
     return Network(run.model, run.variables, run.task, run.preprocessing, **known)
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from fcn.data.layout import IMAGE_SUFFIXES, find_images
+from fcn.data.pages import count_pages
 from fcn.inference.files import Files
 from fcn.tasks import Semantic
 
 LEGEND = "legend.png"
-UNCERTAINTY = ("uncertainty.png", "uncertainty.npy")
-"""Endings of what is written of the uncertainty in an image."""
 
 
 def plan(
@@ -21,6 +20,7 @@ def plan(
     endings: Sequence[str] = Semantic.suffixes,
     *,
     done: Literal["refused", "left out", "replaced"] = "refused",
+    pages: bool = False,
 ) -> list[Files]:
     """The files to write for each image: NAME_mask.png, ... in `out`; of a folder, in its subfolders as there.
 
@@ -29,13 +29,18 @@ def plan(
       out: the folder to write to.
       endings: of the files, such as "overlay.png" and "mask.png"; the last one tells that an image is done.
       done: what becomes of images whose files exist; "left out" are those that are done.
+      pages: each page of a TIFF file is an image.
 
     Raises:
       FileExistsError: a file exists, two images would write the same, or an image would be replaced.
       FileNotFoundError: a file is missing, a folder has no images, or nothing matches a pattern.
       ValueError: `out` is a folder of images that are to be predicted.
     """
-    plans = [Files.named(path, out / name.with_suffix(""), endings) for path, name in _named(inputs, out)]
+    plans = [
+        Files.named(path, out / name.with_suffix(""), endings, page)
+        for path, name in _named(inputs, out)
+        for page in _pages(path, pages)
+    ]
     _refuse_collisions(plans, out)
     if done == "left out":
         plans = [each for each in plans if not each.done.exists()]
@@ -43,6 +48,11 @@ def plan(
     if taken and done != "replaced":
         raise FileExistsError(f"{taken[0]} exists already; give another --out, or --skip-existing, or --overwrite")
     return plans
+
+
+def _pages(path: Path, pages: bool) -> Sequence[int | None]:
+    """The pages that are images, if there are several."""
+    return range(count) if pages and (count := count_pages(path)) > 1 else (None,)
 
 
 def _named(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:

@@ -19,15 +19,18 @@ size in pixels in large images and small ones, give the scale to which training 
 images as they are. The scale is said for each image.
 """
 
+import contextlib
+import csv
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from experiments import command
+from experiments.kinds import Format, Kind, chosen
 from fcn.ranges import LARGEST, Range, check_fields
 
 if TYPE_CHECKING:
@@ -72,8 +75,9 @@ class PredictConfig:
     value_range: Annotated[tuple[float, float] | None, Range(-LARGEST[float])] = None
     """The stored values that are black and white in images of more than 8 bits, such as 0 4095 (default: as in training, or 0
     65535)."""
-    pages: Literal["channels"] | None = None
-    """What the pages of a TIFF file are: channels of one image (default: as in training, or such files are refused)."""
+    pages: Literal["channels", "images"] | None = None
+    """What the pages of a TIFF file are: channels of one image, or images, each of which is predicted: NAME_p0001_mask.png ...
+    (default: as in training, or such files are refused)."""
     tile: str = "none"
     """A number of pixels, "auto" or "none": the network sees images in parts of so many pixels ("auto": of 512, where an image
     is larger than 1024 x 1024), so that memory grows with the image by its result only. Networks that see the whole image give
@@ -82,13 +86,18 @@ class PredictConfig:
     """Average over views: "flips" (4 views), "rotations" by 90 degrees (4, with flips 8), and scales such as 0.75."""
     ensemble: tuple[Path, ...] = ()
     """Further runs or saved models of the same kind; the probabilities of all are averaged."""
-    format: Literal["png", "tif", "npy"] = "png"
-    """Of masks. "tif" and "npy" write nothing but NAME_mask.tif or .npy, and read TIFF and NumPy's files part by part, so that
-    neither image nor mask need fit into memory; the same command goes on where it was interrupted. --tile none is then
-    "auto"."""
-    uncertainty: bool = False
-    """Write NAME_uncertainty.png, white where all classes are as likely, and .npy, float32 [H, W, 2]: the entropy in nats, and
-    what of it the views of --tta and the networks of --ensemble disagree about (mutual information)."""
+    save: tuple[Kind, ...] = ()
+    """What to write (default: labels and overlay; with --format tif or npy labels, with geojson or coco-rle contours).
+    "probabilities": NAME_probabilities.npy, float32 [H, W, classes]. "uncertainty": NAME_uncertainty.png, white where all
+    classes are as likely, and .npy, float32 [H, W, 2]: the entropy in nats, and what of it the views of --tta and the networks
+    of --ensemble disagree about (mutual information). "contours": the outlines of the parts of each class, or of objects."""
+    format: tuple[Format, ...] = ("png",)
+    """Of labels png, tif, npy; of contours png (drawn over the image), geojson, coco-rle (NAME_coco.json). Labels alone as
+    "tif" or "npy" are written part by part, and TIFF and NumPy's files read so: neither image nor labels need fit into memory,
+    and the same command goes on where it was interrupted. --tile none is then "auto"."""
+    csv: Path | None = None
+    """Write a table to this file: of each image its size, the seconds that predicting it took (the first of a size compiles),
+    and the share of each class."""
     overlay: bool = True
     """Write overlays as well."""
     objects: tuple[Literal["csv", "geojson", "coco"], ...] = ("csv",)
@@ -102,6 +111,10 @@ class PredictConfig:
     def __post_init__(self):
         check_fields(self)
         _ = self.views, self.part  # which refuse what they cannot read
+        chosen(self.save, self.format, self.overlay)
+        if "overlay" in self.save and not self.overlay:
+            raise ValueError("--save names overlay, which --no-overlay leaves out; give one of them")
+        command.refuse_to_write("csv", self.csv, self.overwrite or self.skip_existing)
         if self.size is not None and self.scale is not None:
             raise ValueError("--size and --scale are two ways to say the same; give one of them")
         if self.skip_existing and self.overwrite:
@@ -113,10 +126,15 @@ class PredictConfig:
         return [text if text in _VIEWS else _number("--tta", text) for text in self.tta]
 
     @property
+    def in_parts(self) -> bool:
+        """Whether nothing but labels is written, part by part."""
+        return chosen(self.save, self.format, self.overlay) == ("labels",) and self.format in (("tif",), ("npy",))
+
+    @property
     def part(self) -> int | Literal["auto"] | None:
         """What it takes as tile."""
         if self.tile == "none":
-            return None if self.format == "png" else "auto"
+            return "auto" if self.in_parts else None
         return "auto" if self.tile == "auto" else int(_number("--tile", self.tile))
 
     @property
@@ -145,12 +163,13 @@ def main(args: Sequence[str]) -> None:
     command.refuse_file_name(options.out, "a folder of pictures")
     from experiments.outputs import plan
 
-    plans = plan(options.images, options.out, endings(options), done=done_before(options))
+    pages = options.pages == "images"
+    plans = plan(options.images, options.out, endings(options), done=done_before(options), pages=pages)
     table = coco_table(options)
     if not plans:
         print(f"all images are done, in {options.out}")
-    command.cache_compilations(calls=len(plans) if options.format == "png" else command.OFTEN)
-    write = write_pictures if options.format == "png" else write_maps
+    command.cache_compilations(calls=command.OFTEN if options.in_parts else len(plans))
+    write = write_maps if options.in_parts else write_pictures
     refused = write(options, plans) if plans else []
     table()
     if refused:
@@ -163,11 +182,12 @@ def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Pat
     from experiments.stages import Stages, predict_all
 
     network = read_network(options)
-    known = {"tile": options.part, "tta": options.views, "uncertainty": options.uncertainty}
+    known = {"tile": options.part, "tta": options.views}
     stages = Stages(network, options.size, options.scale, others=read_others(options, network), **known)
     options.out.mkdir(parents=True, exist_ok=True)
     stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
-    return predict_all(stages, plans)
+    with table_of(options, stages.rows):
+        return predict_all(stages, plans)
 
 
 def coco_table(options: PredictConfig) -> Callable[[], None]:
@@ -185,7 +205,7 @@ def coco_table(options: PredictConfig) -> Callable[[], None]:
     path, task = options.out / NAME, stored_task(options.run) if options.run else None
     if path.exists() and not (options.overwrite or options.skip_existing):
         raise FileExistsError(f"{path} exists already; give another --out, or --skip-existing, or --overwrite")
-    every = plan(options.images, options.out, endings(options), done="replaced")
+    every = plan(options.images, options.out, endings(options), done="replaced", pages=options.pages == "images")
     return lambda: write_coco(path, every, () if task is None else task.classes)
 
 
@@ -193,34 +213,50 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     """A map of class ids of each image; gives the images that were refused."""
     from experiments.maps import Maps, map_all
 
-    if options.size is not None or options.uncertainty:
-        needless = "--size" if options.size is not None else "--uncertainty"
-        raise ValueError(f"--format {options.format} writes class ids of images as they are; leave {needless} out")
+    if options.size is not None:
+        raise ValueError(f"--format {options.format[0]} alone writes class ids of images as they are; leave --size out")
     network = read_network(options)
     known = {"tile": options.part, "tta": options.views, "overwrite": options.overwrite}
-    return map_all(Maps(network, options.scale, read_others(options, network), **known), plans)
+    maps = Maps(network, options.scale, read_others(options, network), **known)
+    with table_of(options, maps.rows):
+        return map_all(maps, plans)
+
+
+@contextlib.contextmanager
+def table_of(options: PredictConfig, rows: list[dict]) -> Iterator[None]:
+    """Writes what --csv asks for in the end, also of a call that is interrupted; --skip-existing keeps the rows before."""
+    from experiments.ranking import write_csv
+
+    before: list[dict] = []
+    if options.csv is not None and options.csv.exists() and options.skip_existing:
+        with options.csv.open(newline="", encoding="utf-8") as file:
+            before = list(csv.DictReader(file))
+    try:
+        yield
+    finally:
+        if options.csv is not None:
+            write_csv([*before, *rows], options.csv)
 
 
 def endings(options: PredictConfig) -> list[str]:
     """Of the files that are written for an image, the one last that tells that it is done."""
-    if options.format != "png":
-        return [f"mask.{options.format}"]
     from experiments.networks import stored_task
-    from experiments.outputs import UNCERTAINTY
+    from experiments.results import endings_of
     from fcn.tasks import Semantic
 
+    if options.in_parts:
+        return [f"mask.{options.format[0]}"]
     task = (None if options.run is None else stored_task(options.run)) or Semantic
     asked = [f"objects.{form}" for form in options.objects]
     if (more := {"geojson", "coco"} & {*options.objects}) and not task.on_request:
         raise ValueError(f"--objects {min(more)} is for tasks that find objects, not for {task.name!r}; leave it out")
     if "coco" in options.objects:
         asked.append("objects.csv")  # which tells classes and scores
-    if options.uncertainty and getattr(task, "mode", None) is None:
-        raise ValueError(f"the task {task.name!r} has no probabilities, whose uncertainty could be told")
-    uncertain = UNCERTAINTY if options.uncertainty else ()
-    found = (*uncertain, *(ending for ending in task.on_request if ending in asked), *task.suffixes)
-    left_out = {"objects.csv"} - {*asked} if options.overlay else {"objects.csv", "overlay.png"} - {*asked}
-    return [ending for ending in found if ending not in left_out]
+    tables = [ending for ending in (*task.on_request, *task.suffixes) if ending in asked]
+    found = [*tables, *endings_of(task, options.save, options.format, options.overlay)]
+    if "coco" in options.objects and "instances.tif" not in found:
+        raise ValueError("--objects coco is made of the map of objects, which --save leaves out; name labels there, too")
+    return found
 
 
 def done_before(options: PredictConfig) -> Literal["refused", "left out", "replaced"]:
@@ -255,7 +291,8 @@ def read_network(options: PredictConfig):
     if expected.value_range is not None:
         origin = "as in training" if options.value_range is None else "as asked for"
         print("stored values {:g}..{:g} are seen as black..white, {}".format(*expected.value_range, origin))
-    data = dataclasses.replace(network.data, pages=options.pages or network.data.pages)
+    pages = network.data.pages if options.pages is None else "channels" if options.pages == "channels" else None
+    data = dataclasses.replace(network.data, pages=pages)
     return network._replace(preprocessing=expected, data=data)
 
 

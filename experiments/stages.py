@@ -5,7 +5,8 @@ import dataclasses
 import errno
 import functools
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,9 +15,11 @@ from PIL import Image
 
 from experiments import command
 from experiments.networks import Network
-from experiments.outputs import LEGEND, UNCERTAINTY
+from experiments.outputs import LEGEND
+from experiments.results import PROBABILITIES, UNCERTAINTY, made, with_ids
 from fcn.data import read_image
 from fcn.data.depth import ValueRange, exposure
+from fcn.data.pages import page_as_file
 from fcn.inference import Predictor, ahead, make_predictor, predict_image
 from fcn.inference.files import Files
 from fcn.inference.probabilities import mode_of
@@ -35,6 +38,16 @@ class Work(NamedTuple):
     refusal: str = ""
 
 
+class Predicted(NamedTuple):
+    """What a network found in an image: scores, further files by ending, how it was seen, and the seconds that it took."""
+
+    image: np.ndarray
+    scores: np.ndarray
+    more: Mapping[str, Picture]
+    how: str
+    seconds: float
+
+
 @dataclasses.dataclass
 class Stages:
     """What is done to each image, with what the stage before has made.
@@ -46,7 +59,6 @@ class Stages:
       tile: rows and columns of the parts in which it sees them, as for `fcn.inference.Predictor`.
       tta: the views that are averaged.
       others: the variables of further networks of an ensemble.
-      uncertainty: whether maps of it are written, too.
     """
 
     network: Network
@@ -55,7 +67,6 @@ class Stages:
     tile: int | Literal["auto"] | None = None
     tta: Sequence[str | float] = ()
     others: Sequence[dict[str, Any]] = ()
-    uncertainty: bool = False
 
     def __post_init__(self):
         self._task = self.network.task
@@ -63,6 +74,8 @@ class Stages:
         self._predict = make_predictor(self.network.model, expected, self._task)
         self._predictor = Predictor(self.network.model, members, expected, self._task, bucket=None)
         self._far_is_told = False
+        self.rows: list[dict[str, Any]] = []
+        """Of each image that was predicted its size, the seconds that took, and what was found, as numbers."""
 
     def write_legend(self, out: Path, *, overwrite: bool = False, keep: bool = False) -> None:
         """Writes what the colours mean, or keeps what is there; refuses to replace another legend unasked."""
@@ -79,25 +92,35 @@ class Stages:
         """The image, uint8 [H, W, C]."""
         expected, pages = self.network.preprocessing, self.network.data.pages == "channels"
         how = {"value_range": expected.value_range, "per_image": expected.per_image, "pages": pages}
+        if files.page is not None:
+            with page_as_file(files.image, files.page) as page:
+                return read_image(page, channels=expected.channels, name=f"{files.image}, page {files.page + 1}", **how)
         image = read_image(files.image, channels=expected.channels, **how)
         if expected.per_image is None:
             tell_of_exposure(files.image, image, expected.value_range, pages)
         return image
 
-    def predict(self, files: Files, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Picture], str]:
-        """The image, its scores, further files, and how it was seen."""
+    def predict(self, files: Files, image: np.ndarray) -> Predicted:
+        """What the network finds in the image."""
         seen = self._seen_size(*image.shape[:2])
         scale = max(seen) / max(image.shape[:2])
         self._tell_of_scale(files.image, scale)
-        scores = self._scores(image, seen)
-        more = self._uncertain(image, seen) if self.uncertainty else {}
+        began = time.perf_counter()
+        scores, more = self._scores(image, seen), self._more(image, seen, files.paths)
+        seconds = time.perf_counter() - began
         how = "" if seen == image.shape[:2] else f" (seen at {seen[0]}x{seen[1]} pixels, scale {scale:.3g})"
-        return image, scores, more, how
+        return Predicted(image, scores, more, how, seconds)
 
     def _scores(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray:
         if self.tile is None and not self.tta and not self.others:
             return predict_image(self._predict, self.network.variables, image, size=seen)
         return self._predictor.scores(image, size=seen, tile=self.tile, tta=self.tta)
+
+    def _more(self, image: np.ndarray, seen: tuple[int, int], endings: Collection[str]) -> dict[str, Picture]:
+        """What else of the network is to be written."""
+        how: dict[str, Any] = {"size": seen, "tile": self.tile, "tta": self.tta}
+        more = {PROBABILITIES: self._predictor.probabilities(image, **how)} if PROBABILITIES in endings else {}
+        return more | (self._uncertain(image, seen) if UNCERTAINTY[0] in endings else {})
 
     def _uncertain(self, image: np.ndarray, seen: tuple[int, int]) -> dict[str, Picture]:
         """Entropy and mutual information, and a picture in which pixels are white of which nothing is known."""
@@ -107,14 +130,19 @@ class Stages:
         picture = np.rint(np.clip(found.entropy / most, 0, 1) * 255).astype(np.uint8)
         return dict(zip(UNCERTAINTY, (picture, np.stack(found, -1)), strict=True))
 
-    def write(self, files: Files, made: tuple[np.ndarray, np.ndarray, dict[str, Picture], str]) -> str:
-        """Writes the pictures; says what was found in the image."""
-        image, scores, more, how = made
+    def write(self, files: Files, predicted: Predicted) -> str:
+        """Writes the results; says what was found in the image."""
+        image, scores, more, how, seconds = predicted
         task = decoding_once(self._task, scores)
         found = {**task.files(image, scores), **more}
-        last = files.done
+        if "mask.png" in found and self.network.label_ids is not None:
+            found["mask.png"] = with_ids(found["mask.png"], self.network.label_ids, task.colours)
+        last, known = files.done, (found, task, image, scores, files.image.name)
         last.parent.mkdir(parents=True, exist_ok=True)
-        save_pictures({path: found[ending] for ending, path in files.paths.items()}, level=1)
+        save_pictures({path: made(ending, *known) for ending, path in files.paths.items()}, level=1)
+        page = {} if files.page is None else {"page": files.page + 1}
+        size = {"height": image.shape[0], "width": image.shape[1], "seconds": round(seconds, 4)}
+        self.rows.append({"image": str(files.image), **page, **size, **task.figures(scores)})
         return f"{printable(f'{files.image} -> {last}')}: {task.summary(scores)}{how}"
 
     def _seen_size(self, height: int, width: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import fcn
 from experiments import command
 from experiments.config import TrainConfig
-from experiments.facts import read_preprocessing, read_task
+from experiments.facts import label_ids, read_preprocessing, read_task
 from experiments.optimization import configured_optimizer, parts_of_state
 from experiments.run_folder import RunFolder
 from fcn.inference import Ensemble
@@ -49,6 +49,7 @@ class TrainedRun:
     task: Task
     image_shape: tuple[int, int, int]
     preprocessing: Preprocessing
+    label_ids: tuple[int, ...] | None
 
 
 def warn_of_damage(damaged: list[str], step: int | None) -> None:
@@ -117,4 +118,5 @@ def restore(folder: RunFolder, which: str = "last") -> TrainedRun:
     axis = () if config.ensemble == 1 else (config.ensemble,)
     template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(axis + x.shape, x.dtype, sharding=device), template)
     step, state = _read_checkpoint(folder, which, template)
-    return TrainedRun(config, step, as_one(model, task, config.ensemble), state.eval_variables, task, shape, preprocessing)
+    network = as_one(model, task, config.ensemble), state.eval_variables
+    return TrainedRun(config, step, *network, task, shape, preprocessing, label_ids(facts))

@@ -17,11 +17,14 @@ class Files(NamedTuple):
     image: Path
     paths: Mapping[str, Path]
     """By ending, such as "mask.png", as `Task.files` gives them; the one last without which the image is not done."""
+    page: int | None = None
+    """Of a file of several pages, the one that is the image."""
 
     @classmethod
-    def named(cls, image: Path, stem: Path, endings: Sequence[str]) -> "Files":
-        """STEM_ENDING for each ending."""
-        return cls(image, {ending: stem.with_name(f"{stem.name}_{ending}") for ending in endings})
+    def named(cls, image: Path, stem: Path, endings: Sequence[str], page: int | None = None) -> "Files":
+        """STEM_ENDING for each ending; STEM_p0001_ENDING for the first page."""
+        name = stem.name if page is None else f"{stem.name}_p{page + 1:04}"
+        return cls(image, {ending: stem.with_name(f"{name}_{ending}") for ending in endings}, page)
 
     @property
     def done(self) -> Path:

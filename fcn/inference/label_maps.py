@@ -29,6 +29,7 @@ def write_labels(
     tta: Sequence[str | float] = (),
     overwrite: bool = False,
     source: str = "",
+    ids: Sequence[int] | None = None,
     tags: Sequence[tuple] = (),
     tell: Callable[[int, int], None] = lambda done, count: None,
 ) -> None:
@@ -44,6 +45,7 @@ def write_labels(
         tile, tta: as for `Predictor.parts`.
         overwrite: replaces a file, in the end.
         source: what else tells this image from another of its size, such as its path and the time at which it was changed.
+        ids: the number that stands for each class; by default 0, 1 ...
         tags: further tags of a TIFF file, as `fcn.data.large.geo_tags` gives them.
         tell: called after each part with the number of those that are done, and of all.
 
@@ -57,13 +59,14 @@ def write_labels(
         raise FileExistsError(f"{path} exists already; give another name")
     parts = predictor.parts(image, tile=tile, tta=tta)
     asked = {"shape": list(image.shape), "dtype": str(image.dtype), "parts": parts.count, "tile": tile, "tta": list(tta)}
-    asked |= {"source": source, "network": _digest(predictor)}
+    asked |= {"source": source, "network": _digest(predictor), "ids": list(ids or ())}
     draft, record = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
     done = _done_before(draft, record, asked)
-    with _map(draft, path.suffix, image.shape[:2], predictor, tags, new=not done) as labels:
+    with _map(draft, path.suffix, image.shape[:2], predictor, ids, tags, new=not done) as labels:
         saved = time.monotonic()
         for now, (place, scores) in enumerate(parts.after(done), done + 1):
-            labels[place] = scores if predictor.task is None else predictor.task.prediction(scores)
+            found = scores if predictor.task is None else predictor.task.prediction(scores)
+            labels[place] = found if ids is None else np.asarray(ids)[found]
             if time.monotonic() - saved > _SECONDS:
                 labels.flush()
                 _remember(record, {**asked, "done": now})
@@ -107,20 +110,21 @@ def _digest(predictor) -> str:
 
 
 @contextlib.contextmanager
-def _map(draft, suffix, size, predictor, tags, new) -> Iterator[np.memmap]:
+def _map(draft, suffix, size, predictor, ids, tags, new) -> Iterator[np.memmap]:
     """The file as an array, on the disk in the end."""
     count = predictor.model.num_classes if predictor.task is None else len(predictor.task.classes)
+    count = count if ids is None else max(ids) + 1
     kind = np.uint8 if count <= 256 else np.uint16
     if suffix == ".npy":
         how: dict[str, Any] = {"mode": "w+", "dtype": kind, "shape": size} if new else {"mode": "r+"}
         labels = np.lib.format.open_memmap(draft, **how)
     else:
-        labels = _tiff(draft, size, kind, predictor.task, tags, new)
+        labels = _tiff(draft, size, kind, predictor.task, ids, tags, new)
     yield labels
     labels.flush()
 
 
-def _tiff(draft, size, kind, task, tags, new) -> np.memmap:
+def _tiff(draft, size, kind, task, ids, tags, new) -> np.memmap:
     try:
         import tifffile
     except ImportError:
@@ -130,7 +134,7 @@ def _tiff(draft, size, kind, task, tags, new) -> np.memmap:
     look: dict[str, Any] = {"photometric": "minisblack"}
     if task is not None and kind == np.uint8:
         colours = np.zeros((3, 256), np.uint16)
-        colours[:, : len(task.palette)] = task.colours.T.astype(np.uint16) * 257
+        colours[:, list(ids or range(len(task.palette)))] = task.colours.T.astype(np.uint16) * 257
         look = {"photometric": "palette", "colormap": colours}
     look |= {"metadata": None, "extratags": tags, "bigtiff": size[0] * size[1] > 2**31}
     return tifffile.memmap(draft, shape=size, dtype=kind, **look)

@@ -114,15 +114,23 @@ class Predictor:
         return self._predicted(self._prepared(image), tile, tta)
 
     def probabilities(
-        self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()
+        self,
+        image: Num[np.ndarray, "*b h w c"],
+        *,
+        size: tuple[int, int] | None = None,
+        tile: TileSize = None,
+        tta: Sequence[str | float] = (),
     ) -> Float[np.ndarray, "*b h w k"]:
-        """The probability of each channel's class, float32.
+        """The probability of each channel's class, float32. Arguments as for scores.
 
         Raises:
             ValueError: as for class ids, or the task has values and no probabilities.
         """
         self._refuse_values(".logits")
-        return self._found(self._prepared(image), "probabilities", tile, tta)
+        if size is None:
+            return self._found(self._prepared(image), "probabilities", tile, tta)
+        logits = self._found(self._shown(self._one(image), size), "logits", tile, tta)
+        return self._program.resized(logits, image.shape[:2], "probabilities")
 
     def uncertainty(
         self,

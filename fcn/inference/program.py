@@ -112,9 +112,9 @@ class Program:
         return self.task.scores(logits) if self.task else jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
     def resized(
-        self, found: Float[np.ndarray, "*b h w k"], size: tuple[int, int], kind: Literal["scores", "uncertainty"] = "scores"
+        self, found: Float[np.ndarray, "*b h w k"], size: tuple[int, int], kind: Kind = "scores"
     ) -> Shaped[np.ndarray, "..."]:
-        """The scores of logits, or uncertainty, that was found in an image, or a batch, at another size."""
+        """What is made of logits, or uncertainty, that was found in an image, or a batch, at another size."""
         if found.ndim == 3:
             return self.resized(found[None], size, kind)[0]
         return np.asarray(self._compiled_resized(found, size, kind))
@@ -126,7 +126,7 @@ class Program:
             found = resize_bilinear(found, size)
             if kind == "uncertainty":
                 return found
-            return self.made("scores", self.task.resized(found, factors) if self.task else found)
+            return self.made(kind, self.task.resized(found, factors) if self.task else found)
 
         return jax.jit(compute, static_argnums=(1, 2), compiler_options=compiler_options(jax.devices()))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # which loads its parts when they are first used
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from fcn.instances.outlines import outlines
 
@@ -46,6 +46,10 @@ class Objects(NamedTuple):
 
     def geojson(self, instances: Integer[np.ndarray, "h w"]) -> str:
         """A FeatureCollection (RFC 7946): the outline of each object along its pixels' edges, in x and y from the corner."""
+        return collection(self.features(instances))
+
+    def features(self, instances: Integer[np.ndarray, "h w"]) -> list[dict[str, Any]]:
+        """What `geojson` collects."""
         features = []
         for number, name, score, box in zip(self.ids, self.classes, self.scores, self.boxes, strict=True):
             top, left, height, width = box.tolist()
@@ -55,7 +59,7 @@ class Objects(NamedTuple):
             geometry = shape or {"type": "MultiPolygon", "coordinates": rings}
             known = {"class": name, "score": round(float(score), 4)}
             features.append({"type": "Feature", "id": int(number), "geometry": geometry, "properties": known})
-        return json.dumps({"type": "FeatureCollection", "features": features})
+        return features
 
     def coco(self, instances: Integer[np.ndarray, "h w"], categories: Sequence[str]) -> list[dict[str, Any]]:
         """COCO's annotations of an image, but for their numbers and the image's; categories count from 1.
@@ -71,6 +75,22 @@ class Objects(NamedTuple):
             runs = {"size": list(instances.shape), "counts": _counts(rows + top, columns + left, instances.shape)}
             annotations.append({**known, "area": int(area), "bbox": [left, top, width, height], "segmentation": runs})
         return annotations
+
+
+def collection(features: Sequence[dict[str, Any]]) -> str:
+    """GeoJSON of features."""
+    return json.dumps({"type": "FeatureCollection", "features": list(features)})
+
+
+def regions(masks: Bool[np.ndarray, "h w k"], names: Sequence[str]) -> list[tuple[Objects, Int[np.ndarray, "h w"]]]:
+    """The parts of each class that hang together along edges, as objects; their numbers go on from class to class."""
+    found, last = [], 0
+    for mask, name in zip(np.moveaxis(masks, -1, 0), names, strict=True):
+        parts, count = scipy.ndimage.label(mask)
+        parts = np.where(parts > 0, parts + last, 0)
+        found.append((measure(parts, name=name), parts))
+        last += count
+    return found
 
 
 def _counts(rows: Int[np.ndarray, " n"], columns: Int[np.ndarray, " n"], size: tuple[int, int]) -> list[int]:

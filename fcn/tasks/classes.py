@@ -8,6 +8,8 @@ import numpy as np
 import scipy  # which loads its parts when they are first used
 from jaxtyping import Bool, Float, Int
 
+from fcn import visualize
+from fcn.instances.objects import regions
 from fcn.losses import LOSSES, Term, border_distances, boundary_distances, signed_distances, total_loss, weighed_losses
 from fcn.losses.border import reach_of
 from fcn.losses.inputs import Mode
@@ -54,6 +56,23 @@ class ClassTask(Task, abc.ABC):
 
     def moved(self, targets, scale, flipped):
         return targets | {_map_of(term): targets[_map_of(term)] * scale for term in self._by_distances}
+
+    def regions(self, scores):
+        masks = self._found(scores)
+        return regions(masks, self.classes[-masks.shape[2] :])
+
+    def outlined(self, image, scores):
+        masks = self._found(scores)
+        outlines = np.stack([mask & visualize.edges(mask) for mask in np.moveaxis(masks, -1, 0)], -1)
+        return visualize.overlay_masks(image, outlines.astype(int), self.colours[-masks.shape[2] :], alpha=1.0)
+
+    def figures(self, scores):
+        masks = self._found(scores)
+        return dict(zip(self.classes[-masks.shape[2] :], masks.mean((0, 1)).tolist(), strict=True))
+
+    def _found(self, scores) -> Bool[np.ndarray, "h w k"]:
+        """Where each channel's class was found."""
+        return np.asarray(self.masks(np.asarray(self.prediction(scores))))
 
     def loss(self, logits, targets, *, axis_name=None):
         options = (self._options(term, targets, axis_name) for term in self.loss_terms)

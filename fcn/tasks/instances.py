@@ -120,6 +120,17 @@ class InstanceTask(Task, abc.ABC):
         count = len(np.setdiff1d(self.prediction(scores), 0))
         return f"{count} {'object' if count == 1 else 'objects'}"
 
+    def regions(self, scores):
+        instances = self.prediction(scores)
+        return [(measure(instances, self.object_scores(scores, instances), self.classes[0]), instances)]
+
+    def outlined(self, image, scores):
+        return visualize.overlay_instances(image, self.prediction(scores), alpha=0.0)
+
+    def figures(self, scores):
+        instances = self.prediction(scores)
+        return {"objects": float(len(np.setdiff1d(instances, 0))), self.classes[0]: float(np.mean(instances > 0))}
+
     def panel(self, images, truths, scores):
         found = [self.prediction(one) for one in scores]
         rows = [

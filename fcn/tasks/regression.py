@@ -103,6 +103,9 @@ class Regression(Values, Task):
             for name, channel in zip(self.classes, np.moveaxis(scores, -1, 0))
         )
 
+    def figures(self, scores):
+        return {name: float(mean) for name, mean in zip(self.classes, scores.mean((0, 1)))}
+
     def panel(self, images, truths, scores):
         columns = [
             [visualize.rgb(image) for image in images],

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped, UInt8
+from jaxtyping import Array, Float, Integer, Shaped, UInt8
 
 from fcn.data import Prepared
 from fcn.data.codec import Codec, Targets
 from fcn.data.source import LabelKind
+from fcn.instances.objects import Objects
 from fcn.losses import LOSSES, Term, parse_terms
 from fcn.metrics import Metric
 from fcn.text import short_name
@@ -161,6 +162,18 @@ class Task(Codec, abc.ABC):
     @abc.abstractmethod
     def summary(self, scores: np.ndarray) -> str:
         """What was found in an image, in a line."""
+
+    def regions(self, scores: np.ndarray) -> list[tuple[Objects, Integer[np.ndarray, "h w"]]]:
+        """For each class the objects or parts of an image and their map; none where the task has values."""
+        return []
+
+    def outlined(self, image: UInt8[np.ndarray, "h w c"], scores: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+        """The image with the outlines of what `regions` gives."""
+        raise ValueError(f"the task {self.name!r} finds nothing that has an outline")
+
+    def figures(self, scores: np.ndarray) -> dict[str, float]:
+        """What was found in an image, as numbers by name, such as the share of each class."""
+        return {}
 
     def legend(self) -> UInt8[np.ndarray, "h w 3"] | None:
         """What the colours of the files mean, if anything."""

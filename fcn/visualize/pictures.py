@@ -85,11 +85,11 @@ def overlay_instances(
     image, instances = rgb(image), np.asarray(instances)
     _check_size("instances", instances, image)
     colours = default_palette(_COLOURS + 1)[1:][(instances - 1) % _COLOURS].astype(np.float32)
-    share = np.where(_edges(instances), np.float32(1), np.float32(alpha))
+    share = np.where(edges(instances), np.float32(1), np.float32(alpha))
     return _mix(image, colours, np.where(instances > 0, share, np.float32(0)))
 
 
-def _edges(instances: Integer[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+def edges(instances: Shaped[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """The pixels beside one of another number."""
     edge = np.zeros(instances.shape, bool)
     for map_, found in ((instances, edge), (instances.T, edge.T)):

@@ -1,8 +1,10 @@
 """`predict`: which images, at which scale, what is written, and what is told."""
 
+import csv
 import dataclasses
 import errno
 import functools
+import json
 import warnings
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from PIL import Image
 
 import fcn
 from experiments import command, convert, predict, stages
+from experiments.facts import label_ids
 from experiments.networks import Network
 from experiments.outputs import plan
+from experiments.results import endings_of
 from experiments.stages import refusal_of
 from fcn import tasks
 from fcn.data import resize_image
@@ -132,7 +136,7 @@ def test_an_image_is_decoded_once(tmp_path, monkeypatch):
     files = Files.named(tmp_path / "a.png", tmp_path / "a", task.suffixes)
     model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1)
     network = stages.Stages(Network(model, {}, task, Preprocessing(per_image="z-score")))
-    told = network.write(files, (np.zeros((6, 8, 3), np.uint8), scores, {}, ""))
+    told = network.write(files, stages.Predicted(np.zeros((6, 8, 3), np.uint8), scores, {}, "", 0.1))
     assert told.endswith("a_instances.tif: 1 object") and len(calls) == 1
     found = np.asarray(Image.open(tmp_path / "a_instances.tif"))
     np.testing.assert_array_equal(found, decode(task, scores))
@@ -258,9 +262,11 @@ def test_ensembles_are_of_one_kind(saved, photos, tmp_path):
     other = jax.tree.map(lambda leaf: -leaf, network.variables["params"])
     other = {**network.variables, "params": other}
     fcn.save(tmp_path / "other", network.model, other, **known)
-    run(saved, photos / "a.png", "--out", tmp_path / "out", "--scale", "1", "--ensemble", tmp_path / "other", "--uncertainty")
+    asked = ["--ensemble", tmp_path / "other", "--save", "labels", "uncertainty", "probabilities"]
+    run(saved, photos / "a.png", "--out", tmp_path / "out", "--scale", "1", *asked)
     ensemble = Predictor(network.model, [network.variables, other], network.preprocessing, bucket=None)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a_mask.png")), ensemble(image))
+    np.testing.assert_allclose(np.load(tmp_path / "out/a_probabilities.npy"), ensemble.probabilities(image), atol=1e-5)
     found = ensemble.uncertainty(image)
     np.testing.assert_allclose(np.load(tmp_path / "out/a_uncertainty.npy"), np.stack(found, -1), atol=1e-5)
     picture = np.asarray(Image.open(tmp_path / "out/a_uncertainty.png"))
@@ -269,6 +275,94 @@ def test_ensembles_are_of_one_kind(saved, photos, tmp_path):
     with pytest.raises(ValueError, match=r"odd has another task than .*saved; the networks of an ensemble have the same"):
         run(saved, photos / "a.png", "--out", tmp_path / "new", "--ensemble", tmp_path / "odd")
     assert not (tmp_path / "new").exists()
+
+
+def test_one_result_in_all_formats_is_the_same(saved, photos, tmp_path):
+    """Each pixel is in the outlines and the run lengths of its class; the table has its share."""
+    asked = ["--save", "labels", "contours", "--format", "png", "npy", "geojson", "coco-rle", "--csv", tmp_path / "all.csv"]
+    run(saved, photos / "a.png", "--out", tmp_path / "out", *asked)
+    files = ["contours.geojson", "contours.png", "coco.json", "mask.npy", "mask.png"]
+    assert written(tmp_path / "out") == sorted(["legend.png", *(f"a_{name}" for name in files)])
+    mask = np.asarray(Image.open(tmp_path / "out/a_mask.png"))
+    np.testing.assert_array_equal(np.load(tmp_path / "out/a_mask.npy"), mask)
+    counts = np.bincount(mask.ravel(), minlength=3)
+    areas = dict.fromkeys(CLASSES, 0.0)
+    for feature in json.loads((tmp_path / "out/a_contours.geojson").read_text())["features"]:
+        areas[feature["properties"]["class"]] += sum(map(area, feature["geometry"]["coordinates"]))
+    assert list(areas.values()) == counts.tolist()
+    found = np.full(mask.shape, 9)
+    for one in json.loads((tmp_path / "out/a_coco.json").read_text())["annotations"]:
+        lengths = one["segmentation"]["counts"]
+        inside = np.repeat(np.arange(len(lengths)) % 2, lengths).reshape(mask.shape[::-1]).T == 1
+        assert inside.sum() == one["area"]
+        found[inside] = one["category_id"] - 1
+    np.testing.assert_array_equal(found, mask)
+    (row,) = csv.DictReader((tmp_path / "all.csv").open())
+    assert float(row["seconds"]) > 0 and (row["height"], row["width"]) == ("24", "32")
+    np.testing.assert_allclose([float(row[name]) for name in CLASSES], counts / mask.size)
+
+
+def area(ring):
+    """Signed, of a ring that is clockwise where y points down."""
+    x, y = np.array(ring[:-1]).T
+    return float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2)
+
+
+def test_pages_may_be_images(saved, photos, tmp_path):
+    """Each gets a name and a row; both are what the images alone give."""
+    pages = [np.asarray(Image.open(photos / name)) for name in ("a.png", "deep/b.png")]
+    tifffile.imwrite(tmp_path / "x.tif", np.stack(pages), photometric="rgb")
+    run(saved, photos, "--out", tmp_path / "alone")
+    run(
+        saved, tmp_path / "x.tif", "--out", tmp_path / "out", "--pages", "images", "--csv", tmp_path / "all.csv", "--no-overlay"
+    )
+    for page, name in (("0001", "a"), ("0002", "deep/b")):
+        expected = np.asarray(Image.open(tmp_path / f"alone/{name}_mask.png"))
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"out/x_p{page}_mask.png")), expected)
+    assert [row["page"] for row in csv.DictReader((tmp_path / "all.csv").open())] == ["1", "2"]
+
+
+def test_labels_keep_the_ids_of_training(tmp_path):
+    """Where these are no 0, 1 ...: as pixels of the mask, in the colours of the classes."""
+    facts = {"classes": ["cell", "edge"], "label_values": {"train": {"7": 0, "255": 1}}}
+    assert label_ids(facts) == (7, 255)
+    for values in ({"0": 0, "1": 1, "255": 255}, {"(1, 2, 3)": 0, "(0, 0, 0)": 1}, {"300": 0, "1": 1}):
+        assert label_ids({**facts, "label_values": {"train": values}}) is None
+    task = tasks.make("semantic", ["cell", "edge"], palette=[(1, 2, 3), (4, 5, 6)])
+    model = fcn.create_model("unet", num_classes=2, base_features=2, depth=1)
+    network = stages.Stages(Network(model, {}, task, Preprocessing(), label_ids=(7, 255)))
+    files = Files.named(tmp_path / "a.png", tmp_path / "a", ["mask.npy", "mask.png"])
+    network.write(files, stages.Predicted(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 0]]), {}, "", 0.1))
+    with Image.open(tmp_path / "a_mask.png") as mask:
+        assert np.asarray(mask).tolist() == np.load(tmp_path / "a_mask.npy").tolist() == [[7, 255, 7]]
+        assert np.asarray(mask.convert("RGB")).tolist() == [[[1, 2, 3], [4, 5, 6], [1, 2, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("task", "save", "formats", "endings"),
+    [
+        ("semantic", (), ("png",), ["overlay.png", "mask.png"]),
+        ("semantic", (), ("npy", "geojson"), ["contours.geojson", "mask.npy"]),
+        ("semantic", ("contours",), ("png",), ["contours.png"]),
+        ("binary", (), ("png",), ["probability.png", "overlay.png", "mask.png"]),
+        ("binary", ("labels",), ("tif", "png"), ["mask.tif", "mask.png"]),
+        ("binary", ("probabilities", "labels"), ("npy",), ["probabilities.npy", "mask.npy"]),
+        ("multilabel", ("labels",), ("npy",), ["mask_a.npy", "mask_b.npy"]),
+        ("boundary", ("labels", "contours"), ("coco-rle",), ["coco.json", "instances.tif"]),
+        ("regression", ("labels",), ("npy",), ["values.png", "values.npy"]),
+        ("regression", ("contours",), ("geojson",), "the task 'regression' has values, which have no contours"),
+        ("flows", ("uncertainty",), ("png",), "the task 'flows' has no probabilities"),
+        ("semantic", ("labels",), ("geojson",), "--format geojson is of contours; --save names labels"),
+        ("semantic", ("contours",), ("npy",), "--format npy is of labels or probabilities or uncertainty; --save names"),
+    ],
+)
+def test_files_of_what_is_saved(task, save, formats, endings):
+    task = tasks.make(task, ["a"] if task in ("boundary", "flows") else ["a", "b"])
+    if isinstance(endings, str):
+        with pytest.raises(ValueError, match=endings):
+            endings_of(task, save, formats, True)
+    else:
+        assert endings_of(task, save, formats, True) == endings
 
 
 def test_maps_of_images_that_are_read_in_parts(saved, photos, tmp_path, capsys):

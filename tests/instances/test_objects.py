@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fcn.instances import measure, outlines
+from fcn.instances.objects import regions
 
 RNG = np.random.default_rng(0)
 
@@ -78,3 +79,12 @@ def test_run_lengths_of_objects():
     }
     whole = measure(np.ones((2, 3), int)).coco(np.ones((2, 3), int), ["object"])
     assert whole[0]["segmentation"]["counts"] == [0, 6, 0]
+
+
+def test_parts_of_classes_are_objects():
+    """Numbers go on from class to class, also of classes that overlap."""
+    masks = np.zeros((3, 4, 2), bool)
+    masks[0, :2, 0] = masks[2, 3, 0] = masks[:2, 1, 1] = True
+    (first, parts), (second, others) = regions(masks, ["a", "b"])
+    assert parts.tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2]] and others[:2, 1].tolist() == [3, 3]
+    assert (first.classes, second.classes, second.ids.tolist()) == (["a", "a"], ["b"], [3])

@@ -1,0 +1,56 @@
+"""TIFF files of several pages, each of which is an image of its own."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fcn.data.decode import REDUCED_OR_MASK
+from fcn.errors import first_line
+
+TIFF = (".tif", ".tiff")
+
+
+def count_pages(path: str | Path) -> int:
+    """The pages of a TIFF file that are images; of other files 1.
+
+    Raises:
+        ValueError: it is no TIFF file, or damaged.
+        ImportError: it takes tifffile, which is not installed.
+    """
+    if Path(path).suffix.lower() not in TIFF:
+        return 1
+    with _pages(path) as pages:
+        return len(pages)
+
+
+@contextmanager
+def page_as_file(path: str | Path, page: int) -> Iterator[Path]:
+    """A page as a file of its own, which is gone in the end. Errors as `count_pages`."""
+    import tifffile
+
+    with tempfile.TemporaryDirectory() as folder, _pages(path) as pages:
+        found, alone = pages[page], Path(folder) / "page.tif"
+        how: dict[str, Any] = {"photometric": found.photometric, "planarconfig": found.planarconfig}
+        if found.samplesperpixel == 1:
+            how["planarconfig"] = None
+        if found.colormap is not None:
+            how["colormap"] = found.colormap
+        turned = [(274, 3, 1, found.tags.valueof(274, 1), True)]
+        tifffile.imwrite(alone, found.asarray(), metadata=None, extratags=turned, **how)
+        yield alone
+
+
+@contextmanager
+def _pages(path: str | Path) -> Iterator[list[Any]]:
+    try:
+        import tifffile
+    except ImportError:
+        raise ImportError(f"{path}: reading its pages needs tifffile: pip install 'fcn-zoo[tiff]'") from None
+    try:
+        tiff = tifffile.TiffFile(path)
+    except tifffile.TiffFileError as error:
+        raise ValueError(f"{path}: not a TIFF file, or damaged ({first_line(str(error))})") from None
+    with tiff:
+        yield [page.aspage() for page in tiff.pages if not getattr(page, "subfiletype", 0) & REDUCED_OR_MASK]
