@@ -123,6 +123,21 @@ def test_strips_are_those_of_all_tiles_at_once_and_go_on_anywhere(height):
             np.testing.assert_allclose(again.values, strip.values, atol=1e-6)
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 5])
+def test_blended_tiles_may_be_computed_together(at_once):
+    """Always as many, of a row of four."""
+    image, counts = np.random.default_rng(0).normal(size=(12, 20, 1)).astype(np.float32), []
+
+    def compute(x):
+        counts.append(len(x))
+        return x - x.mean((1, 2), keepdims=True)
+
+    together = put_together(blended_strips(compute, image, 8, at_once=at_once), image.shape[:2])
+    assert counts == [at_once] * (2 * -(-4 // at_once))
+    alone = put_together(blended_strips(compute, image, 8), image.shape[:2])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
 SEES_ALL = {
     "manet": "center",
     "fpn": "norm_0",

@@ -32,17 +32,18 @@ def importance(height: int, width: int) -> Float[np.ndarray, "{height} {width}"]
 
 
 def blended_strips(
-    compute: Callable[[np.ndarray], np.ndarray], image: Num[Any, "h w c"], tile: int, start: int = 0
+    compute: Callable[[np.ndarray], np.ndarray], image: Num[Any, "h w c"], tile: int, start: int = 0, at_once: int = 1
 ) -> Iterator[Part]:
     """The logits of an image, float32, from those of overlapping tiles: strips of its width, from top to bottom.
 
     A strip ends where the next row of tiles begins, so that no more than a row of tiles is held at once.
 
     Args:
-        compute: images [1, h, w, C] -> logits [1, h, w, K], or other values that can be averaged.
+        compute: images [B, h, w, C] -> logits [B, h, w, K], or other values that can be averaged.
         image: any size; a side that is smaller than a tile is seen whole.
         tile: rows and columns of a tile.
         start: the number of strips that are left out.
+        at_once: B, the tiles that are given together; to the last ones of a row as many are added as there must be.
     """
     (height, width, _), tops = image.shape, positions(image.shape[0], tile)
     if start == len(tops):
@@ -54,14 +55,21 @@ def blended_strips(
     for i, top in enumerate(tops[first:], first):
         for sums in (logits, total):
             _move_up(sums, top - tops[max(i - 1, first)])
-        for left in positions(width, tile):
-            found = np.asarray(compute(image[np.ix_(range(top, top + rows), range(left, left + columns))][None]))[0]
+        for left, found in _computed(compute, image, top, rows, columns, positions(width, tile), at_once):
             logits = logits if logits.shape[2] == found.shape[2] else np.zeros((rows, width, found.shape[2]), np.float32)
             logits[:, left : left + columns] += weights * found
             total[:, left : left + columns] += weights
         stop = tops[i + 1] if i + 1 < len(tops) else height
         if i >= start:
             yield Part((slice(top, stop), slice(0, width)), logits[: stop - top] / total[: stop - top])
+
+
+def _computed(compute, image, top, rows, columns, lefts, at_once) -> Iterator[tuple[int, np.ndarray]]:
+    """What is computed of the tiles that begin in a row, and the column where each does."""
+    for i in range(0, len(lefts), at_once):
+        group = lefts[i : i + at_once]
+        tiles = [image[np.ix_(range(top, top + rows), range(left, left + columns))] for left in group]
+        yield from zip(group, np.asarray(compute(np.stack(tiles + tiles[-1:] * (at_once - len(group))))), strict=False)
 
 
 def _move_up(sums: np.ndarray, rows: int) -> None:

@@ -68,7 +68,7 @@ class Predictor:
         bucket: sides are extended to multiples of it; 1 or None: not at all, the result is that of `model.apply`.
         border: what tiles see beyond the image: "network", what the network puts there, or "mirror", the image mirrored, as
             U-Net's overlap-tile strategy does (section 2 of its paper), always so for valid convolutions.
-        parallel: the devices that share the work: `fcn.parallel.Sharded()` shares out exact tiles and the images of a batch,
+        parallel: the devices that share the work: `fcn.parallel.Sharded()` shares out tiles and the images of a batch,
             `Sharded(height=n)` the rows of each image. What does not divide is computed by each of them. By default one device.
 
     Raises:

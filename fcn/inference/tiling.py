@@ -91,7 +91,7 @@ class Tiling:
         compute = functools.partial(self._program.whole, kind=averaged, views=views)
 
         def after(start):
-            for part in blended_strips(compute, image, tile, start):
+            for part in blended_strips(compute, image, tile, start, self._program.at_once):
                 made = part.values if kind == averaged else np.asarray(self._program.made(kind, jnp.asarray(part.values)))
                 yield Part(part.place, made)
 
