@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.networks import Network
-from experiments.stages import Work, attempt, report
+from experiments.stages import Work, attempt, report, row_of
 from fcn.data import read_image
 from fcn.data.large import SUFFIXES, geo_tags, open_large
 from fcn.data.pages import page_as_file
@@ -29,18 +29,19 @@ class Maps:
       network: which predicts.
       scale: how many times as large images are seen, if that was said.
       others: the variables of further networks of an ensemble.
+      table: whether `rows` are kept.
       how: tile, tta and overwrite, as `fcn.inference.write_labels` takes them.
 
     Raises:
       ValueError: training resized its images, and nobody said that they are to be seen as they are here.
     """
 
-    def __init__(self, network: Network, scale: float | None, others: Sequence[dict] = (), **how):
+    def __init__(self, network: Network, scale: float | None, others: Sequence[dict] = (), table: bool = False, **how):
         expected = network.preprocessing
         if scale != 1 and (scale is not None or expected.size is not None):
             told = "" if expected.size is None else ", though training resized its images to {}x{}".format(*expected.size)
             raise ValueError(f"images are read in parts as they are{told}; say so: --scale 1")
-        self._network, self._how = network, how
+        self._network, self._how, self._table = network, how, table
         self.rows: list[dict[str, Any]] = []
         """As those of `Stages`."""
         members = [network.variables, *others]
@@ -55,8 +56,9 @@ class Maps:
         with self._opened(files) as image, _bar(files.image) as tell:
             ids, began = self._network.label_ids, time.perf_counter()
             write_labels(self._predictor, image, files.done, source=source, ids=ids, tags=tags, tell=tell, **self._how)
-            size = {"height": image.shape[0], "width": image.shape[1], "seconds": round(time.perf_counter() - began, 4)}
-        self.rows.append({"image": str(files.image), **size, **self._shares(files.done)})
+            seconds, shape = time.perf_counter() - began, image.shape
+        if self._table:
+            self.rows.append(row_of(files, shape, seconds, self._shares(files.done)))
         return printable(f"{files.image} -> {files.done}")
 
     def _shares(self, path: Path) -> dict[str, float]:

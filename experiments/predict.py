@@ -182,7 +182,7 @@ def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Pat
     from experiments.stages import Stages, predict_all
 
     network = read_network(options)
-    known = {"tile": options.part, "tta": options.views}
+    known = {"tile": options.part, "tta": options.views, "table": options.csv is not None}
     stages = Stages(network, options.size, options.scale, others=read_others(options, network), **known)
     options.out.mkdir(parents=True, exist_ok=True)
     stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
@@ -216,7 +216,7 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     if options.size is not None:
         raise ValueError(f"--format {options.format[0]} alone writes class ids of images as they are; leave --size out")
     network = read_network(options)
-    known = {"tile": options.part, "tta": options.views, "overwrite": options.overwrite}
+    known = {"tile": options.part, "tta": options.views, "overwrite": options.overwrite, "table": options.csv is not None}
     maps = Maps(network, options.scale, read_others(options, network), **known)
     with table_of(options, maps.rows):
         return map_all(maps, plans)

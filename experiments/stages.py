@@ -59,6 +59,7 @@ class Stages:
       tile: rows and columns of the parts in which it sees them, as for `fcn.inference.Predictor`.
       tta: the views that are averaged.
       others: the variables of further networks of an ensemble.
+      table: whether `rows` are kept.
     """
 
     network: Network
@@ -67,6 +68,7 @@ class Stages:
     tile: int | Literal["auto"] | None = None
     tta: Sequence[str | float] = ()
     others: Sequence[dict[str, Any]] = ()
+    table: bool = False
 
     def __post_init__(self):
         self._task = self.network.task
@@ -140,9 +142,8 @@ class Stages:
         last, known = files.done, (found, task, image, scores, files.image.name)
         last.parent.mkdir(parents=True, exist_ok=True)
         save_pictures({path: made(ending, *known) for ending, path in files.paths.items()}, level=1)
-        page = {} if files.page is None else {"page": files.page + 1}
-        size = {"height": image.shape[0], "width": image.shape[1], "seconds": round(seconds, 4)}
-        self.rows.append({"image": str(files.image), **page, **size, **task.figures(scores)})
+        if self.table:
+            self.rows.append(row_of(files, image.shape, seconds, task.figures(scores)))
         return f"{printable(f'{files.image} -> {last}')}: {task.summary(scores)}{how}"
 
     def _seen_size(self, height: int, width: int) -> tuple[int, int]:
@@ -161,6 +162,13 @@ class Stages:
             f"{path} is seen at {scale:.3g} of its size, because training resized its images to {height}x{width}; "
             "--scale 1 shows images as they are, --size HEIGHT WIDTH at another size"
         )
+
+
+def row_of(files: Files, shape: Sequence[int], seconds: float, figures: Mapping[str, float]) -> dict[str, Any]:
+    """The row of an image in the table that --csv asks for."""
+    page = {} if files.page is None else {"page": files.page + 1}
+    size = {"height": shape[0], "width": shape[1], "seconds": round(seconds, 4)}
+    return {"image": str(files.image), **page, **size, **figures}
 
 
 def decoding_once(task: Task, scores: np.ndarray) -> Task:

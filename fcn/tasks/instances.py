@@ -121,15 +121,17 @@ class InstanceTask(Task, abc.ABC):
         return f"{count} {'object' if count == 1 else 'objects'}"
 
     def regions(self, scores):
-        instances = self.prediction(scores)
-        return [(measure(instances, self.object_scores(scores, instances), self.classes[0]), instances)]
+        instances, objects = self.objects(scores)
+        return [(objects, instances)]
 
     def outlined(self, image, scores):
-        return visualize.overlay_instances(image, self.prediction(scores), alpha=0.0)
+        return visualize.overlay_instances(image, self.objects(scores)[0], alpha=0.0)
 
     def figures(self, scores):
-        instances = self.prediction(scores)
-        return {"objects": float(len(np.setdiff1d(instances, 0))), self.classes[0]: float(np.mean(instances > 0))}
+        instances, objects = self.objects(scores)
+        of_class = [np.array([name == one for name in objects.classes], bool) for one in self.classes]
+        shares = [float(objects.areas[chosen].sum() / instances.size) for chosen in of_class]
+        return {"objects": float(len(objects.ids)), **dict(zip(self.classes, shares, strict=True))}
 
     def panel(self, images, truths, scores):
         found = [self.prediction(one) for one in scores]

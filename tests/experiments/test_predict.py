@@ -135,9 +135,12 @@ def test_an_image_is_decoded_once(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks.Boundary, "prediction", lambda self, given: calls.append(given) or decode(self, given))
     files = Files.named(tmp_path / "a.png", tmp_path / "a", task.suffixes)
     model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1)
-    network = stages.Stages(Network(model, {}, task, Preprocessing(per_image="z-score")))
+    network = stages.Stages(Network(model, {}, task, Preprocessing(per_image="z-score")), table=True)
     told = network.write(files, stages.Predicted(np.zeros((6, 8, 3), np.uint8), scores, {}, "", 0.1))
     assert told.endswith("a_instances.tif: 1 object") and len(calls) == 1
+    (row,) = network.rows
+    assert (row["height"], row["width"], row["objects"]) == (6, 8, 1.0)
+    assert row["cell"] == np.mean(decode(task, scores) > 0) > 0
     found = np.asarray(Image.open(tmp_path / "a_instances.tif"))
     np.testing.assert_array_equal(found, decode(task, scores))
     assert found.max() == 1
@@ -376,7 +379,10 @@ def test_maps_of_images_that_are_read_in_parts(saved, photos, tmp_path, capsys):
     expected = np.asarray(Image.open(tmp_path / "out/z_mask.png"))
     with pytest.raises(ValueError, match="as they are, though training resized its images to 12x16; say so: --scale 1"):
         run(saved, *files, "--out", tmp_path / "maps", "--format", "npy")
-    run(saved, *files, "--out", tmp_path / "maps", "--format", "tif", "--scale", "1", "--tile", "16")
+    asked = ["--format", "tif", "--scale", "1", "--tile", "16", "--csv", tmp_path / "all.csv"]
+    run(saved, *files, "--out", tmp_path / "maps", *asked)
+    shares = [[float(row[name]) for name in CLASSES] for row in csv.DictReader((tmp_path / "all.csv").open())]
+    np.testing.assert_allclose(shares, [np.bincount(expected.ravel(), minlength=3) / expected.size] * 3, atol=1e-3)
     assert written(tmp_path / "maps") == ["x_mask.tif", "y_mask.tif", "z_mask.tif"]
     for name in "xyz":
         assert np.mean(np.asarray(Image.open(tmp_path / f"maps/{name}_mask.tif")) != expected) < 1e-3
