@@ -42,7 +42,7 @@ def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *
     if kind == "overlay":
         files = task.files(image, scores)
         picture = files["overlay.png"] if "overlay.png" in files else files["values.png"]
-        assert not isinstance(picture, str)  # which only tables are
+        assert isinstance(picture, Image.Image | np.ndarray)  # texts are of tables
         return Answer(_png(picture), PNG)
     found = {"task": task.name, "height": image.shape[0], "width": image.shape[1], **_found(task, scores)}
     if with_picture:
