@@ -172,7 +172,7 @@ def test_param_dtype(subject):
 
 def test_activation(subject):
     """Of smp's models, which apply it to the logits if they are asked to, and to nothing later."""
-    if not hasattr(subject.model, "activation"):
+    if getattr(subject.model, "activation", "") is not None:
         return
     seen = []
 
