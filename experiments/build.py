@@ -194,14 +194,13 @@ class Experiment:
 
     def with_weights(self, state: TrainState) -> TrainState:
         """The fresh `state` with the weights that the run is to start from, if there are any."""
-        if self.config.init is None:
+        weights, size = self.config.init, self.config.ensemble
+        if weights is None:
             return state
-        model, size = self.model.clone(axis_name=None), self.config.ensemble
-
-        def started(state):
-            return start_from(state, model, self.config.init, self.config.init_source, self.train.shape[2])
-
-        return started(state) if size == 1 else stacked([started(one) for one in unstacked(state, size)])
+        given = self.model.clone(axis_name=None), weights, self.config.init_source, self.train.shape[2]
+        if size == 1:
+            return start_from(state, *given)
+        return stacked([start_from(one, *given) for one in unstacked(state, size)])
 
     @functools.cached_property
     def weighted_task(self) -> Task:

@@ -3,7 +3,7 @@
 import dataclasses
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -35,7 +35,7 @@ class Ensemble:
     def apply(self, variables: Mapping[str, Any], images: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits of the mean; each variable has a leading axis over the networks."""
         mode = mode_of(self.task)
-        each = jax.vmap(self.model.apply, in_axes=(0, None))(variables, images)
+        each = cast("Array", jax.vmap(self.model.apply, in_axes=(0, None))(variables, images))
         return to_logits(jnp.mean(to_probabilities(each, mode), 0), mode)
 
     def members(self, variables: Mapping[str, Any]) -> list[Any]:

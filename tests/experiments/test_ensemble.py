@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import convert, evaluate, export, predict, train
+from experiments import build, convert, evaluate, export, predict, train
 from experiments.build import Experiment, load_splits
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from experiments.networks import from_folder
@@ -58,8 +58,8 @@ def test_what_an_ensemble_cannot_do(wrong, message):
         TrainConfig(ensemble=2, **wrong)
 
 
-def test_with_all_else_switched_on_a_step_fits_together(folder_data):
-    """It is traced only. The second network begins as the run of the next seed does."""
+def test_with_all_else_switched_on_a_step_fits_together(folder_data, monkeypatch):
+    """It is traced only. The second network begins as the run of the next seed does; each gets the initial weights."""
     config = TrainConfig(
         ensemble=2,
         seed=3,
@@ -79,3 +79,10 @@ def test_with_all_else_switched_on_a_step_fits_together(folder_data):
     assert state.step.tolist() == [0, 0] and experiment.describe(state).startswith("2 x unet, ")
     following = Experiment(dataclasses.replace(config, ensemble=1, seed=4), *splits).initial_state()
     jax.tree.map(np.testing.assert_array_equal, unstacked(state, 2)[1].params, following.params)
+    monkeypatch.setattr(
+        build, "start_from", lambda one, *_: one.replace(params=jax.tree.map(lambda x: x + one.step, one.params))
+    )
+    experiment.config = dataclasses.replace(config, init="weights")
+    started = experiment.with_weights(state.replace(step=np.array([1, 2])))
+    change = jax.tree.map(lambda new, old: np.asarray(new - old).reshape(2, -1), started.params, state.params)
+    jax.tree.map(lambda x: np.testing.assert_allclose(x, np.broadcast_to([[1], [2]], x.shape), rtol=1e-5), change)
