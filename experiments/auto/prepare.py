@@ -58,6 +58,8 @@ def prepare(asked: AutoConfig, override: Override, folder: RunFolder, start: flo
         raise ValueError("auto plans for one host; plan there by --dry-run --json FILE, and give the options to all of them")
     if not (asked.dry_run or asked.overwrite) and folder.is_kept():
         return resumed(asked, override, folder), None
+    if not asked.dry_run:
+        folder.refuse_other(asked)  # before minutes are spent
     if asked.json is not None and asked.json.exists():
         raise FileExistsError(f"{asked.json} exists already; give another --json")
     planned = plan_run(asked, override, start)

@@ -84,6 +84,13 @@ def test_a_run_goes_on_with_its_own_plan(folder_data, tmp_path):
         resumed(asked, override, folder)
 
 
+def test_a_folder_that_is_no_run_s_is_refused_before_anything_is_timed(folder_data, step_of_a_second, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match=r"config\.json is not that of a run; choose another --workdir"):
+        train.main(["auto", "--data.root", str(folder_data), "--workdir", str(tmp_path)])
+    assert not step_of_a_second
+
+
 def test_an_unknown_preset_is_answered_with_auto_among_the_known():
     with pytest.raises(ValueError, match="unknown preset 'aut'; did you mean 'auto'"):
         train.parse(["aut"])
