@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from fcn import visualize
-from fcn.tasks import Task
+from fcn.instances.objects import Objects
+from fcn.tasks import InstanceTask, Task
 
 Kind = Literal["mask", "overlay", "json"]
 PNG = "image/png"
@@ -60,9 +61,9 @@ def _mask(task: Task, scores: np.ndarray) -> Image.Image | np.ndarray:
     if task.label_kind in ("masks", "values"):
         what = "a mask for each class" if task.label_kind == "masks" else "values in place of classes"
         raise ValueError(f"the network gives {what}, not one class a pixel; ask for answer=json or answer=overlay")
-    found = np.asarray(task.prediction(scores))
-    if task.label_kind != "instances":
-        return visualize.indexed(found.astype(np.uint8), task.colours)
+    if not isinstance(task, InstanceTask):
+        return visualize.indexed(np.asarray(task.prediction(scores)).astype(np.uint8), task.colours)
+    found, _ = task.objects(scores)
     if found.max(initial=0) > np.iinfo(np.uint16).max:
         raise ValueError(f"{found.max()} objects were found, of which a mask of 16 bits tells 65535 apart; ask for answer=json")
     return found.astype(np.uint16)
@@ -72,20 +73,22 @@ def _found(task: Task, scores: np.ndarray) -> dict[str, Any]:
     if task.label_kind == "values":
         bands = zip(task.classes, np.moveaxis(scores, -1, 0))
         return {"values": [{"name": name, **_statistics(band)} for name, band in bands]}
+    if isinstance(task, InstanceTask):
+        return {"objects": list(_objects(*task.objects(scores)))}
     found = np.asarray(task.prediction(scores))
-    if task.label_kind == "instances":
-        colours = visualize.default_palette(25)[1:].tolist()
-        named = (
-            {"id": number, "name": f"{task.classes[0]} {number}", "colour": colours[(number - 1) % 24], **where}
-            for number, where in regions(found)
-            if number > 0
-        )
-        return {"objects": list(named)}
     if task.label_kind == "masks":
         where = ((k, dict(regions(found[..., k])).get(1)) for k in range(len(task.classes)))
     else:
         where = regions(found)
     return {"classes": [{"id": k, "name": task.classes[k], "colour": task.palette[k], **place} for k, place in where if place]}
+
+
+def _objects(instances: np.ndarray, objects: Objects) -> Iterator[dict[str, Any]]:
+    """Each object in the colour that it has in an overlay."""
+    colours, places = visualize.default_palette(25)[1:].tolist(), dict(regions(instances))
+    for number, name, score in zip(objects.ids.tolist(), objects.classes, objects.scores.tolist(), strict=True):
+        known = {"id": number, "name": f"{name} {number}", "class": name, "score": round(score, 4)}
+        yield {**known, "colour": colours[(number - 1) % 24], **places[number]}
 
 
 def _statistics(values: np.ndarray) -> dict[str, float | None]:

@@ -81,7 +81,8 @@ def _region() -> dict[str, Any]:
     whole, text = {"type": "integer"}, {"type": "string"}
     share = {"type": "number", "minimum": 0, "maximum": 1}
     fields = {"id": whole, "name": text, "colour": numbers, "pixels": whole, "share": share, "rle": encoding}
-    return {"type": "object", "required": list(fields), "properties": fields}
+    more = {"class": text, "score": share}  # of objects
+    return {"type": "object", "required": list(fields), "properties": {**fields, **more}}
 
 
 def _refused() -> dict[str, Any]:

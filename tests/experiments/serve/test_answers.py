@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 
 from experiments.serve.answers import make_answer, regions
 from fcn import tasks, visualize
+from fcn.instances.objects import measure
 from tests.experiments.serve.conftest import decoded
 
 RANDOM = np.random.default_rng(0)
@@ -57,12 +58,19 @@ def test_masks_that_overlap():
 
 
 def test_objects(monkeypatch):
-    task, objects = tasks.make("boundary", ["cell"]), np.zeros((5, 7), np.int32)
+    """Numbers and classes are those of the task's objects, also where numbers of its predictions tell the class."""
+    task, objects = tasks.make("panoptic", ["cell", "debris"]), np.zeros((5, 7), np.int32)
     objects[:2, :2], objects[3:, 3:] = 1, 300
-    monkeypatch.setattr(type(task), "prediction", lambda _, scores: scores)
+
+    def found_in(_, instances):
+        count = len(np.setdiff1d(instances, 0))
+        return instances, measure(instances, np.full(count, 0.25), "cell")._replace(classes=["cell", "debris"][:count])
+
+    monkeypatch.setattr(type(task), "objects", found_in)
     np.testing.assert_array_equal(pixels("mask", task, objects), objects)
     one, other = found(task, objects)["objects"]
-    assert (one["name"], one["pixels"], other["id"], other["name"]) == ("cell 1", 4, 300, "cell 300")
+    assert (one["name"], one["pixels"], one["score"]) == ("cell 1", 4, 0.25)
+    assert (other["id"], other["name"], other["class"]) == (300, "debris 300", "debris")
     np.testing.assert_array_equal(decoded(other["rle"]), objects == 300)
     with pytest.raises(ValueError, match="70000 objects were found"):
         make_answer("mask", task, IMAGE, np.full((5, 7), 70000))
