@@ -71,7 +71,7 @@ def _section(title: str, picture: Path) -> str:
 def _histograms(scores: Sequence[Mapping[str, float | None]]) -> Iterator[str]:
     """One for each score: how many images have it."""
     for name in scores[0] if scores else ():
-        values = [value for row in scores if (value := row[name]) is not None]
+        values = [value for row in scores if (value := row.get(name)) is not None]
         if values:
             yield f"<figure>{_bars(np.array(values))}<figcaption>{escaped(name)}: {_spread(values)}</figcaption></figure>"
 

@@ -27,7 +27,7 @@ def test_two_networks_are_trained_and_predict_as_one(options, folder_data, tmp_p
     evaluate.main([str(run), "--json", "--csv", str(table)])
     values = json.loads(capsys.readouterr().out)
     assert values["val/miou"] == pytest.approx(result["val/miou"]) and values["step"] == 2
-    predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(out), "--no-overlay", "--uncertainty"])
+    predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(out), "--save", "labels", "uncertainty"])
     of_pixels = np.load(out / "00_uncertainty.npy").mean((0, 1))
     for name, of_image in zip(("entropy", "mutual_information"), of_pixels, strict=True):
         found = {row["image"]: float(row[name]) for row in csv.DictReader(table.read_text().splitlines())}
