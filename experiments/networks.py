@@ -29,7 +29,8 @@ from fcn.tasks import Task
 class Network(NamedTuple):
     """A network, and what its user must know."""
 
-    model: nn.Module | Ensemble
+    model: Any
+    """A Flax module, or an `Ensemble` of several."""
     variables: dict[str, Any]
     task: Task
     preprocessing: Preprocessing

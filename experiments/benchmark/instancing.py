@@ -40,6 +40,7 @@ def discs(size: int) -> np.ndarray:
 def ours(label: np.ndarray) -> Mapping[str, Work]:
     """Targets and decoding of each task."""
     from fcn import instances, tasks
+    from fcn.data.source import Sample
 
     distances, probabilities = instances.star_distances(label), instances.edge_probabilities(label)
     outputs = np.concatenate([5 * instances.instance_flows(label), np.where(label > 0, 9.0, -9.0)[..., None]], -1)
@@ -48,7 +49,7 @@ def ours(label: np.ndarray) -> Mapping[str, Work]:
         "stardist": np.concatenate([probabilities[..., None], distances], -1),
         "flows": outputs.astype(np.float32),
     }
-    sample = {"image": np.zeros((*label.shape, 1), np.uint8), "label": label, "name": "discs"}
+    sample: Sample = {"image": np.zeros((*label.shape, 1), np.uint8), "label": label, "name": "discs"}
     works: dict[str, Work] = {}
     for name, given in scores.items():
         task = tasks.make(name, ["object"])
@@ -59,9 +60,10 @@ def ours(label: np.ndarray) -> Mapping[str, Work]:
 
 def stardist(label: np.ndarray) -> Mapping[str, Work]:
     """The same by `stardist`."""
-    from stardist.geometry import polygons_to_label, star_dist
-    from stardist.nms import non_maximum_suppression
-    from stardist.utils import edt_prob
+    # Each of these libraries is installed where it is compared with.
+    from stardist.geometry import polygons_to_label, star_dist  # pyright: ignore[reportMissingImports]
+    from stardist.nms import non_maximum_suppression  # pyright: ignore[reportMissingImports]
+    from stardist.utils import edt_prob  # pyright: ignore[reportMissingImports]
 
     distances, probabilities = star_dist(label, n_rays=32, mode="cpp"), edt_prob(label)
 
@@ -78,7 +80,7 @@ def stardist(label: np.ndarray) -> Mapping[str, Work]:
 
 def cellpose(label: np.ndarray) -> Mapping[str, Work]:
     """The same by `cellpose`."""
-    from cellpose import dynamics
+    from cellpose import dynamics  # pyright: ignore[reportMissingImports]
 
     flows = 5 * dynamics.masks_to_flows_gpu(label)[0]
     logits = np.where(label > 0, 9.0, -9.0).astype(np.float32)

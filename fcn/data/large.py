@@ -136,7 +136,8 @@ def _only_page(path: Path, tiff: Any) -> Any:
     if page.tags.valueof(274, 1) != 1:
         raise ValueError(f"{path}: its orientation turns it; save it upright")
     if page.photometric not in (1, 2) or page.imagedepth != 1:
-        raise ValueError(f"{path}: pixels of the kind {page.photometric.name}; save gray values of which 0 is black, or RGB")
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise ValueError(f"{path}: pixels of the kind {kind}; save gray values of which 0 is black, or RGB")
     return page
 
 

@@ -126,7 +126,7 @@ class Program:
             found = resize_bilinear(found, size)
             if kind == "uncertainty":
                 return found
-            return self.made(kind, self.task.resized(found, factors) if self.task else found)
+            return self.made(kind, jnp.asarray(self.task.resized(found, factors)) if self.task else found)
 
         return jax.jit(compute, static_argnums=(1, 2), compiler_options=compiler_options(jax.devices()))
 

@@ -106,8 +106,9 @@ class Tiling:
             around = self._program.model.input_margins(height, width)
         elif self._mirrored:
             around = (in_all_views(general, turned) if seen else general[0]).halo
-        size = height + sum(around[0]), width + sum(around[1])
-        fields = [self._field(each) for each in dict.fromkeys([size, size[::-1]] if turned else [size])]
+        rows, columns = height + sum(around[0]), width + sum(around[1])
+        sizes = [(rows, columns), (columns, rows)] if turned else [(rows, columns)]
+        fields = [self._field(size) for size in dict.fromkeys(sizes)]
         return (in_all_views(fields, turned) if seen else fields[0]), around
 
     def _field(self, size: tuple[int, int]) -> ReceptiveField:

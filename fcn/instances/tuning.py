@@ -65,7 +65,7 @@ class StarTuning(Metric[Int64[np.ndarray, "overlaps thresholds 3 3"]]):
 
     def compute(self, state) -> StarThresholds:
         """The best thresholds; of equal ones the lowest."""
-        ap = np.array([[np.mean([Matching(*one.tolist(), 0.0).ap for one in at]) for at in row] for row in state])
+        ap = np.array([[np.mean([Matching(tp, fp, fn, 0.0).ap for tp, fp, fn in at.tolist()]) for at in row] for row in state])
         row, column = np.unravel_index(np.nanargmax(np.nan_to_num(ap, nan=-1)), ap.shape)
         return StarThresholds(self.thresholds[column], self.overlaps[row], float(ap[row, column]))
 

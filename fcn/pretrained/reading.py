@@ -157,7 +157,7 @@ def _read_keras(path: Path) -> dict[str, np.ndarray]:
         raise ImportError(
             f"reading {path} takes h5py: pip install h5py, or have the tensors as .safetensors or .npz"
         ) from error
-    arrays = {}
+    arrays: dict[str, Any] = {}
 
     def keep(name, item):
         if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):

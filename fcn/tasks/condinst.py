@@ -72,14 +72,16 @@ class CondInst(InstanceTask):
     def loss(self, logits, targets, *, axis_name=None):
         found = jnp.asarray(logits, jnp.float32)
         label, box, places = (each[:, :: self.grid, :: self.grid] for each in (targets["label"], targets["box"], found))
-        middle = (label > 0) & (jnp.abs(box[..., ::2] - box[..., 1::2]) <= 3 * self.grid).all(-1)  # of FCOS: 1.5 places away
+        near = (jnp.abs(box[..., ::2] - box[..., 1::2]) <= 3 * self.grid).all(-1)  # of FCOS: 1.5 places away
+        middle = jnp.logical_and(label > 0, near)
         objects = optax.sigmoid_focal_loss(places[..., 0] + PRIOR, middle.astype(jnp.float32), alpha=0.25, gamma=2.0)
         objects = _quotient(jnp.sum(jnp.where(label >= 0, objects, 0)), jnp.sum(middle), axis_name)
         mean = functools.partial(weighted_mean, weights=middle, axis_name=axis_name)
         box = jnp.where(middle[..., None], box, 1.0)
         centers = mean(optax.sigmoid_binary_cross_entropy(places[..., 1], _centerness(box)))
         boxes = mean(1 - _giou(self._distances(places[..., _BOX]), box))
-        masks = _quotient(*map(jnp.sum, jax.vmap(self._mask_losses)(found, targets["label"], middle)), axis_name)
+        losses, counts = jax.vmap(self._mask_losses)(found, targets["label"], middle)
+        masks = _quotient(jnp.sum(losses), jnp.sum(counts), axis_name)
         return objects + centers + boxes + masks
 
     def _mask_losses(self, found, label, middle):

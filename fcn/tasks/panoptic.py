@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -137,7 +137,7 @@ class Panoptic(InstanceTask):
     def metric(self):
         return _ByClass(len(self.classes))
 
-    def scalars(self, result, prefix=""):
+    def scalars(self, result: Sequence[Any], prefix=""):
         values = {name: _mean([getattr(one, name) for one in result]) for name in ("pq", "sq", "rq")}
         values |= {f"pq/{name}": one.pq for name, one in zip(self.classes, result, strict=True)}
         return {prefix + name: defined(value) for name, value in values.items()}
@@ -148,7 +148,7 @@ class Panoptic(InstanceTask):
             {name: defined(_mean([getattr(one, name) for one in image])) for name in ("pq", "sq", "rq")} for image in images
         ]
 
-    def table(self, result):
+    def table(self, result: Sequence[Any]):
         names = ("pq", "sq", "rq")
         lines = [f"{'':<20}" + "".join(f"{name.upper():>10}" for name in names) + f"{'objects':>10}"]
         for name, one in zip(self.classes, result, strict=True):

@@ -117,7 +117,8 @@ class StarDist(InstanceTask):
 
     def prediction(self, scores):
         found = suppress(self.candidates(scores), self.overlap)
-        return renumbered(paint(found, scores.shape[:2]), self.min_size)
+        height, width, _ = scores.shape
+        return renumbered(paint(found, (height, width)), self.min_size)
 
     def candidates(self, scores: Float[np.ndarray | Array, "h w k"]) -> Stars:
         """The polygons of all places whose probability is above the threshold."""

@@ -42,13 +42,13 @@ def save_pictures(pictures: Mapping[Path, Picture], *, level: int = 6) -> None:
 
 
 def _write(picture: Picture, path: Path, draft: Path, level: int) -> None:
-    text = picture() if callable(picture) else picture
-    if isinstance(text, str):
-        draft.write_text(text, encoding="utf-8", newline="")
+    made = picture() if callable(picture) else picture
+    if isinstance(made, str):
+        draft.write_text(made, encoding="utf-8", newline="")
     elif path.suffix == ".npy":
         with open(draft, "wb") as file:  # given a name, NumPy would add an ending to it
-            np.save(file, np.asarray(picture), allow_pickle=False)
+            np.save(file, np.asarray(made), allow_pickle=False)
     else:
-        image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+        image = Image.fromarray(made) if isinstance(made, np.ndarray) else made
         known = {"format": "TIFF", "compression": "tiff_adobe_deflate"} if path.suffix == ".tif" else {"format": "PNG"}
         image.save(draft, **known, compress_level=level)
