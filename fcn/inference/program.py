@@ -152,7 +152,8 @@ class Program:
         return view.back(to_probabilities(self._logits(variables, view.seen(x), bare), self.mode), x.shape[1:3])
 
     def _logits(self, variables, x, bare: bool) -> Float[Array, "b h w k"]:
-        return self.model.apply(variables, x) if bare else covering_logits(self.model, variables, x)
+        logits: Any = self.model.apply(variables, x) if bare else covering_logits(self.model, variables, x)
+        return logits
 
     def _scaled(self, images) -> Array:
         """Values 0..255, from black to white."""
