@@ -11,13 +11,14 @@ COMMANDS = {
     "compare": "shows runs side by side: configurations, scores, curves",
     "predict": "labels each pixel of your images",
     "convert": "turns a run or a checkpoint into a saved model",
-    "export": "writes a network as a file that JAX runs without this library",
+    "export": "writes a network as a file that JAX, or a runtime for ONNX, runs without this library",
     "serve": "answers images over HTTP, with a page to try a network on",
     "explain": "tells which algorithm computes each layer of a network",
     "augment": "shows what augmentation makes of an image",
     "codecs": "shows where each way to find objects fails",
     "pointwise": "shows what a 1x1 convolution is for",
     "benchmark": "compares the speed of networks with PyTorch (takes long)",
+    "onnx_table": "compares ONNX models of all networks with ours (takes long)",
     "model_table": "writes the tables of README.md and docs",
 }
 _PROCESSES = ("benchmark.contestant",)

@@ -1,8 +1,8 @@
 """Export: `python -m experiments.export RUN --out model.fcn`.
 
 Writes a run, or a saved model, as one file that JAX runs without this library: uint8 images in, class ids and probabilities
-out, on CPUs, NVIDIA GPUs and TPUs (docs/export.md has the reader, of ten lines). It takes any number of images of any size,
-unless the network pools into a fixed number of cells: then give --size.
+out, on CPUs, NVIDIA GPUs and TPUs (docs/export.md has the reader, of ten lines). With `--out model.onnx`: for ONNX runtimes. It
+takes any number of images of any size, unless the network pools into a fixed number of cells: then give --size.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ import tyro
 
 from experiments import command
 from fcn.ranges import Range, check_fields
+
+PLATFORMS = "cpu", "cuda", "tpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +31,24 @@ class ExportConfig:
     """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width of the images that it takes (default: any)."""
-    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = ("cpu", "cuda", "tpu")
-    """Where it runs."""
+    platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = PLATFORMS
+    """Where it runs; an ONNX file runs wherever its runtime does."""
+    format: Literal["fcn", "onnx"] | None = None
+    """A file for JAX, or for ONNX runtimes (default: onnx if that is how the name of --out ends)."""
 
     def __post_init__(self):
         check_fields(self)
+        if self.format and self.out.suffix in (".fcn", ".onnx") and self.out.suffix != f".{self.format}":
+            raise ValueError(f"{self.out} has the ending of another format; let it end in .{self.format}")
+        if self.is_onnx and self.platforms != PLATFORMS:
+            raise ValueError("--platforms is of files for JAX; an ONNX file runs wherever its runtime does: leave it out")
         if not self.platforms:
             raise ValueError("--platforms names none; give one or more of cpu, cuda, rocm, tpu")
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it is written for ONNX runtimes."""
+        return self.format == "onnx" or (self.format is None and self.out.suffix == ".onnx")
 
 
 def main(args: Sequence[str]) -> None:
@@ -45,12 +58,15 @@ def main(args: Sequence[str]) -> None:
     if not options.input.is_dir():
         raise FileNotFoundError(f"no folder {options.input}; give that of a run or of a saved model")
     from experiments.networks import from_folder, single
-    from fcn.inference import export_network
+    from fcn.inference import export_network, export_onnx
 
     network = single(from_folder(options.input, options.checkpoint), options.input)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = network.model, network.variables, network.preprocessing, network.task
-    export_network(options.out, *known, size=options.size, platforms=options.platforms)
+    if options.is_onnx:
+        export_onnx(options.out, *known, size=options.size)
+    else:
+        export_network(options.out, *known, size=options.size, platforms=options.platforms)
     sizes = "any size" if options.size is None else "{}x{} pixels".format(*options.size)
     print(f"{options.input} -> {options.out}: takes images of {sizes}; {network.preprocessing.describe()}")
 

@@ -14,7 +14,7 @@ import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,6 +144,18 @@ MAX_OF_SYMBOLS = _find("jax._src.core", "max_dim")
 def layer_of(equation: Any) -> str:
     """The path of the layer that an equation of a jaxpr belongs to, as far as this version of JAX tells."""
     return str(getattr(getattr(equation, "source_info", None), "name_stack", ""))
+
+
+_CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2", "custom_jvp_call", "custom_vjp_call"}
+_CALLS |= {"custom_vjp_call_jaxpr"}
+
+
+def called(equation: Any) -> tuple[Any, Sequence[Any]] | None:
+    """The jaxpr that an equation calls, with its constants; None: it is an operation."""
+    if equation.primitive.name not in _CALLS:
+        return None
+    jaxpr = next(equation.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in equation.params)
+    return (jaxpr.jaxpr, jaxpr.consts) if hasattr(jaxpr, "consts") else (jaxpr, ())
 
 
 class TraceContext:

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "fcn.options": set(),
     "fcn.kernels": set(),
     "fcn.layers": {"fcn.kernels"},
+    "fcn.onnx": {"fcn.kernels"},
     "fcn.preprocessing": set(),
     "fcn.encoders": {"fcn.layers", "fcn.preprocessing"},
     "fcn.models": {"fcn.encoders", "fcn.layers"},
@@ -44,7 +45,7 @@ MAY_NOT_IMPORT = {
 }
 NUMERIC = {"jax", "numpy", "scipy", "jaxtyping", "optax"}
 PUBLIC_KERNELS = {"use", "uses_onednn", "explain", "Explanation", "measured_table", "tune", "RULES"}
-HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "torch"]
+HEAVY = ["tensorflow", "tensorflow_datasets", "grain", "orbax", "tyro", "matplotlib", "onnx", "torch"]
 
 
 @cache

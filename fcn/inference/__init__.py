@@ -4,6 +4,7 @@ from fcn.inference.ensemble import Ensemble
 from fcn.inference.export import export_network, open_export
 from fcn.inference.field import ReceptiveField, receptive_field
 from fcn.inference.label_maps import write_labels
+from fcn.inference.onnx_file import export_onnx
 from fcn.inference.predictor import Predictor, Uncertainty
 from fcn.inference.stream import ahead
 from fcn.inference.whole import make_predictor, predict_image
@@ -15,6 +16,7 @@ __all__ = [
     "Uncertainty",
     "ahead",
     "export_network",
+    "export_onnx",
     "make_predictor",
     "open_export",
     "predict_image",

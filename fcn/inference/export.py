@@ -5,6 +5,7 @@ goes in and out, and what the network is) and `variables.safetensors` (from whic
 """
 
 import datetime
+import functools
 import json
 import tempfile
 import zipfile
@@ -14,14 +15,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from fcn.draft import replacing
 from fcn.errors import first_line
-from fcn.inference.probabilities import mode_of, to_probabilities
-from fcn.inference.whole import covering_logits
+from fcn.inference.standalone import Sizes, prediction
 from fcn.kernels import use
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained.saving import Saved, load, save
@@ -31,17 +30,8 @@ FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA, VARIABLES = "program.jaxexport", "metadata.json", "variables.safetensors"
 SUFFIX = ".fcn"
-MULTIPLE = 32
-"""Sides of images are extended to multiples of it inside the program: the largest stride of the networks."""
 READABLE = datetime.timedelta(days=180)
 """For so long JAX promises to read what it has written."""
-
-
-class Sizes(NamedTuple):
-    """The images that a program takes: any number of them, of any height and width where these are None."""
-
-    height: int | None = None
-    width: int | None = None
 
 
 def export_network(
@@ -78,8 +68,6 @@ def export_network(
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; give another name")
-    if task.on_host or mode_of(task) is None:
-        raise ValueError(f"the task {task.name!r} gives no classes on the device, so that a program alone cannot predict")
     sizes = Sizes(*(size or ()))
     program = _program(model, variables, preprocessing, task, sizes, platforms)
     with tempfile.TemporaryDirectory() as folder, replacing(path) as draft:
@@ -160,36 +148,9 @@ def _member(path: Path, name: str) -> bytes:
 
 def _program(model, variables, preprocessing, task, sizes: Sizes, platforms):
     """The program, for any number of images."""
-    names = "b, h, w" if None in sizes else "b"
-    symbols = jax.export.symbolic_shape(names)
-    shape = symbols if None in sizes else (*symbols, *sizes)
-    images = jax.ShapeDtypeStruct((*shape, preprocessing.channels), jnp.uint8)
-
-    def predict(images):
-        height, width = images.shape[1:3]
-        logits = covering_logits(model, variables, preprocessing.apply(_extended(images)))[:, :height, :width]
-        probabilities = to_probabilities(logits, mode_of(task))
-        return jnp.asarray(task.prediction(task.scores(logits)), jnp.int32), probabilities
-
-    with use("xla"):
-        try:
-            return jax.export.export(jax.jit(predict), platforms=list(platforms))(images)
-        except Exception as error:  # what a network does with a symbol may fail in many ways
-            if None not in sizes:
-                raise
-            told = f"{type(model).__name__} takes no images of any size in one program ({first_line(str(error))})"
-            raise ValueError(f"{told}; give the height and width of one") from error
-
-
-def _extended(images):
-    """The last row and column repeated, up to multiples."""
-    for axis in (1, 2):
-        side = images.shape[axis]
-        more = (side + MULTIPLE - 1) // MULTIPLE * MULTIPLE - side  # which symbols are understood in, unlike -side % MULTIPLE
-        last = jax.lax.slice_in_dim(images, side - 1, side, axis=axis)
-        shape = tuple(more if i == axis else length for i, length in enumerate(images.shape))
-        images = jnp.concatenate([images, jnp.broadcast_to(last, shape)], axis)
-    return images
+    predict = functools.partial(prediction(model, preprocessing, task), variables)
+    with use("xla"), sizes.explained(model):
+        return jax.export.export(jax.jit(predict), platforms=list(platforms))(sizes.images(preprocessing.channels))
 
 
 def _metadata(program, preprocessing: Preprocessing, sizes: Sizes, network: dict) -> dict[str, Any]:

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fcn.environment import Literal, layer_of
+from fcn.environment import Literal, called, layer_of
 from fcn.inference.rows import Rows, SizeDependent
 from fcn.inference.rules import ELEMENTWISE, WINDOWS, Fixed, Followed, parameter, rule_of
 
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2", "custom_jvp_call", "custom_vjp_call"}
-_CALLS |= {"custom_vjp_call_jaxpr"}
 _MOST_NUMBERS = 2**22
 """Of a constant that is computed; larger ones are only known by the axes along which they vary."""
 
@@ -52,9 +50,8 @@ class Walk:
 
     def _equation(self, equation, inputs, path):
         name, layer = equation.primitive.name, "/".join(filter(None, (path, layer_of(equation))))
-        if name in _CALLS:
-            inner, consts = _inner(equation)
-            return self.follow(inner, consts, inputs, layer)
+        if inner := called(equation):
+            return self.follow(*inner, inputs, layer)
         if all(0 in variable.aval.shape for variable in equation.outvars):
             return [Fixed((False,) * variable.aval.ndim) for variable in equation.outvars]
         if not any(isinstance(x, Rows) for x in inputs):
@@ -77,11 +74,6 @@ def _known(value) -> Fixed:
     value = np.asarray(value)
     spread = [value.shape[axis] > 1 and bool(np.any(value != value.take([0], axis))) for axis in range(value.ndim)]
     return Fixed(tuple(spread), value)
-
-
-def _inner(equation):
-    jaxpr = next(equation.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in equation.params)
-    return (jaxpr.jaxpr, jaxpr.consts) if hasattr(jaxpr, "consts") else (jaxpr, ())
 
 
 def _without_rows(equation, inputs):
