@@ -1,5 +1,6 @@
 """Which images a command line names, and the files that are written for each."""
 
+import contextlib
 import glob
 import itertools
 from collections.abc import Iterator, Sequence
@@ -51,8 +52,11 @@ def plan(
 
 
 def _pages(path: Path, pages: bool) -> Sequence[int | None]:
-    """The pages that are images, if there are several."""
-    return range(count) if pages and (count := count_pages(path)) > 1 else (None,)
+    """The pages that are images, if there are several; of a file that is damaged, who reads it tells."""
+    with contextlib.suppress(ValueError):
+        if pages and (count := count_pages(path)) > 1:
+            return range(count)
+    return (None,)
 
 
 def _named(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:

@@ -325,6 +325,15 @@ def test_pages_may_be_images(saved, photos, tmp_path):
     assert [row["page"] for row in csv.DictReader((tmp_path / "all.csv").open())] == ["1", "2"]
 
 
+def test_a_damaged_file_does_not_end_the_search_for_pages(tmp_path):
+    """It is refused where it is read, as others are."""
+    (tmp_path / "x.tif").write_bytes(b"no TIFF")
+    tifffile.imwrite(tmp_path / "y.tif", np.zeros((2, 4, 5), np.uint8), photometric="minisblack")
+    plans = plan([tmp_path / "x.tif", tmp_path / "y.tif"], tmp_path / "out", ["mask.png"], pages=True)
+    names = [(files.page, files.done.name) for files in plans]
+    assert names == [(None, "x_mask.png"), (0, "y_p0001_mask.png"), (1, "y_p0002_mask.png")]
+
+
 def test_labels_keep_the_ids_of_training(tmp_path):
     """Where these are no 0, 1 ...: as pixels of the mask, in the colours of the classes."""
     facts = {"classes": ["cell", "edge"], "label_values": {"train": {"7": 0, "255": 1}}}
