@@ -1,5 +1,7 @@
 """Objects as interior and inner boundary: a class map that keeps touching objects apart, and back again."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy  # which loads its parts when they are first used
 from jaxtyping import Float, Int32, Integer
@@ -32,7 +34,9 @@ def boundary_classes(instances: Integer[np.ndarray, "*pixels"]) -> Int32[np.ndar
     return np.where(instances == 0, BACKGROUND, np.where(edge, BOUNDARY, INTERIOR)).astype(np.int32)
 
 
-def decode_boundaries(probabilities: Float[np.ndarray, "*pixels 3"], *, min_size: int = 0) -> Int32[np.ndarray, "*pixels"]:
+def decode_boundaries(
+    probabilities: Float[np.ndarray, "*pixels 3"], *, weights: Sequence[int | float] = (1, 1, 1), min_size: int = 0
+) -> Int32[np.ndarray, "*pixels"]:
     """The objects of probabilities of background, interior and boundary.
 
     Each part of the interior that hangs together, corners included, is an object; it grows over the boundary around it, pixels
@@ -40,6 +44,9 @@ def decode_boundaries(probabilities: Float[np.ndarray, "*pixels 3"], *, min_size
 
     Args:
         probabilities: [H, W, 3] (any rank) of one image; of logits take the softmax first.
+        weights: those of the classes in the cross-entropy of the training, by which probabilities are too large. Interiors are
+            told by probabilities with them, which keeps near objects apart; foreground by those without, else objects of
+            heavy boundaries are too large.
         min_size: objects of fewer pixels are left out.
 
     Returns:
@@ -55,7 +62,8 @@ def decode_boundaries(probabilities: Float[np.ndarray, "*pixels 3"], *, min_size
     classes = probabilities.argmax(-1)
     corners = np.ones((3,) * classes.ndim, int)
     seeds, count = scipy.ndimage.label(classes == INTERIOR, corners)
-    foreground = classes != BACKGROUND
+    foreground = (probabilities / np.asarray(weights)).argmax(-1) != BACKGROUND
+    seeds[~foreground] = 0
     parts, _ = scipy.ndimage.label(foreground)
     thin = foreground & ~np.isin(parts, parts[seeds > 0])
     seeds = np.where(thin, count + parts, seeds)

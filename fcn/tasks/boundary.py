@@ -57,4 +57,10 @@ class Boundary(InstanceTask, ClassTask):
         return 1 - scores[..., 0]
 
     def prediction(self, scores):
-        return decode_boundaries(np.asarray(scores), min_size=self.min_size)
+        return decode_boundaries(np.asarray(scores), weights=self._weights, min_size=self.min_size)
+
+    @property
+    def _weights(self):
+        """Of the classes, in the cross-entropy."""
+        given = (term.options.get("class_weights") for term in self.loss_terms if term.name in ("ce", "border"))
+        return next(filter(None, given), (1, 1, 1))

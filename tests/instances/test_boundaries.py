@@ -50,6 +50,15 @@ def test_objects_meet_where_the_boundary_is_surest():
     assert decode_boundaries(probabilities)[0].tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 2]
 
 
+def test_weights_of_the_training_make_no_object_larger():
+    """A boundary that counts tenfold is predicted wherever its probability is a tenth of the background's."""
+    honest = np.array([[0.9, 0, 0.1], [0.8, 0, 0.2], [0.3, 0.1, 0.6], [0.1, 0.9, 0], [0.2, 0.3, 0.5], [0.1, 0.85, 0.05]])
+    weights = (1, 1, 10)
+    seen = honest * weights / (honest * weights).sum(-1, keepdims=True)
+    np.testing.assert_array_equal(decode_boundaries(seen[None], weights=weights), [[0, 0, 1, 1, 1, 2]])
+    np.testing.assert_array_equal(decode_boundaries(seen[None]), [[1, 1, 1, 1, 1, 2]])
+
+
 def test_logits_are_refused():
     with pytest.raises(ValueError, match=r"a value is -0.5; probabilities are 0 to 1: of logits give the softmax"):
         decode_boundaries(np.array([[[0.2, -0.5, 3.0]]], np.float32))
