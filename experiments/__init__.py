@@ -11,7 +11,7 @@ COMMANDS = {
     "compare": "shows runs side by side: configurations, scores, curves",
     "predict": "labels each pixel of your images",
     "convert": "turns a run or a checkpoint into a saved model",
-    "export": "writes a network as a file that JAX, or a runtime for ONNX, runs without this library",
+    "export": "writes a network as a file that JAX or ONNX runs alone",
     "serve": "answers images over HTTP, with a page to try a network on",
     "explain": "tells which algorithm computes each layer of a network",
     "augment": "shows what augmentation makes of an image",

@@ -20,9 +20,12 @@ def chosen(save: Sequence[Kind], formats: Sequence[Format], overlay: bool) -> tu
     Raises:
       ValueError: a format is of none of them.
     """
-    usual: tuple[Kind, ...] = ("labels",) if {"png", "tif", "npy"} & {*formats} else ()
-    usual += ("overlay",) * (overlay and "png" in formats) + ("contours",) * bool({"geojson", "coco-rle"} & {*formats})
-    kinds = tuple(save) or usual
+    wanted: dict[Kind, bool] = {
+        "labels": bool({"png", "tif", "npy"} & {*formats}),
+        "overlay": overlay and "png" in formats,
+        "contours": bool({"geojson", "coco-rle"} & {*formats}),
+    }
+    kinds = tuple(save) or tuple(kind for kind, is_wanted in wanted.items() if is_wanted)
     for each in formats:
         if each != "png" and not any(each in FORMATS[kind] for kind in kinds):
             fitting = " or ".join(kind for kind in FORMATS if each in FORMATS[kind])

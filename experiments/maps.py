@@ -72,7 +72,7 @@ class Maps:
         classes = self._network.task.classes
         ids = self._network.label_ids or range(len(classes))
         parts = (labels[top : top + _ROWS] for top in range(0, len(labels), _ROWS))
-        counts = sum(np.bincount(part.ravel(), minlength=max(ids) + 1) for part in parts)
+        counts = np.sum([np.bincount(part.ravel(), minlength=max(ids) + 1) for part in parts], axis=0)
         return {name: counts[number] / labels.size for name, number in zip(classes, ids)}
 
     @contextlib.contextmanager

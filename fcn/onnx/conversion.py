@@ -1,6 +1,6 @@
 """A function of JAX as an ONNX model, one operation of its jaxpr after another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,15 +54,20 @@ def to_onnx(
     results = Conversion(graph).follow(closed.jaxpr, closed.consts, [*constants, *given])
     for name, result in zip(outputs, results, strict=True):
         graph.output(name, result)
-    described = [list(map(_described, *zip(*pairs))) for pairs in (arrays.items(), zip(outputs, closed.out_avals))]
-    model = graph.model(*described, OPSET)
+    model = graph.model(_described(arrays.items()), _described(zip(outputs, closed.out_avals)), OPSET)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _described(name: str, array: Any) -> onnx.ValueInfoProto:
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(array.dtype))
-    return helper.make_tensor_value_info(name, kind, [side if is_known(side) else str(side) for side in array.shape])
+def _described(arrays: Iterable[tuple[str, Any]]) -> list[onnx.ValueInfoProto]:
+    return [
+        helper.make_tensor_value_info(
+            name,
+            helper.np_dtype_to_tensor_dtype(np.dtype(array.dtype)),
+            [side if is_known(side) else str(side) for side in array.shape],
+        )
+        for name, array in arrays
+    ]
 
 
 class Conversion:

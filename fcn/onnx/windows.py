@@ -50,8 +50,8 @@ def _transposed(graph, equation, x, kernel):
     cut = [max(count, 0) for count in (*low, *high)]
     shared = {"dilations": list(given["rhs_dilation"]), "group": groups}
     y = graph.add("ConvTranspose", x, kernel, strides=list(given["lhs_dilation"]), pads=cut, **shared)
-    more = [(0, 0, *(max(-count, 0) for count in counts)) for counts in (low, high)]
-    return padded(graph, y, *more, graph.constant(np.float32(0)))
+    before, after = ((0, 0, *(max(-count, 0) for count in counts)) for counts in (low, high))
+    return padded(graph, y, before, after, graph.constant(np.float32(0)))
 
 
 def _window(graph, equation, x, value):
