@@ -12,6 +12,8 @@ from fcn.losses.inputs import Mode
 from fcn.tasks.classes import ClassTask
 from fcn.tasks.instances import InstanceTask
 
+_USUAL_WEIGHTS = (1.0, 1.0, 10.0)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Boundary(InstanceTask, ClassTask):
@@ -26,6 +28,22 @@ class Boundary(InstanceTask, ClassTask):
     default_loss: ClassVar[str] = "ce(class_weights=[1,1,10])+dice"
     own_loss: ClassVar[bool] = False
     channels: ClassVar[int] = 3
+
+    class_weights: tuple[float, ...] = ()
+    """Of background, interior and boundary in the cross-entropy of the training, by which probabilities are too large; those of
+    the loss where none are given."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        given = (term.options.get("class_weights") for term in self.loss_terms if term.name in ("ce", "border"))
+        weights = tuple(map(float, self.class_weights or next(filter(None, given), (1, 1, 1))))
+        if len(weights) != self.channels or min(weights) <= 0:
+            raise ValueError(f"class_weights is {weights}; give three numbers above 0, of background, interior and boundary")
+        object.__setattr__(self, "class_weights", weights)
+
+    def options(self):
+        usual = self.class_weights == _USUAL_WEIGHTS  # of which older records say nothing
+        return {**super().options(), **({} if usual else {"class_weights": self.class_weights})}
 
     @property
     def fill(self):
@@ -57,10 +75,4 @@ class Boundary(InstanceTask, ClassTask):
         return 1 - scores[..., 0]
 
     def prediction(self, scores):
-        return decode_boundaries(np.asarray(scores), weights=self._weights, min_size=self.min_size)
-
-    @property
-    def _weights(self):
-        """Of the classes, in the cross-entropy."""
-        given = (term.options.get("class_weights") for term in self.loss_terms if term.name in ("ce", "border"))
-        return next(filter(None, given), (1, 1, 1))
+        return decode_boundaries(np.asarray(scores), weights=self.class_weights, min_size=self.min_size)

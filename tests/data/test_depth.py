@@ -113,7 +113,7 @@ def test_dark_pages_are_told(tmp_path, capsys):
     assert exposure(tmp_path / "deep.tif", pages=True) == (0, 255)
     data, preprocessing = SimpleNamespace(pages="channels"), default_preprocessing(3)
     stages = SimpleNamespace(network=SimpleNamespace(data=data, preprocessing=preprocessing))
-    image = Stages.read(stages, SimpleNamespace(image=tmp_path / "deep.tif"), None)
+    image = Stages.read(stages, SimpleNamespace(image=tmp_path / "deep.tif", page=None), None)
     np.testing.assert_array_equal(image, [[[0, 0, 0], [0, 0, 1]]])
     assert "deep.tif is nearly black to the network" in (said := capsys.readouterr().err)
     assert "which sees stored values 0..65535; try --value-range 0 255" in said

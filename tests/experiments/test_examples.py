@@ -30,7 +30,7 @@ class State(NamedTuple):
 class Experiment:
     """Three images of other sizes; it notes what is collected."""
 
-    model, preprocessing = Scaled(), Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3)
+    predicting, preprocessing = Scaled(), Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3)
     task = tasks.make("binary", ["ground", "disc"])
 
     def __init__(self):

@@ -206,6 +206,20 @@ def test_the_loss_of_boundaries():
     np.testing.assert_allclose(jax.jit(task.weighed_losses)(logits, targets, 2.0)[:, 0].sum(), value, rtol=1e-5)
 
 
+def test_boundaries_are_decoded_with_the_weights_of_their_training():
+    """Also by what is read of a record, which does not hold the loss; older records are of the usual one."""
+    scores = np.array([[[0.7, 0.1, 0.2], [0.3, 0.1, 0.6], [0.1, 0.9, 0.0]]], np.float32)
+    for terms, weights, expected in ((None, (1, 1, 10), [[0, 0, 1]]), ("ce+dice", (1, 1, 1), [[0, 1, 1]])):
+        task = tasks.make("boundary", ["cell"], **({} if terms is None else {"terms": terms}))
+        record = json.loads(json.dumps(tasks.to_json(task)))
+        assert ("class_weights" in record) == (terms is not None)
+        read = tasks.from_json(record, task.classes, task.palette)
+        assert read.class_weights == task.class_weights == weights
+        assert read.prediction(scores).tolist() == task.prediction(scores).tolist() == expected
+    with pytest.raises(ValueError, match=r"class_weights is \(1.0, 0.0, 1.0\); give three numbers above 0"):
+        tasks.make("boundary", ["cell"], class_weights=(1, 0, 1))
+
+
 @pytest.mark.parametrize("task", TASKS, ids=IDS)
 def test_perfect_logits_give_the_objects_back(task, tmp_path):
     label = scene()
