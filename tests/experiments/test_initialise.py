@@ -70,7 +70,7 @@ def test_errors(tmp_path):
         start_from(state, model, str(tmp_path / "there.pth"), None, 3)
     (tmp_path / "photo.png").touch()
     with pytest.raises(
-        ValueError, match=r"photo.png is no checkpoint that can be read; known are .safetensors, .* .ckpt, .bin$"
+        ValueError, match=r"photo.png is no checkpoint that can be read; known are .safetensors, .* .ckpt, .bin, .h5, .hdf5$"
     ):
         start_from(state, model, str(tmp_path / "photo.png"), None, 3)
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no saved model or run folder"):
