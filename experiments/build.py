@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,7 @@ class Measurement(NamedTuple):
     state: Any
     """That of the task's metric."""
     loss: float | None = None
-    """The task's loss, if it was asked for and anything has a label."""
+    """The task's loss, if it was asked for, anything has a label, and it is finite."""
 
 
 @dataclasses.dataclass
@@ -318,5 +319,11 @@ def make_evaluator(
 
 
 def _loss(sums: np.ndarray) -> float | None:
-    """The loss of several batches from sums [terms, 2] of weighed values and of weights; None where a term has no weight."""
-    return None if np.any(sums[..., 1] == 0) else float(np.sum(sums[..., 0] / sums[..., 1]))
+    """The loss of several batches; None where a term has no weight, or the loss is not finite.
+
+    `sums` [terms, 2] are those of weighed values and of weights.
+    """
+    if np.any(sums[..., 1] == 0):
+        return None
+    loss = float(np.sum(sums[..., 0] / sums[..., 1]))
+    return loss if math.isfinite(loss) else None

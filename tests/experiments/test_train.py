@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from experiments import predict, train
-from experiments.build import Experiment
+from experiments.build import Experiment, _loss
 from experiments.config import DataConfig, LossConfig, MeshConfig, ModelConfig, TrainConfig, differences, from_json, to_json
 from experiments.optimization import frozen_parts
 from experiments.presets import PRESETS
@@ -62,6 +62,15 @@ def test_a_run_folder_holds_what_the_readme_says(finished_run):
     assert b"train/loss" in b"".join(path.read_bytes() for path in board.glob("events.*"))
     assert b"".join(path.read_bytes() for path in (board / "pictures").iterdir()).count(b"val/examples") == 4
     assert sorted(int(p.name) for p in (finished_run / "checkpoints").iterdir() if p.name.isdigit())[-2:] == [20, 24]
+
+
+@pytest.mark.parametrize(
+    ("sums", "loss"),
+    [([[6, 2], [1, 4]], 3.25), ([[6, 2], [0, 0]], None), ([[np.nan, 1]], None), ([[np.inf, 1]], None)],
+)
+def test_a_loss_of_the_validation_split_is_finite_or_none(sums, loss):
+    """NaN in result.json would make it one that is refused when it is read."""
+    assert _loss(np.array(sums, float)) == loss
 
 
 def test_killed_at_two_random_moments_a_run_ends_the_same(finished_run, options, environment, type_command, tmp_path):
