@@ -1,11 +1,12 @@
 """Batch normalisation, and the block of convolution, normalisation and activation."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.errors import unknown
 from fcn.layers.convolution import Conv
 from fcn.layers.layer import NormLayer
 
@@ -85,7 +86,14 @@ def norm_relu(
     prefix: str = "",
     **types,
 ) -> Float[Array, "b *space c"]:
-    """The normalisation and the activation of `ConvNormRelu`, as part of the module in whose compact method it is called."""
+    """The normalisation and the activation of `ConvNormRelu`, as part of the module in whose compact method it is called.
+
+    Raises:
+        ValueError: an unknown norm or activation.
+    """
+    for kind, given, known in (("norm", norm, get_args(NormKind)), ("activation", activation, get_args(ActivationKind))):
+        if given not in known:
+            raise unknown(kind, given, known)
     if norm == "instance":
         x = nn.InstanceNorm(epsilon=1e-5, **types, name=f"{prefix}norm")(x)
     else:

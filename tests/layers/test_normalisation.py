@@ -1,10 +1,13 @@
 """BatchNorm and ConvNormRelu against the formulas."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from fcn.layers import BatchNorm, ConvNormRelu
+from fcn.layers import BatchNorm, ConvNormRelu, norm_relu
 from tests.layers.references import assert_close, convolution, normal
 
 
@@ -74,3 +77,20 @@ def test_conv_norm_relu():
     expected = np.maximum(normalised(y, y.mean((0, 1, 2)), y.var((0, 1, 2)), bn), 0)
     assert given.shape == (2, 4, 4, 5)
     assert_close(given, expected, 5e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"norm": "layer"}, "unknown norm 'layer'; choose one of batch, instance"),
+        ({"norm": "data"}, "unknown norm 'data'"),  # an axis_name in the place of a norm
+        ({"activation": "leaky"}, "unknown activation 'leaky'; did you mean 'leaky_relu'?"),
+    ],
+)
+def test_another_norm_or_activation_is_refused(symbols, wrong, message):
+    """Where annotations are not checked, as they are not in `symbols`."""
+    options = {"norm": "batch", "activation": "relu", **wrong}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        norm_relu(jnp.zeros((1, 2, 2, 3)), train=False, **options)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        jax.eval_shape(ConvNormRelu(2, **options).init, jax.random.key(0), jnp.zeros((1, 2, 2, 3)))
