@@ -95,7 +95,7 @@ def norm_relu(
         if given not in known:
             raise unknown(kind, given, known)
     if norm == "instance":
-        x = nn.InstanceNorm(epsilon=1e-5, **types, name=f"{prefix}norm")(x)
+        x = nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False, **types, name=f"{prefix}norm")(x)
     else:
         x = BatchNorm(axis_name=axis_name, **types, name=f"{prefix}bn")(x, train=train)
     return nn.leaky_relu(x) if activation == "leaky_relu" else nn.relu(x)

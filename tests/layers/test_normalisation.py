@@ -94,3 +94,14 @@ def test_another_norm_or_activation_is_refused(symbols, wrong, message):
         norm_relu(jnp.zeros((1, 2, 2, 3)), train=False, **options)
     with pytest.raises(ValueError, match=re.escape(message)):
         jax.eval_shape(ConvNormRelu(2, **options).init, jax.random.key(0), jnp.zeros((1, 2, 2, 3)))
+
+
+def test_instance_norm_of_values_far_from_zero():
+    """E[x^2] - E[x]^2 would be off by hundredths at a mean of 1000."""
+    layer, x = ConvNormRelu(3, 1, norm="instance"), 1000 + normal(2, 6, 5, 3)
+    norm = {"scale": normal(3, seed=1), "bias": normal(3, seed=2)}
+    variables = {"params": {"conv": {"kernel": np.eye(3, dtype=np.float32)[None, None]}, "norm": norm}}
+    wide = x.astype(np.float64)
+    statistics = wide.mean((1, 2), keepdims=True), wide.var((1, 2), keepdims=True)
+    expected = np.maximum(normalised(x, *statistics, {"params": norm}), 0)
+    assert_close(layer.apply(variables, x), expected, 5e-4)
