@@ -53,20 +53,19 @@ class ESPNet(Network):
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
-        options = {**self.norm_types}
         double = partial(ConvTranspose, self.num_classes, 2, 2, use_bias=False, **self.types)
         _, height, width, _ = x.shape
 
-        encoder = ESPNetEncoder(self.num_classes, self.p, self.q, **options, name="encoder")
+        encoder = ESPNetEncoder(self.num_classes, self.p, self.q, **self.norm_types, name="encoder")
         level1, with_image, level2, x = encoder(extend_to_multiple(x, 8), train=train)
-        x = BatchNorm(epsilon=_EPSILON, **options, name="br")(x, train=train)
+        x = BatchNorm(epsilon=_EPSILON, **self.norm_types, name="br")(x, train=train)
         x = double(name="up_l3_0")(x)
         scores = PointwiseConv(self.num_classes, use_bias=False, **self.types, name="level3_C")(level2)
-        x = _NormAct(**options, name="combine_l2_l3_0")(jnp.concatenate([scores, x], axis=-1), train=train)
-        x = _ESP(self.num_classes, residual=False, **options, name="combine_l2_l3_1")(x, train=train)
-        x = _NormAct(**options, name="up_l2_1")(double(name="up_l2_0")(x), train=train)
+        x = _NormAct(**self.norm_types, name="combine_l2_l3_0")(jnp.concatenate([scores, x], axis=-1), train=train)
+        x = _ESP(self.num_classes, residual=False, **self.norm_types, name="combine_l2_l3_1")(x, train=train)
+        x = _NormAct(**self.norm_types, name="up_l2_1")(double(name="up_l2_0")(x), train=train)
         x = jnp.concatenate([x, with_image if self.skip_image else level1], axis=-1)
-        x = _ConvNormAct(self.num_classes, **options, name="conv")(x, train=train)
+        x = _ConvNormAct(self.num_classes, **self.norm_types, name="conv")(x, train=train)
         return double(name="classifier")(x).astype(jnp.float32)[:, :height, :width]
 
 
@@ -124,22 +123,21 @@ class ESPNetEncoder(Network):
             Four maps: stride 2, 16 channels; the same beside the image, 16 + C channels; stride 4 beside the image, 128 + C
             channels; the scores, stride 8. Sides are H over the stride, rounded up.
         """
-        options = {**self.norm_types}
         half = average_pool(x, 3, 2, padding=1)
         quarter = average_pool(half, 3, 2, padding=1)
 
-        level1 = _ConvNormAct(16, 2, **options, name="level1")(x, train=train)
-        with_image = _NormAct(**options, name="b1")(jnp.concatenate([level1, half], axis=-1), train=train)
+        level1 = _ConvNormAct(16, 2, **self.norm_types, name="level1")(x, train=train)
+        with_image = _NormAct(**self.norm_types, name="b1")(jnp.concatenate([level1, half], axis=-1), train=train)
 
-        x = first = _ESP(64, strides=2, **options, name="down2")(with_image, train=train)
+        x = first = _ESP(64, strides=2, **self.norm_types, name="down2")(with_image, train=train)
         for i in range(self.p):
-            x = _ESP(64, **options, name=f"level2_{i}")(x, train=train)
-        level2 = _NormAct(**options, name="b2")(jnp.concatenate([x, first, quarter], axis=-1), train=train)
+            x = _ESP(64, **self.norm_types, name=f"level2_{i}")(x, train=train)
+        level2 = _NormAct(**self.norm_types, name="b2")(jnp.concatenate([x, first, quarter], axis=-1), train=train)
 
-        x = first = _ESP(128, strides=2, **options, name="down3")(level2, train=train)
+        x = first = _ESP(128, strides=2, **self.norm_types, name="down3")(level2, train=train)
         for i in range(self.q):
-            x = _ESP(128, **options, name=f"level3_{i}")(x, train=train)
-        x = _NormAct(**options, name="b3")(jnp.concatenate([first, x], axis=-1), train=train)
+            x = _ESP(128, **self.norm_types, name=f"level3_{i}")(x, train=train)
+        x = _NormAct(**self.norm_types, name="b3")(jnp.concatenate([first, x], axis=-1), train=train)
         scores = PointwiseConv(self.num_classes, use_bias=False, **self.types, name="classifier")(x)
         return level1, with_image, level2, scores
 

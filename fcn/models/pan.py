@@ -55,8 +55,8 @@ class PAN(EncoderDecoder):
         stride = min(self.encoder_output_stride, 2**self.encoder_depth)
         x = extend(x, *(largest(side + -side % stride, 8 * stride) for side in (height, width)))
         features = self.encode(x, train)
-        options = {**self.norm_types}
-        x = _Decoder(self.decoder_channels, self.decoder_interpolation, **options, name="decoder")(features[2:], train=train)
+        decoder = _Decoder(self.decoder_channels, self.decoder_interpolation, **self.norm_types, name="decoder")
+        x = decoder(features[2:], train=train)
         x = SegmentationHead(self.num_classes, 3, self.upsampling, **self.head, name="segmentation_head")(x)
         return x[:, : -(-height * self.upsampling // 4), : -(-width * self.upsampling // 4)]
 
