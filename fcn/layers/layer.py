@@ -14,6 +14,8 @@ else:
 class Layer(nn.Module):
     """A Flax module that states its types, by keyword only: `dtype` and `param_dtype` come after the fields of a subclass.
 
+    A subclass does not declare them again: they would take a place among its own fields.
+
     Attributes:
         dtype: type of the computation; None takes the one that input and parameters promote to.
         param_dtype: type of the parameters.

@@ -60,8 +60,6 @@ def test_what_goes_on_from_a_checkpoint_ends_with_the_same_bits(tmp_path):
 class _Plain(Network):
     """No bias before BatchNorm, which takes it away: its gradient would be rounding, which Adam makes as large as any other."""
 
-    axis_name: str | None = None
-
     @nn.compact
     def __call__(self, x, *, train=False):
         x = BatchNorm(axis_name=self.axis_name, name="bn")(PointwiseConv(8, use_bias=False, name="conv")(x), train=train)
@@ -87,7 +85,8 @@ class _Training:
             return batch["image"], batch["label"]
 
         options = {"key": jax.random.key(1), "ema_decay": 0.9, "axis_name": axis_name}
-        self.step = self.parallel.train_step(make_train_step(_Plain(axis_name), self.tx, objective, prepare, **options))
+        step = make_train_step(_Plain(axis_name=axis_name), self.tx, objective, prepare, **options)
+        self.step = self.parallel.train_step(step)
 
     def begin(self):
         state = create_state(_Plain(), self.tx, jax.random.key(0), (4, 4, 3), ema=True)
