@@ -10,6 +10,7 @@ import jax
 from experiments.build import Experiment, open_experiment
 from experiments.config import TrainConfig
 from experiments.loading import reading_rates
+from fcn.parallel import Pmapped
 from fcn.training.records import write_json
 
 _STEPS = 3
@@ -64,17 +65,18 @@ def measure(experiment: Experiment) -> dict[str, float | None]:
     """What a run takes, by its first steps.
 
     Returns:
-      `parameters`; `flops` of a step, by the definition of its layers; on each device, in bytes, `state_bytes` (parameters,
-      statistics, moments) and `temporary_bytes` of a step; `compilation_seconds`, `step_seconds`, `images_per_second`,
-      `seconds` of all steps, without reading data and evaluations, and `images_per_second_read_by_1` worker and by 2. None
-      stands for what the platform does not tell.
+      `parameters`, of all networks of an ensemble together; `flops` of a step, by the definition of its layers; on each device,
+      in bytes, `state_bytes` (parameters, statistics, moments) and `temporary_bytes` of a step; `compilation_seconds`,
+      `step_seconds`, `images_per_second`, `seconds` of all steps, without reading data and evaluations, and
+      `images_per_second_read_by_1` worker and by 2. None stands for what the platform does not tell.
     """
-    config = experiment.config
+    config, parallel = experiment.config, experiment.parallel
+    copies = len(parallel.devices) if isinstance(parallel, Pmapped) else 1
     step, arguments = begun(experiment)
     found = timed(step, arguments, config.scan_steps)
     rates = reading_rates(experiment.train)
     return {
-        "parameters": sum(x.size for x in jax.tree.leaves(arguments[0].params)),
+        "parameters": sum(x.size for x in jax.tree.leaves(arguments[0].params)) // copies,
         "flops": _operations(step, *arguments, parts=config.accumulate),
         "state_bytes": found.state_bytes,
         "temporary_bytes": found.temporary_bytes,

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import jax
@@ -11,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import train
+from experiments import rehearsal, train
 from experiments.config import ModelConfig, TrainConfig
 from experiments.model_table import operations
-from experiments.rehearsal import _operations, describe
+from experiments.rehearsal import Timed, _operations, describe, measure
 from experiments.trained import make_model
+from fcn.parallel import Pmapped, Sharded
 
 
 def test_a_dry_run_measures_and_writes_its_file_only(options, capsys, tmp_path):
@@ -43,6 +45,17 @@ def test_a_dry_run_measures_and_writes_its_file_only(options, capsys, tmp_path):
 def test_a_dry_run_refuses_what_the_training_does(options):
     with pytest.raises(ValueError, match=r"log_every is 2, but 8 steps are one program \(scan_steps\); take 8"):
         train.main([*options, "--dry-run", "--scan-steps", "8"])
+
+
+@pytest.mark.parametrize("way", [Sharded, Pmapped])
+def test_parameters_count_once_on_however_many_devices(way, monkeypatch):
+    parallel = way(jax.devices()[:2])
+    state = SimpleNamespace(params=parallel.put_state({"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}))
+    monkeypatch.setattr(rehearsal, "begun", lambda experiment: (None, (state, None)))
+    monkeypatch.setattr(rehearsal, "timed", lambda *_: Timed(1.0, 0.5, 0, None))
+    monkeypatch.setattr(rehearsal, "reading_rates", lambda train: {})
+    found = measure(SimpleNamespace(config=TrainConfig(batch_size=4), parallel=parallel, train=None))
+    assert (found["parameters"], found["images_per_second"]) == (9, 8.0)
 
 
 def test_the_end_is_told_and_what_is_unknown_is_called_so():
