@@ -40,7 +40,7 @@ from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.tasks import Task
 from fcn.text import printable
-from fcn.training import TrainState, create_state, ensembled, make_eval_step, make_train_step, scanned, stacked, unstacked
+from fcn.training import TrainState, create_state, ensembled, make_eval_step, make_train_step, scanned, stacked
 
 
 def load_splits(config: DataConfig, label_kind: LabelKind = "classes") -> tuple[Prepared, Prepared]:
@@ -195,13 +195,10 @@ class Experiment:
 
     def with_weights(self, state: TrainState) -> TrainState:
         """The fresh `state` with the weights that the run is to start from, if there are any."""
-        weights, size = self.config.init, self.config.ensemble
-        if weights is None:
+        if self.config.init is None:
             return state
-        given = self.model.clone(axis_name=None), weights, self.config.init_source, self.train.shape[2]
-        if size == 1:
-            return start_from(state, *given)
-        return stacked([start_from(one, *given) for one in unstacked(state, size)])
+        model, channels = self.model.clone(axis_name=None), self.train.shape[2]
+        return start_from(state, model, self.config.init, self.config.init_source, channels, self.config.ensemble)
 
     @functools.cached_property
     def weighted_task(self) -> Task:

@@ -14,10 +14,12 @@ from fcn.pretrained import WEIGHTS, origin
 from fcn.pretrained.initialising import put_in_place
 from fcn.pretrained.origin import Origin
 from fcn.pretrained.smp import is_smp_folder
-from fcn.training import TrainState
+from fcn.training import TrainState, stacked, unstacked
 
 
-def start_from(state: TrainState, model: nn.Module, weights: str, source: str | None, in_channels: int) -> TrainState:
+def start_from(
+    state: TrainState, model: nn.Module, weights: str, source: str | None, in_channels: int, networks: int = 1
+) -> TrainState:
     """`state` with all variables replaced that `weights` has.
 
     Args:
@@ -27,17 +29,25 @@ def start_from(state: TrainState, model: nn.Module, weights: str, source: str | 
         checkpoint file. Those of a backbone go to the encoder.
       source: whose names a checkpoint file has (see `fcn.from_torch`).
       in_channels: channels of the images.
+      networks: how many `state` is of, stacked where there are several; each gets the same weights.
 
     Raises:
       ValueError: an unknown name, no `source` for a file, or weights that have nothing in common with the model.
       FileNotFoundError: there is no such file or folder.
     """
-    new, told = put_in_place(model, state.variables, find_weights(model, weights, source).read(in_channels), weights)
+    given = find_weights(model, weights, source).read(in_channels)
+    states = [state] if networks == 1 else unstacked(state, networks)
+    placed = [put_in_place(model, one.variables, given, weights) for one in states]
     if jax.process_index() == 0:
-        print(told)
-    model_state = {name: value for name, value in new.items() if name != "params"}
-    average = None if state.ema is None else {name: _copies(value) for name, value in new.items()}
-    return state.replace(params=new["params"], model_state=model_state, ema=average)
+        print(placed[0][1])
+    started = [_with(one, variables) for one, (variables, _) in zip(states, placed, strict=True)]
+    return started[0] if networks == 1 else stacked(started)
+
+
+def _with(state: TrainState, variables: dict[str, Any]) -> TrainState:
+    model_state = {name: value for name, value in variables.items() if name != "params"}
+    average = None if state.ema is None else {name: _copies(value) for name, value in variables.items()}
+    return state.replace(params=variables["params"], model_state=model_state, ema=average)
 
 
 def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import build, convert, evaluate, export, predict, train
+from experiments import convert, evaluate, export, initialise, predict, train
 from experiments.build import Experiment, load_splits
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from experiments.networks import from_folder
 from fcn.data import read_image
+from fcn.preprocessing import Preprocessing
+from fcn.pretrained.origin import Origin
 from fcn.training import unstacked
 
 SHORT = "--ensemble 2 --steps 2 --eval-every 2 --checkpoint-every 2 --model.options base_features=2 depth=1".split()
@@ -58,7 +60,7 @@ def test_what_an_ensemble_cannot_do(wrong, message):
         TrainConfig(ensemble=2, **wrong)
 
 
-def test_with_all_else_switched_on_a_step_fits_together(folder_data, monkeypatch):
+def test_with_all_else_switched_on_a_step_fits_together(folder_data, monkeypatch, capsys):
     """It is traced only. The second network begins as the run of the next seed does; each gets the initial weights."""
     config = TrainConfig(
         ensemble=2,
@@ -79,10 +81,16 @@ def test_with_all_else_switched_on_a_step_fits_together(folder_data, monkeypatch
     assert state.step.tolist() == [0, 0] and experiment.describe(state).startswith("2 x unet, ")
     following = Experiment(dataclasses.replace(config, ensemble=1, seed=4), *splits).initial_state()
     jax.tree.map(np.testing.assert_array_equal, unstacked(state, 2)[1].params, following.params)
-    monkeypatch.setattr(
-        build, "start_from", lambda one, *_: one.replace(params=jax.tree.map(lambda x: x + one.step, one.params))
-    )
+
+    def read(channels):
+        reads.append(channels)
+        return {"params": {"head": jax.tree.map(np.ones_like, following.params["head"])}}
+
+    reads = []
+    monkeypatch.setattr(initialise, "find_weights", lambda *_: Origin(read, Preprocessing))
     experiment.config = dataclasses.replace(config, init="weights")
-    started = experiment.with_weights(state.replace(step=np.array([1, 2])))
-    change = jax.tree.map(lambda new, old: np.asarray(new - old).reshape(2, -1), started.params, state.params)
-    jax.tree.map(lambda x: np.testing.assert_allclose(x, np.broadcast_to([[1], [2]], x.shape), rtol=1e-5), change)
+    started = experiment.with_weights(state)
+    assert reads == [3] and capsys.readouterr().out.count("starting from weights: 2 of ") == 1
+    expected = {**state.params, "head": jax.tree.map(np.ones_like, state.params["head"])}
+    for params in (started.params, started.ema["params"]):
+        jax.tree.map(np.testing.assert_array_equal, params, expected)
