@@ -9,6 +9,7 @@ from experiments.auto.fingerprint import Fingerprint
 from experiments.auto.plan import BASE_FEATURES, FOREGROUND, STEPS, Plan, features
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from fcn.data import AugmentConfig
+from fcn.data.augment.config import REPLACED
 from fcn.data.sampling import SamplingConfig
 from fcn.training import OptimizerConfig
 
@@ -20,6 +21,7 @@ _FEW = 8
 """Images that are too few for the statistics of a batch."""
 _COARSEST = 3
 """Poolings without which no coarser map has a head."""
+_NONE = AugmentConfig()
 
 
 def configured(asked: TrainConfig, rung: Rung, data: Fingerprint, steps: int) -> TrainConfig:
@@ -37,9 +39,9 @@ def configured(asked: TrainConfig, rung: Rung, data: Fingerprint, steps: int) ->
             normalise=statistics(asked.data, data),
         ),
         model=ModelConfig("unet", options=network(rung)),
-        loss=LossConfig(dice=1.0) if semantic else asked.loss,
+        loss=LossConfig(dice=1.0) if semantic and asked.loss.terms is None else asked.loss,
         optim=optimizer(rung),
-        augment=augmentation(rung, data, steps),
+        augment=augmentation(rung, data, steps, asked.augment),
         sampling=SamplingConfig(foreground=FOREGROUND if crops and semantic else 0.0),
         ema=round(min(max(1 - 10 / steps, 0.5), 0.999), 4),
     )
@@ -84,10 +86,14 @@ def statistics(asked: DataConfig, data: Fingerprint):
     return "percentiles" if data.uneven else "z-score"
 
 
-def augmentation(rung: Rung, data: Fingerprint, steps: int) -> AugmentConfig:
-    """nnU-Net's list where images come often enough, else what costs little; photos stay upright."""
+def augmentation(rung: Rung, data: Fingerprint, steps: int, asked: AugmentConfig = _NONE) -> AugmentConfig:
+    """nnU-Net's list where images come often enough, else what costs little; photos stay upright.
+
+    No list is planned where something is asked for that it would stand in place of.
+    """
     photos = data.channels == 3
-    if steps * rung.batch >= _LONG * data.images:
+    own = any(getattr(asked, name) != getattr(_NONE, name) for name in REPLACED)
+    if steps * rung.batch >= _LONG * data.images and not own:
         return AugmentConfig(preset="standard" if photos else "nnunet")
     saturation = 0.1 if photos else 0.0
     return AugmentConfig(

@@ -9,7 +9,8 @@ from experiments.auto.config import AutoConfig, read_memory, read_time
 from experiments.auto.fingerprint import Fingerprint
 from experiments.auto.options import augmentation, configured, network, statistics, with_length
 from experiments.auto.plan import make_plan
-from experiments.config import DataConfig
+from experiments.config import DataConfig, LossConfig
+from fcn.data import AugmentConfig
 
 CAMVID = Fingerprint((360, 480), 367, 11, 3, width=17.4)
 MEMBRANES = Fingerprint((512, 512), 21, 2, 1, width=5.6)
@@ -82,6 +83,13 @@ def test_what_each_kind_of_image_gets():
     assert statistics(DataConfig("folder"), MEMBRANES) == "z-score"
     assert statistics(DataConfig("tfds:x"), MEMBRANES) == "dataset"
     assert statistics(DataConfig("folder"), CAMVID) == "weights"
+
+
+def test_what_is_asked_for_is_not_planned_against():
+    """Terms of a loss, and what would stand beside a list of operations."""
+    asked = AutoConfig(loss=LossConfig(terms="focal"), augment=AugmentConfig(brightness=0.5))
+    run = configured(asked, Rung(16, 1, 4, (256, 256), 8), MEMBRANES, 1000)
+    assert (run.loss.terms, run.loss.dice) == ("focal", 0) and run.augment.preset == "none" and run.augment.vertical_flip
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1h30m", 5400)])

@@ -45,10 +45,12 @@ def test_a_dry_run_writes_the_plan_and_what_the_budget_makes_of_it(folder_data, 
 
 def test_what_is_given_holds(folder_data, step_of_a_second, tmp_path, capsys):
     file = tmp_path / "plan.json"
-    given = "--steps 30 --batch-size 16 --model.name fcn8s --model.encoder vgg11_bn --optim.learning-rate 0.5 --json".split()
-    train.main(command_line(folder_data, *given, str(file)))
+    given = "--steps 400 --batch-size 16 --model.name fcn8s --model.encoder vgg11_bn --optim.learning-rate 0.5 "
+    given += "--loss.terms focal --augment.brightness 0.3 --json"
+    train.main(command_line(folder_data, *given.split(), str(file)))
     config, said = json.loads(file.read_text())["run"]["config"], capsys.readouterr().out
-    assert (config["steps"], config["batch_size"], config["optim"]["learning_rate"]) == (30, 16, 0.5)
+    assert (config["steps"], config["batch_size"], config["optim"]["learning_rate"]) == (400, 16, 0.5)
+    assert (config["loss"]["terms"], config["augment"]["brightness"], config["augment"]["flip"]) == ("focal", 0.3, True)
     assert config["model"] == {"name": "fcn8s", "encoder": "vgg11_bn", "options": []}
     assert config["optim"]["schedule"] == "poly"
     for line in ("batch 16: as given", "network fcn8s vgg11_bn: as given", "optimizer adamw at 0.5: as given"):
