@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments import command
 from experiments.auto import options
 from experiments.auto.budget import WANTED, Evaluation, Rung, is_right, length, pick, rungs
 from experiments.auto.config import AutoConfig, auto, read_memory, read_time
@@ -131,7 +132,7 @@ def fit_in(
       data: what they are for.
       opened: a rung, and how many steps are expected of it -> its experiment.
       left: gives the seconds that are left.
-      most_bytes: of a device, beyond which batches are halved.
+      most_bytes: of a device, beyond which batches are halved and nothing larger is tried; what still takes more is told.
       fixed: how many steps there will be, if that is said.
     """
     wanted = fixed or WANTED
@@ -140,14 +141,21 @@ def fit_in(
         experiment = opened(rung, fixed or steps)
         found = timed(*begun(experiment), experiment.config.scan_steps)
         better, steps = pick(choices, data, rung.work(data.channels, data.classes) / found.step, left(), wanted)
-        half = rung.batch // 2
+        half = rung.batch // 2 if experiment.config.batch_size == rung.batch else 0  # one that is given stays
         if found.memory > most_bytes and half and half % experiment.parallel.size == 0:
             better = dataclasses.replace(rung, batch=half)
+            most = better.work(data.channels, data.classes)
+            choices = [better, *(one for one in choices if one.work(data.channels, data.classes) < most)]
         elif is_right(found.step, left(), wanted):
             better = rung
         if better == rung or not tries_left:
             break
         rung = better
+    if found.memory > most_bytes:
+        command.warn(
+            f"a step takes {found.memory / 1e9:.1f} GB of each device, --memory is {most_bytes / 1e9:g} GB; a smaller "
+            "--batch-size, --data.crop or network takes less"
+        )
     return rung, found, experiment
 
 

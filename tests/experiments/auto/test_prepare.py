@@ -58,10 +58,20 @@ def test_what_is_given_holds(folder_data, step_of_a_second, tmp_path, capsys):
     assert step_of_a_second[0].batch_size == 16  # what is timed is what will run
 
 
-def test_batches_are_halved_until_they_fit_into_the_memory(folder_data, step_of_a_second, monkeypatch, tmp_path):
+def test_batches_are_halved_until_they_fit_into_the_memory(folder_data, step_of_a_second, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(prepare, "timed", lambda *_: Timed(10.0, 1.0, 2**20, 9 * 10**9))
     train.main(command_line(folder_data, "--mesh.data", "1", "--json", str(tmp_path / "plan.json")))
     assert [config.batch_size for config in step_of_a_second] == [2, 1]
+    assert "warning: a step takes 9.0 GB of each device, --memory is 8 GB; a smaller --batch-size" in capsys.readouterr().err
+
+
+def test_what_fits_into_the_memory_is_not_left_for_what_does_not(folder_data, step_of_a_second, monkeypatch, tmp_path, capsys):
+    """Though there is time for more."""
+    file, memory = tmp_path / "plan.json", {2: 9 * 10**9, 1: 10**9}
+    monkeypatch.setattr(prepare, "timed", lambda *_: Timed(10.0, 0.001, 0, memory[step_of_a_second[-1].batch_size]))
+    train.main(command_line(folder_data, "--mesh.data", "1", "--json", str(file)))
+    assert [config.batch_size for config in step_of_a_second] == [2, 1]
+    assert json.loads(file.read_text())["run"]["batch_size"] == 1 and "of each device" not in capsys.readouterr().err
 
 
 def test_a_run_goes_on_with_its_own_plan(folder_data, tmp_path):
