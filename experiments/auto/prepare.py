@@ -106,12 +106,14 @@ def plan_run(asked: AutoConfig, override: Override, start: float) -> Planned:
     devices = asked.mesh.data or max(1, jax.device_count() // asked.mesh.height)
     choices = rungs(plan, data, devices)
     rung, timing, experiment = fit_in(choices, data, opened, left, read_memory(asked.memory), fixed)
-    found = length(rung, timing.step, timing.compilation, evaluation_of(experiment), left(), fixed)
+    crop, images = experiment.config.data.crop or rung.patch, experiment.config.step_size
+    done = dataclasses.replace(rung, batch=images, patch=crop)  # what was timed, with what is given
+    found = length(done, timing.step, timing.compilation, evaluation_of(experiment), left(), fixed)
     bare = options.configured(asked, rung, data, experiment.config.steps)
     config = overridden(options.with_length(experiment.config, found))
     tell(f"what {asked.budget} make of it", chosen := list(options.choices(config, bare, rung, data)))
     print(f"  steps {config.steps}: a step takes {timing.step:.2f} s, its compilation {timing.compilation:.0f} s", flush=True)
-    run = {"patch": list(rung.patch), "batch_size": config.batch_size, "steps": config.steps, "step_seconds": timing.step}
+    run = {"patch": list(done.patch), "batch_size": config.batch_size, "steps": config.steps, "step_seconds": timing.step}
     run |= {"compilation_seconds": timing.compilation, "config": to_json(config)}
     record = {"budget": asked.budget, "memory": asked.memory, "data": data.to_json(), "plan": plan.to_json(), "run": run}
     return Planned(config, record | {"reasons": [*why, *chosen]}, dataclasses.replace(experiment, config=config))

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import train
 from experiments.auto import prepare
+from experiments.auto.budget import length
 from experiments.auto.config import AutoConfig
 from experiments.auto.prepare import resumed
 from experiments.config import to_json
@@ -43,12 +44,15 @@ def test_a_dry_run_writes_the_plan_and_what_the_budget_makes_of_it(folder_data, 
         train.main(command_line(folder_data, "--json", str(file)))
 
 
-def test_what_is_given_holds(folder_data, step_of_a_second, tmp_path, capsys):
-    file = tmp_path / "plan.json"
+def test_what_is_given_holds(folder_data, step_of_a_second, monkeypatch, tmp_path, capsys):
+    file, reckoned = tmp_path / "plan.json", []
+    monkeypatch.setattr(prepare, "length", lambda rung, *rest: reckoned.append(rung) or length(rung, *rest))
     given = "--steps 400 --batch-size 16 --model.name fcn8s --model.encoder vgg11_bn --optim.learning-rate 0.5 "
-    given += "--loss.terms focal --augment.brightness 0.3 --json"
+    given += "--accumulate 2 --data.crop 16 24 --loss.terms focal --augment.brightness 0.3 --json"
     train.main(command_line(folder_data, *given.split(), str(file)))
-    config, said = json.loads(file.read_text())["run"]["config"], capsys.readouterr().out
+    run, said = json.loads(file.read_text())["run"], capsys.readouterr().out
+    config = run["config"]
+    assert (reckoned[0].batch, reckoned[0].patch, run["patch"]) == (32, (16, 24), [16, 24])
     assert (config["steps"], config["batch_size"], config["optim"]["learning_rate"]) == (400, 16, 0.5)
     assert (config["loss"]["terms"], config["augment"]["brightness"], config["augment"]["flip"]) == ("focal", 0.3, True)
     assert config["model"] == {"name": "fcn8s", "encoder": "vgg11_bn", "options": []}
