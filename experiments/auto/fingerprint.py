@@ -13,7 +13,7 @@ from fcn.data import Prepared
 from fcn.data.crops import Size
 from fcn.data.source import kind_of, spread
 
-_LOOKED_AT = 64
+LOOKED_AT = 64
 """Images that are decoded."""
 _BACKGROUND = 0.5
 """A first class with such a share is what objects lie on."""
@@ -28,7 +28,7 @@ class Fingerprint:
     images: int
     classes: int
     channels: int
-    """1 where the colours of all images are gray."""
+    """1 where the colours of all images that were decoded are gray."""
     alike: bool = True
     """All images have one size."""
     width: float | None = None
@@ -41,12 +41,17 @@ class Fingerprint:
         return dataclasses.asdict(self)
 
 
-def fingerprint(train: Prepared) -> Fingerprint:
-    """That of a training split of any sizes; 64 of its images are decoded."""
+def fingerprint(train: Prepared, as_read: bool = False) -> Fingerprint:
+    """That of a training split of any sizes; 64 of its images are decoded.
+
+    Args:
+      train: the split.
+      as_read: channels are as many as are read, also where those images are gray.
+    """
     sizes = np.array(train.sizes())
     source = train.source
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        samples = pool.map(source.__getitem__, spread(len(source), _LOOKED_AT))
+        samples = pool.map(source.__getitem__, spread(len(source), LOOKED_AT))
         seen = [_Seen.of(sample, len(train.classes), kind_of(source)) for sample in samples]
     height, width = np.median(sizes, axis=0)
     bright = [one.bright for one in seen]
@@ -54,7 +59,7 @@ def fingerprint(train: Prepared) -> Fingerprint:
         size=(int(height), int(width)),
         images=len(source),
         classes=len(train.classes),
-        channels=1 if all(one.gray for one in seen) else train.shape[2],
+        channels=1 if not as_read and all(one.gray for one in seen) else train.shape[2],
         alike=bool((sizes == sizes[0]).all()),
         width=class_width(one.areas_and_edges for one in seen if one.areas_and_edges is not None),
         uneven=bool(np.quantile(bright, 0.1) < np.median(bright) / 2),

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 from experiments.auto.budget import Length, Rung
-from experiments.auto.fingerprint import Fingerprint
+from experiments.auto.fingerprint import LOOKED_AT, Fingerprint
 from experiments.auto.plan import BASE_FEATURES, FOREGROUND, STEPS, Plan, features
 from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from fcn.data import AugmentConfig
@@ -110,10 +110,14 @@ def reasons(plan: Plan, data: Fingerprint, gigabytes: float) -> Iterator[str]:
     yield f"batch {plan.batch_size}: what goes into {gigabytes:g} GB, at most 5 % of {data.images} images, at least 2"
     yield f"stages {plan.stages}: {max(plan.pools)} poolings, until 4 rows or columns are left"
     yield f"features {', '.join(map(str, plan.features))}: twice as many at each pooling, at most {plan.features[-1]}"
-    yield f"normalisation {plan.normalisation}: " + (
-        "images are in colour" if data.channels == 3 else "images are not in colour"
-    )
+    yield f"normalisation {plan.normalisation}: {_colours(data)}"
     yield f"steps {STEPS}, SGD at 0.01, cross-entropy and Dice, a third of the patches at foreground: the same for all data"
+
+
+def _colours(data: Fingerprint) -> str:
+    if data.channels == 1:
+        return f"{min(data.images, LOOKED_AT)} images were looked at, all are gray; --data.channels 3 keeps colours of others"
+    return "images are in colour" if data.channels == 3 else "images are not in colour"
 
 
 def choices(config: TrainConfig, planned: TrainConfig, rung: Rung, data: Fingerprint) -> Iterator[str]:

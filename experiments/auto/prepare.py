@@ -86,7 +86,8 @@ def resumed(asked: AutoConfig, override: Override, folder: RunFolder) -> TrainCo
 def plan_run(asked: AutoConfig, override: Override, start: float) -> Planned:
     """Looks at the data, plans, times a step and decides how long to train; prints all of it. Arguments as of `prepare`."""
     train = load_data(asked.data, asked.data.train, None, asked.label_kind, mixed=True)
-    data, gigabytes = fingerprint(train), read_memory(asked.memory) / 1e9
+    as_read = asked.data.channels is not None or asked.data.mean is not None
+    data, gigabytes = fingerprint(train, as_read), read_memory(asked.memory) / 1e9
     plan = make_plan(data, gigabytes)
     tell("the plan, by nnU-Net's rules", why := list(options.reasons(plan, data, gigabytes)))
     fixed = None if asked.steps == STEPS else asked.steps

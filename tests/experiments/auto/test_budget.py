@@ -7,7 +7,7 @@ import pytest
 from experiments.auto.budget import WANTED, Evaluation, Rung, is_right, length, pick, rungs
 from experiments.auto.config import AutoConfig, read_memory, read_time
 from experiments.auto.fingerprint import Fingerprint
-from experiments.auto.options import augmentation, configured, network, statistics, with_length
+from experiments.auto.options import augmentation, configured, network, reasons, statistics, with_length
 from experiments.auto.plan import make_plan
 from experiments.config import DataConfig, LossConfig
 from fcn.data import AugmentConfig
@@ -83,6 +83,8 @@ def test_what_each_kind_of_image_gets():
     assert statistics(DataConfig("folder"), MEMBRANES) == "z-score"
     assert statistics(DataConfig("tfds:x"), MEMBRANES) == "dataset"
     assert statistics(DataConfig("folder"), CAMVID) == "weights"
+    told = "normalisation z-score: 64 images were looked at, all are gray; --data.channels 3 keeps colours of others"
+    assert told in reasons(make_plan(NUCLEI), NUCLEI, 8)
 
 
 def test_what_is_asked_for_is_not_planned_against():

@@ -47,8 +47,9 @@ def test_a_dry_run_writes_the_plan_and_what_the_budget_makes_of_it(folder_data, 
 def test_what_is_given_holds(folder_data, step_of_a_second, monkeypatch, tmp_path, capsys):
     file, reckoned = tmp_path / "plan.json", []
     monkeypatch.setattr(prepare, "length", lambda rung, *rest: reckoned.append(rung) or length(rung, *rest))
+    monkeypatch.setattr("experiments.auto.fingerprint.is_gray", lambda image: True)
     given = "--steps 400 --batch-size 16 --model.name fcn8s --model.encoder vgg11_bn --optim.learning-rate 0.5 "
-    given += "--accumulate 2 --data.crop 16 24 --loss.terms focal --augment.brightness 0.3 --json"
+    given += "--accumulate 2 --data.crop 16 24 --loss.terms focal --augment.brightness 0.3 --data.channels 3 --json"
     train.main(command_line(folder_data, *given.split(), str(file)))
     run, said = json.loads(file.read_text())["run"], capsys.readouterr().out
     config = run["config"]
@@ -57,6 +58,7 @@ def test_what_is_given_holds(folder_data, step_of_a_second, monkeypatch, tmp_pat
     assert (config["loss"]["terms"], config["augment"]["brightness"], config["augment"]["flip"]) == ("focal", 0.3, True)
     assert config["model"] == {"name": "fcn8s", "encoder": "vgg11_bn", "options": []}
     assert config["optim"]["schedule"] == "poly"
+    assert (config["data"]["channels"], config["data"]["normalise"]) == (3, "weights")
     for line in ("batch 16: as given", "network fcn8s vgg11_bn: as given", "optimizer adamw at 0.5: as given"):
         assert f"  {line}\n" in said
     assert step_of_a_second[0].batch_size == 16  # what is timed is what will run
