@@ -125,13 +125,10 @@ def index(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES, ending: str 
 
 
 def _without_copies(paths: list[Path]) -> list[Path]:
-    """Without arrays NAME.npy of a picture NAME, and without Cellpose's NAME_seg.npy, which holds what was found in NAME."""
-    pictures = {path.with_suffix("") for path in paths if path.suffix.lower() != ".npy"}
-    return [
-        path
-        for path in paths
-        if path.suffix.lower() != ".npy" or not (path.stem.endswith("_seg") or path.with_suffix("") in pictures)
-    ]
+    """Without the arrays NAME.npy and Cellpose's NAME_seg.npy, which holds what was found, of a picture NAME."""
+    pictures = {str(path.with_suffix("")) for path in paths if path.suffix.lower() != ".npy"}
+    names = ((path, str(path.with_suffix(""))) for path in paths)
+    return [path for path, name in names if path.suffix.lower() != ".npy" or not {name, name.removesuffix("_seg")} & pictures]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

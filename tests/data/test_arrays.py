@@ -170,10 +170,10 @@ def test_the_range_of_floats_and_of_integers_of_other_types(tmp_path, values, ex
 
 
 def test_arrays_that_belong_to_pictures_are_no_images(tmp_path):
-    for name in ("a.npy", "a_seg.npy", "b.npy"):
+    for name in ("a.npy", "a_seg.npy", "b.npy", "c_seg.npy"):
         np.save(tmp_path / name, FLOATS)
     Image.fromarray(np.eye(5, 7, dtype=np.uint8)).save(tmp_path / "a.png")
-    assert index(tmp_path) == {"a": tmp_path / "a.png", "b": tmp_path / "b.npy"}
+    assert index(tmp_path) == {"a": tmp_path / "a.png", "b": tmp_path / "b.npy", "c_seg": tmp_path / "c_seg.npy"}
     with pytest.raises(ValueError, match=r"a\.png and a\.npy have the same name"):
         index(tmp_path, (".npy", ".png"))  # of labels either may be meant
 
