@@ -31,7 +31,7 @@ class TrainLoader:
         cache: keep decoded samples in memory if they take at most 2 GiB.
         partners: give each sample another one of those that come, drawn by the seed, the epoch and its number, for operations
             that mix.
-        order: how often samples come, and when; each once an epoch by default.
+        order: how often samples come, and when; each once an epoch by default. Partners are those of its `indices`, or all.
 
     Yields:
         {"image": uint8 [b, H, W, C], "label": int32 [b, H, W], "index": int32 [b], "epoch": int32 [b]} with
@@ -61,7 +61,7 @@ class TrainLoader:
         self._part = _part(batch_size, process_index, process_count)
         self._order, self.batch_size, self.seed = order or Shuffled(len(source)), batch_size, seed
         self._samples, self._partners = prepared(source, size, cache), partners
-        self._indices = self._order.indices
+        self._indices = getattr(self._order, "indices", np.arange(len(source))) if partners else np.arange(0)
         self._next = 0  # number of the next batch
         self.waited = 0.0
         """Seconds that callers have waited for batches."""

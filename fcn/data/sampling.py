@@ -44,16 +44,11 @@ class SamplingConfig:
 
 @runtime_checkable
 class Order(Protocol):
-    """In which order samples take their turns."""
+    """In which order samples take their turns; `indices`, if it has them, are those that ever come, in rising order."""
 
     @property
     def length(self) -> int:
         """Turns of an epoch."""
-        ...
-
-    @property
-    def indices(self) -> Int[np.ndarray, " k"]:
-        """The samples that ever come, in rising order."""
         ...
 
     def turns(self, seed: int, epoch: int) -> Turns:

@@ -43,6 +43,22 @@ def test_an_order_goes_on_where_it_stood_and_no_visit_comes_twice(order):
     assert len(set(zip(indices.tolist(), visits.tolist()))) == 80, "what is random of a sample differs from visit to visit"
 
 
+class Backwards:
+    """An order that says no more than is needed."""
+
+    length = 5
+
+    def turns(self, seed, epoch):
+        return np.arange(5)[::-1], np.full(5, epoch)
+
+
+def test_an_order_need_not_say_which_samples_come():
+    assert take(Backwards(), 5)[0].tolist() == 4 * [4, 3, 2, 1, 0]
+    batch = next(TrainLoader(Prepared(Five()), batch_size=40, seed=3, partners=True, order=Backwards()))
+    others = batch["partner_image"][:, 0, 0, 0]
+    assert set(others.tolist()) == set(range(5)) and np.all(others != batch["index"])
+
+
 def test_each_comes_as_often_as_is_asked_for():
     counts = (1, 0, 3, 2, 1)
     indices, _ = take(Repeated(counts), 7)
