@@ -76,7 +76,7 @@ class Flows(InstanceTask):
         return scipy.special.expit(scores[..., 2])
 
     def prediction(self, scores):
-        return decode_flows(np.asarray(scores, np.float32), **self.options())
+        return decode_flows(np.asarray(scores, np.float32), **Flows.options(self))
 
     def options(self):
         own = ("threshold", "flow_error", "largest", "steps")

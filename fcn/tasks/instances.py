@@ -1,6 +1,5 @@
 """What tasks that find objects share: instance maps as labels and predictions, their metric, files and pictures."""
 
-import abc
 import dataclasses
 from typing import Annotated, Any, ClassVar
 
@@ -23,7 +22,7 @@ _SHOWN = (0.5, 0.7, 0.9)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InstanceTask(Task, abc.ABC):
+class InstanceTask(Task):
     """Objects of one class, which touch but do not overlap. A prediction is an instance map, int32 [H, W] of 0, 1, 2 ...
 
     Instance maps keep the name "label" among the targets; what is made of them lies beside.
@@ -105,9 +104,9 @@ class InstanceTask(Task, abc.ABC):
         instances = self.prediction(scores)
         return instances, measure(instances, self.object_scores(scores, instances), self.classes[0])
 
-    @abc.abstractmethod
     def certainty(self, scores: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h w"]:
-        """How sure it is that each pixel is an object's, 0 to 1."""
+        """How sure it is that each pixel is an object's, 0 to 1; by default 1."""
+        return np.ones(scores.shape[:2])
 
     def object_scores(
         self, scores: Float[np.ndarray, "h w k"], instances: Integer[np.ndarray, "h w"]

@@ -1,5 +1,6 @@
 """Tasks that find objects: targets that move with the image, losses, and what becomes of perfect logits."""
 
+import dataclasses
 import json
 
 import flax.linen as nn
@@ -24,6 +25,7 @@ from fcn.instances import (
 )
 from fcn.losses import border_cross_entropy, border_distances, parse_terms, total_loss
 from fcn.preprocessing import Preprocessing
+from fcn.tasks import Flows, InstanceTask
 from fcn.visualize.files import save_pictures
 
 TASKS = [
@@ -302,6 +304,40 @@ def test_the_largest_objects_are_kept_where_asked_for():
         (found[largest],) = task.decode(perfect(task, label))
     np.testing.assert_array_equal(found[1], label)
     assert not found[None].any()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bright(InstanceTask):
+    """A task of a user's own with nothing but what it must have."""
+
+    name = "bright"
+    channels = 1
+
+    def loss(self, logits, targets, *, axis_name=None):
+        return jnp.mean(logits)
+
+    def scores(self, logits):
+        return logits
+
+    def prediction(self, scores):
+        return (scores[..., 0] > 0).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upwards(Flows):
+    """Flows with an option more."""
+
+    tilt: float = 0.5
+
+    def options(self):
+        return {**super().options(), "tilt": self.tilt}
+
+
+def test_tasks_of_ones_own():
+    """Of each pixel, nothing else being said, it is sure."""
+    instances, objects = Bright(classes=("x",)).objects(np.array([[[0.5], [-1.0]]], np.float32))
+    assert instances.tolist() == [[1, 0]] and objects.scores.tolist() == [1]
+    assert Upwards(classes=("x",)).decode(perfect(TASKS[2], scene()))[0].max() == 3
 
 
 OTHER = tasks.make("stardist", ["x"], grid=2, threshold=0.3, overlap=0.5, border=1, min_size=4)
