@@ -45,14 +45,24 @@ def make(name: str, classes: Sequence[str], **options) -> Task:
 def with_options(task: Task, **options) -> Task:
     """The task with other options, such as thresholds, for the network that it has.
 
+    Of an option that is a mapping, as the finder's are, what is not given stays, unless another finder is named.
+
     Raises:
         ValueError: for an unknown option, one that does not fit the task, or one by which the network had other channels.
     """
     own = {"palette": task.palette, "terms": task.terms, "ignore_index": task.ignore_index}
-    changed = make(task.name, task.classes, **{**own, **task.options(), **options})
+    known = task.options()
+    if options.get("finder", known.get("finder")) == known.get("finder"):
+        options = {name: _merged(known.get(name), value) for name, value in options.items()}
+    changed = make(task.name, task.classes, **{**own, **known, **options})
     if changed.channels != task.channels:
         raise ValueError(f"of {', '.join(options)} a network has {changed.channels} channels; this one has {task.channels}")
     return changed
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """What is new, and of mappings also what is old."""
+    return {**old, **new} if isinstance(old, Mapping) and isinstance(new, Mapping) else new
 
 
 def find(name: str) -> type[Task]:

@@ -96,6 +96,9 @@ def test_the_loss_is_that_of_the_finder_and_of_classes():
 def test_all_else_is_the_finders():
     stars = tasks.make("panoptic", CLASSES, finder="stardist", finder_options={"rays": 8}, min_size=4)
     assert stars.channels == 9 + 3 and stars.found_by.min_size == 4
+    other = tasks.with_options(stars, finder_options={"overlap": 0.3})
+    assert other.finder_options == {"rays": 8, "overlap": 0.3} and other.min_size == 4
+    assert tasks.with_options(FLOWS, finder="boundary", finder_options={}).finder_options == {}
     assert (stars.directed, stars.linear, stars.turns) == (True, True, False) and TASK.turns and not TASK.directed
     resized = np.asarray(stars.resized(np.ones((1, 1, 1, 12), np.float32), (2.0, 2.0)))[0, 0, 0]
     np.testing.assert_allclose(resized, [1, *[2] * 8, 1, 1, 1], rtol=1e-6)
