@@ -168,7 +168,7 @@ def _read_keras(path: Path) -> dict[str, np.ndarray]:
             file.visititems(keep)
             _check_size(path, sum(item.nbytes for item in arrays.values()))
             arrays = {name: item[()] for name, item in arrays.items()}
-    except OSError as error:  # also where a part is damaged
+    except (OSError, RuntimeError, KeyError) as error:  # the latter two where a group is damaged
         raise ValueError(f"{path} cannot be read as {path.suffix}; it is damaged or of another kind") from error
     if any("/vars/" in name for name in arrays):
         raise ValueError(

@@ -128,8 +128,11 @@ def test_files_of_keras_that_cannot_be_read(tmp_path, monkeypatch):
         file["layers/conv2d/vars/0"] = np.zeros((3, 3, 1, 4))
     with h5py.File(tmp_path / "bomb.h5", "w") as file:
         file.create_dataset("conv/kernel:0", (10**9,), "f4", chunks=(1000,))
+    whole = (tmp_path / "nameless.h5").read_bytes()
+    (tmp_path / "broken.h5").write_bytes(whole.replace(b"SNOD", b"DONS"))  # what its groups hold
     for name, message in (
         ("damaged", "cannot be read as .h5; it is damaged or of another kind"),
+        ("broken", "cannot be read as .h5; it is damaged or of another kind"),
         ("nameless", "has no names of layers, as Keras 3 writes weights; write the whole model there"),
         ("bomb", "would unpack to 4,000,000,000; weights do not, so it was not read"),
     ):
