@@ -64,9 +64,15 @@ class StarTuning(Metric[Int64[np.ndarray, "overlaps thresholds 3 3"]]):
         return state + other
 
     def compute(self, state) -> StarThresholds:
-        """The best thresholds; of equal ones the lowest."""
+        """The best thresholds; of equal ones the lowest.
+
+        Raises:
+            ValueError: no image has an object, so that all are equal.
+        """
+        if not state[..., [0, 2]].any():  # matched and missed
+            raise ValueError("no image has an object; thresholds cannot be tuned")
         ap = np.array([[np.mean([Matching(tp, fp, fn, 0.0).ap for tp, fp, fn in at.tolist()]) for at in row] for row in state])
-        row, column = np.unravel_index(np.nanargmax(np.nan_to_num(ap, nan=-1)), ap.shape)
+        row, column = np.unravel_index(np.argmax(ap), ap.shape)
         return StarThresholds(self.thresholds[column], self.overlaps[row], float(ap[row, column]))
 
     def _counted(self, kept: Stars, true: Integer[np.ndarray, "h w"]) -> Int64[np.ndarray, "thresholds 3 3"]:

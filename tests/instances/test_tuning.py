@@ -41,6 +41,8 @@ def test_the_best_thresholds_are_found():
     true = paint(Stars(points[[0, 2]], stars.distances[:2], probabilities[:2]), (40, 40))
     metric = StarTuning()
     assert metric.compute(metric.count([stars], [true])) == pytest.approx((0.325, 0.3, 1.0))
+    with pytest.raises(ValueError, match="no image has an object; thresholds cannot be tuned"):
+        metric.compute(metric.count([stars], [true * 0]))
 
 
 def test_a_task_tells_what_to_tune():
