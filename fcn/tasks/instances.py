@@ -130,7 +130,8 @@ class InstanceTask(Task):
         instances, objects = self.objects(scores)
         of_class = [np.array([name == one for name in objects.classes], bool) for one in self.classes]
         shares = [float(objects.areas[chosen].sum() / instances.size) for chosen in of_class]
-        return {"objects": float(len(objects.ids)), **dict(zip(self.classes, shares, strict=True))}
+        names = ["objects (share)" if name == "objects" else name for name in self.classes]  # beside their number
+        return {"objects": float(len(objects.ids)), **dict(zip(names, shares, strict=True))}
 
     def panel(self, images, truths, scores):
         found = [self.prediction(one) for one in scores]

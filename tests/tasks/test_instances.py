@@ -340,6 +340,12 @@ def test_tasks_of_ones_own():
     assert Upwards(classes=("x",)).decode(perfect(TASKS[2], scene()))[0].max() == 3
 
 
+def test_a_class_may_be_called_objects():
+    task, logits = tasks.make("boundary", ["objects"]), perfect(TASKS[0], scene())
+    share = np.mean(task.decode(logits)[0] > 0)
+    assert task.figures(np.asarray(task.scores(logits))[0]) == {"objects": 3, "objects (share)": share}
+
+
 OTHER = tasks.make("stardist", ["x"], grid=2, threshold=0.3, overlap=0.5, border=1, min_size=4)
 
 
