@@ -92,7 +92,7 @@ class PredictConfig:
     classes are as likely, and .npy, float32 [H, W, 2]: the entropy in nats, and what of it the views of --tta and the networks
     of --ensemble disagree about (mutual information). "contours": the outlines of the parts of each class, or of objects."""
     format: tuple[Format, ...] = ("png",)
-    """Of labels png, tif, npy; of contours png (drawn over the image), geojson, coco-rle (NAME_coco.json). Labels alone as
+    """Of labels png, tif, npy; of contours png (drawn over the image), geojson, coco-rle (NAME_coco.json). Class ids alone as
     "tif" or "npy" are written part by part, and TIFF and NumPy's files read so: neither image nor labels need fit into memory,
     and the same command goes on where it was interrupted. --tile none is then "auto"."""
     csv: Path | None = None
@@ -126,16 +126,16 @@ class PredictConfig:
         return [text if text in _VIEWS else _number("--tta", text) for text in self.tta]
 
     @property
-    def in_parts(self) -> bool:
-        """Whether nothing but labels is written, part by part."""
+    def labels_alone(self) -> bool:
+        """Whether nothing but labels is written, in a format that can be written part by part."""
         return chosen(self.save, self.format, self.overlay) == ("labels",) and self.format in (("tif",), ("npy",))
 
     @property
     def part(self) -> int | Literal["auto"] | None:
         """What it takes as tile."""
-        if self.tile == "none":
-            return "auto" if self.in_parts else None
-        return "auto" if self.tile == "auto" else int(_number("--tile", self.tile))
+        if self.tile in ("none", "auto"):
+            return "auto" if self.tile == "auto" else None
+        return int(_number("--tile", self.tile))
 
     @property
     def run(self) -> Path | None:
@@ -164,12 +164,14 @@ def main(args: Sequence[str]) -> None:
     from experiments.outputs import plan
 
     pages = options.pages == "images"
-    plans = plan(options.images, options.out, endings(options), done=done_before(options), pages=pages)
+    found = endings(options)
+    in_parts = options.labels_alone and found == [f"mask.{options.format[0]}"]  # class ids
+    plans = plan(options.images, options.out, found, done=done_before(options), pages=pages)
     table = coco_table(options)
     if not plans:
         print(f"all images are done, in {options.out}")
-    command.cache_compilations(calls=command.OFTEN if options.in_parts else len(plans))
-    write = write_maps if options.in_parts else write_pictures
+    command.cache_compilations(calls=command.OFTEN if in_parts else len(plans))
+    write = write_maps if in_parts else write_pictures
     refused = write(options, plans) if plans else []
     table()
     if refused:
@@ -216,7 +218,12 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     if options.size is not None:
         raise ValueError(f"--format {options.format[0]} alone writes class ids of images as they are; leave --size out")
     network = read_network(options)
-    known = {"tile": options.part, "tta": options.views, "overwrite": options.overwrite, "table": options.csv is not None}
+    known = {
+        "tile": options.part or "auto",
+        "tta": options.views,
+        "overwrite": options.overwrite,
+        "table": options.csv is not None,
+    }
     maps = Maps(network, options.scale, read_others(options, network), **known)
     with table_of(options, maps.rows):
         return map_all(maps, plans)
@@ -244,8 +251,6 @@ def endings(options: PredictConfig) -> list[str]:
     from experiments.results import endings_of
     from fcn.tasks import Semantic
 
-    if options.in_parts:
-        return [f"mask.{options.format[0]}"]
     task = (None if options.run is None else stored_task(options.run)) or Semantic
     asked = [f"objects.{form}" for form in options.objects]
     if (more := {"geojson", "coco"} & {*options.objects}) and not task.on_request:

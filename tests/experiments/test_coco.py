@@ -43,8 +43,9 @@ def test_it_is_for_objects_and_replaces_nothing(tmp_path, monkeypatch):
     Image.new("L", (8, 6)).save(tmp_path / "a.png")
     args = [str(tmp_path / "run"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--objects", "coco"]
     monkeypatch.setattr("experiments.networks.stored_task", lambda path: tasks.make("semantic", ["x", "y"]))
-    with pytest.raises(ValueError, match="--objects coco is for tasks that find objects, not for 'semantic'"):
-        predict.main(args)
+    for more in ([], ["--format", "tif"]):
+        with pytest.raises(ValueError, match="--objects coco is for tasks that find objects, not for 'semantic'"):
+            predict.main([*args, *more])
     monkeypatch.setattr("experiments.networks.stored_task", lambda path: tasks.make("flows", ["x"]))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / NAME).touch()

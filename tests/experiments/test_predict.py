@@ -510,3 +510,27 @@ def test_one_is_fetched_ahead_and_no_more():
     assert len(taken) <= 5
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+@pytest.mark.parametrize(
+    ("task", "form", "endings", "writer"),
+    [
+        ("binary", "npy", ["mask.npy"], "write_maps"),
+        ("multilabel", "tif", ["mask_a.tif", "mask_b.tif"], "write_pictures"),
+        ("regression", "npy", ["values.png", "values.npy"], "write_pictures"),
+        ("flows", "tif", ["objects.csv", "instances.tif"], "write_pictures"),
+    ],
+)
+def test_class_ids_alone_are_written_part_by_part(photos, tmp_path, monkeypatch, task, form, endings, writer):
+    """What other tasks give is made of whole images, in the format that was asked for."""
+    task, called = tasks.make(task, ["a"] if task == "flows" else ["a", "b"]), []
+    monkeypatch.setattr("experiments.networks.stored_task", lambda path: task)
+    for name in ("write_maps", "write_pictures"):
+
+        def note(options, plans, name=name):
+            called.append((name, options.part, [*plans[0].paths]))
+            return []
+
+        monkeypatch.setattr(predict, name, note)
+    run(tmp_path / "run", photos / "a.png", "--out", tmp_path / "out", "--format", form)
+    assert called == [(writer, None, endings)]
