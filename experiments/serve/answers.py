@@ -3,12 +3,13 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from experiments.results import with_ids
 from fcn import visualize
 from fcn.instances.objects import Objects
 from fcn.tasks import InstanceTask, Task
@@ -24,7 +25,15 @@ class Answer(NamedTuple):
     media_type: str
 
 
-def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *, with_picture: bool = False) -> Answer:
+def make_answer(
+    kind: Kind,
+    task: Task,
+    image: np.ndarray,
+    scores: np.ndarray,
+    *,
+    ids: Sequence[int] | None = None,
+    with_picture: bool = False,
+) -> Answer:
     """What a network found in an image.
 
     Args:
@@ -33,19 +42,20 @@ def make_answer(kind: Kind, task: Task, image: np.ndarray, scores: np.ndarray, *
       task: what the scores mean.
       image: uint8 [H, W, C].
       scores: those of the task, [H, W, ...].
+      ids: the number that stands for each class, 0 to 255; by default 0, 1 ...
       with_picture: JSON holds the image as PNG, for those that cannot show the file that they sent.
 
     Raises:
       ValueError: the task has no mask of one id a pixel.
     """
     if kind == "mask":
-        return Answer(_png(_mask(task, scores)), PNG)
+        return Answer(_png(_mask(task, scores, ids)), PNG)
     if kind == "overlay":
         files = task.files(image, scores)
         picture = files["overlay.png"] if "overlay.png" in files else files["values.png"]
         assert isinstance(picture, Image.Image | np.ndarray)  # texts are of tables
         return Answer(_png(picture), PNG)
-    found = {"task": task.name, "height": image.shape[0], "width": image.shape[1], **_found(task, scores)}
+    found = {"task": task.name, "height": image.shape[0], "width": image.shape[1], **_found(task, scores, ids)}
     if with_picture:
         found["picture"] = f"data:{PNG};base64,{base64.b64encode(_png(visualize.rgb(image))).decode()}"
     return Answer(json.dumps(found, separators=(",", ":")).encode(), "application/json")
@@ -57,19 +67,19 @@ def _png(picture: Image.Image | np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _mask(task: Task, scores: np.ndarray) -> Image.Image | np.ndarray:
+def _mask(task: Task, scores: np.ndarray, ids: Sequence[int] | None) -> Image.Image | np.ndarray:
     if task.label_kind in ("masks", "values"):
         what = "a mask for each class" if task.label_kind == "masks" else "values in place of classes"
         raise ValueError(f"the network gives {what}, not one class a pixel; ask for answer=json or answer=overlay")
     if not isinstance(task, InstanceTask):
-        return visualize.indexed(np.asarray(task.prediction(scores)).astype(np.uint8), task.colours)
+        return with_ids(np.asarray(task.prediction(scores)).astype(np.uint8), ids or range(len(task.classes)), task.colours)
     found, _ = task.objects(scores)
     if found.max(initial=0) > np.iinfo(np.uint16).max:
         raise ValueError(f"{found.max()} objects were found, of which a mask of 16 bits tells 65535 apart; ask for answer=json")
     return found.astype(np.uint16)
 
 
-def _found(task: Task, scores: np.ndarray) -> dict[str, Any]:
+def _found(task: Task, scores: np.ndarray, ids: Sequence[int] | None) -> dict[str, Any]:
     if task.label_kind == "values":
         bands = zip(task.classes, np.moveaxis(scores, -1, 0))
         return {"values": [{"name": name, **_statistics(band)} for name, band in bands]}
@@ -80,7 +90,9 @@ def _found(task: Task, scores: np.ndarray) -> dict[str, Any]:
         where = ((k, dict(regions(found[..., k])).get(1)) for k in range(len(task.classes)))
     else:
         where = regions(found)
-    return {"classes": [{"id": k, "name": task.classes[k], "colour": task.palette[k], **place} for k, place in where if place]}
+    numbers = ids if ids and task.label_kind == "classes" else range(len(task.classes))
+    known = [{"id": k, "name": name, "colour": colour} for k, name, colour in zip(numbers, task.classes, task.palette)]
+    return {"classes": [{**known[k], **place} for k, place in where if place]}
 
 
 def _objects(instances: np.ndarray, objects: Objects) -> Iterator[dict[str, Any]]:

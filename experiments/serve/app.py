@@ -110,9 +110,8 @@ class Service:
             if not command.is_out_of_memory(error):
                 raise
             raise HTTPException(413, "there is not enough memory to predict an image of this size; send it smaller") from error
-        return await self._in_thread(
-            "answer", lambda: make_answer(kind, self.served.task, asked.image, scores, with_picture=picture)
-        )
+        known: dict[str, Any] = {"ids": self.served.label_ids, "with_picture": picture}
+        return await self._in_thread("answer", lambda: make_answer(kind, self.served.task, asked.image, scores, **known))
 
     async def _in_thread(self, part: str, function: Callable[[], T]) -> T:
         """The result of a function; its ValueError is what is wrong with the request."""

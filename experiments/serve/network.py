@@ -31,7 +31,7 @@ class ServedNetwork:
     """
 
     def __init__(self, name: str, network: Network, most_pixels: int):
-        self.name, self.task = name, network.task
+        self.name, self.task, self.label_ids = name, network.task, network.label_ids
         self._expected, self._most_pixels = network.preprocessing, most_pixels
         count, channels = len(self.task.classes), self._expected.channels
         if channels > 4 or network.data.pages == "channels":

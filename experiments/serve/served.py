@@ -34,6 +34,8 @@ class Served(Protocol):
 
     name: str
     task: Task
+    label_ids: tuple[int, ...] | None
+    """What answers say for each class, where that is another number than its own."""
 
     def read(self, data: bytes) -> Asked:
         """The image in a file. Raises a ValueError: it cannot be read, or is `TooLarge`."""

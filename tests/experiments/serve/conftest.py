@@ -40,7 +40,7 @@ def decoded(encoding):
 class Light:
     """A network whose classes are those of brightness; it notes what it is given, and waits while it is `held`."""
 
-    name = "light"
+    name, label_ids = "light", None
 
     def __init__(self, task=SEMANTIC):
         self.task, self.groups, self.free = task, [], threading.Event()

@@ -17,8 +17,8 @@ RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
 
 
-def found(task, scores):
-    return json.loads(make_answer("json", task, IMAGE, scores).body)
+def found(task, scores, **options):
+    return json.loads(make_answer("json", task, IMAGE, scores, **options).body)
 
 
 def pixels(kind, task, scores):
@@ -42,6 +42,18 @@ def test_two_classes():
     task, scores = tasks.make("binary", ["back", "cell"], threshold=0.3), RANDOM.random((5, 7)).astype(np.float32)
     np.testing.assert_array_equal(pixels("mask", task, scores), scores >= 0.3)
     assert [one["name"] for one in found(task, scores)["classes"]] == ["back", "cell"]
+
+
+def test_ids_are_those_of_the_training():
+    """Of masks and of JSON, in the colours of the classes."""
+    task, scores = tasks.make("semantic", ["back", "cell"], palette=[(1, 2, 3), (4, 5, 6)]), np.eye(5, 7, dtype=np.int32)
+    mask = Image.open(io.BytesIO(make_answer("mask", task, IMAGE, scores, ids=(7, 255)).body))
+    np.testing.assert_array_equal(np.asarray(mask), np.where(scores, 255, 7))
+    assert mask.getpalette()[21:24] == [1, 2, 3] and mask.getpalette()[765:] == [4, 5, 6]
+    classes = found(task, scores, ids=(7, 255))["classes"]
+    assert [(one["id"], one["name"]) for one in classes] == [(7, "back"), (255, "cell")]
+    several = found(tasks.make("multilabel", ["a", "b"]), np.ones((5, 7, 2)), ids=(7, 255))
+    assert [one["id"] for one in several["classes"]] == [0, 1]  # each has a mask of its own
 
 
 def test_masks_that_overlap():

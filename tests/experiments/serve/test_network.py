@@ -68,6 +68,11 @@ def test_large_images_are_predicted_alone():
     assert [network.most(key, 8) for key in keys] == [8, 4, 1, 1]
 
 
+def test_ids_of_the_labels_are_kept():
+    network = Network(MODEL, VARIABLES, TASK, Preprocessing(), label_ids=(0, 7, 9))
+    assert ServedNetwork("x", network, 100).label_ids == (0, 7, 9)
+
+
 def bomb(width, height):
     """A PNG file of a few bytes that says that it is huge."""
 
