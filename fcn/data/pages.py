@@ -1,10 +1,13 @@
 """TIFF files of several pages, each of which is an image of its own."""
 
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fcn.data.decode import REDUCED_OR_MASK
 from fcn.errors import first_line
@@ -27,7 +30,7 @@ def count_pages(path: str | Path) -> int:
 
 @contextmanager
 def page_as_file(path: str | Path, page: int) -> Iterator[Path]:
-    """A page as a file of its own, which is gone in the end. Errors as `count_pages`."""
+    """A page as a file of its own, which is gone in the end. Errors as `count_pages`, and a ValueError if it is damaged."""
     import tifffile
 
     with tempfile.TemporaryDirectory() as folder, _pages(path) as pages:
@@ -38,8 +41,15 @@ def page_as_file(path: str | Path, page: int) -> Iterator[Path]:
         if found.colormap is not None:
             how["colormap"] = found.colormap
         turned = [(274, 3, 1, found.tags.valueof(274, 1), True)]
-        tifffile.imwrite(alone, found.asarray(), metadata=None, extratags=turned, **how)
+        tifffile.imwrite(alone, _decoded(found, f"{path}: page {page + 1}"), metadata=None, extratags=turned, **how)
         yield alone
+
+
+def _decoded(page: Any, name: str) -> np.ndarray:
+    try:
+        return page.asarray()
+    except (zlib.error, RuntimeError) as error:  # of tifffile, and of the decoders that it takes
+        raise ValueError(f"{name} cannot be decoded ({first_line(str(error) or type(error).__name__)})") from None
 
 
 @contextmanager
