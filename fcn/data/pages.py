@@ -13,6 +13,8 @@ from fcn.data.decode import REDUCED_OR_MASK
 from fcn.errors import first_line
 
 TIFF = (".tif", ".tiff")
+_JPEG = (6, 7, 34892, 33007)
+"""Compressions of TIFF files."""
 
 
 def count_pages(path: str | Path) -> int:
@@ -36,6 +38,8 @@ def page_as_file(path: str | Path, page: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder, _pages(path) as pages:
         found, alone = pages[page], Path(folder) / "page.tif"
         how: dict[str, Any] = {"photometric": found.photometric, "planarconfig": found.planarconfig}
+        if found.photometric == tifffile.PHOTOMETRIC.YCBCR and found.compression in _JPEG:
+            how["photometric"] = "rgb"  # to which tifffile decodes it
         if found.samplesperpixel == 1:
             how["planarconfig"] = None
         if found.colormap is not None:

@@ -1,9 +1,13 @@
 """Pages of TIFF files, each as a file of its own."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
 
+from fcn.data import pages, read_image
 from fcn.data.pages import page_as_file
 
 PAGES = np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3), np.uint8)
@@ -21,3 +25,13 @@ def test_a_damaged_page_is_named(tmp_path):
         np.testing.assert_array_equal(tifffile.imread(page), PAGES[0])
     with pytest.raises(ValueError, match=r"stack\.tif: page 2 cannot be decoded \(.+\)$"), page_as_file(path, 1):
         pass
+
+
+def test_jpeg_pages_have_the_colours_that_they_are_decoded_to(tmp_path, monkeypatch):
+    """Their photometric interpretation is that of what is compressed, YCbCr."""
+    tags = tifffile.TiffTags()
+    known = {"samplesperpixel": 3, "planarconfig": 1, "colormap": None, "tags": tags, "asarray": lambda: PAGES[0]}
+    stored = SimpleNamespace(photometric=tifffile.PHOTOMETRIC.YCBCR, compression=tifffile.COMPRESSION.JPEG, **known)
+    monkeypatch.setattr(pages, "_pages", lambda path: nullcontext([stored]))
+    with page_as_file(tmp_path / "stack.tif", 0) as page:
+        np.testing.assert_array_equal(read_image(page), PAGES[0])
