@@ -57,6 +57,8 @@ def measure(seconds: float) -> dict[str, float]:
             before = _figures(port)
             load = ask(port, photos, CLIENTS, seconds)
             after = _figures(port)
+    if not load.latencies:
+        raise ValueError(f"no answer came in {load.seconds:.1f} s, {load.lost} requests were lost; give more --seconds")
     spent = {name: after[name] - before[name] for name in after if name.endswith("seconds_total") or "processor" in name}
     bare = _bare_rate(network)
     count = len(load.latencies)
@@ -90,14 +92,15 @@ def ask(port: int, photos: Sequence[Photo], clients: int, seconds: float) -> Loa
                     connection.request("POST", "/predict", photo.data)
                     answer = connection.getresponse()
                     body = answer.read()
-                except OSError:
+                except (OSError, http.client.HTTPException):
                     connection.close()
                     wrong.append("lost")
                     continue
-                latencies.append(time.perf_counter() - start)
                 if answer.status != 200:
                     wrong.append("lost")
-                elif not _is_own(body, photo, photos):
+                    continue
+                latencies.append(time.perf_counter() - start)
+                if not _is_own(body, photo, photos):
                     wrong.append("mixed up")
 
     threads = [threading.Thread(target=client, args=(first,)) for first in range(clients)]
@@ -146,6 +149,7 @@ def _service(folder: Path) -> Iterator[int]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         line = process.stdout.readline() if process.stdout else ""
         if " is served at " not in line:
+            process.kill()  # or else its end is waited for
             raise RuntimeError("the service did not start")
         try:
             yield int(line.partition("http://127.0.0.1:")[2].partition(";")[0])

@@ -1,5 +1,7 @@
 """What the service answers: masks, overlays, JSON; and what it refuses."""
 
+import contextlib
+import http.client
 import io
 import socket
 import threading
@@ -203,4 +205,39 @@ def test_the_load_test_tells_answers_apart(ask):
     wrong = [Photo(one.data, other.mask) for one, other in zip(right, right[1:] + right[:1])]
     load = ask_by_clients(ask.port, wrong, clients=3, seconds=0.2)
     assert load.mixed_up == len(load.latencies) >= 3
-    assert ask_by_clients(ask.port, [Photo(b"no image", right[0].mask)], clients=1, seconds=0.05).lost >= 1
+    load = ask_by_clients(ask.port, [Photo(b"no image", right[0].mask)], clients=1, seconds=0.05)
+    assert load.lost >= 1 and load.latencies == []
+
+
+def test_the_load_test_without_answers(monkeypatch):
+    """A server that speaks no HTTP gives none."""
+    from experiments.benchmark import serving
+
+    def broken(*_):
+        raise http.client.BadStatusLine("nonsense")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(http.client.HTTPConnection, "request", broken)
+        load = serving.ask(1, [serving.Photo(b"", np.zeros((1, 1)))], clients=2, seconds=0.02)
+    assert load.lost >= 2 and load.latencies == []
+    for name in ("serving._save_network", "serving._photos"):
+        monkeypatch.setattr(f"experiments.benchmark.{name}", lambda *_: None)
+    for name in ("networks.from_folder", "serve.network.ServedNetwork"):
+        monkeypatch.setattr(f"experiments.{name}", lambda *_: None)
+    monkeypatch.setattr(serving, "_service", lambda _: contextlib.nullcontext(1))
+    monkeypatch.setattr(serving, "_figures", lambda _: {})
+    monkeypatch.setattr(serving, "ask", lambda *_: serving.Load([], 0, 3, 0.01))
+    with pytest.raises(ValueError, match="3 requests were lost; give more --seconds"):
+        serving.measure(0.02)
+
+
+def test_the_load_test_does_not_wait_for_a_service_that_does_not_start(tmp_path, monkeypatch):
+    from experiments.benchmark import serving
+
+    (tmp_path / "python").write_text("#!/bin/sh\necho starting\nexec sleep 30\n")
+    (tmp_path / "python").chmod(0o755)
+    begun = time.monotonic()
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(RuntimeError, match="the service did not start"), serving._service(tmp_path):
+        pass
+    assert time.monotonic() - begun < 20
