@@ -76,9 +76,12 @@ def test_what_the_server_refuses_is_said(tab, tmp_path):
 
 
 def test_the_camera(tab):
-    """Chromium's own fake camera."""
+    """Chromium's own fake camera, opened twice: the first is closed."""
     tab.value("document.getElementById('open').click()")
     tab.wait("document.getElementById('video').videoWidth > 0")
+    tab.value("window.first = stream; document.getElementById('open').click()")
+    tab.wait("stream !== window.first && document.getElementById('video').videoWidth > 0")
+    assert tab.value("window.first.getTracks().every(track => track.readyState === 'ended')")
     tab.value("document.getElementById('message').textContent = ''; document.getElementById('take').click()")
     tab.wait("/pixels/.test(document.getElementById('message').textContent)")
     assert tab.value("document.getElementById('camera').hidden && stream === null")
