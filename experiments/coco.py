@@ -31,7 +31,7 @@ def write_coco(path: Path, plans: Sequence[Files], classes: Sequence[str]) -> No
     images, annotations = [], []
     for number, files in enumerate(done, 1):
         instances, found = read_objects(files)
-        name = files.image.absolute().relative_to(folder).as_posix()
+        name = files.image.absolute().with_name(files.name).relative_to(folder).as_posix()
         images.append({"id": number, "file_name": name, "height": instances.shape[0], "width": instances.shape[1]})
         annotations += [{"image_id": number, **one} for one in found.coco(instances, classes)]
     numbered = [{"id": number, **one} for number, one in enumerate(annotations, 1)]

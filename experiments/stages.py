@@ -139,7 +139,7 @@ class Stages:
         found = {**task.files(image, scores), **more}
         if "mask.png" in found and self.network.label_ids is not None:
             found["mask.png"] = with_ids(found["mask.png"], self.network.label_ids, task.colours)
-        last, known = files.done, (found, task, image, scores, files.image.name)
+        last, known = files.done, (found, task, image, scores, files.name)
         last.parent.mkdir(parents=True, exist_ok=True)
         save_pictures({path: made(ending, *known) for ending, path in files.paths.items()}, level=1)
         if self.table:

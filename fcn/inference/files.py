@@ -23,13 +23,22 @@ class Files(NamedTuple):
     @classmethod
     def named(cls, image: Path, stem: Path, endings: Sequence[str], page: int | None = None) -> "Files":
         """STEM_ENDING for each ending; STEM_p0001_ENDING for the first page."""
-        name = stem.name if page is None else f"{stem.name}_p{page + 1:04}"
+        name = _named(stem.name, page)
         return cls(image, {ending: stem.with_name(f"{name}_{ending}") for ending in endings}, page)
+
+    @property
+    def name(self) -> str:
+        """The file name of the image; of a page one as its files have: stack_p0001.tif."""
+        return _named(self.image.stem, self.page) + self.image.suffix
 
     @property
     def done(self) -> Path:
         """The file that is written last."""
         return list(self.paths.values())[-1]
+
+
+def _named(stem: str, page: int | None) -> str:
+    return stem if page is None else f"{stem}_p{page + 1:04}"
 
 
 def plan_files(images: Iterable[Path], out: Path, endings: Sequence[str] = Semantic.suffixes) -> list[Files]:

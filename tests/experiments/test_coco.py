@@ -39,6 +39,18 @@ def test_predicted_objects_are_a_data_set(tmp_path):
         write_coco(tmp_path / "deep" / NAME, plans, task.classes)
 
 
+def test_pages_have_names_of_their_own(tmp_path):
+    """Those that their files have: tools tell images by them."""
+    task = tasks.make("boundary", ["cell"])
+    plans = [Files.named(tmp_path / "deep/stack.tif", tmp_path / "stack", task.suffixes, page) for page in (0, 1)]
+    found = task.files(np.zeros((6, 8, 3), np.uint8), np.zeros((6, 8, 3), np.float32))
+    for files in plans:
+        save_pictures({path: found[ending] for ending, path in files.paths.items()})
+    write_coco(tmp_path / NAME, plans, task.classes)
+    table = json.loads((tmp_path / NAME).read_text())
+    assert [entry["file_name"] for entry in table["images"]] == ["stack_p0001.tif", "stack_p0002.tif"]
+
+
 def test_it_is_for_objects_and_replaces_nothing(tmp_path, monkeypatch):
     Image.new("L", (8, 6)).save(tmp_path / "a.png")
     args = [str(tmp_path / "run"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--objects", "coco"]

@@ -316,12 +316,13 @@ def test_pages_may_be_images(saved, photos, tmp_path):
     pages = [np.asarray(Image.open(photos / name)) for name in ("a.png", "deep/b.png")]
     tifffile.imwrite(tmp_path / "x.tif", np.stack(pages), photometric="rgb")
     run(saved, photos, "--out", tmp_path / "alone")
-    run(
-        saved, tmp_path / "x.tif", "--out", tmp_path / "out", "--pages", "images", "--csv", tmp_path / "all.csv", "--no-overlay"
-    )
+    asked = ["--pages", "images", "--csv", tmp_path / "all.csv", "--save", "labels", "contours", "--format", "png", "coco-rle"]
+    run(saved, tmp_path / "x.tif", "--out", tmp_path / "out", *asked)
     for page, name in (("0001", "a"), ("0002", "deep/b")):
         expected = np.asarray(Image.open(tmp_path / f"alone/{name}_mask.png"))
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"out/x_p{page}_mask.png")), expected)
+        (entry,) = json.loads((tmp_path / f"out/x_p{page}_coco.json").read_text())["images"]
+        assert entry["file_name"] == f"x_p{page}.tif"
     assert [row["page"] for row in csv.DictReader((tmp_path / "all.csv").open())] == ["1", "2"]
 
 
