@@ -70,6 +70,15 @@ def test_the_record_of_the_registry_is_the_default():
     assert Predictor(model, shapes_of(model, 1, 32, 32, 3)).preprocessing == MODELS["espnet_c"].preprocessing
 
 
+def test_what_it_was_made_of():
+    """Of an ensemble, the variables of the first; sides that are not extended are multiples of 1."""
+    variables = [random_variables(Net(), 1, 16, 16, 1, seed=seed) for seed in (0, 1)]
+    found = Predictor(Net(), variables, PLAIN, bucket=None, border="mirror")
+    assert found.variables is variables[0] and found.members[1] is variables[1]
+    assert (found.bucket, found.border, found.mode) == (1, "mirror", "multiclass")
+    assert predictor(task=tasks.make("regression", ["a", "b", "c"])).mode is None
+
+
 def test_sizes_fall_into_buckets(whole):
     """As if the last row and column had been repeated."""
     for size in ((33, 47), (40, 36), (48, 48)):

@@ -99,7 +99,7 @@ class Predictor:
         count = getattr(model, "num_classes", None)
         if task is not None and count not in (None, task.channels):
             raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")
-        self.model, self.members, self.task = model, members, task
+        self.model, self.members, self.task, self.bucket, self.border = model, members, task, bucket or 1, border
         self.preprocessing = preprocessing or _default_preprocessing(model, members[0])
         self._program = Program(model, members, self.preprocessing, task, bucket or 1, parallel)
         self._tiling = Tiling(self._program, border)
@@ -216,6 +216,16 @@ class Predictor:
                 yield from self._together(group, tta)
             else:
                 yield from (self._predicted(image, tile, tta) for image in group)
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """Those of the network, of an ensemble those of the first."""
+        return self.members[0]
+
+    @property
+    def mode(self) -> str | None:
+        """What makes probabilities of logits, "multiclass", "binary" or "multilabel"; None where they are values."""
+        return self._program.mode
 
     @property
     def programs(self) -> int:
