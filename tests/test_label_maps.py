@@ -49,7 +49,7 @@ def test_a_tiff_has_the_colours_and_the_place(semantic, photo, tmp_path):
 
 @pytest.mark.parametrize("ending", [".npy", ".tif"])
 def test_what_was_interrupted_goes_on(semantic, photo, tmp_path, monkeypatch, ending):
-    """But neither for another image nor for another network."""
+    """But neither for another image nor for another network, nor for one that sees other borders."""
     monkeypatch.setattr(label_maps, "_SECONDS", -1)
     path, seen = tmp_path / f"map{ending}", []
 
@@ -64,7 +64,9 @@ def test_what_was_interrupted_goes_on(semantic, photo, tmp_path, monkeypatch, en
     with pytest.raises(KeyboardInterrupt):
         write_labels(semantic, photo, path, tile=10, tell=stop_after(7))
     assert not path.exists() and len(files(tmp_path)) == 2
-    for source, network in (("another", semantic), ("", predictor("pixels", TASK, bucket=1, scale=2.0))):
+    wide, mirrored = (predictor("pixels", TASK, bucket=5, border=border) for border in ("network", "mirror"))
+    scaled = predictor("pixels", TASK, bucket=1, scale=2.0)
+    for source, network in (("", wide), ("", mirrored), ("another", semantic), ("", scaled)):
         with pytest.raises(KeyboardInterrupt):
             write_labels(network, photo, tmp_path / f"map{ending}", tile=10, source=source, tell=stop_after(1))
         assert seen[-1] == 1
