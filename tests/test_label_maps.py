@@ -1,5 +1,8 @@
 """Label maps on the disk: those of the image in memory, whole or not there, and going on where they were interrupted."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -90,3 +93,24 @@ def test_what_is_refused(semantic, photo, tmp_path):
     assert files(tmp_path) == ["mine.npy"] and (tmp_path / "mine.npy").read_text() == "mine"
     write_labels(semantic, photo, tmp_path / "mine.npy", overwrite=True)
     np.testing.assert_array_equal(np.load(tmp_path / "mine.npy"), semantic(image(50, 40)))
+
+
+@pytest.mark.parametrize("ending", [".npy", ".tif"])
+def test_the_room_on_the_disk_is_taken_first(semantic, photo, tmp_path, monkeypatch, ending):
+    """Where there is none, one sentence says so, and nothing is left; a file system that cannot take it is used without."""
+    asked = []
+
+    def refuse(number):
+        def take(file, start, length):
+            asked.append((start, length))
+            raise OSError(number, "No space left on device")
+
+        return take
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse(errno.ENOSPC), raising=False)
+    with pytest.raises(OSError, match=rf"^/.*map\{ending} cannot be written: No space left on device$") as error:
+        write_labels(semantic, photo, tmp_path / f"map{ending}", tile=10)
+    assert error.value.errno == errno.ENOSPC and files(tmp_path) == []
+    monkeypatch.setattr(os, "posix_fallocate", refuse(errno.EOPNOTSUPP), raising=False)
+    write_labels(semantic, photo, tmp_path / f"map{ending}", tile=10)
+    assert asked == [(0, (tmp_path / f"map{ending}").stat().st_size)] * 2 and asked[0][1] > 50 * 40

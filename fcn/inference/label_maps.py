@@ -1,6 +1,7 @@
 """Class ids of images of any size, part by part to a file; what was interrupted goes on."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -53,6 +54,7 @@ def write_labels(
         FileExistsError: there is a file already, and it is not to be replaced.
         ValueError: the task has no class maps, `path` another ending, or what `Predictor.parts` refuses.
         ImportError: a .tif takes tifffile, which is not installed.
+        OSError: the disk has no room for the map.
     """
     _refuse(predictor, path)
     if path.exists() and not overwrite:
@@ -63,7 +65,7 @@ def write_labels(
     asked |= {"bucket": predictor.bucket, "border": predictor.border}
     draft, record = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
     done = _done_before(draft, record, asked)
-    with _map(draft, path.suffix, image.shape[:2], predictor, ids, tags, new=not done) as labels:
+    with _map(draft, path, image.shape[:2], predictor, ids, tags, new=not done) as labels:
         saved = time.monotonic()
         for now, (place, scores) in enumerate(parts.after(done), done + 1):
             found = scores if predictor.task is None else predictor.task.prediction(scores)
@@ -111,18 +113,36 @@ def _digest(predictor) -> str:
 
 
 @contextlib.contextmanager
-def _map(draft, suffix, size, predictor, ids, tags, new) -> Iterator[np.memmap]:
+def _map(draft, path, size, predictor, ids, tags, new) -> Iterator[np.memmap]:
     """The file as an array, on the disk in the end."""
     count = predictor.model.num_classes if predictor.task is None else len(predictor.task.classes)
     count = count if ids is None else max(ids) + 1
     kind = np.uint8 if count <= 256 else np.uint16
-    if suffix == ".npy":
+    if path.suffix == ".npy":
         how: dict[str, Any] = {"mode": "w+", "dtype": kind, "shape": size} if new else {"mode": "r+"}
         labels = np.lib.format.open_memmap(draft, **how)
     else:
         labels = _tiff(draft, size, kind, predictor.task, ids, tags, new)
+    if new:
+        _reserve(draft, path)
     yield labels
     labels.flush()
+
+
+def _reserve(draft, path):
+    """Takes the room on the disk: what is written by memory ends the process where there is none."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with draft.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, draft.stat().st_size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot
+            return
+        draft.unlink()
+        told = OSError(f"{path} cannot be written: {error.strerror}")
+        told.errno = error.errno
+        raise told from None
 
 
 def _tiff(draft, size, kind, task, ids, tags, new) -> np.memmap:
