@@ -29,7 +29,7 @@ class Boundary(InstanceTask, ClassTask):
     own_loss: ClassVar[bool] = False
     channels: ClassVar[int] = 3
 
-    class_weights: tuple[float, ...] = ()
+    class_weights: tuple[int | float, ...] = ()
     """Of background, interior and boundary in the cross-entropy of the training, by which probabilities are too large; those of
     the loss where none are given."""
 
