@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +38,7 @@ from fcn.inference import Ensemble
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.tasks import Task
+from fcn.tasks.task import defined
 from fcn.text import printable
 from fcn.training import TrainState, create_state, ensembled, make_eval_step, make_train_step, scanned, stacked
 
@@ -322,5 +322,4 @@ def _loss(sums: np.ndarray) -> float | None:
     """
     if np.any(sums[..., 1] == 0):
         return None
-    loss = float(np.sum(sums[..., 0] / sums[..., 1]))
-    return loss if math.isfinite(loss) else None
+    return defined(np.sum(sums[..., 0] / sums[..., 1]))

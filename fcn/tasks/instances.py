@@ -13,7 +13,7 @@ from fcn.instances.objects import Objects, measure
 from fcn.losses import parse_terms
 from fcn.metrics.instances import InstanceMetrics, Instances
 from fcn.ranges import Range, check_fields
-from fcn.tasks.task import Task
+from fcn.tasks.task import Task, defined
 from fcn.text import short_name
 
 UNKNOWN = -1
@@ -143,8 +143,3 @@ class InstanceTask(Task):
 
     def options(self) -> dict[str, Any]:
         return {"min_size": self.min_size}
-
-
-def defined(value) -> float | None:
-    """None for NaN."""
-    return None if np.isnan(value) else float(value)

@@ -14,6 +14,7 @@ from fcn.metrics import Multilabel as MultilabelMetric
 from fcn.metrics import image_scalars, score
 from fcn.ranges import Range, check_fields
 from fcn.tasks.classes import ClassTask
+from fcn.tasks.task import defined
 from fcn.text import columns, pad, short_name
 
 _FILE_NAME = re.compile(r"[^\W_][^/\\:*?\"<>|\x00-\x1f]*")
@@ -67,7 +68,7 @@ class Multilabel(ClassTask):
         iou = np.asarray(score("iou", result, None))
         values = {"miou": score("iou", result), "mean_f1": score("f1", result)}
         values |= {f"iou/{name}": float(value) for name, value in zip(self.classes, iou)}
-        return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
+        return {prefix + name: defined(value) for name, value in values.items()}
 
     def image_scalars(self, state):
         return image_scalars(state, self.classes, exclusive=False)

@@ -21,8 +21,9 @@ from fcn.metrics.instances import Panoptic as Quality
 from fcn.tasks.boundary import Boundary
 from fcn.tasks.condinst import CondInst
 from fcn.tasks.flows import Flows
-from fcn.tasks.instances import InstanceTask, defined
+from fcn.tasks.instances import InstanceTask
 from fcn.tasks.stardist import StarDist
+from fcn.tasks.task import defined
 from fcn.text import short_name
 
 FINDERS: dict[str, type[InstanceTask]] = {task.name: task for task in (Boundary, StarDist, Flows, CondInst)}

@@ -12,7 +12,7 @@ from fcn.data.source import LabelKind
 from fcn.losses import total_loss, weighed_losses
 from fcn.metrics import Errors, ErrorSums
 from fcn.ranges import LARGEST, Range, check_fields
-from fcn.tasks.task import Task
+from fcn.tasks.task import Task, defined
 from fcn.text import short_name
 
 _REACH = 2.5
@@ -83,7 +83,7 @@ class Regression(Values, Task):
         values = {name: float(np.mean(getattr(result, name))) for name in ("mae", "rmse")}
         if self.channels > 1:
             values |= {f"mae/{name}": float(value) for name, value in zip(self.classes, result.mae)}
-        return {prefix + name: None if np.isnan(value) else value for name, value in values.items()}
+        return {prefix + name: defined(value) for name, value in values.items()}
 
     def image_scalars(self, state):
         metric = self.metric()

@@ -188,3 +188,8 @@ class Task(Codec, abc.ABC):
     def options(self) -> Mapping[str, Any]:
         """What else the task is made of, as JSON values: what `make` is given beside classes, palette and loss."""
         return {}
+
+
+def defined(value: Any) -> float | None:
+    """A number for logs and files; None for NaN and infinity, which JSON does not know."""
+    return float(value) if np.isfinite(value) else None

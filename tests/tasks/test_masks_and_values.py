@@ -72,6 +72,8 @@ def test_values_are_learnt_on_their_own_scale():
         {"val/mae": 0.875, "val/rmse": (1 + np.sqrt(1.125)) / 2, "val/mae/depth": 1.0, "val/mae/flow": 0.75}
     )
     assert table.splitlines()[1].split() == ["depth", "1", "1"]
+    scalars, _ = measured(task, np.array([[[[np.inf, 2.0], [7.0, 1.0]]]], np.float32), labels)
+    assert scalars == pytest.approx({"val/mae": None, "val/rmse": None, "val/mae/depth": None, "val/mae/flow": 0.75})
     assert task.summary(values) == "depth 11 to 24, mean 17.5, flow 0.5 to 1, mean 0.75"
     files = task.files(np.zeros((1, 2, 3), np.uint8), values)
     assert tuple(files) == task.suffixes and files["values.png"].shape == (1, 4, 3)
