@@ -171,10 +171,7 @@ def _broadcast(equation, inputs):
 
 
 def _squeeze(equation, inputs):
-    rows, gone = _alone(inputs), equation.params["dimensions"]
-    if rows.axis in gone:
-        raise SizeDependent("makes one row of all")
-    return [rows.at(rows.axis - sum(axis < rows.axis for axis in gone))]
+    return _without(equation.params["dimensions"], inputs, "makes one row of all")
 
 
 def _transpose(equation, inputs):
@@ -183,9 +180,14 @@ def _transpose(equation, inputs):
 
 
 def _reduction(equation, inputs):
-    rows, axes = _alone(inputs), equation.params["axes"]
+    return _without(equation.params["axes"], inputs, "sees all rows at once, by a sum, mean or maximum over them")
+
+
+def _without(axes, inputs, reason):
+    """Rows where these axes are gone; `reason` says what is done to the rows if they are along one of them."""
+    rows = _alone(inputs)
     if rows.axis in axes:
-        raise SizeDependent("sees all rows at once, by a sum, mean or maximum over them")
+        raise SizeDependent(reason)
     return [rows.at(rows.axis - sum(axis < rows.axis for axis in axes))]
 
 
