@@ -68,9 +68,11 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     Raises:
       DamagedFile: a line is no record of a step and its numbers.
     """
-    if not path.exists():
+    try:
+        written = path.read_bytes()
+    except FileNotFoundError:  # asked for, not looked up first: a run that starts anew may take it away in between
         return []
-    return [_record(path, number, line) for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
+    return [_record(path, number, line) for number, line in enumerate(written.split(b"\n")[:-1], 1)]
 
 
 def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
