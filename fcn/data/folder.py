@@ -85,7 +85,7 @@ class FolderSource:
     ):
         self.root = existing_folder(root)
         self.name = self.root.resolve().name
-        self.label_kind = label_kind
+        self.label_kind, self._split = label_kind, split
         self.layout = layout = find_layout(self.root, label_kind)
         self.names, self._keys = split_names(layout, split)
         self.images = [layout.images[key] for key in self._keys]
@@ -123,7 +123,7 @@ class FolderSource:
         found = ": ".join(text for text in (layout.name * known, layout.remark) if text)
         texts = (
             found,
-            split_remark(layout),
+            split_remark(layout, self._split),
             getattr(self._reader, "remark", ""),
             "" if self.per_image else self._range.remark(),
         )

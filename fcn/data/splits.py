@@ -50,9 +50,9 @@ def known_splits(layout: Layout) -> list[str]:
     return sorted(found, key=lambda name: (("train", "val").index(name) if name in ("train", "val") else 2, name))
 
 
-def split_remark(layout: Layout) -> str:
-    """What a user should know of how the splits came about."""
-    if not is_unsplit(layout) or len(layout.images) < 2:
+def split_remark(layout: Layout, split: str) -> str:
+    """What a user of a split should know of how it came about."""
+    if not is_unsplit(layout) or not hashed(list(layout.images), split):
         return ""
     counts = {split: len(hashed(list(layout.images), split)) for split in ("train", "val")}
     return f"there is no split; by the hashes of their names {counts['train']} images are for training, {counts['val']} for val"

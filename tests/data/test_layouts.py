@@ -309,6 +309,7 @@ def test_hashes_divide_what_has_no_split(tmp_path):
     source, val = (open_source("folder", split, root=tmp_path) for split in ("train", "val"))
     assert sorted([*source.names, *val.names]) == ["0", "1", "2"]
     assert "by the hashes" in source.remarks[0] and "0 and 255 are background and foreground" in source.remarks[1]
+    assert not any("by the hashes" in said for said in open_source("folder", "all[:2]", root=tmp_path).remarks), "nothing is"
     assert source.classes == ("background", "foreground") and source[0]["label"][0, 0] == 1
 
 
