@@ -8,7 +8,7 @@ from experiments import COMMANDS, command
 def overview() -> str:
     """Commands and presets, in lines of up to 80 columns."""
     from experiments.auto.config import AUTO
-    from experiments.presets import DEFAULT, PRESETS
+    from experiments.configuration.presets import DEFAULT, PRESETS
 
     rows = [("preset", "data", "needs", "time", "mIoU"), (AUTO, "yours; configures itself", "--data.root", "--budget", "-")]
     for name, preset in PRESETS.items():

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from experiments import command
-from experiments.build import load_data
-from experiments.config import DataConfig
+from experiments.building.build import load_data
+from experiments.configuration.config import DataConfig
 from fcn.data import Prepared
 from fcn.data.augment import OPERATIONS, PRESETS, Pipeline, parse_operations, transform
 from fcn.data.augment.resampling import Boundary

@@ -247,7 +247,7 @@ def run(main: Callable[[], T]) -> T:
 
 def _format_warning(usual: Callable[..., str], message: Warning | str, category: type[Warning], *place) -> str:
     """What is meant for users is a sentence, without the line of code that gives it; Pillow's get the file's name."""
-    decode = sys.modules.get("fcn.data.decode")
+    decode = sys.modules.get("fcn.data.reading.decode")
     if decode is not None and (file := decode.file_being_read()) and "PIL" in Path(place[0]).parts:
         return f"warning: {printable(f'{file}: {message}')}\n"
     return f"warning: {printable(str(message))}\n" if category is UserWarning else usual(message, category, *place)

@@ -14,8 +14,8 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from experiments import command
-from experiments.config import TrainConfig, changes, flattened, to_json
-from experiments.run_folder import RunFolder
+from experiments.configuration.config import TrainConfig, changes, flattened, to_json
+from experiments.runs.run_folder import RunFolder
 from fcn.text import columns, cut, pad, printable, short_name
 from fcn.training.records import read_records
 

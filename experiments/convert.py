@@ -55,8 +55,8 @@ def main(args: Sequence[str]) -> None:
         command.refuse_file_name(options.out, "a saved model, a folder (or a .safetensors or .pth file, with --source),")
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
-    from experiments.config import ModelConfig
-    from experiments.networks import from_folder, from_weights, single, with_task_options
+    from experiments.building.networks import from_folder, from_weights, single, with_task_options
+    from experiments.configuration.config import ModelConfig
     from fcn.pretrained.reading import check_file
 
     if options.input.is_file():

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments import command
-from experiments.ranking import SHOWN, Row, rank, worst, write_csv
+from experiments.reports.ranking import SHOWN, Row, rank, worst, write_csv
 from fcn.ranges import Range, check_fields
 
 PRINTED = Path("-")
@@ -73,8 +73,8 @@ class EvaluateConfig:
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(EvaluateConfig, with_json_named(args), "evaluate", __doc__)
-    from experiments.build import make_evaluator
-    from experiments.networks import from_folder, with_task_options
+    from experiments.building.build import make_evaluator
+    from experiments.building.networks import from_folder, with_task_options
     from fcn.parallel import Sharded, sharing_devices
 
     network = with_task_options(from_folder(options.run, options.checkpoint), options.task_options)
@@ -110,7 +110,7 @@ def with_thresholds(options: EvaluateConfig, network, source, batch_size: int, p
     """The network with the thresholds that --tune finds, which are said, and these; else as it is."""
     if not options.tune:
         return network, {}
-    from experiments.tuning import tuned
+    from experiments.building.tuning import tuned
 
     network, found, score = tuned(network, source, batch_size, parallel)
     if options.json != PRINTED:
@@ -149,8 +149,8 @@ def write_report(
     options: EvaluateConfig, network, source, state, scores: Sequence[Mapping[str, float | None]], order: Sequence[int]
 ) -> None:
     """Writes what --report asks for, of images with their scores, in their order from the worst on; says where it is."""
-    from experiments.evaluation_page import PAGE, write_page
-    from experiments.evaluation_pictures import BEST, WORST, write_pictures
+    from experiments.reports.evaluation_page import PAGE, write_page
+    from experiments.reports.evaluation_pictures import BEST, WORST, write_pictures
     from fcn.text import printable
 
     by, folder = network.task.best, options.report
@@ -232,7 +232,7 @@ def open_data(options: EvaluateConfig, network):
       ValueError: they have other classes than the network, or something of them is wrong.
       FileNotFoundError: they are not there.
     """
-    from experiments.build import load_data, tell_remarks
+    from experiments.building.build import load_data, tell_remarks
     from fcn.data import WHOLE_RANGE
 
     expected, data = network.preprocessing, network.data

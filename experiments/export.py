@@ -57,7 +57,7 @@ def main(args: Sequence[str]) -> None:
         raise FileExistsError(f"{options.out} exists already; give another --out")
     if not options.input.is_dir():
         raise FileNotFoundError(f"no folder {options.input}; give that of a run or of a saved model")
-    from experiments.networks import from_folder, single
+    from experiments.building.networks import from_folder, single
     from fcn.inference import export_network, export_onnx
 
     network = single(from_folder(options.input, options.checkpoint), options.input)

@@ -58,9 +58,9 @@ def main(args: Sequence[str]) -> int:
     options = command.parse(Options, with_json_named(args), "inspect", __doc__)
     from tqdm import tqdm
 
-    from experiments.inspection import lines, summary
-    from fcn.data.findings import findings
-    from fcn.data.survey import survey
+    from experiments.reports.inspection import lines, summary
+    from fcn.data.checks.findings import findings
+    from fcn.data.checks.survey import survey
 
     progress = functools.partial(tqdm, desc="images", leave=False, disable=None)
     seen = survey(options.data, lambda records, total: progress(records, total=total), options.pages, options.channels)
@@ -74,7 +74,7 @@ def main(args: Sequence[str]) -> int:
 
 def write_files(options: Options, values, seen) -> None:
     """Writes what --json and --html ask for, each in one piece."""
-    from experiments.inspection_page import page
+    from experiments.reports.inspection_page import page
     from fcn.draft import replacing
     from fcn.training.records import write_json
 

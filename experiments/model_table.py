@@ -86,7 +86,7 @@ def encoder_rows(names: Iterable[str] | None = None) -> list[list[str]]:
 
 def preset_rows() -> list[list[str]]:
     """Header and rows of the table of presets."""
-    from experiments.presets import PRESETS
+    from experiments.configuration.presets import PRESETS
 
     rows = [["preset", "data", "needs", "training on two CPU cores", "validation mIoU"]]
     for name, preset in PRESETS.items():

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from experiments import command
-from experiments.kinds import Format, Kind, chosen
+from experiments.prediction.kinds import Format, Kind, chosen
 from fcn.ranges import LARGEST, Range, check_fields
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def main(args: Sequence[str]) -> None:
     if not options.images:
         raise ValueError("no image was given; name image files, or a folder of them")
     command.refuse_file_name(options.out, "a folder of pictures")
-    from experiments.outputs import plan
+    from experiments.prediction.outputs import plan
 
     pages = options.pages == "images"
     found = endings(options)
@@ -181,7 +181,7 @@ def main(args: Sequence[str]) -> None:
 
 def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     """What the task gives of each image; gives the images that were refused."""
-    from experiments.stages import Stages, predict_all
+    from experiments.prediction.stages import Stages, predict_all
 
     network = read_network(options)
     known = {"tile": options.part, "tta": options.views, "table": options.csv is not None}
@@ -200,9 +200,9 @@ def coco_table(options: PredictConfig) -> Callable[[], None]:
     """
     if "coco" not in options.objects:
         return lambda: None
-    from experiments.coco import NAME, write_coco
-    from experiments.networks import stored_task
-    from experiments.outputs import plan
+    from experiments.building.networks import stored_task
+    from experiments.prediction.coco import NAME, write_coco
+    from experiments.prediction.outputs import plan
 
     path, task = options.out / NAME, stored_task(options.run) if options.run else None
     if path.exists() and not (options.overwrite or options.skip_existing):
@@ -213,7 +213,7 @@ def coco_table(options: PredictConfig) -> Callable[[], None]:
 
 def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     """A map of class ids of each image; gives the images that were refused."""
-    from experiments.maps import Maps, map_all
+    from experiments.prediction.maps import Maps, map_all
 
     if options.size is not None:
         raise ValueError(f"--format {options.format[0]} alone writes class ids of images as they are; leave --size out")
@@ -232,7 +232,7 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
 @contextlib.contextmanager
 def table_of(options: PredictConfig, rows: list[dict]) -> Iterator[None]:
     """Writes what --csv asks for in the end, also of a call that is interrupted; --skip-existing keeps the rows before."""
-    from experiments.ranking import write_csv
+    from experiments.reports.ranking import write_csv
 
     before: list[dict] = []
     if options.csv is not None and options.csv.exists() and options.skip_existing:
@@ -247,8 +247,8 @@ def table_of(options: PredictConfig, rows: list[dict]) -> Iterator[None]:
 
 def endings(options: PredictConfig) -> list[str]:
     """Of the files that are written for an image, the one last that tells that it is done."""
-    from experiments.networks import stored_task
-    from experiments.results import endings_of
+    from experiments.building.networks import stored_task
+    from experiments.prediction.results import endings_of
     from fcn.tasks import Semantic
 
     task = (None if options.run is None else stored_task(options.run)) or Semantic
@@ -276,8 +276,8 @@ def read_network(options: PredictConfig):
       ValueError: it has one class or more than 256, or something of it is wrong.
       FileNotFoundError: there is none.
     """
-    from experiments.config import ModelConfig
-    from experiments.networks import from_folder, from_weights, with_task_options
+    from experiments.building.networks import from_folder, from_weights, with_task_options
+    from experiments.configuration.config import ModelConfig
 
     if options.run is None:
         assert options.model is not None and options.weights is not None  # or else it was refused
@@ -307,7 +307,7 @@ def read_others(options: PredictConfig, network) -> list[dict]:
     Raises:
       ValueError: one of them is of another kind than the first.
     """
-    from experiments.networks import from_folder, with_task_options
+    from experiments.building.networks import from_folder, with_task_options
 
     found = []
     for path in options.ensemble:

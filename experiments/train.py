@@ -37,7 +37,7 @@ HINTS = {
 def parse(args: Sequence[str]):
     """The configuration that a command line asks for; of `auto` what is to be planned is not yet."""
     from experiments.auto.config import AUTO, AutoConfig
-    from experiments.presets import DEFAULT, PRESETS
+    from experiments.configuration.presets import DEFAULT, PRESETS
 
     name, rest = (args[0], args[1:]) if args and not args[0].startswith("-") else (DEFAULT, args)
     known = {AUTO: AutoConfig(), **{name: preset.config for name, preset in PRESETS.items()}}
@@ -98,8 +98,8 @@ def main(args: Sequence[str]) -> None:
     import jax
 
     from experiments.auto.config import AUTO
-    from experiments.run_folder import RunFolder
-    from experiments.succession import Succession
+    from experiments.runs.run_folder import RunFolder
+    from experiments.runs.succession import Succession
     from fcn.parallel import start_processes, synchronize
     from fcn.training import Schedule
 
@@ -114,7 +114,7 @@ def main(args: Sequence[str]) -> None:
     schedule = Schedule(config.steps, config.log_every, config.eval_every, config.checkpoint_every, config.scan_steps)
     first_process = jax.process_index() == 0
     if config.dry_run:
-        from experiments.rehearsal import rehearse
+        from experiments.reports.rehearsal import rehearse
 
         if planned is None:
             rehearse(config)
@@ -173,12 +173,12 @@ def train(config, schedule, folder, succession, planned=None) -> None:
     """
     import jax
 
-    from experiments import surroundings
-    from experiments.examples import Examples
-    from experiments.loading import Waiting
-    from experiments.report import write_report
-    from experiments.succession import SucceedingCheckpoints
-    from experiments.trained import warn_of_damage
+    from experiments.building.loading import Waiting
+    from experiments.building.trained import warn_of_damage
+    from experiments.reports.examples import Examples
+    from experiments.reports.report import write_report
+    from experiments.runs import surroundings
+    from experiments.runs.succession import SucceedingCheckpoints
     from fcn.parallel import stop_together, synchronize
     from fcn.training import Best, Interrupted, StopSignals, checkpoint, fit, make_schedule
     from fcn.training.records import Silent, write_json
@@ -264,7 +264,7 @@ def train(config, schedule, folder, succession, planned=None) -> None:
 @contextlib.contextmanager
 def open_records(config, folder, step) -> Iterator:
     """Where the records of a run go that has come to `step`: its files, TensorBoard, and the tracker that is asked for."""
-    from experiments.config import flattened, to_json
+    from experiments.configuration.config import flattened, to_json
     from fcn.training.protocols import Recorder
     from fcn.training.records import Records
     from fcn.training.trackers import Several, open_tracker
@@ -286,8 +286,8 @@ def build(config, folder, experiment=None):
     """
     import jax
 
-    from experiments.build import open_experiment
-    from experiments.facts import describe
+    from experiments.building.build import open_experiment
+    from experiments.runs.facts import describe
     from fcn import tasks
 
     expected = folder.read_preprocessing() if folder.goes_on(config) and folder.facts.is_file() else None

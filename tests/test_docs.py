@@ -8,7 +8,7 @@ import pytest
 
 from experiments import COMMANDS
 from experiments.auto.config import AUTO
-from experiments.presets import PRESETS
+from experiments.configuration.presets import PRESETS
 from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

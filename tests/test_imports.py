@@ -117,8 +117,23 @@ def test_no_import_circle():
         module: {name if name in modules else name.rpartition(".")[0] for name in found} & (modules.keys() - {module})
         for module, found in names.items()
     }
-    assert {"fcn.data.source", "fcn.data.tfds"} <= graph["fcn.data.opening"], "the second is imported inside a function"
+    inside_a_function = "fcn.data.sources.tfds"
+    assert {"fcn.data.source", inside_a_function} <= graph["fcn.data.sources.opening"]
     tuple(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("house", ["fcn/data", "experiments"])
+def test_no_circle_of_rooms(house):
+    """Of folders, too: what one room needs of another, the other does not need of it."""
+    rooms = [".".join(path.parts[:-1]) for path in FILES if path.name == "__init__.py" and house in path.parents[1].as_posix()]
+    taken = {room: {f"{name}." for path in files_below(room) for name in imports(path)} for room in rooms}
+    graph = {room: {other for other in rooms if any(name.startswith(f"{other}.") for name in taken[room])} for room in rooms}
+    assert any(graph.values())
+    tuple(TopologicalSorter({room: others - {room} for room, others in graph.items()}).static_order())
+
+
+def files_below(package: str) -> list[Path]:
+    return [path for path in FILES if path.as_posix().startswith(f"{package.replace('.', '/')}/")]
 
 
 def test_only_layers_import_the_depth_of_kernels():

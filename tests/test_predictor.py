@@ -11,7 +11,7 @@ import pytest
 import fcn
 from fcn import tasks
 from fcn.data import resize_image
-from fcn.data.stretch import stretched
+from fcn.data.reading.stretch import stretched
 from fcn.inference import Ensemble, Predictor
 from fcn.inference.probabilities import entropy
 from fcn.inference.tiles import put_together

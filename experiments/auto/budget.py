@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from experiments.auto.fingerprint import Fingerprint
 from experiments.auto.plan import BASE_FEATURES, STEPS, Plan, features, topology
-from fcn.data.crops import Size
+from fcn.data.loading.crops import Size
 
 WANTED = 800
 """Steps for which a smaller network is taken."""

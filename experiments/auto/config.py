@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from experiments.auto.plan import STEPS
-from experiments.config import DataConfig, TrainConfig
+from experiments.configuration.config import DataConfig, TrainConfig
 from fcn.ranges import Range
 from fcn.text import short_name
 

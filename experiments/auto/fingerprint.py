@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 from fcn.data import Prepared
-from fcn.data.crops import Size
+from fcn.data.loading.crops import Size
 from fcn.data.source import kind_of, spread
 
 LOOKED_AT = 64

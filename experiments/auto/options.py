@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from experiments.auto.budget import Length, Rung
 from experiments.auto.fingerprint import LOOKED_AT, Fingerprint
 from experiments.auto.plan import BASE_FEATURES, FOREGROUND, STEPS, Plan, features
-from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from experiments.configuration.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from fcn.data import AugmentConfig
 from fcn.data.augment.config import REPLACED
-from fcn.data.sampling import SamplingConfig
+from fcn.data.loading.sampling import SamplingConfig
 from fcn.training import OptimizerConfig
 
 _LONG = 200

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.auto.fingerprint import Fingerprint
-from fcn.data.crops import Size
+from fcn.data.loading.crops import Size
 
 BASE_FEATURES, MAX_FEATURES = 32, 512
 STEPS = 250 * 1000

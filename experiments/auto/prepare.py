@@ -16,10 +16,10 @@ from experiments.auto.budget import WANTED, Evaluation, Rung, is_right, length, 
 from experiments.auto.config import AutoConfig, auto, read_memory, read_time
 from experiments.auto.fingerprint import Fingerprint, fingerprint
 from experiments.auto.plan import STEPS, make_plan
-from experiments.build import Experiment, as_expected, load_data, load_splits
-from experiments.config import TrainConfig, to_json
-from experiments.rehearsal import Timed, begun, timed
-from experiments.run_folder import RunFolder
+from experiments.building.build import Experiment, as_expected, load_data, load_splits
+from experiments.configuration.config import TrainConfig, to_json
+from experiments.reports.rehearsal import Timed, begun, timed
+from experiments.runs.run_folder import RunFolder
 from fcn.data import eval_plan
 from fcn.training.records import write_json
 

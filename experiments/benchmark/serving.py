@@ -44,7 +44,7 @@ class Load(NamedTuple):
 def measure(seconds: float) -> dict[str, float]:
     """Figures of a service that is asked by 32 clients on the same processors, and of the bare compiled model."""
     import fcn
-    from experiments.networks import from_folder
+    from experiments.building.networks import from_folder
     from experiments.serve.network import ServedNetwork
 
     with tempfile.TemporaryDirectory() as folder:

@@ -78,8 +78,8 @@ def loop_efficiency(preset: str = "shapes_unet", rounds: int = 3) -> float:
     """
     import jax
 
-    from experiments.build import Experiment, load_data
-    from experiments.presets import PRESETS
+    from experiments.building.build import Experiment, load_data
+    from experiments.configuration.presets import PRESETS
     from fcn.data import TrainLoader
     from fcn.training import Schedule, fit
     from fcn.training.checkpoint import Checkpoints

@@ -62,7 +62,7 @@ def main(args: Sequence[str]) -> None:
 def make_application(options: ServeConfig):
     """The ASGI application that the command line asks for, its programs compiled."""
     command.cache_compilations(calls=command.OFTEN)
-    from experiments.networks import named
+    from experiments.building.networks import named
     from experiments.serve.app import make_app
     from experiments.serve.bodies import MEBIBYTE
     from experiments.serve.limits import Limits

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from experiments.results import with_ids
+from experiments.prediction.results import with_ids
 from fcn import visualize
 from fcn.instances.objects import Objects
 from fcn.tasks import InstanceTask, Task

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from experiments.networks import Network
+from experiments.building.networks import Network
 from experiments.serve.served import Asked, Key, TooLarge
 from fcn.data import read_image
 from fcn.inference import Predictor

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from fcn.data.decode import REDUCED_OR_MASK, several_pages
+from fcn.data.reading.decode import REDUCED_OR_MASK, several_pages
 from fcn.errors import first_line
 
 SUFFIXES = (".npy", ".tif", ".tiff")

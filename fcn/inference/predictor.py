@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Num, Shaped
 
 from fcn.data import resize_image
-from fcn.data.depth import to_bytes
-from fcn.data.stretch import stretched
+from fcn.data.reading.depth import to_bytes
+from fcn.data.reading.stretch import stretched
 from fcn.inference.ensemble import Ensemble
 from fcn.inference.program import Kind, Program
 from fcn.inference.stream import ahead, runs

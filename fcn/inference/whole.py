@@ -48,7 +48,7 @@ def make_predictor(
     if (how := preprocessing.per_image) is not None:
         raise ValueError(
             f"the network expects each image by its own {how}; take fcn.inference.Predictor, or prepare images by "
-            "fcn.data.stretch.stretched and give preprocessing.as_read()"
+            "fcn.data.reading.stretch.stretched and give preprocessing.as_read()"
         )
     scores = task.scores if task else lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32)
 

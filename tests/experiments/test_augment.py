@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from experiments import augment, train
-from experiments.build import load_data
-from experiments.config import DataConfig
+from experiments.building.build import load_data
+from experiments.configuration.config import DataConfig
 from fcn.visualize import overlay
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 import fcn.visualize
 from experiments import compare
-from experiments.config import DataConfig, LossConfig, TrainConfig, to_json
+from experiments.configuration.config import DataConfig, LossConfig, TrainConfig, to_json
 
 
 @pytest.fixture

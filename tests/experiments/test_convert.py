@@ -13,8 +13,8 @@ from PIL import Image
 
 import fcn
 from experiments import convert, predict
-from experiments.config import ModelConfig
-from experiments.networks import from_folder, from_weights
+from experiments.building.networks import from_folder, from_weights
+from experiments.configuration.config import ModelConfig
 from fcn.inference import make_predictor, predict_image
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.registry import MODELS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_folder import RunFolder
+from experiments.runs.run_folder import RunFolder
 from fcn.training.records import DamagedFile, Records, read_records
 
 SPLITS = {"train": {"a": 1}, "val": {"b": 2}}

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import convert, evaluate, export, initialise, predict, train
-from experiments.build import Experiment, load_splits
-from experiments.config import DataConfig, LossConfig, ModelConfig, TrainConfig
-from experiments.networks import from_folder
+from experiments import convert, evaluate, export, predict, train
+from experiments.building import initialise
+from experiments.building.build import Experiment, load_splits
+from experiments.building.networks import from_folder
+from experiments.configuration.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from fcn.data import read_image
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained.origin import Origin

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.build import load_data, load_splits
-from experiments.config import DataConfig
+from experiments.building.build import load_data, load_splits
+from experiments.building.normalisation import configured
+from experiments.configuration.config import DataConfig
 from experiments.evaluate import counted_order
-from experiments.examples import panel
-from experiments.facts import describe
-from experiments.normalisation import configured
+from experiments.reports.examples import panel
+from experiments.runs.facts import describe
 from fcn import tasks
 from fcn.data import resize_image
 from fcn.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import convert, evaluate, predict, train
 from experiments.benchmark.__main__ import BenchmarkConfig
-from experiments.config import ModelConfig, TrainConfig, changes, from_json, to_json
+from experiments.configuration.config import ModelConfig, TrainConfig, changes, from_json, to_json
 from experiments.pointwise import Options
 from fcn.ranges import Range, _pieces
 

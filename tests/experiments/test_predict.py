@@ -15,15 +15,16 @@ import tifffile
 from PIL import Image
 
 import fcn
-from experiments import command, convert, predict, stages
-from experiments.facts import label_ids
-from experiments.networks import Network
-from experiments.outputs import plan
-from experiments.results import endings_of
-from experiments.stages import refusal_of
+from experiments import command, convert, predict
+from experiments.building.networks import Network
+from experiments.prediction import stages
+from experiments.prediction.outputs import plan
+from experiments.prediction.results import endings_of
+from experiments.prediction.stages import refusal_of
+from experiments.runs.facts import label_ids
 from fcn import tasks
 from fcn.data import resize_image
-from fcn.data.decode import opened
+from fcn.data.reading.decode import opened
 from fcn.inference import Predictor, ahead, make_predictor
 from fcn.inference.files import Files
 from fcn.layers import resize_bilinear
@@ -480,7 +481,7 @@ def test_images_of_16_bits_are_seen_as_in_training(saved, photos, tmp_path, caps
 
 def test_a_fourth_channel_is_told(saved, photos, tmp_path, monkeypatch):
     """Once, as a sentence without a line of code; what is predicted is the picture without it."""
-    monkeypatch.setattr("fcn.data.images._told", set())
+    monkeypatch.setattr("fcn.data.reading.images._told", set())
     image = Image.open(photos / "a.png")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     image.save(tmp_path / "rgba.png")
@@ -525,7 +526,7 @@ def test_one_is_fetched_ahead_and_no_more():
 def test_class_ids_alone_are_written_part_by_part(photos, tmp_path, monkeypatch, task, form, endings, writer):
     """What other tasks give is made of whole images, in the format that was asked for."""
     task, called = tasks.make(task, ["a"] if task == "flows" else ["a", "b"]), []
-    monkeypatch.setattr("experiments.networks.stored_task", lambda path: task)
+    monkeypatch.setattr("experiments.building.networks.stored_task", lambda path: task)
     for name in ("write_maps", "write_pictures"):
 
         def note(options, plans, name=name):

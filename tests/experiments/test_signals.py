@@ -8,7 +8,8 @@ import signal
 import jax
 import pytest
 
-from experiments import build, command, train
+from experiments import command, train
+from experiments.building import build
 from fcn.parallel import make_parallel
 from fcn.training.records import Records, read_records
 

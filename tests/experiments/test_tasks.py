@@ -10,9 +10,9 @@ from PIL import Image
 
 import fcn
 from experiments import convert, evaluate, predict, train
-from experiments.config import LossConfig, TrainConfig, from_json, to_json
-from experiments.networks import Network, with_task_options
-from experiments.objective import loss_terms
+from experiments.building.networks import Network, with_task_options
+from experiments.building.objective import loss_terms
+from experiments.configuration.config import LossConfig, TrainConfig, from_json, to_json
 from fcn.losses import Term
 from fcn.pretrained.saving import load_task
 from tests.variables import random_variables

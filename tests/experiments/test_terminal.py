@@ -11,12 +11,13 @@ from unittest.mock import Mock, PropertyMock
 
 import pytest
 
-from experiments import COMMANDS, build, command, refusal, train
+from experiments import COMMANDS, command, refusal, train
 from experiments.__main__ import overview
 from experiments.auto.config import AUTO
-from experiments.config import DataConfig
-from experiments.presets import PRESETS
-from experiments.run_folder import RunFolder
+from experiments.building import build
+from experiments.configuration.config import DataConfig
+from experiments.configuration.presets import PRESETS
+from experiments.runs.run_folder import RunFolder
 from fcn.training import NonFiniteLossError
 from tests.conftest import ROOT
 
@@ -141,7 +142,7 @@ def test_what_runs_is_a_command():
         ("python -m experiments", None),
         ("python -m pytest -m slow", None),
         ("python -mexperiments.benchmark.contestant fcn", None),
-        ("python -m experiments.build", "experiments.build is no command; python -m experiments lists the commands"),
+        ("python -m experiments.command", "experiments.command is no command; python -m experiments lists the commands"),
         ("python -mexperiments.trian", "experiments.trian is no command; did you mean experiments.train?"),
         (
             "python -m experiments.benchmark.race",
@@ -154,9 +155,9 @@ def test_what_is_no_command_is_told(words, said):
 
 
 def test_a_module_that_is_no_command_is_not_silent(type_command):
-    done = type_command("experiments.report")
+    done = type_command("experiments.reports.report")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: experiments.report is no command")
+    assert done.stderr.startswith("error: experiments.reports.report is no command")
 
 
 @pytest.mark.parametrize("option", train.HINTS)

@@ -18,12 +18,21 @@ import pytest
 from PIL import Image
 
 from experiments import predict, train
-from experiments.build import Experiment, _loss
-from experiments.config import DataConfig, LossConfig, MeshConfig, ModelConfig, TrainConfig, differences, from_json, to_json
-from experiments.optimization import frozen_parts
-from experiments.presets import PRESETS
-from experiments.run_folder import RunFolder
-from experiments.trained import make_model, restore
+from experiments.building.build import Experiment, _loss
+from experiments.building.optimization import frozen_parts
+from experiments.building.trained import make_model, restore
+from experiments.configuration.config import (
+    DataConfig,
+    LossConfig,
+    MeshConfig,
+    ModelConfig,
+    TrainConfig,
+    differences,
+    from_json,
+    to_json,
+)
+from experiments.configuration.presets import PRESETS
+from experiments.runs.run_folder import RunFolder
 from fcn.parallel import Sharded
 from fcn.training import NonFiniteLossError, OptimizerConfig, checkpoint
 from fcn.training.records import read_records

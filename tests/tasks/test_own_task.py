@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import fcn
-from experiments.build import make_evaluator
+from experiments.building.build import make_evaluator
 from fcn import tasks
 from fcn.data import AugmentConfig, Prepared, augment_batch
 from fcn.layers import PointwiseConv

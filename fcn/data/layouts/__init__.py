@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from fcn.data.layout import Layout
 from fcn.data.layouts import ade20k, cityscapes, coco, dsb2018, nnunet, own, side_by_side, voc
+from fcn.data.layouts.layout import Layout
 from fcn.data.source import LabelKind
 
 LAYOUTS: dict[str, Callable[[Path], Layout | None]] = {

@@ -3,9 +3,9 @@
 import csv
 from pathlib import Path
 
-from fcn.data.classes import Row
-from fcn.data.decode import LABEL_SUFFIXES, is_given
-from fcn.data.layout import Layout, index, matched
+from fcn.data.layouts.layout import Layout, index, matched
+from fcn.data.reading.classes import Row
+from fcn.data.reading.decode import LABEL_SUFFIXES, is_given
 
 NAME = "ADE20K (images/, annotations/)"
 _COUNT = 150

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fcn.data.classes import Row
-from fcn.data.layout import Layout, index
+from fcn.data.layouts.layout import Layout, index
+from fcn.data.reading.classes import Row
 
 NAME = "Cityscapes (leftImg8bit/, gtFine/)"
 # label id, name, colour; in the order of the train ids 0..18

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from fcn.data.layout import Layout
 from fcn.data.layouts import own
-from fcn.data.outlines import filled, run_lengths
+from fcn.data.layouts.layout import Layout
+from fcn.data.reading.outlines import filled, run_lengths
 from fcn.data.source import IGNORE
 from fcn.visualize import default_palette
 

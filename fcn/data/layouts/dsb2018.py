@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fcn.data.labels import ObjectMaps, label_files
-from fcn.data.layout import Layout, index
+from fcn.data.layouts.layout import Layout, index
+from fcn.data.reading.labels import ObjectMaps, label_files
 
 NAME = "the 2018 Data Science Bowl"
 _MASKS = "masks"

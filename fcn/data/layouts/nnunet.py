@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fcn.data.classes import Row
-from fcn.data.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES
-from fcn.data.layout import Layout, index
+from fcn.data.layouts.layout import Layout, index
+from fcn.data.reading.classes import Row
+from fcn.data.reading.decode import IMAGE_SUFFIXES, LABEL_SUFFIXES
 
 NAME = "nnU-Net's raw format (imagesTr/, labelsTr/)"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fcn.data.decode import LABEL_SUFFIXES
-from fcn.data.labels import ObjectMaps
-from fcn.data.layout import COMPANIONS, Layout, companion_of, index, matched
+from fcn.data.layouts.layout import COMPANIONS, Layout, companion_of, index, matched
+from fcn.data.reading.decode import LABEL_SUFFIXES
+from fcn.data.reading.labels import ObjectMaps
 from fcn.data.source import LabelKind
 
 NAME = "images/ and labels/"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fcn.data.decode import LABEL_SUFFIXES
-from fcn.data.layout import Layout, index, matched
+from fcn.data.layouts.layout import Layout, index, matched
+from fcn.data.reading.decode import LABEL_SUFFIXES
 
 _ORIGINAL = ("701_StillsRaw_full", "LabeledApproved_full")
 _LABELS = ("_labels", "_masks")

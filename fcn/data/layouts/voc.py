@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from fcn.data.classes import Row
-from fcn.data.decode import LABEL_SUFFIXES
-from fcn.data.layout import Layout, index, matched
+from fcn.data.layouts.layout import Layout, index, matched
+from fcn.data.reading.classes import Row
+from fcn.data.reading.decode import LABEL_SUFFIXES
 
 NAME = "PASCAL VOC (JPEGImages/, SegmentationClass/)"
 CLASSES = (

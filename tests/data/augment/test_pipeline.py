@@ -28,8 +28,8 @@ from fcn.data.augment import (
 )
 from fcn.data.augment.operation import Geometric, Operation, Photometric, streams
 from fcn.data.codec import Codec
-from fcn.data.loader import partners
-from fcn.data.sampling import Drawn, Repeated
+from fcn.data.loading.loader import partners
+from fcn.data.loading.sampling import Drawn, Repeated
 from fcn.preprocessing import Preprocessing, default_preprocessing
 
 KEY = jax.random.key(7)

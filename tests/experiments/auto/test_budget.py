@@ -9,7 +9,7 @@ from experiments.auto.config import AutoConfig, read_memory, read_time
 from experiments.auto.fingerprint import Fingerprint
 from experiments.auto.options import augmentation, configured, network, reasons, statistics, with_length
 from experiments.auto.plan import make_plan
-from experiments.config import DataConfig, LossConfig
+from experiments.configuration.config import DataConfig, LossConfig
 from fcn.data import AugmentConfig
 
 CAMVID = Fingerprint((360, 480), 367, 11, 3, width=17.4)

@@ -11,9 +11,9 @@ from experiments.auto import prepare
 from experiments.auto.budget import length
 from experiments.auto.config import AutoConfig
 from experiments.auto.prepare import resumed
-from experiments.config import to_json
-from experiments.rehearsal import Timed
-from experiments.run_folder import RunFolder
+from experiments.configuration.config import to_json
+from experiments.reports.rehearsal import Timed
+from experiments.runs.run_folder import RunFolder
 
 
 @pytest.fixture

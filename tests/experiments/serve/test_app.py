@@ -222,7 +222,7 @@ def test_the_load_test_without_answers(monkeypatch):
     assert load.lost >= 2 and load.latencies == []
     for name in ("serving._save_network", "serving._photos"):
         monkeypatch.setattr(f"experiments.benchmark.{name}", lambda *_: None)
-    for name in ("networks.from_folder", "serve.network.ServedNetwork"):
+    for name in ("building.networks.from_folder", "serve.network.ServedNetwork"):
         monkeypatch.setattr(f"experiments.{name}", lambda *_: None)
     monkeypatch.setattr(serving, "_service", lambda _: contextlib.nullcontext(1))
     monkeypatch.setattr(serving, "_figures", lambda _: {})

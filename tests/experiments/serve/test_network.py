@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.networks import Network
+from experiments.building.networks import Network
 from experiments.serve.network import ServedNetwork
 from experiments.serve.served import Key, TooLarge
 from fcn import tasks

@@ -15,7 +15,7 @@ from PIL import Image
 
 pytest.importorskip("uvicorn", reason="a service needs the extra: pip install -e '.[serve]'")
 
-from experiments import networks
+from experiments.building import networks
 from experiments.serve import server
 from experiments.serve.__main__ import main
 from experiments.serve.limits import Limits

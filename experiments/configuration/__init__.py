@@ -1,0 +1,1 @@
+"""What a training is told: the fields of its configuration, and the presets."""

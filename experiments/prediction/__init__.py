@@ -1,0 +1,1 @@
+"""From images to files: which outputs, how each is made, large maps, COCO's JSON."""

@@ -1,0 +1,1 @@
+"""Batches of samples: order, crops, sizes, workers."""

@@ -1,0 +1,1 @@
+"""From files to arrays: types of images, depths, pages, label maps, tables of classes."""

@@ -1,0 +1,1 @@
+"""Where samples come from: folders, prepared data sets, shapes that are drawn; opened by name."""
