@@ -1,37 +1,53 @@
 """Objects as interior and inner boundary: a class map that keeps touching objects apart, and back again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy  # which loads its parts when they are first used
-from jaxtyping import Float, Int32, Integer
+from jaxtyping import Array, Bool, Float, Int32, Integer, Shaped
 
 from fcn.metrics import watershed
 
 BACKGROUND, INTERIOR, BOUNDARY = range(3)
 CLASSES = ("background", "interior", "boundary")
+AnyArray = np.ndarray | Array
 
 
-def boundary_classes(instances: Integer[np.ndarray, "*pixels"]) -> Int32[np.ndarray, "*pixels"]:
+def boundary_classes(instances: Integer[AnyArray, "*pixels"], width: int = 1) -> Int32[AnyArray, "*pixels"]:
     """Background, interior and inner boundary of objects.
 
     Caicedo et al., "Evaluation of Deep Learning Strategies for Nucleus Segmentation in Fluorescence Images", Cytometry A 95,
     2019. The boundary is the pixels of an object that touch another one or background along an axis, as in
-    `skimage.segmentation.find_boundaries(mode="inner")`; the border of the image is none.
+    `skimage.segmentation.find_boundaries(mode="inner")`; the border of the image is none, nor are pixels of which nothing is
+    known.
 
     Args:
-        instances: [H, W] (any rank) of one image: 0 for background, another number for each object.
+        instances: [H, W] (any rank) of one image: 0 for background, another number for each object, below 0 where nothing is
+            known. Of a JAX array the result is one, too, and it is made on the device.
+        width: pixels of the boundary: those that can be reached from outside of the object by so many steps along axes.
 
     Returns:
-        int32: 0 for background, 1 for interior, 2 for boundary.
+        int32: 0 for background, 1 for interior, 2 for boundary; -1 where nothing is known.
     """
-    edge = np.zeros(instances.shape, bool)
-    for axis in range(instances.ndim):
-        first, second = (np.moveaxis(edge, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
-        differs = np.diff(np.moveaxis(instances, axis, 0), axis=0) != 0
-        first |= differs
-        second |= differs
-    return np.where(instances == 0, BACKGROUND, np.where(edge, BOUNDARY, INTERIOR)).astype(np.int32)
+    xp = jnp if isinstance(instances, jax.Array) else np
+    edge = _either_side(instances, lambda first, second: (first != second) & (first >= 0) & (second >= 0))
+    for _ in range(width - 1):
+        edge |= _either_side(edge & (instances > 0), lambda first, second: first | second)
+    of_objects = xp.where(edge, BOUNDARY, INTERIOR)
+    return xp.where(instances > 0, of_objects, xp.where(instances < 0, -1, BACKGROUND)).astype(np.int32)
+
+
+def _either_side(values: Shaped[AnyArray, "*pixels"], of_two: Callable) -> Bool[AnyArray, "*pixels"]:
+    """Of which pixels something is true together with the one before or after along an axis."""
+    xp = jnp if isinstance(values, jax.Array) else np
+    found = xp.zeros(values.shape, bool)
+    for axis, rooms in enumerate(np.eye(values.ndim, dtype=int)):
+        first, second = (xp.moveaxis(values, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        pairs = xp.moveaxis(of_two(first, second), 0, axis)
+        found |= xp.pad(pairs, [(0, room) for room in rooms]) | xp.pad(pairs, [(room, 0) for room in rooms])
+    return found
 
 
 def decode_boundaries(

@@ -1,14 +1,17 @@
 """Objects by three classes of pixels: background, interior and inner boundary."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Integer
 
 from fcn.instances import boundary_classes, decode_boundaries
 from fcn.losses import border_distances
 from fcn.losses.inputs import Mode
+from fcn.ranges import Range
 from fcn.tasks.classes import ClassTask
 from fcn.tasks.instances import InstanceTask
 
@@ -29,6 +32,8 @@ class Boundary(InstanceTask, ClassTask):
     own_loss: ClassVar[bool] = False
     channels: ClassVar[int] = 3
 
+    width: Annotated[int, Range(1, 16)] = 1
+    """Pixels of the boundary. Where two lie between interiors, a gap is rarer, and objects of fewer pixels have no interior."""
     class_weights: tuple[int | float, ...] = ()
     """Of background, interior and boundary in the cross-entropy of the training, by which probabilities are too large; those of
     the loss where none are given."""
@@ -43,30 +48,28 @@ class Boundary(InstanceTask, ClassTask):
 
     def options(self):
         usual = self.class_weights == _USUAL_WEIGHTS  # of which older records say nothing
-        return {**super().options(), **({} if usual else {"class_weights": self.class_weights})}
-
-    @property
-    def fill(self):
-        return {**super().fill, "pixel_class": self.ignore_index}
+        width = {} if self.width == 1 else {"width": self.width}
+        return {**super().options(), **width, **({} if usual else {"class_weights": self.class_weights})}
 
     def masks(self, label):
-        return boundary_classes(np.maximum(label, 0))[..., None] == np.arange(self.channels)
+        return boundary_classes(np.maximum(label, 0), self.width)[..., None] == np.arange(self.channels)
 
     def distances(self, name, label):
         if name != "border":
             return super().distances(name, label)
         return border_distances(np.maximum(label, 0), reach=self.border_reach)[..., None]
 
-    def targets(self, sample):
-        targets = super().targets(sample)
-        classes = boundary_classes(np.maximum(targets["label"], 0))
-        return {**targets, "pixel_class": np.where(targets["label"] < 0, self.ignore_index, classes)}
+    def pixel_classes(self, label: Integer[Array | np.ndarray, "b h w"]) -> Integer[Array, "b h w"]:
+        """What is learnt of each pixel of instance maps: of the map as it is seen, so that no change of the image tears it."""
+        classes = jax.vmap(lambda one: boundary_classes(one, self.width))(jnp.asarray(label))
+        return jnp.where(classes < 0, self.ignore_index, classes)
 
     def loss(self, logits, targets, *, axis_name=None):
-        return super().loss(logits, {**targets, "label": targets["pixel_class"]}, axis_name=axis_name)
+        return super().loss(logits, {**targets, "label": self.pixel_classes(targets["label"])}, axis_name=axis_name)
 
     def weighed_losses(self, logits, targets, images, *, axis_name=None):
-        return super().weighed_losses(logits, {**targets, "label": targets["pixel_class"]}, images, axis_name=axis_name)
+        targets = {**targets, "label": self.pixel_classes(targets["label"])}
+        return super().weighed_losses(logits, targets, images, axis_name=axis_name)
 
     def scores(self, logits):
         return jax.nn.softmax(logits)

@@ -1,7 +1,9 @@
 """Interior and boundary: scikit-image's boundaries, the ceiling on real nuclei, and what is easily lost."""
 
+import jax
 import numpy as np
 import pytest
+import scipy
 from skimage.segmentation import find_boundaries
 
 from fcn.instances import boundary_classes, decode_boundaries
@@ -22,6 +24,22 @@ def test_boundaries_are_scikit_images(shape):
     classes = boundary_classes(instances)
     np.testing.assert_array_equal(classes == 2, find_boundaries(instances, mode="inner"))
     np.testing.assert_array_equal(classes == 0, instances == 0)
+
+
+@pytest.mark.parametrize("shape", [(40,), (9, 10)])
+def test_wide_boundaries_are_so_many_steps_from_outside(shape):
+    """The same on the device; nothing is known of pixels below 0, which are not outside."""
+    instances = np.zeros(shape, np.int32)
+    instances[..., 1:] = np.sort(RNG.integers(1, 4, shape), -1)[..., 1:]
+    instances[-1:] = -1
+    classes = boundary_classes(instances, 2)
+    reached = np.zeros(shape, bool)
+    for number in np.unique(instances[instances >= 0]):
+        steps = scipy.ndimage.distance_transform_cdt((instances == number) | (instances < 0), "taxicab")
+        reached |= (instances == number) & (steps <= 2) & (steps >= 1)
+    np.testing.assert_array_equal(classes == 2, reached & (instances > 0))
+    np.testing.assert_array_equal(np.minimum(classes, 1), np.sign(instances))
+    np.testing.assert_array_equal(jax.jit(boundary_classes, static_argnums=1)(instances, 2), classes)
 
 
 def test_perfect_targets_give_the_nuclei_back(reference):
