@@ -44,8 +44,8 @@ def _either_side(values: Shaped[AnyArray, "*pixels"], of_two: Callable) -> Bool[
     xp = jnp if isinstance(values, jax.Array) else np
     found = xp.zeros(values.shape, bool)
     for axis, rooms in enumerate(np.eye(values.ndim, dtype=int)):
-        first, second = (xp.moveaxis(values, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
-        pairs = xp.moveaxis(of_two(first, second), 0, axis)
+        before = (slice(None),) * axis
+        pairs = of_two(values[(*before, slice(None, -1))], values[(*before, slice(1, None))])
         found |= xp.pad(pairs, [(0, room) for room in rooms]) | xp.pad(pairs, [(room, 0) for room in rooms])
     return found
 

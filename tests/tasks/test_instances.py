@@ -208,6 +208,17 @@ def test_the_loss_of_boundaries():
     np.testing.assert_allclose(jax.jit(task.weighed_losses)(logits, targets, 2.0)[:, 0].sum(), value, rtol=1e-5)
 
 
+def test_boundaries_are_those_of_the_map_as_it_is_seen():
+    """Of nothing else are targets made, so that scaled maps have no double boundaries; the record keeps the width."""
+    task = tasks.make("boundary", ["cell"], width=2)
+    assert set(task.targets({"label": scene()})) == set(task.fill) == {"label"}
+    larger = np.stack([scene().repeat(3, 0).repeat(3, 1)[5:50], scene()[:15].repeat(3, 0).repeat(3, 1)])
+    larger[:, 20] = -1
+    classes = np.stack([boundary_classes(one, 2) for one in larger])
+    np.testing.assert_array_equal(jax.jit(task.pixel_classes)(larger), np.where(larger < 0, 255, classes))
+    assert tasks.from_json(json.loads(json.dumps(tasks.to_json(task))), task.classes, task.palette).width == 2
+
+
 def test_boundaries_are_decoded_with_the_weights_of_their_training():
     """Also by what is read of a record, which does not hold the loss; older records are of the usual one."""
     scores = np.array([[[0.7, 0.1, 0.2], [0.3, 0.1, 0.6], [0.1, 0.9, 0.0]]], np.float32)

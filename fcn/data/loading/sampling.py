@@ -26,7 +26,8 @@ class SamplingConfig:
     repeats: str | None = None
     """FILE.csv:COLUMN: each image comes so many times an epoch; 0 leaves it out."""
     balance: bool = False
-    """Images are drawn so that each class is drawn equally often: a class, then one of the images that have it."""
+    """Images are drawn so that each class is drawn equally often: a class, then one of the images that have it. Of instance
+    maps so that each object is: by the number of their objects."""
     foreground: Annotated[float, Range(0, 1)] = 0.0
     """Share of the crops that lie around a pixel of a class other than the first, drawn anew each time (nnU-Net: 0.33)."""
 
@@ -146,9 +147,9 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
     if config.weights is not None:
         weights *= read_column(config.weights, names_of(samples), root)
     if config.balance:
-        if kind_of(getattr(samples, "source", samples)) in ("instances", "panoptic"):
-            raise ValueError("sampling.balance takes labels that are class numbers; those of this task are objects")
-        weights *= class_weights([samples[index]["label"] for index in range(len(samples))], len(samples.classes))
+        labels = [samples[index]["label"] for index in range(len(samples))]
+        of_objects = kind_of(getattr(samples, "source", samples)) in ("instances", "panoptic")
+        weights *= object_counts(labels) if of_objects else class_weights(labels, len(samples.classes))
     if config.weights is None and not config.balance:
         return Shuffled(len(samples))
     if not weights.any():
@@ -193,6 +194,11 @@ def _number(path: Path, text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError(f"{path}: {text!r} is no weight; weights are finite numbers from 0 on")
     return value
+
+
+def object_counts(labels: Sequence[Int[np.ndarray, "..."]]) -> Float[np.ndarray, " n"]:
+    """How many objects each instance map has."""
+    return np.array([(different_values(label) > 0).sum() for label in labels], float)
 
 
 def class_weights(labels: Sequence[Shaped[np.ndarray, "h w ..."]], classes: int) -> Float[np.ndarray, " n"]:

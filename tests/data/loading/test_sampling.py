@@ -5,7 +5,16 @@ import pytest
 
 from fcn.data import Prepared, TrainLoader
 from fcn.data.loading.crops import foreground_place
-from fcn.data.loading.sampling import Drawn, Repeated, SamplingConfig, Shuffled, class_weights, make_order, occurrences
+from fcn.data.loading.sampling import (
+    Drawn,
+    Repeated,
+    SamplingConfig,
+    Shuffled,
+    class_weights,
+    make_order,
+    object_counts,
+    occurrences,
+)
 from fcn.tasks import Flows as Task
 
 
@@ -113,8 +122,12 @@ def test_classes_are_drawn_equally_often():
     np.testing.assert_allclose(class_weights([np.full((2, 2), 255), np.zeros((2, 2), int)], 3), [0, 1])
     with pytest.raises(ValueError, match="takes labels"):
         class_weights([np.zeros((2, 2, 3), int)], 3)
-    with pytest.raises(ValueError, match="those of this task are objects"):
-        make_order(SamplingConfig(balance=True), Objects(), None)
+
+
+def test_objects_are_drawn_equally_often():
+    """Not those numbers that say that nothing is known; 255 is an object like others."""
+    assert make_order(SamplingConfig(balance=True), Objects(), None).weights == (1,) * 5
+    assert object_counts([np.array([[0, 3, 3, 255, 70_000, -1]]), np.zeros((2, 2), int)]).tolist() == [3, 0]
 
 
 class Objects(Five):
