@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import stored
 from experiments.configuration.config import TrainConfig, changes
+from experiments.runs import stored
 from experiments.runs.facts import differences, read_preprocessing, read_task
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task

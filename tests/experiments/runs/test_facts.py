@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from experiments import train
-
-from experiments.runs import facts
 from experiments.building.build import load_data
 from experiments.configuration.config import DataConfig, ModelConfig, TrainConfig, to_json
+from experiments.runs import facts
 from experiments.runs.run_folder import RunFolder
 from fcn import tasks
 from fcn.data.sources.folder import FolderSource

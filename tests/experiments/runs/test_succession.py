@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.runs import lock
-from experiments.configuration.config import TrainConfig, to_json
 from experiments.building.initialise import find_weights
+from experiments.configuration.config import TrainConfig, to_json
+from experiments.runs import lock
 from experiments.runs.lock import FolderLock
 from experiments.runs.run_folder import RunFolder
 from experiments.runs.succession import ASIDE, SucceedingCheckpoints, Succession, set_aside, settle
