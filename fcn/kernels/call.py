@@ -43,9 +43,9 @@ class Problem(NamedTuple):
     shapes: tuple[tuple[Any, ...], ...]
     kernel_shape: tuple[int, ...]
     dtype: Any
-    strides: tuple[int, int]
+    strides: tuple[int, ...]
     pads: Pads
-    dilation: tuple[int, int]
+    dilation: tuple[int, ...]
     groups: int = 1
     factor: int = 1
     precision: str | None = None
@@ -100,7 +100,7 @@ class Call:
       kernel: [kh, kw, C / groups, O], or [..., C, O]; of an axis that is resized, neighbours and phases.
       output: [N, H', W', O] or [..., P, O].
       dtype: of all arrays; None where they differ.
-      strides: (rows, columns).
+      strides: (rows, columns); these and the shapes have one side of signals, and three of volumes, where the layer takes any.
       dilation: distance of the kernel's taps, (rows, columns).
       groups: of channels.
       mirrored: whether it is the gradient with respect to the images of a convolution.
@@ -116,8 +116,8 @@ class Call:
     kernel: tuple[Any, ...]
     output: tuple[Any, ...]
     dtype: Any
-    strides: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
+    strides: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
     groups: int = 1
     mirrored: bool = False
     same: bool = False

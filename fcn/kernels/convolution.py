@@ -1,4 +1,7 @@
-"""Convolutions of images: products where the kernel's size is 1, else primitives, for which `fcn.kernels.table` chooses."""
+"""Convolutions: products where the kernel's size is 1, else primitives, for which `fcn.kernels.table` chooses.
+
+A signal is an image of one column. Convolutions of volumes are XLA's own.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -6,7 +9,7 @@ from jaxtyping import Array, Float
 from fcn.kernels import bilinear, dense_convolution, depthwise, grouped
 from fcn.kernels.fusion import unfused_on_gpus
 from fcn.kernels.mode import or_xla
-from fcn.kernels.padding import NO_PADS, Pads, pad_images
+from fcn.kernels.padding import Pads, pad_images
 from fcn.kernels.products import multiply
 from fcn.kernels.xla import native_convolution, native_pointwise
 
@@ -15,23 +18,27 @@ bilinear.ALGORITHMS |= {"dense": dense_convolution.function, "depthwise": depthw
 
 @or_xla(native_convolution)
 def convolve(
-    x: Float[Array, "b h w c"],
-    kernel: Float[Array, "kh kw i o"],
-    strides: tuple[int, int],
+    x: Float[Array, "b *spatial c"],
+    kernel: Float[Array, "*taps i o"],
+    strides: tuple[int, ...],
     pads: Pads,
-    dilation: tuple[int, int],
+    dilation: tuple[int, ...],
     groups: int,
-) -> Float[Array, "b h2 w2 o"]:
+) -> Float[Array, "b *seen o"]:
     """A convolution with explicit padding, in the algorithm that suits its shape."""
-    if kernel.shape[:2] == (1, 1) and groups == 1:
+    if set(kernel.shape[:-2]) == {1} and groups == 1:
         return convolve_pointwise(_seen(x, strides, pads), kernel)
+    if x.ndim == 3:
+        return convolve(x[:, :, None], kernel[:, None], (*strides, 1), (*pads, (0, 0)), (*dilation, 1), groups)[:, :, 0]
+    if x.ndim == 5:
+        return native_convolution(x, kernel, strides, pads, dilation, groups)
     return bilinear.convolve((x,), kernel, strides, pads, dilation, groups)
 
 
 def _seen(x, strides, pads):
     """The pixels that a kernel of size 1 sees."""
-    x = x if pads == NO_PADS else pad_images(x, pads)
-    return x if strides == (1, 1) else unfused_on_gpus(x[:, :: strides[0], :: strides[1]])
+    x = pad_images(x, pads) if any(map(any, pads)) else x
+    return x if set(strides) == {1} else unfused_on_gpus(x[:, *(slice(None, None, stride) for stride in strides)])
 
 
 @or_xla(native_pointwise)

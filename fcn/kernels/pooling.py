@@ -1,10 +1,11 @@
-"""Pooling as maxima and sums of strided slices, rows first, then columns.
+"""Pooling as maxima and sums of strided slices, rows first, then columns; of signals and volumes likewise.
 
 XLA:CPU's gradient of `reduce_window` with maxima is a scatter: 95 ms for 64 channels at 128x128, batch 4, window 2, where this
 takes 3 ms; window 3 with stride 2: 74 against 8 ms (batch 2).
 """
 
 import functools
+import math
 import operator
 
 import jax.numpy as jnp
@@ -17,11 +18,11 @@ from fcn.kernels.table import choose
 from fcn.kernels.windows import output_size
 from fcn.kernels.xla import lowest, native_average_pool, native_max_pool
 
-Pair = tuple[int, int]
+Sides = tuple[int, ...]
 
 
 @or_xla(native_max_pool)
-def pool_max(x: Num[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads) -> Num[Array, "b h2 w2 c"]:
+def pool_max(x: Num[Array, "b *spatial c"], window: Sides, strides: Sides, pads: Pads) -> Num[Array, "b *pooled c"]:
     """The largest value of every window; the smallest number of the type around the maps."""
     if _algorithm("max", x, window, strides, pads) == "native":
         return native_max_pool(x, window, strides, pads)
@@ -29,19 +30,19 @@ def pool_max(x: Num[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads) 
 
 
 @or_xla(native_average_pool)
-def pool_average(x: Float[Array, "b h w c"], window: Pair, strides: Pair, pads: Pads) -> Float[Array, "b h2 w2 c"]:
+def pool_average(x: Float[Array, "b *spatial c"], window: Sides, strides: Sides, pads: Pads) -> Float[Array, "b *pooled c"]:
     """The mean of every window with the zeros around the maps; sums are at least float32."""
     if _algorithm("average", x, window, strides, pads) == "native":
         return native_average_pool(x, window, strides, pads)
     sums = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     total = _over_slices(operator.add, sums, window, strides, pads, 0)
-    return (total / (window[0] * window[1])).astype(x.dtype)
+    return (total / math.prod(window)).astype(x.dtype)
 
 
 def _algorithm(operation: Operation, x, window, strides, pads):
-    size = output_size(x.shape[1:3], window, strides, pads, (1, 1))
-    output = (x.shape[0], *size, x.shape[3])
-    return choose(Call("pooling", operation, "other", x.shape, (*window, 1, x.shape[3]), output, x.dtype, strides)).algorithm
+    n, *sides, channels = x.shape
+    output = (n, *output_size(sides, window, strides, pads, (1,) * len(sides)), channels)
+    return choose(Call("pooling", operation, "other", x.shape, (*window, 1, channels), output, x.dtype, strides)).algorithm
 
 
 def _over_slices(combine, x, window, strides, pads, border):

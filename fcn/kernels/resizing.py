@@ -1,5 +1,6 @@
-"""Resizing, columns first, then rows: by phases, each a weighted sum of neighbours, or as one product with a matrix."""
+"""Resizing, axis by axis, the last first: by phases, each a weighted sum of neighbours, or as one product with a matrix."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,15 +21,17 @@ Matrix = Callable[[int, int], np.ndarray | Array]
 
 
 @or_xla(native_nearest)
-def repeat_pixels(x: Num[Array, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
-    """Every pixel `factor` times in both directions, by broadcast and reshape."""
-    n, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (n, h, factor, w, factor, c)).reshape(n, h * factor, w * factor, c)
+def repeat_pixels(x: Num[Array, "b *spatial c"], factor: int) -> Num[Array, "b *larger c"]:
+    """Every pixel `factor` times in all directions, by broadcast and reshape."""
+    n, *sides, c = x.shape
+    apart = jnp.expand_dims(x, range(2, 2 * len(sides) + 1, 2))
+    repeated = jnp.broadcast_to(apart, (n, *(size for side in sides for size in (side, factor)), c))
+    return repeated.reshape(n, *(side * factor for side in sides), c)
 
 
-def resize_by(x: Float[Array, "b h w c"], size: Sequence[int], matrix: Matrix) -> Float[Array, "b h2 w2 c"]:
+def resize_by(x: Float[Array, "b *spatial c"], size: Sequence[int], matrix: Matrix) -> Float[Array, "b *resized c"]:
     """Each axis whose size changes times its matrix, whose rows sum to 1; sums are at least float32."""
-    return _along_both(x, lambda x, axis: _resized(x, axis, size[axis - 1], matrix))
+    return _along_all(x, lambda x, axis: _resized(x, axis, size[axis - 1], matrix))
 
 
 def _resize_linear_by_xla(x, size):
@@ -36,8 +39,8 @@ def _resize_linear_by_xla(x, size):
 
 
 @or_xla(_resize_linear_by_xla)
-def resize_linear(x: Float[Array, "b h w c"], size: Sequence[int]) -> Float[Array, "b h2 w2 c"]:
-    """Bilinear interpolation; at the border a pixel is its own neighbour; sums are at least float32."""
+def resize_linear(x: Float[Array, "b *spatial c"], size: Sequence[int]) -> Float[Array, "b *resized c"]:
+    """Linear interpolation along each axis; at the border a pixel is its own neighbour; sums are at least float32."""
 
     def along(x, axis):
         old, new = x.shape[axis], size[axis - 1]
@@ -51,7 +54,7 @@ def resize_linear(x: Float[Array, "b h w c"], size: Sequence[int]) -> Float[Arra
             return _phases((before, x, after), weights, axis)
         return _resized(x, axis, new, interpolation)
 
-    return _along_both(x, along)
+    return _along_all(x, along)
 
 
 def interpolation(old: int, new: int, align_corners: bool = False) -> np.ndarray | Array:
@@ -100,17 +103,17 @@ def upsample_fcn(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 
             return _phases(parts, triangle(2 * factor).reshape(2, factor), axis)
         return _multiplied(x, axis, fcn_interpolation(old, factor))
 
-    return _along_both(x, along)
+    return _along_all(x, along)
 
 
-def _along_both(x, along):
-    """A function of array and axis for columns, then rows, in float32 at least.
+def _along_all(x, along):
+    """A function of array and axis for the last spatial axis, then the one before, and so on, in float32 at least.
 
     The precision of products suffices for the type of the result: a GPU's TF32 is eight times as fine as bfloat16.
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     with jax.default_matmul_precision("high" if x.dtype == jnp.bfloat16 else "highest"):
-        return along(along(wide, 2), 1).astype(x.dtype)
+        return functools.reduce(along, range(x.ndim - 2, 0, -1), wide).astype(x.dtype)
 
 
 def _algorithm(x, axis, new, weights):
@@ -129,7 +132,9 @@ def _resized(x, axis, new, matrix):
 
 
 def _multiplied(x, axis, matrix):
-    return jnp.einsum({1: "ph,bhwc->bpwc", 2: "qw,bhwc->bhqc"}[axis], jnp.asarray(matrix, x.dtype), x)
+    axes = "b" + "dhw"[5 - x.ndim :] + "c"
+    old = axes[axis]
+    return jnp.einsum(f"n{old},{axes}->{axes.replace(old, 'n')}", jnp.asarray(matrix, x.dtype), x)
 
 
 def _phases(parts, weights, axis):

@@ -14,13 +14,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fcn.kernels import bilinear
+from fcn.kernels.convolution import convolve
 from fcn.kernels.im2col import im2col_convolution
 from fcn.kernels.mode import or_xla
 from fcn.kernels.padding import Pads
 from fcn.kernels.resizing import repeat_pixels
 from fcn.kernels.xla import native_convolution
 
-Maps = tuple[Float[Array, "b _ _ _"], ...]
+Maps = tuple[Float[Array, "b *_"], ...]
 """The images to enlarge, and maps of the size that these will have."""
 
 
@@ -30,8 +31,8 @@ def _convolve(x, *arguments):
 
 def _enlarged(maps, kernel, factor, pads, convolution=_convolve):
     """By a convolution of the enlarged images, with the maps beside them as further channels."""
-    x, *beside = maps
-    return convolution(jnp.concatenate([repeat_pixels(x, factor), *beside], -1), kernel, (1, 1), pads, (1, 1))
+    (x, *beside), ones = maps, (1,) * len(pads)
+    return convolution(jnp.concatenate([repeat_pixels(x, factor), *beside], -1), kernel, ones, pads, ones)
 
 
 native_upsampled = partial(_enlarged, convolution=native_convolution)
@@ -39,7 +40,7 @@ native_upsampled = partial(_enlarged, convolution=native_convolution)
 
 
 @or_xla(native_upsampled)
-def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: int, pads: Pads) -> Float[Array, "b h2 w2 o"]:
+def convolve_upsampled(maps: Maps, kernel: Float[Array, "*taps c o"], factor: int, pads: Pads) -> Float[Array, "b *sides o"]:
     """A convolution of images whose pixels are repeated `factor` times, with maps beside them.
 
     Args:
@@ -48,6 +49,8 @@ def convolve_upsampled(maps: Maps, kernel: Float[Array, "kh kw c o"], factor: in
         factor: how often a pixel is repeated, in rows and columns.
         pads: zeros around the enlarged images.
     """
+    if len(pads) != 2:
+        return _enlarged(maps, kernel, factor, pads, partial(convolve, groups=1))
     if factor == 1:
         return _enlarged(maps, kernel, factor, pads)
     return bilinear.convolve(maps, kernel, (1, 1), pads, (1, 1), factor=factor)

@@ -17,11 +17,10 @@ def is_static(shape: Sequence[Any]) -> bool:
 
 def output_size(
     size: Sequence[Any], kernel_size: Sequence[int], strides: Sequence[int], pads: Pads, dilation: Sequence[int]
-) -> tuple[Any, Any]:
-    """Rows and columns of a convolution's output; 0 where the kernel does not fit."""
+) -> tuple[Any, ...]:
+    """Rows and columns of a convolution's output (more or fewer sides likewise); 0 where the kernel does not fit."""
     settings = zip(size, kernel_size, strides, pads, dilation)
-    rows, columns = (largest(0, (n + sum(pad) - (k - 1) * d - 1) // s + 1) for n, k, s, pad, d in settings)
-    return rows, columns
+    return tuple(largest(0, (n + sum(pad) - (k - 1) * d - 1) // s + 1) for n, k, s, pad, d in settings)
 
 
 def seen_by_taps(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,9 @@ from fcn.kernels.sharding import with_auto_axes
 from fcn.layers.initialisers import Note, draw, noting
 from fcn.layers.layer import NormLayer
 
+INPUTS = {1: "signals [B, L, C]", 2: "images [B, H, W, C]", 3: "volumes [B, D, H, W, C]"}
+"""What arrays of so many spatial dimensions are."""
+
 
 class Network(NormLayer):
     """A Flax module whose `init` is quick.
@@ -28,17 +31,37 @@ class Network(NormLayer):
         dtype: type of the computation; logits are float32 in any case.
     """
 
+    dimensions: ClassVar[tuple[int, ...]] = (2,)
+    """Numbers of spatial dimensions that its first argument may have: networks that take signals or volumes say so."""
+
     @nn.nowrap
     def init(self, rngs: Array | Mapping[str, Array], *args, **kwargs) -> Mapping[str, Any]:
-        """The variables, as `flax.linen.Module.init` gives them, with its arguments."""
+        """The variables, as `flax.linen.Module.init` gives them, with its arguments.
+
+        Raises:
+            ValueError: the first argument has other dimensions than the network takes.
+        """
+        self._check_dimensions(args, kwargs)
         key = rngs.get("params") if isinstance(rngs, Mapping) else rngs
         init = partial(super().init, rngs, *args, **kwargs)
         return init() if key is None else QUICK_INIT.attempt(partial(initialise, init, key), init)
 
     @nn.nowrap
     def apply(self, variables: Mapping[str, Any], *args, **kwargs) -> Any:
-        """What `flax.linen.Module.apply` gives, also for arrays on a mesh with Explicit axes."""
+        """What `flax.linen.Module.apply` gives, also for arrays on a mesh with Explicit axes.
+
+        Raises:
+            ValueError: the first argument has other dimensions than the network takes.
+        """
+        self._check_dimensions(args, kwargs)
         return with_auto_axes(super().apply, variables, args, kwargs)
+
+    @nn.nowrap
+    def _check_dimensions(self, args, kwargs):
+        shape = getattr(args[0], "shape", None) if args and "method" not in kwargs else None
+        if shape is not None and len(shape) - 2 not in self.dimensions:
+            known = " or ".join(INPUTS[number] for number in self.dimensions)
+            raise ValueError(f"{type(self).__name__} takes {known}, not an array of shape {tuple(shape)}")
 
 
 def initialise(init: Callable[[], Any], key: Array) -> Any:

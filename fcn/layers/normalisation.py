@@ -52,8 +52,8 @@ class ConvNormRelu(NormLayer):
 
     Attributes (more in `NormLayer`):
         features: channels of the output.
-        kernel_size: (kh, kw), or one number for both.
-        strides: (rows, columns), or one number for both.
+        kernel_size: (kh, kw), a number for each spatial dimension, or one number for all.
+        strides: likewise.
         dilation: distance of the kernel's taps.
         use_bias: whether the convolution adds a bias, which normalisation makes needless.
         norm: "batch", or "instance": each channel of each image by its own mean and variance, in training and after ("norm").
@@ -61,16 +61,16 @@ class ConvNormRelu(NormLayer):
     """
 
     features: int
-    kernel_size: int | tuple[int, int] = 3
-    strides: int | tuple[int, int] = 1
-    dilation: int | tuple[int, int] = 1
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    dilation: int | tuple[int, ...] = 1
     use_bias: bool = False
     norm: NormKind = "batch"
     activation: ActivationKind = "relu"
 
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h2 w2 o"]:
-        """Images [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
+    def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *strided o"]:
+        """Images [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features], signals and volumes likewise."""
         options = {"dilation": self.dilation, "use_bias": self.use_bias}
         x = Conv(self.features, self.kernel_size, self.strides, **options, **self.types, name="conv")(x)
         return norm_relu(x, norm=self.norm, activation=self.activation, train=train, **self.norm_types)

@@ -4,29 +4,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from fcn.kernels.padding import pair
+from fcn.kernels.padding import per_dimension
 from fcn.kernels.pooling import pool_average, pool_max
 from fcn.kernels.windows import is_static
 
 
 def max_pool(
-    x: Num[Array | np.ndarray, "b h w c"],
-    window: int | tuple[int, int] = 2,
-    strides: int | tuple[int, int] | None = None,
+    x: Num[Array | np.ndarray, "b *spatial c"],
+    window: int | tuple[int, ...] = 2,
+    strides: int | tuple[int, ...] | None = None,
     *,
-    padding: int | tuple[int, int] = 0,
+    padding: int | tuple[int, ...] = 0,
     ceil_mode: bool = False,
-) -> Num[Array, "b h2 w2 c"]:
+) -> Num[Array, "b *pooled c"]:
     """The largest value of every window, with PyTorch's rules for sizes.
 
     The gradient of a window goes to one element that has its largest value (as in PyTorch, whose choice among
     equal ones may differ).
 
     Args:
-      x: feature maps [B, H, W, C], floating point or integers.
-      window: (rows, columns), or one number for both.
-      strides: distance of the windows, (rows, columns); the window's size by default.
-      padding: minus infinity around the maps, at most half a window, (rows, columns) on both sides.
+      x: feature maps [B, H, W, C], [B, L, C] or [B, D, H, W, C], floating point or integers.
+      window: (rows, columns), a number for each spatial dimension, or one number for all.
+      strides: distance of the windows, likewise; the window's size by default.
+      padding: minus infinity around the maps, at most half a window, on both sides of each dimension.
       ceil_mode: also take the last window if it reaches over the lower or right border, as long as it starts inside the map
         or its upper or left padding.
 
@@ -43,19 +43,19 @@ def max_pool(
 
 
 def average_pool(
-    x: Float[Array | np.ndarray, "b h w c"],
-    window: int | tuple[int, int] = 2,
-    strides: int | tuple[int, int] | None = None,
+    x: Float[Array | np.ndarray, "b *spatial c"],
+    window: int | tuple[int, ...] = 2,
+    strides: int | tuple[int, ...] | None = None,
     *,
-    padding: int | tuple[int, int] = 0,
-) -> Float[Array, "b h2 w2 c"]:
+    padding: int | tuple[int, ...] = 0,
+) -> Float[Array, "b *pooled c"]:
     """The mean of every window; zeros around the maps count, as in PyTorch by default.
 
     Args:
-      x: feature maps [B, H, W, C].
-      window: (rows, columns), or one number for both.
-      strides: distance of the windows, (rows, columns); the window's size by default.
-      padding: zeros around the maps, at most half a window, (rows, columns) on both sides.
+      x: feature maps [B, H, W, C], [B, L, C] or [B, D, H, W, C].
+      window: (rows, columns), a number for each spatial dimension, or one number for all.
+      strides: distance of the windows, likewise; the window's size by default.
+      padding: zeros around the maps, at most half a window, on both sides of each dimension.
 
     Returns:
       [B, H', W', C] with H' = floor((H + 2 padding - window) / stride) + 1; sums are at least float32.
@@ -68,11 +68,12 @@ def average_pool(
 
 
 def _settings(x, window, strides, padding, ceil_mode):
-    """Window, strides and pads, (rows, columns) each."""
-    window, padding = pair(window), pair(padding)
+    """Window, strides and pads, for each spatial dimension."""
+    dimensions = x.ndim - 2
+    window, padding = per_dimension(window, dimensions), per_dimension(padding, dimensions)
     if any(2 * p > k or p < 0 for p, k in zip(padding, window)):
         raise ValueError(f"padding={padding} must be between 0 and half of window={window}")
-    strides = window if strides is None else pair(strides)
+    strides = window if strides is None else per_dimension(strides, dimensions)
     return window, strides, _pads(x, window, strides, padding, ceil_mode)
 
 
@@ -91,7 +92,7 @@ def _count(size: int, window: int, stride: int, padding: int, ceil_mode: bool) -
 def _pads(x, window, strides, padding, ceil_mode):
     """What lies around the maps so that there are as many windows; a size that is a symbol is taken to have room for one."""
     pads = []
-    for size, k, s, p in zip(x.shape[1:3], window, strides, padding):
+    for size, k, s, p in zip(x.shape[1:-1], window, strides, padding):
         if is_static((size,)):
             beyond = max(p, (_count(size, k, s, p, ceil_mode) - 1) * s + k - size - p)
         elif ceil_mode and s > k - p:

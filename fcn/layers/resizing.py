@@ -18,15 +18,15 @@ from fcn.layers.layer import Layer
 METHODS = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
 
 
-def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method: str) -> Float[Array, "b h2 w2 c"]:
-    """Feature maps [B, H, W, C] in another size.
+def resize(x: Float[Array | np.ndarray, "b *spatial c"], size: Sequence[int], method: str) -> Float[Array, "b *resized c"]:
+    """Feature maps [B, H, W, C], [B, L, C] or [B, D, H, W, C] in another size.
 
     Args:
       x: feature maps, floating point.
-      size: (H', W'), any sizes of at least 1.
+      size: (H', W'), a size of at least 1 for each spatial dimension.
       method: "nearest" takes the pixel under the upper left corner of the new one, "nearest-exact" that under its centre;
-        "bilinear"; "bicubic" (Keys, 1981, with a = -0.75); "area" averages the pixels that the new one touches, which is
-        adaptive average pooling.
+        "bilinear" is, in other dimensions, linear along each axis; "bicubic" likewise (Keys, 1981, with a = -0.75); "area"
+        averages the pixels that the new one touches, which is adaptive average pooling.
 
     Returns:
       [B, H', W', C] in the type of `x`.
@@ -37,19 +37,19 @@ def resize(x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], method:
     """
     if method not in METHODS:
         raise unknown("method of resizing", method, METHODS)
-    _check_size(size)
     x = jnp.asarray(x)
+    _check_size(x, size)
     if method == "bilinear":
         return resize_bilinear(x, size)
     factor = -(-size[0] // x.shape[1])
-    if method == "nearest" and all(_repeats(old, new, factor) for old, new in zip(x.shape[1:3], size)):
-        return resize_nearest(x, factor)[:, : size[0], : size[1]]
-    for old, new in zip(x.shape[1:3], size):
+    if method == "nearest" and all(_repeats(old, new, factor) for old, new in zip(x.shape[1:-1], size)):
+        return resize_nearest(x, factor)[:, *map(slice, size)]
+    for old, new in zip(x.shape[1:-1], size):
         if not is_static((old, new)) and old != new:
             raise ValueError(f"{method!r} from {old} to {new} pixels takes sizes that are numbers: export for one image size")
     if not method.startswith("nearest"):
         return resize_by(x, size, _cubic if method == "bicubic" else _averages)
-    for axis in (2, 1):
+    for axis in range(len(size), 0, -1):
         if (old := x.shape[axis]) != (new := size[axis - 1]):
             x = jnp.take(x, _nearest(old, new, 0.5 if method == "nearest-exact" else 0.0), axis)
     return x
@@ -91,8 +91,8 @@ def _averages(old: int, new: int) -> np.ndarray:
     return inside / inside.sum(axis=1, keepdims=True)
 
 
-def resize_nearest(x: Num[Array | np.ndarray, "b h w c"], factor: int) -> Num[Array, "b h2 w2 c"]:
-    """Repeats every pixel `factor` times in both directions: [B, H, W, C] to [B, H f, W f, C], any type.
+def resize_nearest(x: Num[Array | np.ndarray, "b *spatial c"], factor: int) -> Num[Array, "b *larger c"]:
+    """Repeats every pixel `factor` times in all directions: [B, H, W, C] to [B, H f, W f, C], any type and dimensions.
 
     Broadcast and reshape: 7 ms forward and 3 backward for 64 channels, where `jax.image.resize` takes 7 and 27.
 
@@ -104,23 +104,25 @@ def resize_nearest(x: Num[Array | np.ndarray, "b h w c"], factor: int) -> Num[Ar
 
 
 def resize_bilinear(
-    x: Float[Array | np.ndarray, "b h w c"], size: Sequence[int], *, align_corners: bool = False
-) -> Float[Array, "b h2 w2 c"]:
+    x: Float[Array | np.ndarray, "b *spatial c"], size: Sequence[int], *, align_corners: bool = False
+) -> Float[Array, "b *resized c"]:
     """Bilinear interpolation to `size`, equal to PyTorch's `interpolate` (no antialiasing when shrinking).
 
+    Signals are interpolated linearly, volumes trilinearly: along one axis after the other.
+
     Args:
-      x: feature maps [B, H, W, C], floating point; weights and sums are at least float32.
-      size: (H', W'), any sizes of at least 1.
+      x: feature maps [B, H, W, C], [B, L, C] or [B, D, H, W, C], floating point; weights and sums are at least float32.
+      size: (H', W'), a size of at least 1 for each spatial dimension.
       align_corners: whether the centres of the corner pixels (True), or their outer corners (False), stay in place.
 
     Returns:
       [B, H', W', C] in the type of `x`.
 
     Raises:
-      ValueError: a size under 1.
+      ValueError: a size under 1, or sizes for other dimensions than those of `x`.
     """
-    _check_size(size)
     x = jnp.asarray(x)
+    _check_size(x, size)
     return resize_by(x, size, partial(interpolation, align_corners=True)) if align_corners else resize_linear(x, size)
 
 
@@ -182,9 +184,10 @@ def _bilinear_init(key, shape, dtype):
     return jnp.asarray(bilinear_kernel(shape[0])[:, :, None, None] * np.eye(*shape[2:], dtype=np.float32), dtype)
 
 
-def _check_size(size):
-    if len(size) != 2 or any(side < 1 for side in size):
-        raise ValueError(f"size={tuple(size)} is not (height, width) with sides of at least 1")
+def _check_size(x, size):
+    if len(size) != x.ndim - 2 or any(side < 1 for side in size):
+        sides = {3: "(length,)", 4: "(height, width)", 5: "(depth, height, width)"}.get(x.ndim, f"for an array {x.shape},")
+        raise ValueError(f"size={tuple(size)} is not {sides} with sides of at least 1")
 
 
 def _check_factor(factor):

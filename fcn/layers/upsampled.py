@@ -13,17 +13,19 @@ from fcn.layers.convolution import Conv
 class UpsampledConv(Conv):
     """A convolution of images that are first enlarged by repeating their pixels: `Conv` after `resize_nearest`.
 
+    Of signals and volumes likewise.
+
     Attributes (more in `Conv`; strides, dilation and groups must be 1):
-        factor: how often a pixel is repeated, in rows and columns.
+        factor: how often a pixel is repeated, in each dimension.
     """
 
     factor: int = 2
 
     @nn.compact
     def __call__(
-        self, x: Float[Array | np.ndarray, "b h w c"], beside: Sequence[Float[Array | np.ndarray, "b h2 w2 _"]] = ()
-    ) -> Float[Array, "b h3 w3 o"]:
-        """Images [B, H, W, C] to [B, H', W', features].
+        self, x: Float[Array | np.ndarray, "b *spatial c"], beside: Sequence[Float[Array | np.ndarray, "b *larger _"]] = ()
+    ) -> Float[Array, "b *convolved o"]:
+        """Images [B, H, W, C] to [B, H', W', features], signals [B, L, C] and volumes [B, D, H, W, C] likewise.
 
         Args:
             x: the images to enlarge.
@@ -36,11 +38,11 @@ class UpsampledConv(Conv):
 
     @nn.nowrap
     def convolve(self, maps, kernel, strides, pads, dilation, groups):
-        if (strides, dilation, groups) != ((1, 1), (1, 1), 1):
+        if {*strides, *dilation, groups} != {1}:
             raise ValueError(f"strides={strides}, dilation={dilation}, groups={groups}; an UpsampledConv has 1 for all of them")
-        (n, h, w, _), *others = (x.shape for x in maps)
-        enlarged = (n, h * self.factor, w * self.factor)
+        (n, *sides, _), *others = (x.shape for x in maps)
+        enlarged = (n, *(side * self.factor for side in sides))
         for shape in others:
-            if shape[:3] != enlarged:
+            if shape[:-1] != enlarged:
                 raise ValueError(f"maps of shape {shape} beside enlarged images [B, H, W] = {enlarged}")
         return (native_upsampled if self.is_initializing() else convolve_upsampled)(maps, kernel, self.factor, pads)

@@ -24,7 +24,11 @@ def variables(layer, *shape):
 
 def flax(layer):
     """The plain layer with the same parameters."""
-    sizes = {"kernel_size": module.pair(layer.kernel_size), "strides": layer.strides, "kernel_dilation": layer.dilation}
+    sizes = {
+        "kernel_size": module.per_dimension(layer.kernel_size, 2),
+        "strides": layer.strides,
+        "kernel_dilation": layer.dilation,
+    }
     padding = layer.padding if not isinstance(layer.padding, int) else ((layer.padding,) * 2,) * 2
     return nn.Conv(
         layer.features, padding=padding, feature_group_count=layer.groups, use_bias=layer.use_bias, dtype=layer.dtype, **sizes
@@ -294,7 +298,7 @@ def test_gpus_fold_strided_images(layer, channels, folded):
 )
 def test_the_forms_of_large_kernels_on_gpus(form, layer, shape, dtype):
     """Values and gradients; with the same rounded numbers those in bfloat16 differ by the rounding of results and windows."""
-    kernel_size, strides, dilation = (module.pair(v) for v in (layer.kernel_size, layer.strides, layer.dilation))
+    kernel_size, strides, dilation = (module.per_dimension(v, 2) for v in (layer.kernel_size, layer.strides, layer.dilation))
     pads = module.explicit_padding(layer.padding, shape[1:3], kernel_size, strides, dilation)
     x, kernel = (jnp.asarray(normal(*sizes, seed=2), dtype) for sizes in (shape, (*kernel_size, shape[-1], layer.features)))
     settings = {"strides": strides, "pads": pads, "dilation": dilation}

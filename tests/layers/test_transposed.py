@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from fcn.kernels.padding import pair
+from fcn.kernels.padding import per_dimension
 from fcn.layers import ConvTranspose
 from tests.layers.references import assert_close, assert_same, convolution, normal
 
 
 def reference(layer):
     """Zeros between the pixels of the input, then an ordinary convolution."""
-    (kh, kw), strides, (ph, pw) = (pair(v) for v in (layer.kernel_size, layer.strides, layer.padding))
+    (kh, kw), strides, (ph, pw) = (per_dimension(v, 2) for v in (layer.kernel_size, layer.strides, layer.padding))
     pads = ((kh - 1 - ph,) * 2, (kw - 1 - pw,) * 2)
 
     def apply(variables, x):
@@ -43,7 +43,7 @@ def reference(layer):
 def test_equals_the_convolution_of_the_dilated_input(layer, shape):
     shapes = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros(shape))
     values = jax.tree.map(lambda leaf: normal(*leaf.shape, seed=1), shapes)
-    (kh, kw), (sh, sw), (ph, pw) = (pair(v) for v in (layer.kernel_size, layer.strides, layer.padding))
+    (kh, kw), (sh, sw), (ph, pw) = (per_dimension(v, 2) for v in (layer.kernel_size, layer.strides, layer.padding))
     y = jax.eval_shape(layer.apply, values, jnp.zeros(shape))
     assert y.shape == (shape[0], (shape[1] - 1) * sh + kh - 2 * ph, (shape[2] - 1) * sw + kw - 2 * pw, layer.features)
     assert_same(layer.apply, reference(layer), values, normal(*shape))
