@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import Conv, Dense, Layer, Network, gelu, materialize
 
 
@@ -49,7 +49,7 @@ class ConvNeXt(Network):
         """
         check_depth(self.depth, self.output_stride)
         least = min(2**self.depth, self.output_stride)
-        x = extend(x, max(x.shape[1], least), max(x.shape[2], least))
+        x = extend_to_least(x, least)
         x = Conv(self.features[0], 4, 4, padding="VALID", **self.types, name="stem_0")(x)
         x = nn.LayerNorm(epsilon=1e-6, **self.types, name="stem_1")(x)
         rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import BatchNorm, Conv, Network, NormLayer, PointwiseConv, average_pool, max_pool
 
 BOTTLENECK = 4
@@ -116,7 +116,7 @@ class _Transition(NormLayer):
         if not self.halves:
             return inside, inside
         x = PointwiseConv(x.shape[-1] // 2, use_bias=False, **self.types, name="conv")(inside)
-        return inside, average_pool(extend(x, max(2, x.shape[1]), max(2, x.shape[2])), 2)
+        return inside, average_pool(extend_to_least(x, 2), 2)
 
 
 _PAPER = "Huang et al., Densely Connected Convolutional Networks, CVPR 2017"

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import BatchNorm, Conv, Network, NormLayer, PointwiseConv
 
 STAGES = (
@@ -95,7 +95,7 @@ class EfficientNet(Network):
         blocks = self.scaled_blocks()
         used = blocks[: self.taps[self.depth - 2] + 1]
         least = _smallest_side([stem, *used])
-        x = extend(x, max(x.shape[1], least), max(x.shape[2], least))
+        x = extend_to_least(x, least)
         x = Conv(stem.features, 3, 2, padding=(stem.padding,) * 2, use_bias=False, **self.types, name="conv_stem")(x)
         x = nn.silu(_norm(**self.norm_types, name="bn0")(x, train=train))
         maps = [x]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize, max_pool
 
 REDUCTION = 16
@@ -57,7 +57,7 @@ class SENet(Network):
         x = Conv(64, 7, 2, padding=3, use_bias=False, **self.types, name="conv1")(x)
         x = nn.relu(BatchNorm(**self.norm_types, name="bn1")(x, train=train))
         maps = [x]
-        x = max_pool(extend(x, max(2, x.shape[1]), max(2, x.shape[2])), 3, 2, ceil_mode=True)
+        x = max_pool(extend_to_least(x, 2), 3, 2, ceil_mode=True)
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
             dilation = max(1, 2 ** (stage + 2) // self.output_stride)
             for i in range(count):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import Conv, Layer, Network, PointwiseConv, max_pool
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -66,7 +66,7 @@ class SqueezeNet(Network):
             ValueError: `depth` is not 3, 4 or 5, or `output_stride` not 32.
         """
         check_depth(self.depth, self.output_stride, dilates=False)
-        x = extend(x, *(max(side, self.kernel_size + 14) for side in x.shape[1:3]))
+        x = extend_to_least(x, self.kernel_size + 14)
         x = nn.relu(Conv(self.features, self.kernel_size, 2, padding="VALID", **self.types, name="conv1")(x))
         maps = [x]
         for number, (squeezed, expanded) in enumerate(FIRES, start=2):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import Conv, Dense, Layer, Network, constant_deviation, gelu
 
 WINDOW = 7
@@ -63,7 +63,7 @@ class Swin(Network):
         """
         check_depth(self.depth, self.output_stride, dilates=False)
         rates = np.linspace(0, self.drop_path_rate, sum(self.blocks))
-        x = _Patches(self.features, **self.types, name="patch_embed")(extend(x, max(x.shape[1], 4), max(x.shape[2], 4)))
+        x = _Patches(self.features, **self.types, name="patch_embed")(extend_to_least(x, 4))
         maps = []
         for stage, count in enumerate(self.blocks[: self.depth - 1]):
             first = sum(self.blocks[:stage])

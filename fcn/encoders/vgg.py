@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import extend_to_least
 from fcn.layers import BatchNorm, Conv, Network, max_pool
+from fcn.layers.network import INPUTS
 
 
 class VGG(Network):
@@ -37,6 +38,7 @@ class VGG(Network):
     depth: int = 5
     output_stride: int = 32
 
+    dimensions: ClassVar = tuple(INPUTS)
     unused: ClassVar = ("classifier.",)
     kept: ClassVar = dict.fromkeys(("torchvision", "smp"), ("depth", 5))
 
@@ -54,7 +56,9 @@ class VGG(Network):
         return {"torchvision": tuple(renames), "smp": tuple(renames), "torchfcn": ((r"^conv(\d)\.(\d)", r"conv\1_\2"),)}
 
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
+    def __call__(
+        self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b *_"], ...]:
         """Feature maps at strides 1, 2, 4, 8, 16 (the end of each stage, before its pool) and 32 (after the last pool).
 
         With depth 3 the last is that of stride 8, the end of the fourth stage. Images [B, H, W, C] of any size; where a side is
@@ -63,8 +67,7 @@ class VGG(Network):
         """
         check_depth(self.depth, self.output_stride, dilates=False)
         if not self.ceil_mode:
-            smallest = 2**self.depth
-            x = extend(x, max(x.shape[1], smallest), max(x.shape[2], smallest))
+            x = extend_to_least(x, 2**self.depth)
         maps = []
         for stage, count in enumerate(self.convolutions[: self.depth + 1], start=1):
             x = max_pool(x, 2, ceil_mode=self.ceil_mode) if stage > 1 else x

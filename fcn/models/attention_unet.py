@@ -4,13 +4,14 @@ Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2
 """
 
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.padding import extend_to_multiple
+from fcn.encoders.padding import crop, extend_to_multiple
 from fcn.errors import unknown
 from fcn.layers import (
     BatchNorm,
@@ -25,6 +26,7 @@ from fcn.layers import (
     resize_bilinear,
     resize_nearest,
 )
+from fcn.layers.network import INPUTS
 from fcn.models.parts.supervision import sow_coarse_logits
 from fcn.models.unet import TwoConvolutions
 
@@ -35,9 +37,10 @@ class AttentionUNet(Network):
     """U-Net whose skips are multiplied by coefficients in 0..1, one for each pixel, computed from the skip and a coarser map.
 
     The variant "paper" is `fcn.models.unet` with the paper's gates: grid attention, whose gating signal is the decoder's map
-    one level below, on all skips but the finest. Departs from the paper: two-dimensional; deep supervision is an option;
-    transposed convolutions, as in `unet`. As in the authors' code the skip comes to the grid of the signal by a 2x2 convolution
-    of stride 2, where the paper says 1x1 after a downsampling; no convolution follows the product, where that code has one.
+    one level below, on all skips but the finest. Departs from the paper, which has volumes: images and signals, too; deep
+    supervision is an option; transposed convolutions, as in `unet`. As in the authors' code the skip comes to the grid of the
+    signal by a 2x2 convolution of stride 2, where the paper says 1x1 after a downsampling; no convolution follows the product,
+    where that code has one.
     With three input channels and one class it has 32,070,724 parameters.
 
     The variant "common" is what most implementations build under this name (AttU_Net of LeeJunHyun/Image_Segmentation): the
@@ -64,9 +67,13 @@ class AttentionUNet(Network):
     variant: str = "paper"
     deep_supervision: bool = False
 
+    dimensions: ClassVar = tuple(INPUTS)
+
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
+    def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *spatial k"]:
         """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels.
+
+        Of signals [B, L, C] and volumes [B, D, H, W, C] likewise.
 
         Raises:
             ValueError: for an unknown variant, or fewer than 2 base features.
@@ -76,10 +83,10 @@ class AttentionUNet(Network):
         if self.base_features < 2:
             raise ValueError(f"base_features is {self.base_features}; a gate has half as many channels, so give at least 2")
         norm = {"use_bias": self.variant == "common", **self.norm_types}
-        _, height, width, _ = x.shape
+        size = x.shape[1:-1]
 
         x = extend_to_multiple(x, 2**self.depth)
-        size, skips, maps = x.shape[1:3], [], []
+        extended, skips, maps = x.shape[1:-1], [], []
         for level in range(self.depth):
             x = TwoConvolutions(self.base_features * 2**level, **norm, name=f"encoder{level}")(x, train=train)
             skips.append(x)
@@ -96,8 +103,8 @@ class AttentionUNet(Network):
             x = TwoConvolutions(features, **norm, name=f"decoder{level}")(jnp.concatenate([skip, x], axis=-1), train=train)
             maps.append(x)
         if self.deep_supervision:
-            sow_coarse_logits(self, maps, self.num_classes, size, (height, width), **self.types)
-        return PointwiseConv(self.num_classes, **self.types, name="head")(x).astype(jnp.float32)[:, :height, :width]
+            sow_coarse_logits(self, maps, self.num_classes, extended, size, **self.types)
+        return crop(PointwiseConv(self.num_classes, **self.types, name="head")(x).astype(jnp.float32), size)
 
 
 class GridGate(Layer):
@@ -112,12 +119,12 @@ class GridGate(Layer):
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], g: Float[Array, "b h2 w2 d"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b *spatial c"], g: Float[Array, "b *coarse d"]) -> Float[Array, "b *spatial c"]:
         """Maps x [B, 2 H, 2 W, C] to the same shape, with the signal g [B, H, W, D]."""
         q = Conv(self.features, 2, 2, padding="VALID", use_bias=False, **self.types, name="W_x")(x)
         q = q + PointwiseConv(self.features, **self.types, name="W_g")(g)
         coefficients = nn.sigmoid(PointwiseConv(1, **self.types, name="psi")(nn.relu(q)))
-        return x * resize_bilinear(coefficients, x.shape[1:3])
+        return x * resize_bilinear(coefficients, x.shape[1:-1])
 
 
 class NormedGate(NormLayer):
@@ -131,8 +138,8 @@ class NormedGate(NormLayer):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], g: Float[Array, "b h w d"], *, train: bool = False
-    ) -> Float[Array, "b h w c"]:
+        self, x: Float[Array, "b *spatial c"], g: Float[Array, "b *spatial d"], *, train: bool = False
+    ) -> Float[Array, "b *spatial c"]:
         """Maps x [B, H, W, C] to the same shape, with the signal g [B, H, W, D]."""
         layer = partial(_PointwiseNorm, **self.norm_types)
         q = layer(self.features, name="W_x")(x, train=train) + layer(self.features, name="W_g")(g, train=train)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.padding import extend
+from fcn.encoders.padding import crop, extend_to_least
 from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, NormLayer, he_uniform, materialize, max_pool
+from fcn.layers.network import INPUTS
 
 
 class FCDenseNet(Network):
@@ -41,11 +42,12 @@ class FCDenseNet(Network):
     stem_features: int = 48
     dropout_rate: float = 0.2
 
+    dimensions: ClassVar = tuple(INPUTS)
     heads: ClassVar = ("head",)
 
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
-        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size.
+    def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *spatial k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C], signals [B, L, C] or volumes [B, D, H, W, C].
 
         Raises:
             ValueError: for an even number of blocks.
@@ -59,9 +61,9 @@ class FCDenseNet(Network):
         block = partial(_DenseBlock, growth_rate=self.growth_rate, **options)
         *down, bottleneck = self.layers[: len(self.layers) // 2 + 1]
         up = self.layers[len(down) + 1 :]
-        _, height, width, _ = x.shape
+        size = x.shape[1:-1]
 
-        x = extend(x, max(height, 2 ** len(down)), max(width, 2 ** len(down)))
+        x = extend_to_least(x, 2 ** len(down))
         x = Conv(self.stem_features, 3, padding=1, **types, name="stem")(x)
         skips = []
         for i, layers in enumerate(down):
@@ -73,10 +75,10 @@ class FCDenseNet(Network):
             new = ConvTranspose(new.shape[-1], 3, 2, **types, name=f"transition_up{i}")(new)
             skip = skips.pop()
             # At the centre of one row more than wanted lie the first rows.
-            x = jnp.concatenate([new[:, : skip.shape[1], : skip.shape[2]], skip], axis=-1)
+            x = jnp.concatenate([crop(new, skip.shape[1:-1]), skip], axis=-1)
             new = block(layers, name=f"up{i}")(x, train=train)
         x = jnp.concatenate([x, new], axis=-1)
-        return Conv(self.num_classes, 1, **types, name="head")(x).astype(jnp.float32)[:, :height, :width]
+        return crop(Conv(self.num_classes, 1, **types, name="head")(x).astype(jnp.float32), size)
 
 
 class FCDenseNet67(FCDenseNet):

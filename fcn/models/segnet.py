@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fcn.encoders.padding import crop
 from fcn.layers import BatchNorm, Conv, max_pool_with_indices, max_unpool
+from fcn.layers.network import INPUTS
 from fcn.models.parts.with_encoder import AnyEncoder, WithVGG
 
 
@@ -35,6 +37,7 @@ class SegNet(WithVGG):
     ceil_mode: bool = True
 
     heads: ClassVar = ("conv1_1_D",)
+    dimensions: ClassVar = tuple(INPUTS)
 
     @nn.nowrap
     def encoder_options(self) -> dict[str, Any]:
@@ -42,16 +45,16 @@ class SegNet(WithVGG):
         return {"width_multiplier": self.width_multiplier, "ceil_mode": self.ceil_mode, **self.norm_types}
 
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
-        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size."""
+    def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *spatial k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C], signals [B, L, C] or volumes [B, D, H, W, C]."""
         encoder = self.own_encoder
-        _, height, width, _ = x.shape
+        size = x.shape[1:-1]
 
         *maps, x = encoder(x, train=train)
         for stage, count in reversed(list(enumerate(encoder.convolutions))):
             fine = maps[stage]
             _, indices = max_pool_with_indices(fine, ceil_mode=self.ceil_mode)
-            x = max_unpool(x, indices, fine.shape[1:3])
+            x = max_unpool(x, indices, fine.shape[1:-1])
             for i in range(count, 0 if stage else 1, -1):
                 features = fine.shape[-1] if i > 1 else maps[stage - 1].shape[-1]
                 x = Conv(features, 3, padding=1, **self.types, name=f"conv{stage + 1}_{i}_D")(x)
@@ -59,4 +62,4 @@ class SegNet(WithVGG):
                     x = BatchNorm(**self.norm_types, name=f"bn{stage + 1}_{i}_D")(x, train=train)
                 x = nn.relu(x)
         x = Conv(self.num_classes, 3, padding=1, **self.types, name="conv1_1_D")(x)
-        return x.astype(jnp.float32)[:, :height, :width]
+        return crop(x.astype(jnp.float32), size)

@@ -1,4 +1,4 @@
-"""U-Net in its modern form: same padding, normalisation, any image size; with nnU-Net's norm and activation as options.
+"""U-Net in its modern form: same padding, any image size, signals and volumes; with nnU-Net's norm and activation as options.
 
 Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015, figure 1.
 The network of the paper itself, with valid convolutions, is `fcn.models.unet2015`.
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.encoders.padding import extend_to_multiple
+from fcn.encoders.padding import crop, extend_to_multiple
 from fcn.layers import (
     ActivationKind,
     Conv,
@@ -26,6 +26,7 @@ from fcn.layers import (
     norm_relu,
     resize_bilinear,
 )
+from fcn.layers.network import INPUTS
 from fcn.models.parts.supervision import sow_coarse_logits
 
 
@@ -36,13 +37,15 @@ class UNet(Network):
     instead of biases before every ReLU; dropout before the head (off by default) instead of at the end of the contracting path.
     With three input channels and two classes it has 31,037,698 parameters.
 
+    Signals [B, L, C] and volumes [B, D, H, W, C] go through the same network with kernels of one and three dimensions.
+
     Images whose sides do not divide by `stem_stride * 2**depth` are extended at the bottom and the right by repeating the last
     row and column, and the logits are cropped back: logit (i, j) always belongs to pixel (i, j).
 
     Attributes (more in `Network`):
         num_classes: channels of the logits.
         base_features: channels of the finest level; each level below has twice as many.
-        depth: number of 2x2 max-pools.
+        depth: number of 2x2 max-pools (of volumes 2x2x2).
         max_features: largest number of channels of a level (None: no limit).
         stem_stride: with s > 1 a convolution of 2s x 2s and stride s to twice `base_features` (with BatchNorm and ReLU)
             comes first, the network runs at that resolution, and its logits are resized bilinearly by s: s * s times less work.
@@ -64,17 +67,21 @@ class UNet(Network):
     norm: NormKind = "batch"
     activation: ActivationKind = "relu"
 
+    dimensions: ClassVar = tuple(INPUTS)
     no_reference: ClassVar = "it has no reference; with encoder=... it has the form of smp's Unet"
 
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w k"]:
-        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels."""
+    def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *spatial k"]:
+        """Logits [B, H, W, num_classes], float32, of images [B, H, W, C] of any size and number of channels.
+
+        Of signals [B, L, C] and volumes [B, D, H, W, C] likewise.
+        """
         norm = {"norm": self.norm, "activation": self.activation, **self.norm_types}
         bias = self.norm == "instance"
         two_convolutions = partial(TwoConvolutions, use_bias=bias, **norm)
         features = [self.base_features * 2**level for level in range(self.depth + 1)]
         features = [min(f, self.max_features or f) for f in features]
-        _, height, width, _ = x.shape
+        size = x.shape[1:-1]
 
         x = extend_to_multiple(x, self.stem_stride * 2**self.depth)
         if self.stem_stride > 1:
@@ -82,7 +89,7 @@ class UNet(Network):
             x = Conv(2 * self.base_features, 2 * s, s, use_bias=bias, **self.types, name="stem_conv")(x)
             x = norm_relu(x, **norm, train=train, prefix="stem_")
 
-        size, skips, maps = x.shape[1:3], [], []
+        extended, skips, maps = x.shape[1:-1], [], []
         for level in range(self.depth):
             x = two_convolutions(features[level], name=f"encoder{level}")(x, train=train)
             skips.append(x)
@@ -95,13 +102,13 @@ class UNet(Network):
             maps.append(x)
 
         if self.deep_supervision:
-            whole = tuple(side * self.stem_stride for side in size)
-            sow_coarse_logits(self, maps, self.num_classes, whole, (height, width), **self.types)
+            whole = tuple(side * self.stem_stride for side in extended)
+            sow_coarse_logits(self, maps, self.num_classes, whole, size, **self.types)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         x = PointwiseConv(self.num_classes, **self.types, name="head")(x).astype(jnp.float32)
         if self.stem_stride > 1:
-            x = resize_bilinear(x, (x.shape[1] * self.stem_stride, x.shape[2] * self.stem_stride))
-        return x[:, :height, :width]
+            x = resize_bilinear(x, [side * self.stem_stride for side in extended])
+        return crop(x, size)
 
 
 class TwoConvolutions(NormLayer):
@@ -120,8 +127,8 @@ class TwoConvolutions(NormLayer):
     activation: ActivationKind = "relu"
 
     @nn.compact
-    def __call__(self, x: Float[Array | np.ndarray, "b h w c"], *, train: bool = False) -> Float[Array, "b h w o"]:
-        """Maps [B, H, W, C] to [B, H, W, features]."""
+    def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *spatial o"]:
+        """Maps [B, H, W, C] to [B, H, W, features], of any number of spatial dimensions."""
         options = {"use_bias": self.use_bias, "norm": self.norm, "activation": self.activation, **self.norm_types}
         x = ConvNormRelu(self.features, **options, name="block0")(x, train=train)
         return ConvNormRelu(self.features, **options, name="block1")(x, train=train)

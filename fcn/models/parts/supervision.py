@@ -18,7 +18,7 @@ COARSE_HEAD = "coarse_head_"
 
 def sow_coarse_logits(
     module: nn.Module,
-    maps: Sequence[Float[Array, "b _ _ _"]],
+    maps: Sequence[Float[Array, "b *_"]],
     num_classes: int,
     size: tuple[int, ...] | None,
     crop: tuple[int, ...],
@@ -33,8 +33,8 @@ def sow_coarse_logits(
         maps: the decoder's, coarsest first, down to the one that gives the network's logits, which has no further head. The
             coarsest one has none either: its weight is 0 in nnU-Net.
         num_classes: channels of the logits.
-        size: (height, width) of the image that the maps are of; None where convolutions are valid, so that each map reaches
-            farther than the finer one, on all sides alike.
+        size: (height, width) of the image that the maps are of (signals and volumes: their sides); None where convolutions are
+            valid, so that each map reaches farther than the finer one, on all sides alike.
         crop: (height, width) of the part that is wanted: the upper left one of `size`, else the middle.
         **types: dtype and param_dtype of the heads.
 
@@ -48,7 +48,7 @@ def sow_coarse_logits(
     for i, x in enumerate(maps[-2:0:-1], 1):
         logits = PointwiseConv(num_classes, **types, name=f"{COARSE_HEAD}{i}")(x).astype(jnp.float32)
         if not module.is_initializing():
-            whole = size or tuple(side * 2**i for side in logits.shape[1:3])
-            top, left = (0, 0) if size else ((side - part) // 2 for side, part in zip(whole, crop))
-            enlarged = resize_bilinear(logits, whole)
-            module.sow("aux_logits", f"coarse_{i}", enlarged[:, top : top + crop[0], left : left + crop[1]])
+            whole = size or tuple(side * 2**i for side in logits.shape[1:-1])
+            starts = (0 if size else (side - part) // 2 for side, part in zip(whole, crop))
+            wanted = resize_bilinear(logits, whole)[:, *(slice(start, start + part) for start, part in zip(starts, crop))]
+            module.sow("aux_logits", f"coarse_{i}", wanted)
