@@ -43,7 +43,9 @@ from fcn.models.fpn import FPN
 from fcn.models.linknet import LinkNet
 from fcn.models.lraspp import LRASPP
 from fcn.models.manet import MANet
+from fcn.models.meshnet import MeshNet
 from fcn.models.pan import PAN
+from fcn.models.phasenet import PhaseNet
 from fcn.models.pspnet import PSPNet
 from fcn.models.segformer import SegFormer
 from fcn.models.segnet import SegNet
@@ -164,6 +166,10 @@ MODELS = {
         mean=(0.0, 0.0),
         std=(1.0, 1.0),
         per_image="percentiles",
+    ),
+    "meshnet": Entry(MeshNet, "Fedorov et al., MeshNet, IJCNN 2017", "Brainchop's networks on a head", (0.0,), (1.0,)),
+    "phasenet": Entry(
+        PhaseNet, "Zhu, Beroza, PhaseNet, GJI 2019", "its authors' outputs on seismograms", (0.0,) * 3, (1.0,) * 3
     ),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

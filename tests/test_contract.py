@@ -56,6 +56,8 @@ SMALL = {
     "fc_densenet103": {"layers": (1, 2, 1), "growth_rate": 4, "stem_features": 6},
     "stardist_unet": {"base_features": 4, "depth": 2, "head_features": 8, "grid": 2},
     "cpnet": {"features": (4, 8, 8)},
+    "meshnet": {"features": 4, "dilations": (1, 2)},
+    "phasenet": {"base_features": 4, "depth": 2},
 }
 OTHER_NUMBERS = {"fc_densenet56", "fc_densenet67"}
 """Names of `fc_densenet103` with other defaults, which a small one does not have."""
@@ -63,7 +65,11 @@ TAME = {"manet": ("decoder", "center"), "pan": ("decoder", "gau1", "conv1_1")}
 """Modules whose random parameters are scaled down, as large values saturate their softmax or sigmoid."""
 ROUGH = {"segnet": 0.5}
 """Models whose logits may differ by more in bfloat16: of values that become equal, another is the largest, elsewhere."""
-SIZES = {"unet2015": [(44, 44), (48, 60), (96, 64)]}
+SIZES = {
+    "unet2015": [(44, 44), (48, 60), (96, 64)],
+    "meshnet": [(1, 1, 1), (5, 6, 7), (9, 8, 6)],
+    "phasenet": [(1,), (47,), (97,)],
+}
 EAGER = ("fcn8s", "attention_unet", "manet", "deeplabv3plus", "dpt", "lraspp", "espnet", "segnet")
 """Models that have all kinds of layers; without `jit` each operation is compiled alone, which takes as long as the rest."""
 CLASSES = 3

@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fcn.classifiers.dense import FlattenClassifier
 from fcn.layers import ConvTranspose, LearnedBilinearUpsample
 from fcn.pretrained.misfit import describe_misfit, shorten
-from fcn.pretrained.names import TENSORFLOW, image_channels, kept_parts, parts, reference_names
+from fcn.pretrained.names import OF_ONE_COLUMN, TENSORFLOW, dimensions_of, image_channels, kept_parts, parts, reference_names
 from fcn.pretrained.reading import import_torch, number_array, read_tensors
 
 _TRANSPOSED = (ConvTranspose, LearnedBilinearUpsample)
@@ -39,7 +39,7 @@ def from_torch(
             h5py), or of a folder with `model.safetensors`, as smp writes. A prefix that wrappers add to all names, such as
             `module.` or Lightning's `model.`, is taken off; of a whole model's tensors, an encoder takes its own.
         source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe",
-            "tf_deeplab", "cellpose" or "stardist".
+            "tf_deeplab", "cellpose", "stardist", "brainchop" or "phasenet".
         in_channels: channels of the model's images; None: as many as the checkpoint has.
 
     Returns:
@@ -52,14 +52,18 @@ def from_torch(
         ImportError: where a file takes a package that is not installed.
         FileNotFoundError: where there is no such file.
     """
-    wanted, modules = parts(model, in_channels or 3)
+    tensors = read_tensors(state_dict)
+    dimensions = dimensions_of(model, (len(tensor.shape) - (source in OF_ONE_COLUMN) for tensor in tensors.values()))
+    wanted, modules = parts(model, in_channels or 3, dimensions)
     names = reference_names(model, wanted, modules, source)
-    tensors = _without_prefix(_renamed(read_tensors(state_dict), modules), set(names.values()))
+    tensors = _without_prefix(_renamed(tensors, modules), set(names.values()))
     if in_channels is None:
-        in_channels = image_channels(
-            model, wanted, lambda path: _flax_shape(tensors.get(names.get(path, "")), path, modules, source)
-        )
-        wanted = wanted if in_channels == 3 else parts(model, in_channels).variables
+
+        def given(path):
+            return _flax_shape(tensors.get(names.get(path, "")), path, modules, source)
+
+        in_channels = image_channels(model, wanted, given, dimensions)
+        wanted = wanted if in_channels == 3 else parts(model, in_channels, dimensions).variables
     kept = kept_parts(modules, source, in_channels)
     beyond = reference_names(model, kept.variables, {**kept.modules, **modules}, source).values()
     for name, value in getattr(model, "constant_tensors", dict)().items():
@@ -93,7 +97,7 @@ def from_torch(
     if own := wanted.keys() - names.keys():
         warnings.warn(f"{source} has no deep supervision: {_listed(sorted(own))} keep initial values", stacklevel=2)
     if kept_initial := [*heads, *own]:
-        images = jnp.zeros((1, 64, 64, in_channels))
+        images = jnp.zeros((1, *(64,) * dimensions, in_channels))
         initial = flatten_dict(model.init(jax.random.key(0), images))
         found |= {path: initial[path] for path in kept_initial}
     return unflatten_dict({path: jnp.asarray(found[path], shape.dtype) for path, shape in wanted.items()})
@@ -121,10 +125,11 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     """
     torch = import_torch("to_torch")
     given: dict[Any, Any] = flatten_dict(dict(variables))
-    wanted, modules = parts(model, in_channels or 3)
+    dimensions = dimensions_of(model, map(np.ndim, given.values()))
+    wanted, modules = parts(model, in_channels or 3, dimensions)
     if in_channels is None:
-        in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None)
-        wanted = wanted if in_channels == 3 else parts(model, in_channels).variables
+        in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None, dimensions)
+        wanted = wanted if in_channels == 3 else parts(model, in_channels, dimensions).variables
     kept = kept_parts(modules, source, in_channels)
     modules = {**kept.modules, **modules}
     names = reference_names(model, {**kept.variables, **wanted}, modules, source)
@@ -155,29 +160,43 @@ def _flax_shape(tensor: Any, path, modules: Mapping, source: str) -> tuple[int, 
 
 def _to_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
     """A tensor in Flax's order of axes; one of another rank than any kernel's as it is, to be found misshapen."""
-    if path[-1] != "kernel" or source in TENSORFLOW or not 2 <= array.ndim <= 5:
+    transposed = isinstance(modules.get(path[1:-1]), _TRANSPOSED)
+    if path[-1] != "kernel" or not 2 <= array.ndim <= 5:
         return array
+    if source in TENSORFLOW:
+        array = array[:, 0] if source in OF_ONE_COLUMN else array
+        return np.flip(array, _taps(array)).swapaxes(-1, -2) if transposed else array
     if array.ndim == 2:
         window = _flattened_window(path, modules)
         if window and array.shape[1] % np.prod(window) == 0:  # channels first there, channels last here
             return array.reshape(len(array), -1, *window).transpose(2, 3, 1, 0).reshape(-1, len(array))
         return array.T
-    if isinstance(modules.get(path[1:-1]), _TRANSPOSED) and array.ndim == 4:
-        return array.transpose(2, 3, 0, 1)[::-1, ::-1]
+    if transposed:
+        array = array.transpose(*range(2, array.ndim), 0, 1)
+        return np.flip(array, _taps(array))
     return array.transpose(*range(2, array.ndim), 1, 0)
 
 
 def _from_flax(array: np.ndarray, path: tuple[str, ...], modules: Mapping, source: str) -> np.ndarray:
     """The inverse of `_to_flax`."""
-    if path[-1] != "kernel" or source in TENSORFLOW:
+    transposed = isinstance(modules.get(path[1:-1]), _TRANSPOSED)
+    if path[-1] != "kernel":
         return array
+    if source in TENSORFLOW:
+        array = np.flip(array, _taps(array)).swapaxes(-1, -2) if transposed else array
+        return np.expand_dims(array, 1) if source in OF_ONE_COLUMN else array
     if array.ndim == 2:
         if window := _flattened_window(path, modules):
             return array.reshape(*window, -1, array.shape[1]).transpose(3, 2, 0, 1).reshape(array.shape[1], -1)
         return array.T
-    if isinstance(modules.get(path[1:-1]), _TRANSPOSED):
-        return array[::-1, ::-1].transpose(2, 3, 0, 1)
-    return array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
+    if transposed:
+        return np.flip(array, _taps(array)).transpose(array.ndim - 2, array.ndim - 1, *_taps(array))
+    return array.transpose(array.ndim - 1, array.ndim - 2, *_taps(array))
+
+
+def _taps(kernel: np.ndarray) -> tuple[int, ...]:
+    """The axes of a kernel that are no channels, in Flax's order."""
+    return tuple(range(kernel.ndim - 2))
 
 
 def _flattened_window(path, modules) -> tuple[int, int] | None:

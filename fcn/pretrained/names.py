@@ -10,7 +10,7 @@ value) with which the encoder here has these layers, too; `kept_variables` gives
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,14 +20,22 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from fcn.errors import unknown
+from fcn.layers import BatchNorm
 from fcn.models.parts.supervision import COARSE_HEAD
 from fcn.models.unet2015 import UNet2015, valid_sizes
 
-SOURCES = ("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab", "cellpose", "stardist")
+SOURCES = (
+    *("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab", "cellpose"),
+    *("stardist", "brainchop", "phasenet"),
+)
 LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
 """What a parameter of a layer is called there, if not the same."""
-TENSORFLOW = ("tf_deeplab", "stardist")
-"""Sources whose names and order of axes are Flax's own: `layer/kernel`, channels last."""
+TENSORFLOW = ("tf_deeplab", "stardist", "brainchop", "phasenet")
+"""Sources whose names and order of axes are Flax's own: `layer/kernel`, channels last; transposed kernels are [..., O, C]."""
+OF_ONE_COLUMN = ("phasenet",)
+"""Sources whose signals are images of one column: their kernels are [k, 1, C, O]."""
+_BATCH_NORM = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
+"""What TensorFlow calls the parameters of BatchNorm."""
 
 _ALSO = {"segmentation_models_pytorch": "smp"}
 
@@ -41,7 +49,13 @@ class Parts(NamedTuple):
     modules: Mapping[Path, nn.Module]
 
 
-def parts(model: Any, in_channels: int) -> Parts:
+def dimensions_of(model: Any, axes: Iterable[int]) -> int:
+    """How many spatial dimensions a model has whose kernels have so many axes; where these do not tell, two if it can."""
+    known, found = getattr(model, "dimensions", (2,)), max(axes, default=4) - 2
+    return next(number for number in (found, 2, *known) if number in known)
+
+
+def parts(model: Any, in_channels: int, dimensions: int = 2) -> Parts:
     """What `model` consists of, found by tracing `model.init`; nothing is computed.
 
     Raises:
@@ -59,13 +73,15 @@ def parts(model: Any, in_channels: int) -> Parts:
 
     with nn.intercept_methods(note):
         side = valid_sizes(1, 2**20, model.depth)[0] if isinstance(model, UNet2015) else 64
-        images = jax.ShapeDtypeStruct((1, side, side, in_channels), jnp.float32)
+        images = jax.ShapeDtypeStruct((1, *(side,) * dimensions, in_channels), jnp.float32)
         shapes = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), images)
     variables: dict[Path, Any] = flatten_dict(shapes)
     return Parts(variables, modules)
 
 
-def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path], tuple[int, ...] | None]) -> int:
+def image_channels(
+    model: Any, wanted: Mapping[Path, Any], given: Callable[[Path], tuple[int, ...] | None], dimensions: int = 2
+) -> int:
     """The channels of the images of a model whose variables have the shapes that `given` knows (None where it knows none).
 
     The kernels that take three channels of an image of three tell it; where other kernels are among these, the number counts
@@ -75,7 +91,7 @@ def image_channels(model: Any, wanted: Mapping[Path, Any], given: Callable[[Path
     counts = {shape[-2] for path, shape in stems.items() if shape and len(shape) == len(wanted[path].shape)} - {0}
 
     def agreeing(count: int) -> int:
-        leaves = wanted if count == 3 else parts(model, count).variables
+        leaves = wanted if count == 3 else parts(model, count, dimensions).variables
         return sum(given(path) == leaf.shape for path, leaf in leaves.items())
 
     return max(sorted(counts), key=agreeing) if len(counts) > 1 else next(iter(counts), 3)
@@ -85,7 +101,8 @@ def channels_of(model: nn.Module, variables: Mapping[str, Any]) -> int:
     """The channels of the images that a model's variables are for."""
     leaves: dict[Path, Any] = flatten_dict(dict(variables))
     shapes = {path: np.shape(value) for path, value in leaves.items()}
-    return image_channels(model, parts(model, 3).variables, shapes.get)
+    dimensions = dimensions_of(model, map(len, shapes.values()))
+    return image_channels(model, parts(model, 3, dimensions).variables, shapes.get, dimensions)
 
 
 def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int) -> Parts:
@@ -131,9 +148,9 @@ def _is_coarse(path: Path) -> bool:
 
 
 def _name(path: Path, modules: Mapping[Path, nn.Module], source: str) -> str:
-    if source in TENSORFLOW:
-        return "/".join(path)
     *layer, leaf = path
+    if source in TENSORFLOW:
+        return "/".join((*layer, _BATCH_NORM[leaf] if isinstance(modules.get(tuple(layer)), BatchNorm) else leaf))
     name = _dotted(layer)
     for length in range(len(layer), -1, -1):  # from the innermost module to the model itself
         renames = getattr(modules.get(tuple(layer[:length])), "references", {}).get(source, ())

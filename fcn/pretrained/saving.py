@@ -16,7 +16,7 @@ from fcn.draft import draft_folder, open_to_readers
 from fcn.environment import CONFIG
 from fcn.preprocessing import Preprocessing, from_json
 from fcn.pretrained.description import describe, plain, read_object, rebuild
-from fcn.pretrained.names import image_channels, parts
+from fcn.pretrained.names import dimensions_of, image_channels, parts
 from fcn.pretrained.reading import number_array, read_file
 from fcn.ranges import abbreviate
 
@@ -270,9 +270,10 @@ def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[tuple, tuple]:
 def _wanted(model: nn.Module, given: Mapping[tuple, tuple]) -> tuple[int, dict[tuple, tuple]]:
     """The number of channels that the given shapes are for, and the shapes that `model.init` would give for it."""
     try:
-        leaves = parts(model, 3).variables
-        channels = image_channels(model, leaves, given.get)
-        leaves = leaves if channels == 3 else parts(model, channels).variables
+        dimensions = dimensions_of(model, map(len, given.values()))
+        leaves = parts(model, 3, dimensions).variables
+        channels = image_channels(model, leaves, given.get, dimensions)
+        leaves = leaves if channels == 3 else parts(model, channels, dimensions).variables
     except Exception as error:  # whatever a network raises whose fields do not go together
         raise ValueError(f"{type(model).__name__} with these fields is no network: {error}") from error
     return channels, {path: leaf.shape for path, leaf in leaves.items()}

@@ -217,8 +217,8 @@ def test_errors():
     def init(layer, *shape):
         jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros(shape))
 
-    with pytest.raises((ValueError, TypeCheckError), match=r"4, ?4, ?3"):  # the latter where annotations are checked
-        init(Conv(4), 4, 4, 3)
+    with pytest.raises((ValueError, TypeCheckError), match=r"4, ?3"):  # the latter where annotations are checked
+        init(Conv(4), 4, 3)
     with pytest.raises(ValueError, match=r"groups=2 must divide the channels of input \(3\) and output \(4\)"):
         init(Conv(4, groups=2), 1, 4, 4, 3)
     with pytest.raises((ValueError, TypeCheckError), match=r"uint8|u8"):
