@@ -100,6 +100,7 @@ LAYERS = {
     "depthwise": "Depthwise convolutions",
     "grouped": "Convolutions in groups",
     "upsampled": "Convolutions of images whose pixels are repeated",
+    "volume": "Convolutions of volumes",
     "transposed": "Transposed convolutions",
     "matrices": "Matrix products, alone and inside of other algorithms",
     "attention": "Attention",

@@ -53,11 +53,11 @@ OPERATIONS: tuple[Operation, ...] = ("convolution", "input_gradient", "kernel_gr
 
 
 def convolve(maps: Sequence[Array], kernel: Array, strides, pads: Pads, dilation, groups: int = 1, factor: int = 1) -> Array:
-    """The convolution of maps [N, H, W, _] with a kernel [kh, kw, C / groups, O], all of one type."""
+    """The convolution of maps [N, H, W, _] with a kernel [kh, kw, C / groups, O], all of one type; of volumes likewise."""
     *maps, kernel = varying_alike(*maps, kernel)
     shapes = tuple(tuple(x.shape) for x in maps)
-    (top, bottom), (left, right) = pads
-    settings = tuple(strides), ((top, bottom), (left, right)), tuple(dilation), groups, factor
+    pads = tuple((before, after) for before, after in pads)
+    settings = tuple(strides), pads, tuple(dilation), groups, factor
     problem = Problem(shapes, tuple(kernel.shape), kernel.dtype, *settings, matmul_precision(), has_one_device())
     if is_heard():
         _foresee(problem)
@@ -170,7 +170,7 @@ def algorithm(operation: Operation, platform: str | None, problem: Problem) -> C
 def _foresee(problem):
     """Chooses what will be chosen when this is lowered for this machine, and so for the convolutions that it consists of."""
     convolution, *_ = (algorithm(operation, platform_at_hand(), problem) for operation in OPERATIONS)
-    if problem.layer in ("grouped", "upsampled"):
+    if problem.layer in ("grouped", "upsampled", "volume"):
         types = (jax.ShapeDtypeStruct(shape, problem.dtype) for shape in (*problem.shapes, problem.kernel_shape))
         jax.eval_shape(lambda *arrays: convolution(*arrays), *types)
 

@@ -18,14 +18,15 @@ Operation = Literal[
     "product", "sum", "pointwise", "attention", "resize", "max", "average", "materialize", "slice",
 ]
 Layer = Literal[
-    "dense", "depthwise", "grouped", "upsampled", "transposed", "matrices", "attention", "resizing", "pooling", "fusion"
+    "dense", "depthwise", "grouped", "upsampled", "volume", "transposed",
+    "matrices", "attention", "resizing", "pooling", "fusion",
 ]
 # fmt: on
 Platform = Literal["cpu", "cpu+onednn", "cuda", "other"]
 
 
 class Problem(NamedTuple):
-    """A convolution, whose equation it stands in.
+    """A convolution, whose equation it stands in. Of volumes all settings have three entries.
 
     Attributes:
       shapes: of the maps, [N, H, W, _] each; the first is enlarged.
@@ -54,6 +55,8 @@ class Problem(NamedTuple):
     @property
     def layer(self) -> Layer:
         """Whose rules these are."""
+        if len(self.images_shape) == 5:
+            return "volume"
         if self.factor > 1:
             return "upsampled"
         if self.groups == 1:
@@ -67,8 +70,8 @@ class Problem(NamedTuple):
 
     @property
     def kernel_size(self) -> tuple[int, ...]:
-        """Its rows and columns."""
-        return self.kernel_shape[:2]
+        """Its rows and columns (and layers)."""
+        return self.kernel_shape[:-2]
 
     @property
     def output_shape(self) -> tuple[Any, ...]:
@@ -76,7 +79,7 @@ class Problem(NamedTuple):
         n, *sides, _ = self.images_shape
         sides = [side * self.factor for side in sides]
         size = output_size(sides, self.kernel_size, self.strides, self.pads, self.dilation)
-        return (n, *size, self.kernel_shape[3])
+        return (n, *size, self.kernel_shape[-1])
 
     @property
     def mirrored_pads(self) -> Pads | None:

@@ -204,6 +204,14 @@ def flash(call: Call) -> bool:
     return suits and call.dtype in (jnp.bfloat16, jnp.float16) and compute_capability() >= 8
 
 
+# Volumes.
+
+
+def has_slices(call: Call) -> bool:
+    """volumes that give any output"""
+    return 0 not in call.output
+
+
 # Resizing.
 
 

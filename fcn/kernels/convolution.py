@@ -1,12 +1,12 @@
 """Convolutions: products where the kernel's size is 1, else primitives, for which `fcn.kernels.table` chooses.
 
-A signal is an image of one column. Convolutions of volumes are XLA's own.
+A signal is an image of one column.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcn.kernels import bilinear, dense_convolution, depthwise, grouped
+from fcn.kernels import bilinear, dense_convolution, depthwise, grouped, volumes
 from fcn.kernels.fusion import unfused_on_gpus
 from fcn.kernels.mode import or_xla
 from fcn.kernels.padding import Pads, pad_images
@@ -14,6 +14,7 @@ from fcn.kernels.products import multiply
 from fcn.kernels.xla import native_convolution, native_pointwise
 
 bilinear.ALGORITHMS |= {"dense": dense_convolution.function, "depthwise": depthwise.function, "grouped": grouped.function}
+bilinear.ALGORITHMS["volume"] = volumes.function
 
 
 @or_xla(native_convolution)
@@ -30,8 +31,6 @@ def convolve(
         return convolve_pointwise(_seen(x, strides, pads), kernel)
     if x.ndim == 3:
         return convolve(x[:, :, None], kernel[:, None], (*strides, 1), (*pads, (0, 0)), (*dilation, 1), groups)[:, :, 0]
-    if x.ndim == 5:
-        return native_convolution(x, kernel, strides, pads, dilation, groups)
     return bilinear.convolve((x,), kernel, strides, pads, dilation, groups)
 
 

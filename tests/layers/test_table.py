@@ -17,7 +17,7 @@ from fcn.kernels.table import ALL, RULES, find
 pytestmark = pytest.mark.usefixtures("usual_table")
 
 OLD, NEW = (0, 10, 2), (0, 12, 0)
-CONVOLUTIONS = "dense", "depthwise", "grouped", "upsampled"
+CONVOLUTIONS = "dense", "depthwise", "grouped", "upsampled", "volume"
 
 
 def problem(images, kernel, strides=1, dilation=1, groups=1, factor=1, dtype="float32"):
@@ -30,6 +30,11 @@ def call(platform, *arguments, operation="convolution", version=OLD, alone=True,
     """A convolution on a platform, with JAX of before 0.12 on one device."""
     described = describe(operation, platform.partition("+")[0], problem(*arguments, **settings))
     return dataclasses.replace(described, platform=platform, version=version, alone=alone)
+
+
+def volume(platform, depth):
+    shapes = (1, depth, 8, 8, 3), (3, 3, 3, 3, 4), (1, depth, 8, 8, 4)
+    return Call("volume", "convolution", platform, *shapes, jnp.dtype("float32"), (1, 1, 1), (1, 1, 1))
 
 
 def matrices(operation, positions, channels, features):
@@ -102,6 +107,10 @@ EXAMPLES = [
     ("native", call("cuda", (2, 56, 56, 128), (3, 3, 4, 128), groups=32)),
     ("phases", call("cpu", (2, 112, 112, 32), (3, 3, 32, 16), factor=2)),
     ("enlarged", call("cpu", (2, 4, 4, 32), (3, 3, 32, 16), factor=2)),
+    ("slices", volume("cpu", 8)),
+    ("slices", volume("cpu+onednn", 8)),
+    ("native", volume("cuda", 8)),
+    ("native", volume("cpu", 0)),
     ("convolution", transposed((3, 3, 16, 16), (1, 1))),
     ("product", transposed((2, 2, 128, 64), (2, 2))),
     ("phases", transposed((2, 2, 2, 16), (2, 2), groups=8)),
@@ -169,6 +178,9 @@ def test_every_name_is_an_algorithm(rule):
     """Of the shape that the operation has."""
     groups = {"depthwise": 4, "grouped": 2}.get(rule.layer, 1)
     small = problem((1, 8, 8, 4), (3, 3, 4 // groups, 4), groups=groups, factor=2 if rule.layer == "upsampled" else 1)
+    if rule.layer == "volume":
+        ones = (1, 1, 1)
+        small = Problem(((1, 8, 8, 8, 4),), (3, 3, 3, 4, 4), small.dtype, ones, (ones[:2],) * 3, ones)
     images, kernel, output = map(jnp.zeros, (*small.shapes, small.kernel_shape, small.output_shape))
     mirrored = ("input_gradient",) if rule.layer == "dense" and "convolution" in rule.operations else ()
     expected = {

@@ -51,15 +51,15 @@ def test_phasenet(shared_data):
 
 @pytest.mark.parametrize("name", ["model5_gw_ae", pytest.param("model20chan3cls", marks=pytest.mark.slow)])
 def test_the_corner_of_a_head(shared_data, head, name):
-    """Logits see 46 voxels around: those of the first 16 of the reference's 96 need 62."""
+    """Logits see 46 voxels around: those of the first 8 of the reference's 96 need 54."""
     folder = shared_data / "weights" / "meshnet_brain"
     model = fcn.create_model("meshnet", num_classes=3, **BRAINS[name])
     variables = fcn.from_torch(model, folder / f"{name}.npz", source="brainchop")
-    crop = normalised(head, head[80:142, 60:122, 90:152], name)
-    logits = jax.jit(model.apply)(variables, crop[None, ..., None])[0, :16, :16, :16]
+    crop = normalised(head, head[80:134, 60:114, 90:144], name)
+    logits = jax.jit(model.apply)(variables, crop[None, ..., None])[0, :8, :8, :8]
     with np.load(folder / "reference.npz") as reference:
-        expected = np.moveaxis(reference[f"{name}/crop_logits_stride4"], 0, -1)[:4, :4, :4]
-        classes = reference[f"{name}/crop_argmax"][:16, :16, :16]
+        expected = np.moveaxis(reference[f"{name}/crop_logits_stride4"], 0, -1)[:2, :2, :2]
+        classes = reference[f"{name}/crop_argmax"][:8, :8, :8]
     np.testing.assert_allclose(logits[::4, ::4, ::4], expected, rtol=0, atol=1e-3)
     assert np.mean(np.argmax(logits, -1) == classes) > 0.999
 
