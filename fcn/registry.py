@@ -44,11 +44,14 @@ from fcn.models.linknet import LinkNet
 from fcn.models.lraspp import LRASPP
 from fcn.models.manet import MANet
 from fcn.models.meshnet import MeshNet
+from fcn.models.nnunet import PlainConvUNet, ResidualEncoderUNet
 from fcn.models.pan import PAN
 from fcn.models.phasenet import PhaseNet
 from fcn.models.pspnet import PSPNet
+from fcn.models.residual_unet import ResidualUNet
 from fcn.models.segformer import SegFormer
 from fcn.models.segnet import SegNet
+from fcn.models.segresnet import SegResNet
 from fcn.models.stardist_unet import StarDistUNet
 from fcn.models.unet import UNet
 from fcn.models.unet2015 import UNet2015
@@ -93,6 +96,7 @@ _UNET = "Ronneberger, Fischer, Brox, U-Net, MICCAI 2015"
 _ESPNET = "Mehta et al., ESPNet, ECCV 2018"
 _CAMVID_MEAN, _CAMVID_STD = (110.33102643, 108.40886315, 105.03319369), (72.12571015, 72.69074534, 69.90434816)
 _CITYSCAPES_MEAN, _CITYSCAPES_STD = (72.3923111, 82.90893555, 73.15840149), (45.3192215, 46.15289307, 44.91483307)
+_NNUNET = "Isensee et al., nnU-Net, Nature Methods 2021"
 _TIRAMISU = "Jégou et al., The One Hundred Layers Tiramisu, CVPR Workshops 2017"
 MODELS = {
     "fcn32s": Entry(FCN32s, _FCN, "torchfcn FCN32s"),
@@ -168,6 +172,10 @@ MODELS = {
         per_image="percentiles",
     ),
     "meshnet": Entry(MeshNet, "Fedorov et al., MeshNet, IJCNN 2017", "Brainchop's networks on a head", (0.0,), (1.0,)),
+    "plain_conv_unet": Entry(PlainConvUNet, _NNUNET, "dynamic_network_architectures PlainConvUNet"),
+    "residual_encoder_unet": Entry(ResidualEncoderUNet, _NNUNET, "dynamic_network_architectures ResidualEncoderUNet"),
+    "segresnet": Entry(SegResNet, "Myronenko, SegResNet, BrainLes 2018", "monai SegResNet"),
+    "residual_unet": Entry(ResidualUNet, "Kerfoot et al., Residual U-Net, STACOM 2018", "monai UNet"),
     "phasenet": Entry(
         PhaseNet, "Zhu, Beroza, PhaseNet, GJI 2019", "its authors' outputs on seismograms", (0.0,) * 3, (1.0,) * 3
     ),

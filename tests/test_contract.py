@@ -58,6 +58,15 @@ SMALL = {
     "cpnet": {"features": (4, 8, 8)},
     "meshnet": {"features": 4, "dilations": (1, 2)},
     "phasenet": {"base_features": 4, "depth": 2},
+    "plain_conv_unet": {"features_per_stage": (4, 6, 8), "strides": (1, 2, (1, 2, 2)), "deep_supervision": False},
+    "segresnet": {"init_filters": 4, "blocks_down": (1, 1), "blocks_up": (1,), "num_groups": 2, "dropout_rate": 0.5},
+    "residual_unet": {"channels": (4, 6), "strides": (2,)},
+    "residual_encoder_unet": {
+        "features_per_stage": (4, 6),
+        "kernel_sizes": ((1, 3), 3),
+        "n_blocks_per_stage": (1, 2),
+        "deep_supervision": False,
+    },
 }
 OTHER_NUMBERS = {"fc_densenet56", "fc_densenet67"}
 """Names of `fc_densenet103` with other defaults, which a small one does not have."""
@@ -68,6 +77,9 @@ ROUGH = {"segnet": 0.5}
 SIZES = {
     "unet2015": [(44, 44), (48, 60), (96, 64)],
     "meshnet": [(1, 1, 1), (5, 6, 7), (9, 8, 6)],
+    "plain_conv_unet": [(1, 1, 1), (5, 6, 7), (9, 8, 6)],
+    "segresnet": [(1, 1, 1), (5, 6, 7), (9, 8, 6)],
+    "residual_unet": [(1, 1, 1), (5, 6, 7), (9, 8, 6)],
     "phasenet": [(1,), (47,), (97,)],
 }
 EAGER = ("fcn8s", "attention_unet", "manet", "deeplabv3plus", "dpt", "lraspp", "espnet", "segnet")

@@ -4,7 +4,7 @@ from fcn.kernels.attention import attend
 from fcn.kernels.convolution import convolve_pointwise
 from fcn.kernels.fusion import materialize
 from fcn.kernels.tuning import tune
-from fcn.layers.activations import gelu
+from fcn.layers.activations import PReLU, gelu
 from fcn.layers.convolution import Conv
 from fcn.layers.dense import Dense
 from fcn.layers.initialisers import (
@@ -44,6 +44,7 @@ __all__ = [
     "Network",
     "NormKind",
     "NormLayer",
+    "PReLU",
     "PointwiseConv",
     "UpsampledConv",
     "attend",

@@ -1,5 +1,6 @@
 """Batch normalisation, and the block of convolution, normalisation and activation."""
 
+from functools import partial
 from typing import Literal, get_args
 
 import flax.linen as nn
@@ -12,6 +13,9 @@ from fcn.layers.layer import NormLayer
 
 NormKind = Literal["batch", "instance"]
 ActivationKind = Literal["relu", "leaky_relu"]
+
+instance_norm = partial(nn.InstanceNorm, epsilon=1e-5, use_fast_variance=False)
+"""PyTorch's instance normalisation, affine; `use_scale=False, use_bias=False` leave its parameters out."""
 
 
 class BatchNorm(NormLayer):
@@ -95,7 +99,7 @@ def norm_relu(
         if given not in known:
             raise unknown(kind, given, known)
     if norm == "instance":
-        x = nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False, **types, name=f"{prefix}norm")(x)
+        x = instance_norm(**types, name=f"{prefix}norm")(x)
     else:
         x = BatchNorm(axis_name=axis_name, **types, name=f"{prefix}bn")(x, train=train)
     return nn.leaky_relu(x) if activation == "leaky_relu" else nn.relu(x)

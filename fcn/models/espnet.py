@@ -10,11 +10,10 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Layer, Network, NormLayer, PointwiseConv, average_pool, resize_bilinear
+from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, NormLayer, PointwiseConv, PReLU, average_pool, resize_bilinear
 
 _EPSILON = 1e-3
 
@@ -186,7 +185,7 @@ class _ConvNormAct(NormLayer):
     def __call__(self, x, *, train):
         x = Conv(self.features, 3, self.strides, padding=1, use_bias=False, **self.types, name="conv")(x)
         x = BatchNorm(epsilon=_EPSILON, **self.norm_types, name="bn")(x, train=train)
-        return _PReLU(**self.types, name="act")(x)
+        return PReLU(**self.types, name="act")(x)
 
 
 class _NormAct(NormLayer):
@@ -195,14 +194,4 @@ class _NormAct(NormLayer):
     @nn.compact
     def __call__(self, x, *, train):
         x = BatchNorm(epsilon=_EPSILON, **self.norm_types, name="bn")(x, train=train)
-        return _PReLU(**self.types, name="act")(x)
-
-
-class _PReLU(Layer):
-    """max(x, 0) + alpha min(x, 0), with one alpha for each channel (He et al., ICCV 2015, equation 1)."""
-
-    @nn.compact
-    def __call__(self, x):
-        alpha = self.param("alpha", nn.initializers.constant(0.25), x.shape[-1:], self.param_dtype)
-        x, alpha = promote_dtype(x, alpha, dtype=self.dtype)
-        return jnp.where(x > 0, x, alpha * x)
+        return PReLU(**self.types, name="act")(x)

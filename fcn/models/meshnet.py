@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from fcn.errors import unknown
 from fcn.layers import BatchNorm, Conv, Network, PointwiseConv, gelu
 from fcn.layers.network import INPUTS
+from fcn.layers.normalisation import instance_norm
 
 ACTIVATIONS = {"relu": nn.relu, "elu": nn.elu, "gelu": gelu}
 NORMS = ("batch", "instance", None)
@@ -72,7 +73,6 @@ class MeshNet(Network):
             if self.norm == "batch":
                 x = BatchNorm(**self.norm_types, name=f"bn_{i}")(x, train=train)
             elif self.norm == "instance":
-                plain = {"use_scale": False, "use_bias": False, "use_fast_variance": False}
-                x = nn.InstanceNorm(epsilon=1e-5, **plain, **self.types, name=f"norm_{i}")(x)
+                x = instance_norm(use_scale=False, use_bias=False, **self.types, name=f"norm_{i}")(x)
             x = ACTIVATIONS[self.activation](x)
         return PointwiseConv(self.num_classes, **self.types, name="output")(x).astype(jnp.float32)

@@ -39,7 +39,7 @@ def from_torch(
             h5py), or of a folder with `model.safetensors`, as smp writes. A prefix that wrappers add to all names, such as
             `module.` or Lightning's `model.`, is taken off; of a whole model's tensors, an encoder takes its own.
         source: whose names the tensors carry: "torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe",
-            "tf_deeplab", "cellpose", "stardist", "brainchop" or "phasenet".
+            "tf_deeplab", "cellpose", "stardist", "brainchop", "phasenet", "nnunet" or "monai".
         in_channels: channels of the model's images; None: as many as the checkpoint has.
 
     Returns:
@@ -146,6 +146,8 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
         tensors[name] = _from_flax(np.asarray(given[path], np.float32), path, modules, source)
         if path[-1] == "mean":
             tensors[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
+    for pattern, replacement in getattr(model, "doubled", ()):
+        tensors |= {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items() if re.search(pattern, name)}
     return {name: torch.from_numpy(np.array(tensor, order="C")) for name, tensor in tensors.items()}
 
 
@@ -206,11 +208,21 @@ def _flattened_window(path, modules) -> tuple[int, int] | None:
 
 
 def _renamed(tensors: Mapping[str, Any], modules: Mapping) -> dict[str, Any]:
-    """The tensors by the names that the reference has today: those of older checkpoints stand in `old_names` of a module."""
+    """The tensors by the names that the reference has today: those of older checkpoints stand in `old_names` of a module.
+
+    Raises:
+        ValueError: two that are one tensor in the network differ.
+    """
     pairs = {pair for module in modules.values() for pair in getattr(module, "old_names", ())}
-    for pattern, replacement in pairs:
-        tensors = {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
+    renamed: dict[str, str] = {}
+    for name in tensors:
+        today = name
+        for pattern, replacement in pairs:
+            today = re.sub(pattern, replacement, today)
+        other = renamed.setdefault(today, name)
+        if other != name and not np.array_equal(number_array(other, tensors[other]), number_array(name, tensors[name])):
+            raise ValueError(f"{other} and {name} are one tensor of the network, but differ")
+    return {today: tensors[name] for today, name in renamed.items()}
 
 
 def _without_prefix(tensors: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from fcn.models.unet2015 import UNet2015, valid_sizes
 
 SOURCES = (
     *("torchvision", "timm", "smp", "torchfcn", "espnet", "cifar", "caffe", "tf_deeplab", "cellpose"),
-    *("stardist", "brainchop", "phasenet"),
+    *("stardist", "brainchop", "phasenet", "nnunet", "monai"),
 )
 LEAVES = {"kernel": "weight", "scale": "weight", "alpha": "weight", "mean": "running_mean", "var": "running_var"}
 """What a parameter of a layer is called there, if not the same."""

@@ -8,8 +8,8 @@ import pytest
 
 import fcn
 from fcn.data import normalise, open_source
+from fcn.layers import PReLU
 from fcn.metrics import confusion_matrix, segmentation_metrics
-from fcn.models.espnet import _PReLU
 from fcn.registry import MODELS
 from tests.parity.by_hand import F, assert_model_equals, assert_model_gradients_equal_by_hand
 from tests.parity.reference import torch
@@ -198,7 +198,7 @@ def test_training():
 
 def test_first_slope():
     """As in PyTorch and He et al.: 0.25."""
-    variables = _PReLU().init(jax.random.key(0), np.zeros((1, 2, 2, 5), np.float32))
+    variables = PReLU().init(jax.random.key(0), np.zeros((1, 2, 2, 5), np.float32))
     np.testing.assert_array_equal(variables["params"]["alpha"], np.full(5, 0.25))
 
 

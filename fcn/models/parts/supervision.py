@@ -47,8 +47,31 @@ def sow_coarse_logits(
         return
     for i, x in enumerate(maps[-2:0:-1], 1):
         logits = PointwiseConv(num_classes, **types, name=f"{COARSE_HEAD}{i}")(x).astype(jnp.float32)
-        if not module.is_initializing():
-            whole = size or tuple(side * 2**i for side in logits.shape[1:-1])
-            starts = (0 if size else (side - part) // 2 for side, part in zip(whole, crop))
-            wanted = resize_bilinear(logits, whole)[:, *(slice(start, start + part) for start, part in zip(starts, crop))]
-            module.sow("aux_logits", f"coarse_{i}", wanted)
+        whole = size or tuple(side * 2**i for side in logits.shape[1:-1])
+        sow_enlarged(module, i, logits, whole, crop, centred=size is None)
+
+
+def sow_enlarged(
+    module: nn.Module,
+    number: int,
+    logits: Float[Array, "b *coarse k"],
+    size: Sequence[int],
+    crop: Sequence[int],
+    *,
+    centred: bool = False,
+) -> None:
+    """Sows a head's logits as coarse_`number`, except when initialising.
+
+    Args:
+        module: in whose compact method it is called.
+        number: how many steps the map is coarser than the one of the network's logits.
+        logits: of the head.
+        size: (height, width) that they are enlarged to.
+        crop: (height, width) of the part that is wanted.
+        centred: whether that is the middle, not the upper left part.
+    """
+    if not module.is_initializing():
+        starts = ((side - part) // 2 if centred else 0 for side, part in zip(size, crop))
+        enlarged = resize_bilinear(logits, size)
+        wanted = enlarged[:, *(slice(start, start + part) for start, part in zip(starts, crop))]
+        module.sow("aux_logits", f"coarse_{number}", wanted)
