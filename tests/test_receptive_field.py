@@ -54,6 +54,23 @@ def test_by_hand():
     assert field.margins == ((0, 0), (0, 0)) and field.legal_sizes(5, 8) == [5, 6, 7, 8]
 
 
+class Flat(nn.Module):
+    """What leaves the slices of a volume apart, and sees rows and columns as one line; or what a signal is seen by."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        window, taps = ((1, 2, 2), (1, 3, 5)) if x.ndim == 5 else (2, 3)
+        return resize_bilinear(Conv(1, taps)(max_pool(x, window)), x.shape[1:-1])
+
+
+@pytest.mark.parametrize(("dimensions", "size", "stride"), [(1, (8,), (2,)), (3, (1, 8, 12), (1, 2, 2))])
+def test_signals_and_volumes(dimensions, size, stride):
+    """By hand: bilinear 2 of the small map's, the convolution 2 or 4 more, pooled twice as many."""
+    field = receptive_field(Flat(), 1, dimensions=dimensions)
+    assert (field.size, field.stride) == (size, stride)
+    assert receptive_field(Flat(), 1, (512,) * dimensions) == field
+
+
 def test_is_the_support_of_gradients():
     """Of the pixels that the logits in the middle depend on, one phase after the other."""
     model, images = Small(), np.ones((1, 40, 40, 1), np.float32)

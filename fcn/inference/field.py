@@ -40,51 +40,55 @@ class Side(NamedTuple):
     smallest: int
 
 
-class ReceptiveField(NamedTuple):
-    """What a logit sees of the image, (rows, columns) each. The attributes are those of `Side`."""
+class ReceptiveField(tuple[Side, ...]):
+    """What a logit sees along each side: rows and columns of an image. The attributes are those of `Side`."""
 
-    rows: Side
-    columns: Side
+    def __new__(cls, *sides: Side):
+        return super().__new__(cls, sides)
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, ...]:
         """Rows and columns that a logit depends on, at most."""
-        return self.rows.size, self.columns.size
+        return tuple(side.size for side in self)
 
     @property
-    def stride(self) -> tuple[int, int]:
+    def stride(self) -> tuple[int, ...]:
         """Of the coarsest map."""
-        return self.rows.stride, self.columns.stride
+        return tuple(side.stride for side in self)
 
     @property
-    def alignment(self) -> tuple[int, int]:
+    def alignment(self) -> tuple[int, ...]:
         """By which the image may be moved so that the logits move with it."""
-        return self.rows.alignment, self.columns.alignment
+        return tuple(side.alignment for side in self)
 
     @property
-    def halo(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    def halo(self) -> tuple[tuple[int, int], ...]:
         """((top, bottom), (left, right)) that are read around what is kept of a tile."""
-        return self.rows.halo, self.columns.halo
+        return tuple(side.halo for side in self)
 
     @property
-    def margins(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    def margins(self) -> tuple[tuple[int, int], ...]:
         """((top, bottom), (left, right)) by which logits are smaller than their image."""
-        return self.rows.margins, self.columns.margins
+        return tuple(side.margins for side in self)
 
     def legal_sizes(self, low: int, high: int) -> list[int]:
         """All heights from `low` to `high`, both included, that the network takes: 188, 204, ... 572, ... for `unet2015`."""
-        step = self.rows.alignment if any(self.rows.margins) else 1
-        return [size for size in range(self.rows.smallest, high + 1, step) if size >= low]
+        step = self[0].alignment if any(self[0].margins) else 1
+        return [size for size in range(self[0].smallest, high + 1, step) if size >= low]
 
 
-def receptive_field(model: nn.Module, channels: int = 3, size: tuple[int, int] | None = None) -> ReceptiveField:
+def receptive_field(
+    model: nn.Module, channels: int = 3, size: tuple[int, ...] | None = None, *, dimensions: int = 2
+) -> ReceptiveField:
     """What a logit of a network in evaluation sees. The network is traced, not run; no table is asked.
 
     Args:
-        model: images [B, H, W, C] -> logits [B, H', W', K].
+        model: images [B, H, W, C] -> logits [B, H', W', K]; signals and volumes likewise.
         channels: of the images.
-        size: height and width of images. Where these do not divide by its strides, a network may treat borders otherwise; what
-            is said here holds for images whose sides leave the same rest by `alignment`. By default there is none.
+        size: height and width of images, or the sides of a signal or a volume. Where these do not divide by its strides, a
+            network may treat borders otherwise; what is said here holds for images whose sides leave the same rest by
+            `alignment`. By default there is none.
+        dimensions: 1 for signals, 2 for images, 3 for volumes, where no size says it.
 
     Raises:
         ValueError: a logit depends on the whole image, or on its place in it (global pooling, attention, statistics of the
@@ -93,7 +97,7 @@ def receptive_field(model: nn.Module, channels: int = 3, size: tuple[int, int] |
     side, name = SMALLEST_SIDE, type(model).__name__
     while side <= LARGEST_SIDE:
         try:
-            found = _at(model, channels, side, size)
+            found = _at(model, channels, (side,) * (len(size) if size else dimensions), size)
         except SizeDependent as error:
             raise ValueError(f"{name} has no finite receptive field: {error}") from None
         if found is not None:
@@ -102,17 +106,16 @@ def receptive_field(model: nn.Module, channels: int = 3, size: tuple[int, int] |
     raise ValueError(f"{name} has no receptive field that is of use: at {LARGEST_SIDE} pixels the border is seen everywhere")
 
 
-def _at(model, channels, side, size) -> ReceptiveField | None:
-    """By images of about this side; None if all their logits see a border."""
-    sides, traced = _first_legal(model, channels, side)
+def _at(model, channels, sides, size) -> ReceptiveField | None:
+    """By images of about these sides; None if all their logits see a border."""
+    sides, traced = _first_legal(model, channels, sides)
     found, scales = _walked(traced, sides)
     if found is None:
         return None
     rest = sides if size is None else tuple(s + (want - s) % along.alignment for s, want, along in zip(sides, size, found))
     if not scales and rest == sides:
         return found
-    rows, columns = (s + 8 * along.alignment for s, along in zip(rest, found))
-    more = rows, columns
+    more = tuple(s + 8 * along.alignment for s, along in zip(rest, found))
     again, others = _walked(_trace(model, channels, more), more)
     changed = [layer for layer, scale in scales if (layer, scale) not in others]
     if changed:
@@ -120,11 +123,11 @@ def _at(model, channels, side, size) -> ReceptiveField | None:
     return again
 
 
-def _first_legal(model, channels, side) -> tuple[tuple[int, int], Any]:
-    """The first sides from this one on that the network takes, unless what it says against them is always the same."""
+def _first_legal(model, channels, start) -> tuple[tuple[int, ...], Any]:
+    """The first sides from these on that the network takes, unless what it says against them is always the same."""
     said = ""
     for more in range(_TRIES):
-        sides = side + more, side + more
+        sides = tuple(side + more for side in start)
         try:
             return sides, _trace(model, channels, sides)
         except ValueError as error:
@@ -141,10 +144,11 @@ def _trace(model, channels, sides):
         return jax.make_jaxpr(lambda variables, x: model.apply(variables, x))(variables, images)
 
 
-def _walked(traced: Any, sides: tuple[int, int]) -> tuple[ReceptiveField | None, list[tuple[str, Fraction]]]:
+def _walked(traced: Any, sides: tuple[int, ...]) -> tuple[ReceptiveField | None, list[tuple[str, Fraction]]]:
     """The receptive field, and the layers that resize, with the factor."""
-    (rows, first), (columns, second) = (_follow(traced, axis, count) for axis, count in enumerate(sides, start=1))
-    return (ReceptiveField(rows, columns) if rows and columns else None), first + second
+    along = [_follow(traced, axis, count) for axis, count in enumerate(sides, start=1)]
+    found, scales = [side for side, _ in along if side], [scale for _, some in along for scale in some]
+    return (ReceptiveField(*found) if len(found) == len(sides) else None), scales
 
 
 def _follow(traced, axis, count) -> tuple[Side | None, list[tuple[str, Fraction]]]:
