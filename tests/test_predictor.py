@@ -282,14 +282,36 @@ def test_an_equivariant_network_is_the_same_from_all_sides():
     np.testing.assert_allclose(found.probabilities(flat, tta=(0.5, 1.5)), found.probabilities(flat), atol=1e-6)
 
 
-def test_views():
-    assert [len(views_of(names)) for names in ((), ("flips",), ("rotations",), ("flips", "rotations"), ("flips", 0.5))] == [
-        1, 4, 4, 8, 8,
-    ]  # fmt: skip
-    assert views_of(("flips", 2.0))[0] == View() and views_of("flips") == views_of(("flips",))
-    pixels = np.arange(24).reshape(1, 4, 6, 1)
-    for view in views_of(("flips", "rotations")):
-        np.testing.assert_array_equal(view.back(view.seen(pixels), (4, 6)), pixels)
+@pytest.mark.parametrize(
+    ("names", "size", "count"),
+    [
+        ((), (3, 2), 1),
+        (("flips",), (3, 2), 4),
+        (("rotations",), (3, 2), 4),
+        (("flips", "rotations"), (3, 2), 8),
+        ("flips", (5,), 2),
+        ("flips", (2, 3, 2), 8),
+        ("rotations", (2, 3, 2), 4),
+        (("flips", "rotations"), (2, 3, 2), 16),
+    ],
+)
+def test_views(names, size, count):
+    """All are different; what is found is turned back. A signal is reversed, the slices of a volume come in either order."""
+    pixels = np.arange(np.prod(size)).reshape(1, *size, 1)
+    views = views_of(names, len(size))
+    seen = [view.seen(pixels) for view in views]
+    assert views[0] == View() and len({(each.shape, np.asarray(each).tobytes()) for each in seen}) == len(views) == count
+    for view, each in zip(views, seen, strict=True):
+        np.testing.assert_array_equal(view.back(each, size), pixels)
+
+
+def test_views_in_other_sizes():
+    assert len(views_of(("flips", 0.5))) == 8 and views_of(("flips", 2.0))[4] == View(scale=2.0)
+    volumes = np.arange(64, dtype=np.float32).reshape(1, 4, 4, 4, 1)
+    halved = np.asarray(View(scale=0.5).seen(volumes))
+    np.testing.assert_array_equal(halved, volumes.reshape(1, 2, 2, 2, 2, 2, 2, 1).mean((2, 4, 6)))
+    with pytest.raises(ValueError, match="a signal has no rotations; take flips"):
+        views_of("rotations", 1)
 
 
 def test_tasks_decide():
