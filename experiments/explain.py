@@ -25,7 +25,9 @@ class Options:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = tyro.MISSING
     """A name of fcn.list_models() or fcn.list_encoders()."""
     size: Annotated[int, Range(1, 2**14)] = 224
-    """Rows and columns of the images."""
+    """Rows and columns of the images, samples of signals, sides of volumes."""
+    dimensions: Annotated[int, Range(1, 3)] = 2
+    """1: signals, 2: images, 3: volumes."""
     batch_size: Annotated[int, Range(1, 2**14)] = 2
     """Images at a time."""
     encoder: str | None = None
@@ -41,7 +43,8 @@ def main(options: Options) -> None:
     """Prints the table, and the reasons."""
     from fcn.kernels import explain
 
-    rows = explain(_network(options), (options.batch_size, options.size, options.size, 3), gradients=options.gradients)
+    shape = (options.batch_size, *(options.size,) * options.dimensions, 3)
+    rows = explain(_network(options), shape, gradients=options.gradients)
     print("\n".join(table(rows)))
 
 
@@ -80,17 +83,20 @@ def _end(text, length):
 
 def _shapes(row):
     """ "56x56 3x3 64->64": rows and columns, taps, channels to features; "17 queries 17 keys 6x64": of heads and features;
-    "7x7->7x14": rows and columns."""
+    "7x7->7x14": rows and columns; of signals one side, of volumes three."""
     images, kernel, output = row.shapes
     if row.operation == "attention":
         _, queries, heads, features = images
         return f"{queries} queries {kernel[1]} keys {heads}x{features}"
     if row.operation in ("resize", "materialize", "slice"):
-        sizes = ("x".join(map(str, shape[1:3])) for shape in (images, output))
-        return "->".join(dict.fromkeys(sizes))
-    if len(kernel) < 4:
+        return "->".join(dict.fromkeys(_joined(shape[1:-1]) for shape in (images, output)))
+    if row.operation in ("product", "sum", "pointwise") and len(kernel) < 4:
         return f"{images[-2]} {kernel[-2]}->{kernel[-1]}"
-    return f"{images[1]}x{images[2]} {kernel[0]}x{kernel[1]} {images[3]}->{kernel[3]}"
+    return f"{_joined(images[1:-1])} {_joined(kernel[:-2])} {images[-1]}->{kernel[-1]}"
+
+
+def _joined(sides):
+    return "x".join(map(str, sides))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def explain(model: nn.Module, shape: Sequence[int], *, gradients: bool = False) 
 
     Args:
       model: a network of layers of `fcn.layers`.
-      shape: of its images, [B, H, W, C].
+      shape: of its images, [B, H, W, C], or of signals or volumes.
       gradients: whether those of the layers are explained as well.
 
     Raises:

@@ -5,7 +5,7 @@ import pytest
 
 from experiments import explain as command
 from fcn.kernels import Explanation, explain, use
-from fcn.layers import Conv, Dense, UpsampledConv, attend, materialize, max_pool, resize_bilinear
+from fcn.layers import Conv, ConvTranspose, Dense, UpsampledConv, attend, materialize, max_pool, resize_bilinear
 
 
 class Small(nn.Module):
@@ -63,6 +63,30 @@ def test_functions():
     ]
     shapes = [line.partition("[")[0].split()[1:] for line in command.table(rows)][1:5]
     assert shapes == [["9x8", "2x2", "3->3"], ["4x4"], ["4x4->4x9"], ["4x9->8x9"]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 9, 4), ["9x1 3x1 4->8", "9 2 8->8", "4 2 8->4", "8->9"]),
+        (
+            (1, 9, 8, 7, 4),
+            [
+                *("9x8x7 3x3x3 4->8", "8x7 3x3 12->8", "9x8x7 2x2x2 8->8", "4x4x3 2x2x2 8->4"),
+                *("8x8x6->8x8x7", "8x8x7->9x8x7"),
+            ],
+        ),
+    ],
+)
+def test_signals_and_volumes(shape, expected):
+    class Steps(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            y = ConvTranspose(4, name="up")(max_pool(Conv(8, name="conv")(x)))
+            return resize_bilinear(y, x.shape[1:-1])
+
+    rows = [row for row in explain(Steps(), shape) if row.operation in ("convolution", "max", "resize")]
+    assert [command._shapes(row) for row in rows] == expected
 
 
 def test_gradients():
