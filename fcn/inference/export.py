@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from fcn.draft import replacing
 from fcn.errors import first_line
-from fcn.inference.standalone import Sizes, prediction
+from fcn.inference.standalone import Sizes, prediction, sizes_of
 from fcn.kernels import use
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained.saving import Saved, load, save
@@ -41,20 +42,21 @@ def export_network(
     preprocessing: Preprocessing,
     task: Task,
     *,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> Sizes:
     """Writes a network as one file, whole or not at all.
 
     The program takes uint8 images [b, h, w, c], red first, and gives int32 class ids [b, h, w] and float32 probabilities
     [b, h, w, k]; of a task of several labels ids are 0 or 1, [b, h, w, k]. As `Predictor` with `bucket=32` does, it repeats
-    the last row and column up to the network's strides.
+    the last row and column up to the network's strides. Where the variables are for signals or volumes, it takes float32
+    [b, l, c] or [b, d, h, w, c], of values as `Preprocessing.apply` takes them.
 
     Args:
         path: of the file.
         model, variables, preprocessing, task: the network.
-        size: height and width of the images that it takes; by default any. Networks that pool into a fixed number of cells
-            take one size only.
+        size: height and width of the images that it takes, or the sides of signals or volumes; by default any. Networks that
+            pool into a fixed number of cells take one size only.
         platforms: for which it is lowered: "cpu", "cuda", "rocm", "tpu".
 
     Returns:
@@ -63,12 +65,12 @@ def export_network(
     Raises:
         FileExistsError: there is something at `path` already.
         ValueError: the task needs this library to make a prediction of scores, the network takes no images of any size and
-            none was given, or what `fcn.save` refuses.
+            none was given, a size of other dimensions, or what `fcn.save` refuses.
     """
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already; give another name")
-    sizes = Sizes(*(size or ()))
+    sizes = sizes_of(model, variables, size)
     program = _program(model, variables, preprocessing, task, sizes, platforms)
     with tempfile.TemporaryDirectory() as folder, replacing(path) as draft:
         save(Path(folder) / "network", model, variables, preprocessing=preprocessing, task=task)
@@ -91,7 +93,9 @@ class Exported(NamedTuple):
     program: Any
     metadata: dict[str, Any]
 
-    def __call__(self, images: UInt8[np.ndarray, "b h w c"]) -> tuple[Int[Array, "b h w ..."], Float[Array, "b h w k"]]:
+    def __call__(
+        self, images: UInt8[np.ndarray, "b h w c"] | Float[np.ndarray, "b *spatial c"]
+    ) -> tuple[Int[Array, "b ..."], Float[Array, "b *_"]]:
         """Class ids and probabilities."""
         return self.program.call(images)
 
@@ -157,7 +161,7 @@ def _metadata(program, preprocessing: Preprocessing, sizes: Sizes, network: dict
     today = datetime.datetime.now(datetime.UTC).date()
     return {
         "format": FORMAT,
-        "input": {"type": "uint8", "shape": ["b", sizes.height or "h", sizes.width or "w", preprocessing.channels]},
+        "input": {"type": jnp.dtype(sizes.dtype).name, "shape": [*sizes.names, preprocessing.channels]},
         "outputs": ["class ids, int32", "probabilities, float32"],
         "images": preprocessing.describe(),
         "platforms": list(program.platforms),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcn.draft import replacing
-from fcn.inference.standalone import Sizes, prediction
+from fcn.inference.standalone import Sizes, prediction, sizes_of
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
@@ -25,7 +25,7 @@ def export_onnx(
     preprocessing: Preprocessing,
     task: Task,
     *,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
 ) -> Sizes:
     """Writes a network as an ONNX file (opset 18), whole or not at all. It computes in float32.
 
@@ -35,8 +35,8 @@ def export_onnx(
     Args:
         path: of the file.
         model, variables, preprocessing, task: the network.
-        size: height and width of the images that it takes; by default any. Networks that pool into a fixed number of cells
-            take one size only.
+        size: height and width of the images that it takes, or the sides of signals or volumes; by default any. Networks that
+            pool into a fixed number of cells take one size only.
 
     Returns:
         The images that it takes.
@@ -56,7 +56,7 @@ def export_onnx(
         from fcn.onnx import UnknownOperation, to_onnx
     except ModuleNotFoundError:
         raise ImportError("an ONNX file takes the package onnx: pip install 'fcn-zoo[onnx]'") from None
-    sizes = Sizes(*(size or ()))
+    sizes = sizes_of(model, variables, size)
     if getattr(model, "dtype", None) is not None:
         model = model.clone(dtype=jnp.float32)
     predict = prediction(model, preprocessing, task)

@@ -19,13 +19,13 @@ from fcn.tasks import Task
 
 
 def covering_logits(
-    model: nn.Module | Ensemble, variables: Mapping[str, Any], images: Float[Array, "b h w c"]
-) -> Float[Array, "b h w k"]:
+    model: nn.Module | Ensemble, variables: Mapping[str, Any], images: Float[Array, "b *spatial c"]
+) -> Float[Array, "b *spatial k"]:
     """A logit for every pixel: to a network of valid convolutions the images are shown with mirrored borders."""
-    _, height, width, _ = images.shape
+    size = images.shape[1:-1]
     if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
-        images = jnp.pad(images, ((0, 0), *model.input_margins(height, width), (0, 0)), mode="symmetric")
-    return cast("Array", model.apply(variables, images))[:, :height, :width]
+        images = jnp.pad(images, ((0, 0), *model.input_margins(*size), (0, 0)), mode="symmetric")
+    return cast("Array", model.apply(variables, images))[:, *map(slice, size)]
 
 
 def make_predictor(

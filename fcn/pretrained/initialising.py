@@ -17,7 +17,7 @@ from fcn.pretrained.origin import as_encoder, find_weights
 def init(
     model: nn.Module,
     key: Array | Mapping[str, Array],
-    images: Float[Array | np.ndarray, "b h w c"],
+    images: Float[Array | np.ndarray, "b *spatial c"],
     *,
     weights: str | Path | Mapping[str, Any] | None = None,
     source: str | None = None,

@@ -117,14 +117,14 @@ class Task(Codec, abc.ABC):
         return jnp.stack([self.loss(logits, targets, axis_name=axis_name), images])[None]
 
     @abc.abstractmethod
-    def scores(self, logits: Float[Array, "*batch h w k"]) -> Shaped[Array, "..."]:
+    def scores(self, logits: Float[Array, "*pixels k"]) -> Shaped[Array, "..."]:
         """What of the logits leaves the device: class ids, probabilities or values; jittable."""
 
-    def prediction(self, scores: Shaped[Array | np.ndarray, "h w ..."]) -> Any:
+    def prediction(self, scores: Shaped[Array | np.ndarray, "..."]) -> Any:
         """What users want of the scores of an image; of any number of images, and jittable, unless `on_host`."""
         return scores
 
-    def decode(self, logits: Float[Array | np.ndarray, "b h w k"]) -> list[Any]:
+    def decode(self, logits: Float[Array | np.ndarray, "b *pixels k"]) -> list[Any]:
         """The prediction for each image of a batch."""
         return [self.prediction(scores) for scores in np.asarray(self.scores(jnp.asarray(logits)))]
 
