@@ -6,7 +6,7 @@ import pytest
 
 import fcn
 from fcn import tasks
-from fcn.inference import export_network, open_export
+from fcn.inference import export_network, export_onnx, open_export
 from fcn.preprocessing import Preprocessing
 from tests.variables import random_variables
 
@@ -27,6 +27,15 @@ def network(request):
     return model, random_variables(model, *x.shape), x
 
 
+@pytest.fixture(scope="module")
+def expected(network):
+    """Probabilities, where the last values are repeated up to multiples of 32."""
+    model, variables, x = network
+    sides = x.shape[1:-1]
+    whole = np.pad(x, ((0, 0), *((0, -side % 32) for side in sides), (0, 0)), mode="edge")
+    return np.asarray(jax.nn.softmax(jax.jit(model.apply)(variables, whole)[:, *map(slice, sides)]))
+
+
 def test_saved_and_gone_on_with(network, tmp_path):
     model, variables, x = network
     fcn.save(tmp_path / "saved", model, variables, preprocessing=EXPECTS, task=TASK)
@@ -41,8 +50,8 @@ def test_saved_and_gone_on_with(network, tmp_path):
 
 
 @pytest.mark.usefixtures("symbols")
-def test_exported(network, tmp_path):
-    """A program for any size: float32 values, whose last ones are repeated up to multiples of 32."""
+def test_exported(network, expected, tmp_path):
+    """A program for any size, of float32 values."""
     model, variables, x = network
     sides, file = x.shape[1:-1], tmp_path / "network.fcn"
     with pytest.raises(ValueError, match=r"size=\(8, 8\) has 2 sides; the network's variables are for (signals|volumes)"):
@@ -51,9 +60,17 @@ def test_exported(network, tmp_path):
     found = open_export(file)
     assert found.metadata["input"] == {"type": "float32", "shape": ["b", *("l" if len(sides) == 1 else "dhw"), 1]}
     ids, probabilities = found(x)
-    whole = np.pad(x, ((0, 0), *((0, -side % 32) for side in sides), (0, 0)), mode="edge")
-    logits = jax.jit(model.apply)(variables, whole)[:, *map(slice, sides)]
-    np.testing.assert_allclose(probabilities, jax.nn.softmax(logits), atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_array_equal(ids, np.argmax(probabilities, -1))
+
+
+@pytest.mark.usefixtures("symbols")
+def test_as_onnx(network, expected, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX models are run by onnxruntime: install '.[test]'")
+    model, variables, x = network
+    export_onnx(tmp_path / "network.onnx", model, variables, EXPECTS, TASK)
+    ids, probabilities = onnxruntime.InferenceSession(tmp_path / "network.onnx").run(None, {"images": x})
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_array_equal(ids, np.argmax(probabilities, -1))
 
 
