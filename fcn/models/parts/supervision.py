@@ -60,7 +60,7 @@ def sow_enlarged(
     *,
     centred: bool = False,
 ) -> None:
-    """Sows a head's logits as coarse_`number`, except when initialising.
+    """Sows the logits of a head by its number (coarse_1, coarse_2 ...), except when initialising.
 
     Args:
         module: in whose compact method it is called.
