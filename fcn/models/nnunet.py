@@ -82,16 +82,16 @@ class PlainConvUNet(Network):
         """Logits [B, D, H, W, num_classes], float32, of volumes [B, D, H, W, C], images or signals of any size.
 
         Raises:
-            ValueError: options for another number of stages than there are.
+            ValueError: options for another number of stages than there are, or strides for other dimensions.
         """
         size, stages, rank = x.shape[1:-1], len(self.features_per_stage), x.ndim - 2
         strides = _for_each("strides", self.strides or (1,) + (2,) * (stages - 1), stages)
-        strides = [(stride,) * rank if isinstance(stride, int) else stride for stride in strides]
+        strides = [_along_sides(stride, rank) for stride in strides]
         kernels = _for_each("kernel_sizes", self.kernel_sizes, stages)
         counts = _for_each("n_conv_per_stage_decoder", self.n_conv_per_stage_decoder, stages - 1)
 
-        multiples = [math.prod(along) for along in zip(*strides, strict=True)]
-        x = extend(x, *(side + -side % multiple for side, multiple in zip(size, multiples, strict=True)))
+        multiples = [math.prod(along) for along in zip(*strides)]
+        x = extend(x, *(side + -side % multiple for side, multiple in zip(size, multiples)))
         maps = self.encode(x, kernels, strides)
         shapes = self.features_per_stage, kernels, strides, counts
         coarse = self.deep_supervision and (self.is_initializing() or self.is_mutable_collection("aux_logits"))
@@ -137,6 +137,19 @@ def _for_each(option, value, count):
     if len(values) != count:
         raise ValueError(f"{option}={values} has {len(values)} entries for {count} stages; give one for each")
     return values
+
+
+def _along_sides(stride, dimensions):
+    """A stride for each side.
+
+    Raises:
+        ValueError: it has numbers for other dimensions.
+    """
+    if isinstance(stride, int):
+        return (stride,) * dimensions
+    if len(stride) != dimensions:
+        raise ValueError(f"strides has {stride} for {INPUTS[dimensions]}; give one number, or {dimensions}")
+    return stride
 
 
 class _ConvNorm(NormLayer):

@@ -99,6 +99,9 @@ def test_errors():
     model = fcn.create_model("plain_conv_unet", num_classes=2, features_per_stage=(2, 2), strides=(1, 2, 2))
     with pytest.raises(ValueError, match=r"strides=\(1, 2, 2\) has 3 entries for 2 stages; give one for each"):
         model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+    model = fcn.create_model("plain_conv_unet", num_classes=2, features_per_stage=(2, 2), strides=(1, (1, 2, 2)))
+    with pytest.raises(ValueError, match=r"strides has \(1, 2, 2\) for images \[B, H, W, C\]; give one number, or 2"):
+        model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
     model = fcn.create_model("plain_conv_unet", num_classes=2, features_per_stage=(2, 2), n_conv_per_stage=1)
     tensors = fcn.to_torch(model, model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1))), source="nnunet")
     tensors["encoder.stages.0.0.convs.0.all_modules.1.bias"] = tensors["encoder.stages.0.0.convs.0.norm.bias"] + 1
