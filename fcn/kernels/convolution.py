@@ -1,6 +1,6 @@
 """Convolutions: products where the kernel's size is 1, else primitives, for which `fcn.kernels.table` chooses.
 
-A signal is an image of one column.
+A signal is an image of one row.
 """
 
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def convolve(
     if set(kernel.shape[:-2]) == {1} and groups == 1:
         return convolve_pointwise(_seen(x, strides, pads), kernel)
     if x.ndim == 3:
-        return convolve(x[:, :, None], kernel[:, None], (*strides, 1), (*pads, (0, 0)), (*dilation, 1), groups)[:, :, 0]
+        return convolve(x[:, None], kernel[None], (1, *strides), ((0, 0), *pads), (1, *dilation), groups)[:, 0]
     return bilinear.convolve((x,), kernel, strides, pads, dilation, groups)
 
 
