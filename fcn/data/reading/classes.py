@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from fcn.data.reading.decode import is_given
-from fcn.data.reading.images import read_label, read_mask
+from fcn.data.reading.images import read_mask
 from fcn.data.source import IGNORE, illegal_values
 from fcn.visualize import default_palette
 
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
-_LARGEST_ID = 65535
+_LARGEST_ID = _WHITE = 65535
 Row = tuple[int, str, tuple[int, int, int] | None]
 COLOUR_TABLES = ("label_colors.txt", "class_dict.csv")
 """Tables of colours that others write: CamVid's own, and that of its copies. The order of their rows is no id."""
@@ -49,6 +49,7 @@ class ClassTable:
         Raises:
             UnknownValueError: an id that no class has, or half of the pixels have no class's colour.
         """
+        stored = as_ids(stored) if len(self.by_id) <= _WHITE and not self.by_colour else stored
         if stored.ndim == 3:
             return self._of_colours(stored)
         if bad := illegal_values(stored, self.by_id):
@@ -60,6 +61,10 @@ class ClassTable:
         if in_colours:
             return {str(_rgb(code)): number for code, number in self.by_colour.items()}
         return {str(i): int(self.by_id[i]) for i in np.flatnonzero(self.by_id >= 0)}
+
+    def in_colours(self, stored: Int[np.ndarray, "h w *c"]) -> bool:
+        """Whether pixels of a label are colours, not ids."""
+        return stored.ndim == 3 and (bool(self.by_colour) or as_ids(stored).ndim == 3)
 
     def _of_colours(self, stored: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
         if not self.by_colour:
@@ -94,6 +99,14 @@ class ClassTable:
         return f"label value {', '.join(map(str, bad[:5]))} is no class id of {self.path} (allowed: {shown})"
 
 
+def as_ids(stored: Int[np.ndarray, "h w *c"]) -> Int[np.ndarray, "h w ..."]:
+    """Where no colours are classes: the ids of gray pixels that are stored as RGB, and 255 for the white of 16-bit masks."""
+    if stored.ndim == 3 and (stored == stored[..., :1]).all():
+        stored = stored[..., 0]
+    white = stored == _WHITE
+    return np.where(white, IGNORE, 0).astype(np.int32) if white.any() and (white | (stored == 0)).all() else stored
+
+
 def _rgb(code: int) -> tuple[int, int, int]:
     return code >> 16, code >> 8 & 255, code & 255
 
@@ -114,7 +127,7 @@ def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False, ro
     rows = _parse_table(path) if is_given(path) else list(rows) or _count_classes(labels, binary)
     used = [row for row in rows if row[1].lower() not in IGNORED_NAMES]
     if not used or len(used) > IGNORE:
-        raise ValueError(f"{path}: {len(used)} classes; there must be 1 to {IGNORE}")
+        raise ValueError(f"{path}: {_how_many(path, len(used))}")
     names = [row[1] for row in used]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: two classes are called {twice[0]!r}; give each a name of its own")
@@ -126,6 +139,12 @@ def read_classes(path: Path, labels: Iterable[Path], *, binary: bool = False, ro
     default = default_palette(len(used))
     palette = np.stack([default[i] if row[2] is None else row[2] for i, row in enumerate(used)]).astype(np.uint8)
     return ClassTable(path, tuple(names), palette, table, _colours(rows, number))
+
+
+def _how_many(path: Path, count: int) -> str:
+    if is_given(path) or not count:
+        return f"{count} classes; there must be 1 to {IGNORE}"
+    return f"there is none, and labels hold values above {IGNORE}; without it they are classes from 0 to {IGNORE - 1}"
 
 
 def _colours(rows: list[Row], number: dict[int, int]) -> dict[int, int]:
@@ -218,7 +237,8 @@ def _count_classes(labels: Iterable[Path], binary: bool) -> list[Row]:
     values: set[int] = set()
     for path in labels:
         with contextlib.suppress(ValueError):  # which whoever reads the label is told
-            values.update(np.unique(read_label(path)).tolist())
+            stored = as_ids(read_mask(path))
+            values.update(np.unique(stored).tolist() if stored.ndim == 2 else ())
     if binary and (values <= {0, 1, IGNORE} or len(values - {0}) == 1):
         return [(0, "background", None), (1 if 1 in values else max(values | {1}), "object", None)]
     if values == {0, IGNORE}:

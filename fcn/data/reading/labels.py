@@ -65,7 +65,7 @@ class _ClassNumbers:
             raise ValueError(f"{path}: {error}") from None
 
     def meanings(self, path: Path) -> dict[str, int]:
-        return self._table.meanings(in_colours=read_mask(path, name=str(path)).ndim == 3)
+        return self._table.meanings(self._table.in_colours(read_mask(path, name=str(path))))
 
     @property
     def void_ids(self) -> frozenset[int]:

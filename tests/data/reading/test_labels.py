@@ -47,6 +47,22 @@ def test_two_values_are_two_classes(folder, stored, ignored):
     assert (label[1] == 1).all() and label[3, 3] == (255 if ignored else 0) and not label[0].any()
 
 
+def test_masks_of_gray_and_colour_and_of_8_and_16_bits_are_one_set(folder):
+    """Where no table names colours, gray pixels are ids however they are stored."""
+    write(folder / "labels/train/a.png", put(65535), np.uint16)
+    write(folder / "labels/train/b.png", np.stack([put(255)] * 3, -1))
+    source = open_source("folder", "train", root=folder)
+    assert source.classes == ("background", "foreground")
+    for sample in source:
+        np.testing.assert_array_equal(sample["label"], put(1))
+    write(folder / "labels/train/b.png", np.stack([put(9)] * 3, -1))
+    with pytest.raises(ValueError, match=r"label value 9 is no class id"):
+        source[1]
+    write(folder / "labels/train/b.png", put(700), np.uint16)
+    with pytest.raises(ValueError, match=r"classes\.csv: there is none, and labels hold values above 255; without it they are"):
+        open_source("folder", "train", root=folder)
+
+
 def test_a_mask_for_each_class_and_one_of_what_is_ignored(folder):
     write(folder / "labels/train/a/cell.png", put(255))
     write(folder / "labels/train/a/edge.tif", put(1))
