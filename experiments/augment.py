@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -20,21 +20,24 @@ from fcn.data.augment import OPERATIONS, PRESETS, Pipeline, parse_operations, tr
 from fcn.data.augment.resampling import Boundary
 from fcn.ranges import Range, check_fields
 from fcn.text import printable
-from fcn.visualize import gallery, overlay
+from fcn.visualize import gallery, overlay, overlay_instances
 from fcn.visualize.files import save_pictures
 
 COLUMNS = 6
-_SHOWN = {"flip": "flip(probability=1)", "rand_augment": "rand_augment(strength=0.5)", "copy_paste": None}
-"""What is shown of operations that need an option, or instance maps."""
-ALL = tuple(shown for name in (*PRESETS, *OPERATIONS) if (shown := _SHOWN.get(name, name)))
+_SHOWN = {"flip": "flip(probability=1)", "rand_augment": "rand_augment(strength=0.5)", "copy_paste": "copy_paste(share=1)"}
+"""What is shown of operations that need an option."""
+_LEFT_OUT = {"classes": ("copy_paste",), "instances": ("cutmix", "classmix")}
+"""By labels, what is not for them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Writes a picture."""
 
-    show: tuple[str, ...] = ALL
-    """Presets, and operations as --augment.operations of experiments.train takes them (default: all)."""
+    show: tuple[str, ...] = ()
+    """Presets, and operations as --augment.operations of experiments.train takes them (default: all that the labels allow)."""
+    labels: Literal["classes", "instances"] = "classes"
+    """What labels are: classes, or instance maps, with a number for each object."""
     out: Path = Path("runs/augmentation.png")
     """The PNG to write."""
     overwrite: bool = False
@@ -51,8 +54,6 @@ class Options:
 
     def __post_init__(self):
         check_fields(self)
-        if not self.show:
-            raise ValueError("nothing is to be shown; name presets or operations, such as --show standard")
         if self.out.suffix.lower() != ".png":
             raise ValueError(f"--out {self.out} is no name of a PNG; try --out {self.out.with_suffix('.png')}")
         if self.out.exists() and not self.overwrite:
@@ -61,13 +62,18 @@ class Options:
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(Options, args, "augment", __doc__)
-    pipelines = {word: pipeline(word, options.boundary) for word in options.show}
-    samples = load_data(options.data, options.data.train)
+    pipelines = {word: pipeline(word, options.boundary) for word in options.show or shown(options.labels)}
+    samples = load_data(options.data, options.data.train, label_kind=options.labels)
     if options.image >= len(samples):
         raise ValueError(f"--image is {options.image}; the split has the images 0 to {len(samples) - 1}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_pictures({options.out: draw(list(tiles(pipelines, samples, options)))})
     print(printable(str(options.out)))
+
+
+def shown(labels: str) -> list[str]:
+    """All presets and operations for such labels."""
+    return [_SHOWN.get(name, name) for name in (*PRESETS, *OPERATIONS) if name not in _LEFT_OUT[labels]]
 
 
 def pipeline(word: str, boundary: Boundary) -> Pipeline:
@@ -84,8 +90,10 @@ def tiles(pipelines: dict[str, Pipeline], samples: Prepared, options: Options) -
     keys = jax.random.split(jax.random.key(options.seed), options.draws)
 
     def picture(image, label):
-        image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-        return overlay(image, np.asarray(label), samples.palette, 0.3, samples.ignore_index)
+        image, label = np.rint(np.clip(image, 0, 255)).astype(np.uint8), np.asarray(label)
+        if options.labels == "instances":
+            return overlay_instances(image, label)
+        return overlay(image, label, samples.palette, 0.3, samples.ignore_index)
 
     yield "image", picture(own["image"], own["label"])
     for word, changes in pipelines.items():

@@ -28,6 +28,10 @@ class Codec:
     linear: ClassVar[bool] = False
     """Whether `turned` says what becomes of targets where images are turned or slanted; it does not where they are bent."""
 
+    of_objects: ClassVar[frozenset[str]] = frozenset()
+    """Where labels are instance maps: the names of targets that a pixel has by its own object alone, "label" among them. With
+    these an object can be pasted into another image."""
+
     @property
     def fill(self) -> Mapping[str, int | float]:
         """The names of the targets, and the value that each has where nothing is known: outside of the image."""
@@ -55,6 +59,18 @@ class Codec:
             matrix: a step of a pixel in the result is this step in the image.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what becomes of its targets where images are turned")
+
+
+UNKNOWN = -1
+"""What instance maps have where nothing is known."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objects(Codec):
+    """Instance maps as they are: 0 is background, each object has a number above, and -1 is not known."""
+
+    ignore_index: int = UNKNOWN
+    of_objects: ClassVar[frozenset[str]] = frozenset({"label"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

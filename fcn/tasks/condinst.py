@@ -51,6 +51,7 @@ class CondInst(InstanceTask):
     mask_grid: Annotated[int, Range(1, 64)] = 2
 
     name: ClassVar[str] = "condinst"
+    of_objects: ClassVar[frozenset[str]] = frozenset({"label", "box"})
     channels: ClassVar[int] = _OWN.stop + FEATURES
     directed: ClassVar[bool] = True
 

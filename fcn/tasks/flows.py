@@ -38,6 +38,7 @@ class Flows(InstanceTask):
     steps: Annotated[int, Range(1, 100_000)] = 200
 
     name: ClassVar[str] = "flows"
+    of_objects: ClassVar[frozenset[str]] = frozenset({"label", "flows"})
     channels: ClassVar[int] = 3
     directed: ClassVar[bool] = True
     linear: ClassVar[bool] = True

@@ -8,6 +8,7 @@ import scipy  # which loads its parts when they are first used
 from jaxtyping import Float, Integer
 
 from fcn import visualize
+from fcn.data.codec import UNKNOWN
 from fcn.data.source import LabelKind
 from fcn.instances.objects import Objects, measure
 from fcn.losses import parse_terms
@@ -16,8 +17,6 @@ from fcn.ranges import Range, check_fields
 from fcn.tasks.task import Task, defined
 from fcn.text import short_name
 
-UNKNOWN = -1
-"""What instance maps have where nothing is known; `fcn.metrics.instances` counts it nowhere."""
 _SHOWN = (0.5, 0.7, 0.9)
 
 
@@ -34,6 +33,7 @@ class InstanceTask(Task):
     min_size: Annotated[int, Range(0)] = 0
 
     label_kind: ClassVar[LabelKind] = "instances"
+    of_objects: ClassVar[frozenset[str]] = frozenset({"label"})
     best: ClassVar[str] = "ap"
     on_host: ClassVar[bool] = True
     suffixes: ClassVar[tuple[str, ...]] = ("overlay.png", "objects.csv", "instances.tif")

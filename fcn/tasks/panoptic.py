@@ -52,7 +52,7 @@ class Panoptic(InstanceTask):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("turns", "linear", "directed"):
+        for name in ("turns", "linear", "directed", "of_objects"):
             object.__setattr__(self, name, getattr(self.found_by, name))
 
     @functools.cached_property

@@ -46,6 +46,7 @@ class StarDist(InstanceTask):
     border: Annotated[int, Range(0)] = 0
 
     name: ClassVar[str] = "stardist"
+    of_objects: ClassVar[frozenset[str]] = frozenset({"label", "probability", "distances"})
     directed: ClassVar[bool] = True
     linear: ClassVar[bool] = True
 

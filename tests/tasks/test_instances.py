@@ -12,6 +12,8 @@ from PIL import Image
 from scipy.special import expit
 
 from fcn import tasks
+from fcn.data.augment import CopyPaste
+from fcn.data.augment.mixing import mixed, refuse_other_targets
 from fcn.data.source import Sample
 from fcn.inference import make_predictor
 from fcn.instances import (
@@ -94,6 +96,39 @@ def test_targets_of_a_mirrored_image_are_those_of_the_mirrored_label(task, flipp
     expected = encoded(task, np.flip(scene(), axes))
     slopes = np.abs(expected.get("flows", np.ones(1))).sum(-1) > 0
     assert_equal(task.moved(before, 1.0, flipped), expected, slopes | (expected["label"] == 0))
+
+
+def test_objects_are_pasted_with_their_targets():
+    """What is left of an object that is hidden in part counts nowhere, where more than the map is learnt of it."""
+    others = np.zeros((24, 30), np.int32)
+    others[0:4, 20:28], others[14:19, 15:21], others[20:23, 1:5] = 3, 8, 5000  # the second over an object
+    taken = others > 0
+    seen = np.where(taken, 70_000 + others, scene())
+    rest = (scene() == 9) & ~taken
+    given = [tasks.make("boundary", ["cell"]), *TASKS[1:]]
+    before, partner = ([encoded(task, label) for task in given] for label in (scene(), others))
+    image = jnp.zeros((24, 30, 1))
+
+    def pasted(own, other):
+        return [
+            mixed(jax.random.key(0), (image, a), (CopyPaste(share=1),), task, (image + 9, b))
+            for task, a, b in zip(given, own, other, strict=True)
+        ]
+
+    found = jax.jit(pasted)(*jax.tree.map(jnp.asarray, (before, partner)))
+    for task, (shown, targets), own, other in zip(given, found, before, partner, strict=True):
+        np.testing.assert_array_equal(shown[..., 0] == 9, taken)
+        expected = {name: np.where(taken.reshape(24, 30, *[1] * (own[name].ndim - 2)), other[name], own[name]) for name in own}
+        expected["label"] = seen
+        if task.fill.keys() != {"label"}:
+            for name, value in task.fill.items():
+                expected[name] = expected[name].copy()
+                expected[name][rest] = value
+        assert_equal(targets, expected)
+        if task.name != "flows":  # which are by the largest object of an image
+            assert_equal(targets, encoded(task, expected["label"]), expected["label"] >= 0)
+    with pytest.raises(ValueError, match="CopyPaste mixes label, not border_distances; leave out one or the other"):
+        refuse_other_targets((CopyPaste(),), TASKS[0])
 
 
 def test_distances_grow_with_the_image_and_end_at_its_border():

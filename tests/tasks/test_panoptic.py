@@ -104,6 +104,7 @@ def test_all_else_is_the_finders():
     np.testing.assert_allclose(resized, [1, *[2] * 8, 1, 1, 1], rtol=1e-6)
     sample = {"label": truth()}
     moved, expected = (t.moved(t.targets(sample), 1.0, (True, False)) for t in (FLOWS, FLOWS.found_by))
+    assert FLOWS.of_objects == FLOWS.found_by.of_objects == FLOWS.fill.keys()
     assert FLOWS.fill == FLOWS.found_by.fill and moved.keys() == FLOWS.fill.keys()
     np.testing.assert_array_equal(moved["flows"], expected["flows"])
     for task in (TASK, FLOWS, stars):

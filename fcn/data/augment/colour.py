@@ -30,7 +30,7 @@ class Brightness(Photometric):
 
     def change(self, key, image):
         by = _factor(self, key, image)
-        middle = _spatial_mean(image) if self.centred else 0.0
+        middle = spatial_mean(image) if self.centred else 0.0
         return middle + by * (image - middle)
 
 
@@ -49,7 +49,7 @@ class Contrast(Photometric):
     per_channel: bool = False
 
     def change(self, key, image):
-        mean = _spatial_mean(image) if self.per_channel else jnp.mean(luma(image))
+        mean = spatial_mean(image) if self.per_channel else jnp.mean(luma(image))
         changed = mean + _factor(self, key, image) * (image - mean)
         if self.keep_range:
             changed = jnp.clip(changed, *_channel_range(image))
@@ -126,13 +126,13 @@ def luma(image: Float[Array, "*size c"]) -> Float[Array, "*size"]:
 
 def deviation(image: Float[Array, "*size c"]) -> Float[Array, " c"]:
     """The standard deviation of each channel."""
-    return jnp.sqrt(jnp.mean((image - _spatial_mean(image)) ** 2, _spatial(image)))
+    return jnp.sqrt(jnp.mean((image - spatial_mean(image)) ** 2, _spatial(image)))
 
 
 def _with_statistics_of(image, changed):
     own = deviation(changed)
     scale = deviation(image) / jnp.where(own > 0, own, 1)
-    return _spatial_mean(image) + scale * (changed - _spatial_mean(changed))
+    return spatial_mean(image) + scale * (changed - spatial_mean(changed))
 
 
 def _factor(operation: Brightness | Contrast | Gamma, key, image):
@@ -143,7 +143,8 @@ def _channel_range(image):
     return jnp.min(image, _spatial(image)), jnp.max(image, _spatial(image))
 
 
-def _spatial_mean(image):
+def spatial_mean(image: Float[Array | np.ndarray, "*size c"]) -> Float[Array, " c"]:
+    """The mean of each channel."""
     return jnp.mean(image, _spatial(image))
 
 

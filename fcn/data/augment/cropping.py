@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from fcn.data.augment.mixing import LABELS
+from fcn.data.augment.mixing import LABELS, labels_present
 from fcn.data.augment.operation import Number
 from fcn.data.codec import Targets
 
@@ -31,7 +31,7 @@ def crop_start(
         return [jnp.zeros(()) for _ in size]
     chance, anywhere, own = jax.random.split(key, 3)
     rooms = [length - part for length, part in zip(size, crop)]
-    starts = [_start(room, c) for room, c in zip(rooms, jax.random.uniform(anywhere, (len(size),)))]
+    starts = [whole_start(room, c) for room, c in zip(rooms, jax.random.uniform(anywhere, (len(size),)))]
     if not foreground:
         return starts
     label = jnp.asarray(targets["label"])
@@ -47,7 +47,7 @@ _STREAM = 0x43726F70
 """Of the random numbers of crops, which no operation has."""
 
 
-def _start(room: int, chance: Float[Array, ""]) -> Float[Array, ""]:
+def whole_start(room: int, chance: Float[Array, ""]) -> Float[Array, ""]:
     """A whole number from 0 to the room, each as likely; the room is negative where the crop is larger."""
     return jnp.sign(room) * jnp.minimum(jnp.floor(chance * (abs(room) + 1)), abs(room))
 
@@ -55,13 +55,14 @@ def _start(room: int, chance: Float[Array, ""]) -> Float[Array, ""]:
 def class_pixel(
     key: Key[Array, ""], label: Int[Array, "*size"], ignore_index: Number
 ) -> tuple[tuple[Int[Array, ""], ...], Array]:
-    """A random pixel of a class that is drawn from those of the label, each as likely; and whether there is any.
+    """A random pixel of a class, or object, that is drawn from those of the label, each as likely; and whether there is any.
 
     Class 0, the background, is left out where there are others.
     """
     which, where = jax.random.split(key)
-    known = (label != ignore_index) & (label >= 0) & (label < LABELS)
-    present = jnp.zeros(LABELS, bool).at[jnp.where(known, label, LABELS)].set(True, mode="drop")
+    known = (label != ignore_index) & (label >= 0)
+    label = jnp.where(label < LABELS, label, 1 + (label - 1) % (LABELS - 1))  # numbers of objects, of which there may be more
+    present = labels_present(label, known)
     present = present.at[0].set(present[0] & ~jnp.any(present[1:]))
     drawn = jnp.argmax(jnp.where(present, jax.random.uniform(which, (LABELS,)), -1))
     chance = jnp.where(known & (label == drawn), jax.random.uniform(where, label.shape), -1)

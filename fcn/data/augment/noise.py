@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
-from fcn.data.augment.colour import deviation
+from fcn.data.augment.colour import deviation, spatial_mean
 from fcn.data.augment.operation import Photometric, Span, uniform
 from fcn.ranges import Range
 
@@ -64,7 +64,7 @@ class CoarseDropout(Photometric):
         hidden = jnp.zeros(image.shape[:-1], bool)
         for i, own in enumerate(keys):
             hidden |= box(own, image.shape[:-1], self.share) & (i < count)
-        return jnp.where(hidden[..., None], jnp.mean(image, tuple(range(image.ndim - 1))), image)
+        return jnp.where(hidden[..., None], spatial_mean(image), image)
 
 
 def box(key: Key[Array, ""], size: tuple[int, ...], share: Span) -> Bool[Array, "*size"]:

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, Num
+from jaxtyping import Array, Float, Key, Num
 
 from fcn.data.augment.cropping import crop_start
 from fcn.data.augment.geometry import Elastic, Flip, Perspective, local_scale, product, slopes
-from fcn.data.augment.mixing import CopyPaste, Mixing
+from fcn.data.augment.mixing import Mixing, mixed, refuse_other_targets, unknown_label
 from fcn.data.augment.operation import Geometric, Number, Operation, Photometric, streams
-from fcn.data.augment.resampling import Boundary, brought_inside, grid, inside, linear, mapped, nearest
+from fcn.data.augment.resampling import Boundary, at_pixels, brought_inside, grid, inside, linear, mapped, nearest
 from fcn.data.codec import Codec, Targets
 from fcn.ranges import Range, check_fields
 
@@ -90,7 +90,7 @@ def transform(
     refuse_misfits(pipeline, codec, image.ndim - 1)
     image = jnp.asarray(image, jnp.float32)
     targets = {name: jnp.asarray(values) for name, values in targets.items()}
-    image, targets = _mixed(key, image, targets, pipeline, codec, partner)
+    image, targets = mixed(key, (image, targets), _mixing(pipeline), codec, partner)
     image, targets, known = _moved(key, image, targets, pipeline, codec)
     operations = typing.cast("list[Photometric]", pipeline.only(Photometric))
     for operation, own, used in streams(key, operations):
@@ -120,35 +120,11 @@ def refuse_misfits(pipeline: Pipeline, codec: Codec, axes: int) -> None:
         raise ValueError(
             f"boundary is 'mirror', and the targets of {type(codec).__name__} do not follow what it mirrors; take 'ignore'"
         )
-    mixing = pipeline.only(Mixing)
-    if mixing and set(codec.fill) != {"label"}:
-        raise ValueError(f"{type(mixing[0]).__name__} mixes labels, not {', '.join(sorted(set(codec.fill) - {'label'}))}")
-    if pipeline.only(CopyPaste) and _unknown(codec) >= 0:
-        raise ValueError(
-            "CopyPaste takes objects from instance maps, whose unknown pixels are below 0; with class numbers take ClassMix"
-        )
+    refuse_other_targets(_mixing(pipeline), codec)
 
 
-def _unknown(codec: Codec) -> int | float:
-    """The label of pixels of which nothing is known."""
-    return codec.fill.get("label", codec.ignore_index)
-
-
-def _mixed(key, image, targets: Targets, pipeline: Pipeline, codec: Codec, partner) -> tuple[Array, Targets]:
-    operations = typing.cast("list[Mixing]", pipeline.only(Mixing))
-    if not operations:
-        return image, targets
-    if partner is None:
-        raise ValueError(f"{type(operations[0]).__name__} takes pixels from a partner, and none is given")
-    label, other = jnp.asarray(targets["label"]), jnp.asarray(partner[1]["label"])
-    if label.ndim != image.ndim - 1 or not jnp.issubdtype(label.dtype, jnp.integer):
-        raise ValueError(f"{type(operations[0]).__name__} mixes class numbers and instance maps, no other labels; leave it out")
-    other_image = jnp.asarray(partner[0], jnp.float32)
-    for operation, own, used in streams(key, operations):
-        taken = operation.taken(own, other, _unknown(codec)) & used
-        label = jnp.where(taken, operation.pasted(label, other), label)
-        image = jnp.where(taken[..., None], other_image, image)
-    return image, {"label": label}
+def _mixing(pipeline: Pipeline) -> "list[Mixing]":
+    return typing.cast("list[Mixing]", pipeline.only(Mixing))
 
 
 def _moved(key, image, targets: Targets, pipeline: Pipeline, codec: Codec) -> tuple[Array, Targets, Array | None]:
@@ -159,21 +135,17 @@ def _moved(key, image, targets: Targets, pipeline: Pipeline, codec: Codec) -> tu
         return image, codec.moved(targets, 1.0, (False,) * len(size)), None
     matrix, flipped = _matrix(key, crop, pipeline)
     places = mapped(matrix, _bent(key, crop, pipeline))
-    start = crop_start(key, targets, size, crop, pipeline.foreground, _unknown(codec))
+    start = crop_start(key, targets, size, crop, pipeline.foreground, unknown_label(codec))
     places = [place + first + (length - 1) / 2 for place, first, length in zip(places, start, crop)]
     near = brought_inside(places, size, pipeline.boundary)
     image = linear(image, near)
     found: Targets = {name: nearest(jnp.asarray(values), near) for name, values in targets.items()}
     known = None if pipeline.boundary == "mirror" else inside(places, size)
     if known is not None:
-        found = {name: _known(values, known, codec.fill[name]) for name, values in found.items()}
+        found = {name: at_pixels(~known, codec.fill[name], values) for name, values in found.items()}
     if codec.linear:
         return image, codec.turned(found, slopes(matrix)), known
     return image, codec.moved(found, local_scale(matrix), flipped), known
-
-
-def _known(values: Array | np.ndarray, known: Bool[Array, "..."], fill) -> Array:
-    return jnp.where(known.reshape(*known.shape, *[1] * (values.ndim - known.ndim)), values, fill)
 
 
 def _matrix(key, size: tuple[int, ...], pipeline: Pipeline) -> tuple[Array, tuple[Array, ...]]:

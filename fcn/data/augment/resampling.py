@@ -4,6 +4,7 @@ import itertools
 from typing import Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
 Boundary = Literal["ignore", "mirror"]
@@ -73,3 +74,12 @@ def nearest(array: Shaped[Array, "..."], places: Places) -> Shaped[Array, "..."]
     """Values of the nearest pixel at places inside of the array, from `brought_inside`; of two the later one."""
     index = [jnp.floor(place + 0.5).astype(int) for place in places]
     return array[tuple(jnp.minimum(i, length - 1) for i, length in zip(index, array.shape))]
+
+
+def at_pixels(
+    chosen: Bool[Array | np.ndarray, "*size"],
+    new: Shaped[Array | np.ndarray, "..."] | float | int,
+    values: Shaped[Array | np.ndarray, "..."],
+) -> Shaped[Array, "..."]:
+    """New values, or one, at the pixels that are chosen; an array [*size] or [*size, K]."""
+    return jnp.where(chosen.reshape(*chosen.shape, *[1] * (values.ndim - chosen.ndim)), new, values)

@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from fcn.data.augment.colour import LUMA
 from fcn.data.augment.config import AugmentConfig
+from fcn.data.augment.cropping import whole_start
 from fcn.data.codec import Codec, Targets
 
 
@@ -57,8 +58,7 @@ def _resample(chance, image, targets: Targets, config, fill) -> tuple[Array, Tar
 def _places(chance, length, crop, scale, *, whole):
     """Where the centres of `crop` output pixels lie in an axis of `length` pixels enlarged by `scale`, placed at random."""
     if whole:  # at scale 1 move by whole pixels: nothing is blurred
-        room = length - crop  # negative: the image lies somewhere inside the crop
-        start = jnp.sign(room) * jnp.minimum(jnp.floor(chance * (abs(room) + 1)), abs(room))
+        start = whole_start(length - crop, chance)
     else:
         start = chance * (scale * length - crop)
     return (jnp.arange(crop) + 0.5 + start) / scale - 0.5

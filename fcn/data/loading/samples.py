@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from fcn.data.codec import Codec, Values
+from fcn.data.codec import Codec, Objects, Values
 from fcn.data.loading.crops import Size, crop_place, foreground_place, put_crop
 from fcn.data.reading.depth import ValueRange
 from fcn.data.reading.images import resize_image, resize_label
@@ -47,8 +47,7 @@ class Prepared:
         foreground: float = 0.0,
     ):
         self.source, self.name = source, source.name
-        plain = Values if kind_of(source) == "values" else Codec
-        self.codec = codec or plain(ignore_index=source.ignore_index)
+        self.codec = codec or _plain_codec(source)
         self.classes, self.palette, self.ignore_index = source.classes, source.palette, source.ignore_index
         self.size = None if size is None else (int(size[0]), int(size[1]))
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
@@ -163,6 +162,13 @@ class Prepared:
                 for name, values in arrays.items():
                     put_crop(values[row], sample[name], place)
         return {**arrays, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
+
+
+def _plain_codec(source: Source) -> Codec:
+    """Labels as they are."""
+    if kind_of(source) in ("instances", "panoptic"):
+        return Objects()
+    return (Values if kind_of(source) == "values" else Codec)(ignore_index=source.ignore_index)
 
 
 def _bytes(sample: dict, targets: Iterable[str]) -> int:

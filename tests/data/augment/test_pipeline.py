@@ -26,10 +26,12 @@ from fcn.data.augment import (
     rand_augment,
     transform,
 )
+from fcn.data.augment.cropping import class_pixel
 from fcn.data.augment.operation import Geometric, Operation, Photometric, streams
-from fcn.data.codec import Codec
+from fcn.data.codec import Codec, Objects
 from fcn.data.loading.loader import partners
 from fcn.data.loading.sampling import Drawn, Repeated
+from fcn.data.panoptic import STEP
 from fcn.preprocessing import Preprocessing, default_preprocessing
 
 KEY = jax.random.key(7)
@@ -181,16 +183,24 @@ def test_classmix_takes_half_of_the_classes():
         assert np.all(part.all(1) | ~part.any(1))
 
 
-def test_copy_paste_gives_objects_numbers_of_their_own():
+@pytest.mark.parametrize(("classes", "codec"), [((0, 0), Codec(ignore_index=-1)), ((3, 5), Objects())])
+def test_copy_paste_gives_objects_numbers_of_their_own(classes, codec):
+    """Beside which classes stay: the number of an object is STEP times its class, plus a number of its own."""
     label, other = np.zeros((6, 6), np.int32), np.zeros((6, 6), np.int32)
-    label[:3, :3], label[4:, 4:] = 1, 2
-    other[2:5, 2:5], other[0, 5] = 1, 3
-    taken, labels = mixed(CopyPaste(), label, other, Codec(ignore_index=-1))
+    label[:3, :3], label[4:, 4:], label[5, 0] = STEP * classes[0] + 1, STEP * classes[1] + 2, -1
+    other[2:5, 2:5], other[0, 5], other[0, 4] = STEP * classes[1] + 1, STEP * classes[0] + 3, -1
+    taken, labels = mixed(CopyPaste(), label, other, codec)
     np.testing.assert_array_equal(labels, np.where(taken, other + 2, label))
-    assert not taken[:, other == 0].any()
-    for number in (1, 3):
+    assert not taken[:, other <= 0].any()
+    for number in (STEP * classes[1] + 1, STEP * classes[0] + 3):
         part = taken[:, other == number]
         assert abs(part.any(1).mean() - 0.5) < 0.12 and np.all(part.all(1) | ~part.any(1))
+
+
+def test_objects_pasted_where_nothing_is_known_stay_objects():
+    nothing, other = np.full((2, 2), -1, np.int32), np.array([[0, 1], [-1, 2]], np.int32)
+    _, labels = mixed(CopyPaste(share=1), nothing, other, Objects())
+    np.testing.assert_array_equal(labels[0], [[-1, 1], [-1, 2]])
 
 
 class Numbers:
@@ -247,6 +257,15 @@ class Distances(Codec):
         return targets | {"far": targets["far"] * scale * jnp.where(flipped[1], -1, 1)}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rings(Objects):
+    """Beside objects something that depends on several of them."""
+
+    @property
+    def fill(self):
+        return {"label": -1, "ring": 0.0}
+
+
 class Directions(Distances):
     """Targets that know of any linear map."""
 
@@ -287,7 +306,9 @@ class Ended(Distances):
         ({"operations": (Rotate(),)}, Distances(), "Rotate turns or bends images, and the targets of Distances follow flips"),
         ({"operations": (Rotate(), Elastic())}, Directions(), "Elastic bends images, .* of Directions follow turns, flips and"),
         ({"boundary": "mirror"}, Distances(), "boundary is 'mirror', and the targets of Distances do not follow"),
-        ({"operations": (CutMix(),)}, Distances(), "CutMix mixes labels, not far"),
+        ({"operations": (CutMix(),)}, Distances(), "CutMix mixes label, not far; leave out one or the other"),
+        ({"operations": (CutMix(),)}, Objects(), "CutMix takes parts of class maps, and Objects learns objects; take CopyP"),
+        ({"operations": (CopyPaste(),)}, Rings(), "CopyPaste mixes label, not ring; leave out one or the other"),
         ({"operations": (CutMix(),)}, Codec(), "CutMix takes pixels from a partner, and none is given"),
         ({"crop": (4,)}, Codec(), r"the crop \(4,\) has 1 numbers; the images have 2 axes"),
         ({"crop": (0, 4)}, Codec(), r"Pipeline.crop is \(0, 4\); it must be at least 1"),
@@ -310,6 +331,13 @@ def test_labels_of_other_kinds_do_not_mix():
     image, values = sample()[0], np.zeros((9, 12, 2), np.float32)
     with pytest.raises(ValueError, match="CutMix mixes class numbers and instance maps, no other labels"):
         transform(KEY, image, {"label": values}, Pipeline(operations=(CutMix(),)), partner=(image, {"label": values}))
+
+
+def test_foreground_may_be_objects_with_large_numbers():
+    label = jnp.array([[0, 0], [2**20 + 300, -1]])
+    for number in (1, 256, 2**20 + 300):
+        place, found = class_pixel(KEY, jnp.where(label > 0, number, label), -1)
+        assert found and place == (1, 0)
 
 
 def test_foreground_wants_class_numbers():
