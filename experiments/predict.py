@@ -25,7 +25,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -84,6 +84,11 @@ class PredictConfig:
     another result then, which is said."""
     tta: tuple[str, ...] = ()
     """Average over views: "flips" (4 views), "rotations" by 90 degrees (4, with flips 8), and scales such as 0.75."""
+    dropout: Annotated[int, Range(0, 10_000)] = 0
+    """The network predicts so many times, each time with other features dropped, as in training; probabilities are averaged.
+    --save uncertainty tells where they differ. 0: once, without."""
+    seed: Annotated[int, Range(0, LARGEST[int])] = 0
+    """Of what --dropout drops."""
     ensemble: tuple[Path, ...] = ()
     """Further runs or saved models of the same kind; the probabilities of all are averaged."""
     save: tuple[Kind, ...] = ()
@@ -124,6 +129,11 @@ class PredictConfig:
     def views(self) -> list[str | float]:
         """What `fcn.inference.Predictor` takes as tta."""
         return [text if text in _VIEWS else _number("--tta", text) for text in self.tta]
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What `Stages` and `Maps` take."""
+        return {"tta": self.views, "dropout": self.dropout, "seed": self.seed, "table": self.csv is not None}
 
     @property
     def labels_alone(self) -> bool:
@@ -184,8 +194,8 @@ def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Pat
     from experiments.prediction.stages import Stages, predict_all
 
     network = read_network(options)
-    known = {"tile": options.part, "tta": options.views, "table": options.csv is not None}
-    stages = Stages(network, options.size, options.scale, others=read_others(options, network), **known)
+    others = read_others(options, network)
+    stages = Stages(network, options.size, options.scale, options.part, others=others, **options.how)
     options.out.mkdir(parents=True, exist_ok=True)
     stages.write_legend(options.out, overwrite=options.overwrite, keep=options.skip_existing)
     with table_of(options, stages.rows):
@@ -218,13 +228,8 @@ def write_maps(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
     if options.size is not None:
         raise ValueError(f"--format {options.format[0]} alone writes class ids of images as they are; leave --size out")
     network = read_network(options)
-    known = {
-        "tile": options.part or "auto",
-        "tta": options.views,
-        "overwrite": options.overwrite,
-        "table": options.csv is not None,
-    }
-    maps = Maps(network, options.scale, read_others(options, network), **known)
+    known = {"tile": options.part or "auto", "overwrite": options.overwrite}
+    maps = Maps(network, options.scale, read_others(options, network), **known, **options.how)
     with table_of(options, maps.rows):
         return map_all(maps, plans)
 

@@ -12,15 +12,18 @@ onnx = pytest.importorskip("onnx", reason="ONNX models take onnx: install '.[tes
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX models are run by onnxruntime: install '.[test]'")
 
 
-def converted(function, variables, arrays: Sequence[np.ndarray], shapes: Sequence[str] = ()):
-    """`function(variables, *arrays)` -> a call of its ONNX model; shapes such as "b, h, 3" leave sizes open."""
+def converted(function, variables, arrays: Sequence[np.ndarray], shapes: Sequence[str] = (), count: int | None = None):
+    """`function(variables, *arrays)` -> a call of its ONNX model; shapes such as "b, h, 3" leave sizes open.
+
+    It is traced twice, unless the count of its results is given.
+    """
     from fcn.onnx import to_onnx
 
     scope = jax.export.SymbolicScope()
     sides = [jax.export.symbolic_shape(shape, scope=scope) for shape in shapes] or [None] * len(arrays)
     given = [jax.ShapeDtypeStruct(shape or x.shape, x.dtype) for shape, x in zip(sides, arrays)]
     names = [f"input {i}" for i in range(len(arrays))]
-    count = len(jax.tree.leaves(jax.eval_shape(function, variables, *arrays)))
+    count = count or len(jax.tree.leaves(jax.eval_shape(function, variables, *arrays)))
     return Run(to_onnx(function, variables, dict(zip(names, given)), [f"output {i}" for i in range(count)]))
 
 

@@ -236,6 +236,15 @@ def test_dropout_depends_on_its_key(subject):
         np.testing.assert_array_equal(first, other)
 
 
+def test_onnx(subject):
+    """The model as a file for other runtimes."""
+    from tests.onnx_models import converted
+
+    x = subject.images()
+    run = converted(subject.model.apply, subject.variables, [x], count=1)
+    np.testing.assert_allclose(run(x)[0], subject.logits, rtol=0, atol=1e-4 * np.abs(subject.logits).max())
+
+
 def test_evaluation_changes_nothing(subject):
     _, (_, new) = subject.evaluated
     for path, leaf in flatten_dict(dict(new)).items():

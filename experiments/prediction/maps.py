@@ -29,14 +29,26 @@ class Maps:
       network: which predicts.
       scale: how many times as large images are seen, if that was said.
       others: the variables of further networks of an ensemble.
+      dropout, seed: as for `fcn.inference.Predictor`.
       table: whether `rows` are kept.
       how: tile, tta and overwrite, as `fcn.inference.write_labels` takes them.
 
     Raises:
-      ValueError: training resized its images, and nobody said that they are to be seen as they are here.
+      ValueError: training resized its images, and nobody said that they are to be seen as they are here; or there is to be
+        dropout, and the network has none.
     """
 
-    def __init__(self, network: Network, scale: float | None, others: Sequence[dict] = (), table: bool = False, **how):
+    def __init__(
+        self,
+        network: Network,
+        scale: float | None,
+        others: Sequence[dict] = (),
+        *,
+        dropout: int = 0,
+        seed: int = 0,
+        table: bool = False,
+        **how,
+    ):
         expected = network.preprocessing
         if scale != 1 and (scale is not None or expected.size is not None):
             told = "" if expected.size is None else ", though training resized its images to {}x{}".format(*expected.size)
@@ -44,8 +56,8 @@ class Maps:
         self._network, self._how, self._table = network, how, table
         self.rows: list[dict[str, Any]] = []
         """As those of `Stages`."""
-        members = [network.variables, *others]
-        self._predictor = Predictor(network.model, members, expected.as_read(), network.task, bucket=None)
+        members, known = [network.variables, *others], {"dropout": dropout, "seed": seed}
+        self._predictor = Predictor(network.model, members, expected.as_read(), network.task, bucket=None, **known)
 
     def write(self, files: Files, _) -> str:
         """Writes the map, going on with one that was interrupted; says where."""

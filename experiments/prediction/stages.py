@@ -20,7 +20,7 @@ from experiments.prediction.results import PROBABILITIES, UNCERTAINTY, made, wit
 from fcn.data import read_image
 from fcn.data.reading.depth import ValueRange, exposure
 from fcn.data.reading.pages import page_as_file
-from fcn.inference import Predictor, ahead, make_predictor, predict_image
+from fcn.inference import Predictor, Uncertainty, ahead, make_predictor, predict_image
 from fcn.inference.files import Files
 from fcn.inference.probabilities import mode_of
 from fcn.tasks import Task
@@ -59,7 +59,11 @@ class Stages:
       tile: rows and columns of the parts in which it sees them, as for `fcn.inference.Predictor`.
       tta: the views that are averaged.
       others: the variables of further networks of an ensemble.
+      dropout, seed: as for `fcn.inference.Predictor`.
       table: whether `rows` are kept.
+
+    Raises:
+      ValueError: there is to be dropout, and the network has none.
     """
 
     network: Network
@@ -68,13 +72,16 @@ class Stages:
     tile: int | Literal["auto"] | None = None
     tta: Sequence[str | float] = ()
     others: Sequence[dict[str, Any]] = ()
+    dropout: int = 0
+    seed: int = 0
     table: bool = False
 
     def __post_init__(self):
         self._task = self.network.task
         expected, members = self.network.preprocessing.as_read(), [self.network.variables, *self.others]
         self._predict = make_predictor(self.network.model, expected, self._task)
-        self._predictor = Predictor(self.network.model, members, expected, self._task, bucket=None)
+        known = {"dropout": self.dropout, "seed": self.seed}
+        self._predictor = Predictor(self.network.model, members, expected, self._task, bucket=None, **known)
         self._far_is_told = False
         self.rows: list[dict[str, Any]] = []
         """Of each image that was predicted its size, the seconds that took, and what was found, as numbers."""
@@ -108,25 +115,26 @@ class Stages:
         scale = max(seen) / max(image.shape[:2])
         self._tell_of_scale(files.image, scale)
         began = time.perf_counter()
-        scores, more = self._scores(image, seen), self._more(image, seen, files.paths)
+        scores, more = self._found(image, seen, files.paths)
         seconds = time.perf_counter() - began
         how = "" if seen == image.shape[:2] else f" (seen at {seen[0]}x{seen[1]} pixels, scale {scale:.3g})"
         return Predicted(image, scores, more, how, seconds)
 
-    def _scores(self, image: np.ndarray, seen: tuple[int, int]) -> np.ndarray:
-        if self.tile is None and not self.tta and not self.others:
-            return predict_image(self._predict, self.network.variables, image, size=seen)
-        return self._predictor.scores(image, size=seen, tile=self.tile, tta=self.tta)
-
-    def _more(self, image: np.ndarray, seen: tuple[int, int], endings: Collection[str]) -> dict[str, Picture]:
-        """What else of the network is to be written."""
+    def _found(self, image: np.ndarray, seen: tuple[int, int], endings: Collection[str]) -> tuple[Any, dict[str, Picture]]:
+        """The scores, and what else of the network is to be written; the network runs once."""
         how: dict[str, Any] = {"size": seen, "tile": self.tile, "tta": self.tta}
-        more = {PROBABILITIES: self._predictor.probabilities(image, **how)} if PROBABILITIES in endings else {}
-        return more | (self._uncertain(image, seen) if UNCERTAINTY[0] in endings else {})
+        asked = {"probabilities": PROBABILITIES in endings, "uncertainty": UNCERTAINTY[0] in endings}
+        if any(asked.values()):
+            kinds = [kind for kind, is_asked in asked.items() if is_asked]
+            found = self._predictor.results(image, ["scores", *kinds], **how)
+            more = {PROBABILITIES: found["probabilities"]} if asked["probabilities"] else {}
+            return found["scores"], more | (self._uncertain(found["uncertainty"]) if asked["uncertainty"] else {})
+        if self.tile is None and not self.tta and not self.others and not self.dropout:
+            return predict_image(self._predict, self.network.variables, image, size=seen), {}
+        return self._predictor.scores(image, **how), {}
 
-    def _uncertain(self, image: np.ndarray, seen: tuple[int, int]) -> dict[str, Picture]:
+    def _uncertain(self, found: Uncertainty) -> dict[str, Picture]:
         """Entropy and mutual information, and a picture in which pixels are white of which nothing is known."""
-        found = self._predictor.uncertainty(image, size=seen, tile=self.tile, tta=self.tta)
         several = mode_of(self._task) == "multilabel"
         most = len(self._task.classes) * np.log(2) if several else np.log(max(self._task.channels, 2))
         picture = np.rint(np.clip(found.entropy / most, 0, 1) * 255).astype(np.uint8)

@@ -62,7 +62,7 @@ def write_labels(
     parts = predictor.parts(image, tile=tile, tta=tta)
     asked = {"shape": list(image.shape), "dtype": str(image.dtype), "parts": parts.count, "tile": tile, "tta": list(tta)}
     asked |= {"source": source, "network": _digest(predictor), "ids": list(ids or ())}
-    asked |= {"bucket": predictor.bucket, "border": predictor.border}
+    asked |= {"bucket": predictor.bucket, "border": predictor.border, "dropout": list(predictor.dropout)}
     draft, record = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
     done = _done_before(draft, record, asked)
     with _map(draft, path, image.shape[:2], predictor, ids, tags, new=not done) as labels:

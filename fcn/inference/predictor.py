@@ -8,10 +8,9 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Float, Num, Shaped
 
-from fcn.data import resize_image
-from fcn.data.reading.depth import to_bytes
-from fcn.data.reading.stretch import stretched
+from fcn.inference.dropout import Dropout, refuse_without_dropout
 from fcn.inference.ensemble import Ensemble
+from fcn.inference.images import one_of, prepared, shown
 from fcn.inference.program import Kind, Program
 from fcn.inference.stream import ahead, runs
 from fcn.inference.tiles import put_together
@@ -31,8 +30,8 @@ class Uncertainty(NamedTuple):
 
     Attributes:
         entropy: of the averaged probabilities.
-        mutual_information: by how much it is larger than the average entropy: what the networks, or the views, disagree about;
-            0 of one network in one view.
+        mutual_information: by how much it is larger than the average entropy: what the networks, the views or the samples of
+            dropout disagree about; 0 of one network in one view.
     """
 
     entropy: Float[np.ndarray, "*b h w"]
@@ -58,7 +57,8 @@ class Predictor:
     `tile="auto"` takes tiles of 512 for images of more than 1024 x 1024 pixels.
 
     With `tta=("flips", "rotations", 0.75)` probabilities are averaged over views: mirrored, turned by 90 degrees, in other
-    sizes; not in other sizes with tiles. So they are over the networks of an ensemble, all in one compiled call.
+    sizes; not in other sizes with tiles. So they are over the networks of an ensemble, and over times with dropout, all in one
+    compiled call.
 
     Args:
         model: images [B, H, W, C] -> logits [B, H, W, K].
@@ -70,10 +70,13 @@ class Predictor:
             U-Net's overlap-tile strategy does (section 2 of its paper), always so for valid convolutions.
         parallel: the devices that share the work: `fcn.parallel.Sharded()` shares out tiles and the images of a batch,
             `Sharded(height=n)` the rows of each image. What does not divide is computed by each of them. By default one device.
+        dropout: the network predicts so many times, each time with dropout as in training (BatchNorm as in evaluation), and
+            probabilities are averaged; 0: once, without. The same call drops the same.
+        seed: of what is dropped.
 
     Raises:
-        ValueError: a bucket under 1, another border, an ensemble of none, or a task of another number of channels than the
-            network has.
+        ValueError: a bucket under 1, another border, an ensemble of none, a task of another number of channels than the network
+            has, dropout under 0, or of a network that has none.
     """
 
     def __init__(
@@ -86,7 +89,13 @@ class Predictor:
         bucket: int | None = 64,
         border: str = "network",
         parallel: Sharded | None = None,
+        dropout: int = 0,
+        seed: int = 0,
     ):
+        if dropout < 0:
+            raise ValueError(
+                f"dropout={dropout}; give the number of times that the network predicts, or 0 for once without dropout"
+            )
         if bucket is not None and bucket < 1:
             raise ValueError(f"bucket={bucket}; sides are extended to multiples of at least 1")
         if border not in ("network", "mirror"):
@@ -101,7 +110,10 @@ class Predictor:
             raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")
         self.model, self.members, self.task, self.bucket, self.border = model, members, task, bucket or 1, border
         self.preprocessing = preprocessing or _default_preprocessing(model, members[0])
-        self._program = Program(model, members, self.preprocessing, task, bucket or 1, parallel)
+        self.dropout = Dropout(dropout, seed)
+        if dropout:
+            refuse_without_dropout(model, members[0], self.preprocessing.channels)
+        self._program = Program(model, members, self.preprocessing, task, bucket or 1, parallel, self.dropout)
         self._tiling = Tiling(self._program, border)
 
     def __call__(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None, tta: Sequence[str | float] = ()) -> Any:
@@ -111,7 +123,7 @@ class Predictor:
             ValueError: an image of another number of channels or type, a tile or augmentation that does not exist, or a task
                 of directions (StarDist, flows) with augmentation.
         """
-        return self._predicted(self._prepared(image), tile, tta)
+        return self._predicted(prepared(image, self.preprocessing), tile, tta)
 
     def probabilities(
         self,
@@ -128,9 +140,8 @@ class Predictor:
         """
         self._refuse_values(".logits")
         if size is None:
-            return self._found(self._prepared(image), "probabilities", tile, tta)
-        logits = self._found(self._shown(self._one(image), size), "logits", tile, tta)
-        return self._program.resized(logits, image.shape[:2], "probabilities")
+            return self._found(prepared(image, self.preprocessing), "probabilities", tile, tta)
+        return self.results(image, ("probabilities",), size=size, tile=tile, tta=tta)["probabilities"]
 
     def uncertainty(
         self,
@@ -143,15 +154,34 @@ class Predictor:
         """How uncertain the networks are. Arguments as for scores, errors as for probabilities."""
         self._refuse_values("an ensemble's .logits one by one")
         if size is None:
-            found = self._found(self._prepared(image), "uncertainty", tile, tta)
-        else:
-            found = self._found(self._shown(self._one(image), size), "uncertainty", tile, tta)
-            found = self._program.resized(found, image.shape[:2], "uncertainty")
-        return Uncertainty(*np.moveaxis(found, -1, 0))
+            return Uncertainty(*np.moveaxis(self._found(prepared(image, self.preprocessing), "uncertainty", tile, tta), -1, 0))
+        return self.results(image, ("uncertainty",), size=size, tile=tile, tta=tta)["uncertainty"]
+
+    def results(
+        self,
+        image: Num[np.ndarray, "h w c"],
+        kinds: Sequence[Kind],
+        *,
+        size: tuple[int, int] | None = None,
+        tile: TileSize = None,
+        tta: Sequence[str | float] = (),
+    ) -> dict[Kind, Any]:
+        """Several of "scores", "logits", "probabilities" and "uncertainty", for which the networks run once.
+
+        Arguments as for scores, errors as for probabilities.
+        """
+        self._refuse_values(".logits")
+        image = prepared(one_of(image), self.preprocessing)
+        own = image.shape[:2]
+        found = self._found(
+            image if size is None or tuple(size) == own else shown(image, size, self.preprocessing), "all", tile, tta
+        )
+        made: dict[Kind, Any] = self._program.results(found, own, kinds)
+        return made | ({"uncertainty": Uncertainty(*np.moveaxis(made["uncertainty"], -1, 0))} if "uncertainty" in kinds else {})
 
     def logits(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None) -> Float[np.ndarray, "*b h w k"]:
         """The logits, float32; of an ensemble those of its averaged probabilities. Errors as for class ids."""
-        return self._found(self._prepared(image), "logits", tile, ())
+        return self._found(prepared(image, self.preprocessing), "logits", tile, ())
 
     def scores(
         self,
@@ -169,11 +199,11 @@ class Predictor:
                 resized to the image's own.
             tile, tta: as for class ids.
         """
-        image = self._prepared(image)
+        image = prepared(image, self.preprocessing)
         own = image.shape[-3:-1]
         if size is None or tuple(size) == own:
             return self._found(image, "scores", tile, tta)
-        return self._program.resized(self._found(self._shown(image, size), "logits", tile, tta), own)
+        return self._program.resized(self._found(shown(image, size, self.preprocessing), "logits", tile, tta), own)
 
     def parts(self, image: Num[Any, "*b h w c"], *, tile: TileSize = "auto", tta: Sequence[str | float] = ()) -> Parts:
         """The scores of an image part by part, for images and results that do not fit into memory.
@@ -186,7 +216,7 @@ class Predictor:
         Raises:
             ValueError: as for class ids, or the range of the image's values is only known once all of them are.
         """
-        return self._parts(self._one(image), "scores", self._tile(image, tile), self._views(tta))
+        return self._parts(prepared(one_of(image), self.preprocessing), "scores", self._tile(image, tile), self._views(tta))
 
     def map(
         self,
@@ -211,7 +241,7 @@ class Predictor:
         """
         if batch < 1:
             raise ValueError(f"batch={batch}; give the number of images that are predicted at once, at least 1")
-        for group in runs(ahead(lambda given: self._prepared(read(given)), images), batch, self._bucket_of):
+        for group in runs(ahead(lambda given: prepared(read(given), self.preprocessing), images), batch, self._bucket_of):
             if len(group) == batch > 1 and tile is None:
                 yield from self._together(group, tta)
             else:
@@ -286,37 +316,6 @@ class Predictor:
     def _refuse_values(self, instead: str):
         if self._program.mode is None:
             raise ValueError(f"the task {self.task and self.task.name!r} has values, not probabilities; take {instead}")
-
-    def _prepared(self, image) -> Any:
-        """An image or a batch that was checked; where training brought each image to its own range, uint8."""
-        self._check(image)
-        if (how := self.preprocessing.per_image) is None:
-            return image
-        if not isinstance(image, np.ndarray):
-            raise ValueError(f"the network expects each image by its own {how}; give it as an array, which is read whole")
-        return stretched(image, how) if image.ndim == 3 else np.stack([stretched(one, how) for one in image])
-
-    def _shown(self, image, size) -> np.ndarray:
-        """An image, or each of a batch, at another size, uint8."""
-        self._program.check_range(image)  # also of a file, which is read whole here
-        whole = (0, 1) if np.issubdtype(image.dtype, np.floating) else None
-        pixels = to_bytes(image, self.preprocessing.value_range or whole)
-        return resize_image(pixels, size) if pixels.ndim == 3 else np.stack([resize_image(one, size) for one in pixels])
-
-    def _one(self, image) -> Any:
-        """An image that was checked, and is no batch."""
-        if len(image.shape) == 4:
-            raise ValueError(f"a batch of shape {list(image.shape)}; give one image, [H, W, C]")
-        return self._prepared(image)
-
-    def _check(self, image):
-        if len(image.shape) not in (3, 4) or image.shape[-1] != self.preprocessing.channels or 0 in image.shape:
-            shape, channels = list(image.shape), self.preprocessing.channels
-            raise ValueError(f"an image of shape {shape}; the network takes [H, W, {channels}] or [B, H, W, {channels}]")
-        if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
-            raise ValueError(f"an image of type {image.dtype}; it is uint8, uint16 or floating point")
-        if isinstance(image, np.ndarray) and not isinstance(image, np.memmap):  # of others each part is checked when it is read
-            self._program.check_range(image)
 
 
 def _default_preprocessing(model, variables) -> Preprocessing:

@@ -1,6 +1,7 @@
 """What is computed of images in one compiled call: by all networks of an ensemble, in all views, and what is made of it."""
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, Shaped
 
+from fcn.inference.dropout import WITHOUT, Dropout, dropping
+from fcn.inference.images import check_range
 from fcn.inference.probabilities import entropy, mode_of, to_logits, to_probabilities
 from fcn.inference.views import View
 from fcn.inference.whole import covering_logits
@@ -18,7 +21,8 @@ from fcn.parallel import Sharded, compiler_options
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
-Kind = Literal["logits", "probabilities", "scores", "uncertainty"]
+Kind = Literal["logits", "probabilities", "scores", "uncertainty", "all"]
+"""What is asked for; "uncertainty": entropy and mutual information; "all": logits and these, of which the rest is made."""
 AS_IT_IS = (View(),)
 
 
@@ -32,6 +36,7 @@ class Program:
         task: what the logits mean; None: a softmax.
         bucket: sides are extended to multiples of it.
         parallel: the devices among which images are divided, where their number and height can be; None: one device.
+        dropout: how often each network predicts with dropout.
 
     Attributes:
         mode: what makes probabilities of logits, as `mode_of` says.
@@ -45,7 +50,9 @@ class Program:
         task: Task | None,
         bucket: int,
         parallel: Sharded | None = None,
+        dropout: Dropout = WITHOUT,
     ):
+        self.dropout = dropout
         self.model, self.members, self.preprocessing, self.task = model, tuple(members), preprocessing, task
         self.bucket, self.mode, self.parallel = bucket, mode_of(task), parallel
         self._compiled_for: set[tuple] = set()
@@ -66,7 +73,7 @@ class Program:
         self, images: Num[np.ndarray, "b h w c"], kind: Kind, views: Sequence[View] = AS_IT_IS, bare: bool = False
     ) -> Shaped[np.ndarray, "b h2 w2 ..."]:
         """Of images as they are; `bare`: of the network's own size, without the margins that valid convolutions need."""
-        self.check_range(images)
+        check_range(images, self.preprocessing)
         self._compiled_for.add((images.shape, images.dtype.name, kind, tuple(views), bare))
         return np.asarray(self._compiled(self._placed_members, self._divided(images), kind, tuple(views), bare))
 
@@ -84,14 +91,6 @@ class Program:
         if parallel is None or len(images) % parallel.size or images.shape[1] % parallel.mesh.shape["height"]:
             return images
         return parallel.put_batch({"images": images})["images"]
-
-    def check_range(self, images: Num[np.ndarray, "..."]):
-        """Refuses floating-point values that are not 0 to 1, where nobody told their range."""
-        if not np.issubdtype(images.dtype, np.floating) or self.preprocessing.value_range or self.preprocessing.per_image:
-            return
-        low, high = np.fmin.reduce(images, axis=None), np.fmax.reduce(images, axis=None)  # NaN only if nothing else is there
-        if low < 0 or high > 1:
-            raise ValueError(f"a floating-point image has values {low:g} to {high:g}; 0 is black and 1 white")
 
     def extended(self, images: Num[np.ndarray, "b h w c"]) -> Num[np.ndarray, "b h2 w2 c"]:
         """Images whose last row and column are repeated."""
@@ -111,22 +110,28 @@ class Program:
             return to_probabilities(logits, self.mode)
         return self.task.scores(logits) if self.task else jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
-    def resized(
-        self, found: Float[np.ndarray, "*b h w k"], size: tuple[int, int], kind: Kind = "scores"
-    ) -> Shaped[np.ndarray, "..."]:
-        """What is made of logits, or uncertainty, that was found in an image, or a batch, at another size."""
-        if found.ndim == 3:
-            return self.resized(found[None], size, kind)[0]
-        return np.asarray(self._compiled_resized(found, size, kind))
+    def resized(self, logits: Float[np.ndarray, "*b h w k"], size: tuple[int, int]) -> Shaped[np.ndarray, "..."]:
+        """The scores of logits that were found in an image, or a batch, at another size."""
+        if logits.ndim == 3:
+            return self.resized(logits[None], size)[0]
+        return np.asarray(self._compiled_results(logits, size, ("scores",))["scores"])
+
+    def results(
+        self, found: Float[np.ndarray, "h w k"], size: tuple[int, int], kinds: Sequence[Kind]
+    ) -> dict[Kind, Shaped[np.ndarray, "..."]]:
+        """What is made of "all" that was found in an image at this size or another."""
+        made = self._compiled_results(found[None, ..., :-2], size, tuple(kinds), found[None, ..., -2:])
+        return {kind: np.asarray(made[kind][0]) for kind in kinds}
 
     @functools.cached_property
-    def _compiled_resized(self):
-        def compute(found, size, kind):
-            factors = size[0] / found.shape[1], size[1] / found.shape[2]
-            found = resize_bilinear(found, size)
-            if kind == "uncertainty":
-                return found
-            return self.made(kind, jnp.asarray(self.task.resized(found, factors)) if self.task else found)
+    def _compiled_results(self):
+        def compute(logits, size, kinds, uncertain=None):
+            if size != logits.shape[1:3]:
+                factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
+                logits = resize_bilinear(logits, size)
+                logits = jnp.asarray(self.task.resized(logits, factors)) if self.task else logits
+                uncertain = None if uncertain is None else resize_bilinear(uncertain, size)
+            return {kind: uncertain if kind == "uncertainty" else self.made(kind, logits) for kind in kinds}
 
         return jax.jit(compute, static_argnums=(1, 2), compiler_options=compiler_options(jax.devices()))
 
@@ -137,23 +142,47 @@ class Program:
         return jax.jit(self._compute, static_argnames=("kind", "views", "bare"), compiler_options=options)
 
     def _compute(self, members, images, kind: Kind, views: tuple[View, ...], bare: bool) -> Array:
-        x = self.preprocessing.apply(self._scaled(images))
-        if kind != "uncertainty" and len(members) == len(views) == 1:
-            return self.made(kind, self._logits(members[0], x, bare))
-        found = [self._seen(variables, x, view, bare) for variables in members for view in views]
-        mean = sum(found[1:], found[0]) / len(found)
-        if kind == "uncertainty":
-            expected = sum(entropy(each, self.mode) for each in found) / len(found)
-            return jnp.stack([entropy(mean, self.mode), jnp.maximum(entropy(mean, self.mode) - expected, 0)], -1)
-        return mean if kind == "probabilities" else self.made(kind, to_logits(mean, self.mode))
+        x, uncertain = self.preprocessing.apply(self._scaled(images)), kind in ("uncertainty", "all")
+        if len(members) == len(views) == 1 and not self.dropout.samples:
+            logits = self._logits(members[0], x, bare)
+            if not uncertain:
+                return self.made(kind, logits)
+            mean = to_probabilities(logits, self.mode)
+            expected = entropy(mean, self.mode)
+        else:
+            mean, expected = self._averaged(members, x, views, bare)
+            logits = to_logits(mean, self.mode)
+        if not uncertain:
+            return mean if kind == "probabilities" else self.made(kind, logits)
+        whole = entropy(mean, self.mode)
+        found = jnp.stack([whole, jnp.maximum(whole - expected, 0)], -1)
+        return found if kind == "uncertainty" else jnp.concatenate([logits, found], -1)
 
-    def _seen(self, variables, x, view: View, bare: bool) -> Float[Array, "b h w k"]:
+    def _averaged(self, members, x, views, bare: bool) -> tuple[Float[Array, "b h w k"], Float[Array, "b h w"]]:
+        """The mean of the probabilities that all networks find in all views, and of their entropies."""
+
+        def once(key=None):
+            keys = itertools.repeat(None) if key is None else jax.random.split(key, len(members) * len(views))
+            pairs = itertools.product(members, views)
+            found = [self._seen(variables, x, view, bare, each) for (variables, view), each in zip(pairs, keys, strict=False)]
+            return sum(found[1:], found[0]) / len(found), sum(entropy(each, self.mode) for each in found) / len(found)
+
+        if not self.dropout.samples:
+            return once()
+        keys = self.dropout.keys
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(once, keys[0]))
+        sums, _ = jax.lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, once(key)), None), nothing, keys)
+        return jax.tree.map(lambda total: total / self.dropout.samples, sums)
+
+    def _seen(self, variables, x, view: View, bare: bool, key) -> Float[Array, "b h w k"]:
         """The probabilities that a network finds in a view of the images."""
-        return view.back(to_probabilities(self._logits(variables, view.seen(x), bare), self.mode), x.shape[1:3])
+        logits = self._logits(variables, view.seen(x), bare, key)
+        return view.back(to_probabilities(logits, self.mode), x.shape[1:3])
 
-    def _logits(self, variables, x, bare: bool) -> Float[Array, "b h w k"]:
-        logits: Any = self.model.apply(variables, x) if bare else covering_logits(self.model, variables, x)
-        return logits
+    def _logits(self, variables, x, bare: bool, key=None) -> Float[Array, "b h w k"]:
+        with dropping(key) as options:
+            compute: Any = self.model.apply if bare else functools.partial(covering_logits, self.model)
+            return compute(variables, x, **options)
 
     def _scaled(self, images) -> Array:
         """Values 0..255, from black to white."""

@@ -87,7 +87,7 @@ class Tiling:
         if not self._warned:
             self._warned = True
             warnings.warn(f"tiles are blended, so that the result is not that of the whole image: {reason}", stacklevel=2)
-        averaged: Kind = kind if kind == "uncertainty" else "logits"
+        averaged: Kind = kind if kind in ("uncertainty", "all") else "logits"
         compute = functools.partial(self._program.whole, kind=averaged, views=views)
 
         def after(start):

@@ -19,13 +19,16 @@ from fcn.tasks import Task
 
 
 def covering_logits(
-    model: nn.Module | Ensemble, variables: Mapping[str, Any], images: Float[Array, "b *spatial c"]
+    model: nn.Module | Ensemble, variables: Mapping[str, Any], images: Float[Array, "b *spatial c"], **options: Any
 ) -> Float[Array, "b *spatial k"]:
-    """A logit for every pixel: to a network of valid convolutions the images are shown with mirrored borders."""
+    """A logit for every pixel: to a network of valid convolutions the images are shown with mirrored borders.
+
+    `options` are those of `model.apply`.
+    """
     size = images.shape[1:-1]
     if hasattr(model, "input_margins"):  # its logits are smaller than what it sees
         images = jnp.pad(images, ((0, 0), *model.input_margins(*size), (0, 0)), mode="symmetric")
-    return cast("Array", model.apply(variables, images))[:, *map(slice, size)]
+    return cast("Array", model.apply(variables, images, **options))[:, *map(slice, size)]
 
 
 def make_predictor(

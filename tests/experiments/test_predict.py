@@ -37,7 +37,7 @@ CLASSES = ("sk\x1by", "road", "car")
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A network with random weights that was trained on images resized to 12x16."""
-    model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1)
+    model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1, dropout_rate=0.5)
     path = tmp_path_factory.mktemp("net") / "saved"
     fcn.save(path, model, random_variables(model, 1, 16, 16, 3), classes=CLASSES, preprocessing=Preprocessing(size=(12, 16)))
     return path
@@ -279,6 +279,19 @@ def test_ensembles_are_of_one_kind(saved, photos, tmp_path):
     with pytest.raises(ValueError, match=r"odd has another task than .*saved; the networks of an ensemble have the same"):
         run(saved, photos / "a.png", "--out", tmp_path / "new", "--ensemble", tmp_path / "odd")
     assert not (tmp_path / "new").exists()
+
+
+def test_dropout(saved, photos, tmp_path):
+    """The seed decides; a map that is written part by part is the same."""
+    network, image = fcn.load(saved), np.asarray(Image.open(photos / "a.png"))
+    predictor = Predictor(network.model, network.variables, network.preprocessing, bucket=None, dropout=2, seed=3)
+    found = predictor.results(image, ("scores", "probabilities"))
+    asked = [saved, photos / "a.png", "--out", tmp_path / "out", "--scale", "1", "--dropout", "2", "--seed", "3"]
+    run(*asked, "--save", "labels", "probabilities")
+    np.testing.assert_array_equal(np.load(tmp_path / "out/a_probabilities.npy"), found["probabilities"])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a_mask.png")), found["scores"])
+    run(*asked, "--format", "npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out/a_mask.npy"), found["scores"])
 
 
 def test_one_result_in_all_formats_is_the_same(saved, photos, tmp_path):
