@@ -77,7 +77,7 @@ def main(args: Sequence[str]) -> None:
     else:
         import fcn
 
-        facts = {"preprocessing": network.preprocessing, "licence": options.licence}
+        facts = {"preprocessing": network.preprocessing, "licence": options.licence, "label_ids": network.label_ids}
         fcn.save(options.out, network.model, network.variables, task=network.task, **facts)
     print(f"{options.input} -> {options.out}")
 

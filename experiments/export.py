@@ -9,7 +9,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -63,10 +63,11 @@ def main(args: Sequence[str]) -> None:
     network = single(from_folder(options.input, options.checkpoint), options.input)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = network.model, network.variables, network.preprocessing, network.task
+    how: dict[str, Any] = {"size": options.size, "label_ids": network.label_ids}
     if options.is_onnx:
-        export_onnx(options.out, *known, size=options.size)
+        export_onnx(options.out, *known, **how)
     else:
-        export_network(options.out, *known, size=options.size, platforms=options.platforms)
+        export_network(options.out, *known, **how, platforms=options.platforms)
     sizes = "any size" if options.size is None else "{}x{} pixels".format(*options.size)
     print(f"{options.input} -> {options.out}: takes images of {sizes}; {network.preprocessing.describe()}")
 

@@ -116,14 +116,14 @@ def test_what_is_wrong_with_a_file(network, file, tmp_path):
 
 
 def test_the_command(network, tmp_path, capsys):
-    fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS)
+    fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS, label_ids=(0, 7, 9))
     command.main([str(tmp_path / "net"), "--out", str(tmp_path / "out/net.fcn"), "--size", "16", "24", "--platforms", "cpu"])
     assert "takes images of 16x24 pixels; images have mean" in capsys.readouterr().out
     ids, _ = open_export(tmp_path / "out/net.fcn")(images(1, 16, 24))
     assert ids.shape == (1, 16, 24)
     Image.fromarray(images(1, 16, 24)[0]).save(tmp_path / "a.png")
     predict.main([str(tmp_path / name) for name in ("out/net.fcn", "a.png")] + ["--out", str(tmp_path / "masks")])
-    expected = Predictor(*network, EXPECTS, TASK, bucket=None)(images(1, 16, 24))[0]
+    expected = np.array([0, 7, 9])[Predictor(*network, EXPECTS, TASK, bucket=None)(images(1, 16, 24))[0]]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "masks/a_mask.png")), expected)
     with pytest.raises(FileNotFoundError, match="give that of a run or of a saved model"):
         command.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.fcn")])

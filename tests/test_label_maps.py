@@ -1,6 +1,7 @@
 """Label maps on the disk: those of the image in memory, whole or not there, and going on where they were interrupted."""
 
 import errno
+import hashlib
 import os
 
 import numpy as np
@@ -48,6 +49,22 @@ def test_a_tiff_has_the_colours_and_the_place(semantic, photo, tmp_path):
         assert found.getpalette()[:9] == list(range(1, 10))
     with tifffile.TiffFile(tmp_path / "map.tif") as found:
         assert found.pages[0].tags[33550].value == (2.0, 2.0, 0.0)
+
+
+def test_two_calls_do_not_write_one_map(photo, tmp_path, monkeypatch):
+    """The second is told so; another map of the same network is written, whose weights are not read again."""
+    read, sha256, network = [], hashlib.sha256, predictor("pixels", TASK, bucket=1)
+    monkeypatch.setattr(hashlib, "sha256", lambda *data: read.append(data) or sha256(*data))
+
+    def tell(done, _):
+        if done == 3:
+            with pytest.raises(BlockingIOError, match=r"map.npy is being written by another call; wait for its end"):
+                write_labels(network, photo, tmp_path / "map.npy", tile=10)
+            write_labels(network, photo, tmp_path / "other.npy", tile=10)
+
+    write_labels(network, photo, tmp_path / "map.npy", tile=10, tell=tell)
+    np.testing.assert_array_equal(np.load(tmp_path / "map.npy"), np.load(tmp_path / "other.npy"))
+    assert files(tmp_path) == ["map.npy", "other.npy"] and len(read) == 1
 
 
 @pytest.mark.parametrize("ending", [".npy", ".tif"])

@@ -94,11 +94,13 @@ def test_what_cannot_be_written_is_one_sentence(network, tmp_path, monkeypatch):
 
 
 def test_the_command(network, tmp_path, capsys):
-    fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS)
+    fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS, label_ids=(0, 7, 9))
     command.main([str(tmp_path / "net"), "--out", str(tmp_path / "out/net.onnx"), "--size", "16", "24"])
     assert "takes images of 16x24 pixels; images have mean" in capsys.readouterr().out
-    ids, _ = Run.of(tmp_path / "out/net.onnx")(images(1, 16, 24))
+    run = Run.of(tmp_path / "out/net.onnx")
+    ids, _ = run(images(1, 16, 24))
     assert ids.shape == (1, 16, 24)
+    assert run.session.get_modelmeta().custom_metadata_map["label_ids"] == "[0, 7, 9]"
     for given, said in (
         (["--out", "x.fcn", "--format", "onnx"], "x.fcn has the ending of another format; let it end in .onnx"),
         (["--out", "x.onnx", "--platforms", "cpu"], "an ONNX file runs wherever its runtime does: leave it out"),

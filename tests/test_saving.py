@@ -59,6 +59,7 @@ def test_there_and_back(tmp_path, name):
         "palette": ((0, 0, 255), (90, 90, 90), (255, 0, 0)),
         "preprocessing": Preprocessing((0.5, 0.4, 0.3), (0.2, 0.2, 0.25), name == "unet", (0, 4095), (30, 40)),
         "licence": "CC0",
+        "label_ids": (0, 7, 255),
     }
     fcn.save(tmp_path / "deep" / "saved", model, variables, **facts)
     again = fcn.load(tmp_path / "deep" / "saved")
@@ -178,6 +179,9 @@ def test_variables_that_are_not_the_models(tmp_path):
         ({"palette": np.full((3, 3), 0.5)}, r"palette has the colour \[0.5, 0.5, 0.5\]; give red, green and blue"),
         ({"preprocessing": Preprocessing((0.5,), (1.0,))}, "preprocessing is for images of 1 channels, the variables for 3"),
         ({"classes": ["sky", "car", "sky"]}, "two classes are called 'sky'; give each a name of its own"),
+        ({"classes": [*"abc"], "label_ids": [0, 7]}, r"label_ids is \[0, 7\]; give another number from 0 to 255 for each of 3"),
+        ({"classes": [*"abc"], "label_ids": [0, 7, 7]}, r"label_ids is \[0, 7, 7\]; give another number"),
+        ({"label_ids": [0, 7, 9]}, r"label_ids is \[0, 7, 9\]; give .* for each of 0 classes"),
     ],
 )
 def test_facts_that_do_not_fit(tmp_path, facts, message):
@@ -230,6 +234,7 @@ def test_facts_that_do_not_fit(tmp_path, facts, message):
         (lambda d: d.update(classes=["sky", 2, "car"]), "model.json: 2 is no text; names of classes and the licence are"),
         (lambda d: d.update(palette=[[0, 0, 300]] * 3), r"palette has the colour \(0, 0, 300\); give red, green and blue"),
         (lambda d: d.update(palette=[[0, 0.5, 0]] * 3), r"palette has the colour \(0, 0.5, 0\); give red, green and blue"),
+        (lambda d: d.update(label_ids=[0, 1, 256]), r"model.json: label_ids is \(0, 1, 256\); give another number"),
         (lambda d: d.update(licence=["MIT"]), r"model.json: \('MIT',\) is no text"),
         (lambda d: d.update(classes=["sky", "car", "sky"]), "model.json: two classes are called 'sky'; give each a name"),
         (lambda d: d.update(preprocessing={"size": [10**9, 4]}), r"model.json: size is \(1000000000, 4\); .* at most 65536"),

@@ -59,7 +59,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         task = saved.task or tasks.make("semantic", saved.classes, palette=saved.palette or ())
-        return Network(saved.model, saved.variables, task, expected_images(path, saved))
+        return Network(saved.model, saved.variables, task, expected_images(path, saved), label_ids=saved.label_ids)
     if is_smp_folder(path):
         model = smp_model(path)
         names = [f"class {i}" for i in range(model.num_classes)] if classes is None else read_names(classes)
@@ -96,7 +96,7 @@ def named(name: str, which: str = "last") -> Network:
         return from_folder(Path(name), which)
     saved = open_network(name)
     task = saved.task or tasks.make("semantic", saved.classes or (), palette=saved.palette or ())
-    return Network(saved.model, saved.variables, task, expected_images(name, saved))
+    return Network(saved.model, saved.variables, task, expected_images(name, saved), label_ids=saved.label_ids)
 
 
 def stored_task(path: Path) -> Task | None:

@@ -44,6 +44,7 @@ def export_network(
     *,
     size: tuple[int, ...] | None = None,
     platforms: Sequence[str] = PLATFORMS,
+    label_ids: Sequence[int] | None = None,
 ) -> Sizes:
     """Writes a network as one file, whole or not at all.
 
@@ -58,6 +59,7 @@ def export_network(
         size: height and width of the images that it takes, or the sides of signals or volumes; by default any. Networks that
             pool into a fixed number of cells take one size only.
         platforms: for which it is lowered: "cpu", "cuda", "rocm", "tpu".
+        label_ids: as for `fcn.save`; the program gives numbers of classes in any case.
 
     Returns:
         The images that it takes.
@@ -73,7 +75,7 @@ def export_network(
     sizes = sizes_of(model, variables, size)
     program = _program(model, variables, preprocessing, task, sizes, platforms)
     with tempfile.TemporaryDirectory() as folder, replacing(path) as draft:
-        save(Path(folder) / "network", model, variables, preprocessing=preprocessing, task=task)
+        save(Path(folder) / "network", model, variables, preprocessing=preprocessing, task=task, label_ids=label_ids)
         network = json.loads((Path(folder) / "network/model.json").read_text(encoding="utf-8"))
         with zipfile.ZipFile(draft, "w") as file:
             file.writestr(METADATA, json.dumps(_metadata(program, preprocessing, sizes, network), indent=2) + "\n")

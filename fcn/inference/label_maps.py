@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import numpy as np
 from jaxtyping import Num
 
 from fcn.draft import replacing
+from fcn.file_lock import locked
 from fcn.inference.predictor import Predictor, TileSize
 
 _SECONDS = 5.0
 """After so many, what has been found is on the disk; a kill costs no more."""
+_DIGESTS: weakref.WeakKeyDictionary[Predictor, str] = weakref.WeakKeyDictionary()
+"""Of predictors: large networks take a second to read."""
 
 
 def write_labels(
@@ -52,20 +56,26 @@ def write_labels(
 
     Raises:
         FileExistsError: there is a file already, and it is not to be replaced.
+        BlockingIOError: another call is writing it.
         ValueError: the task has no class maps, `path` another ending, or what `Predictor.parts` refuses.
         ImportError: a .tif takes tifffile, which is not installed.
         OSError: the disk has no room for the map.
     """
     _refuse(predictor, path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; give another name")
     parts = predictor.parts(image, tile=tile, tta=tta)
     asked = {"shape": list(image.shape), "dtype": str(image.dtype), "parts": parts.count, "tile": tile, "tta": list(tta)}
     asked |= {"source": source, "network": _digest(predictor), "ids": list(ids or ())}
     asked |= {"bucket": predictor.bucket, "border": predictor.border, "dropout": list(predictor.dropout)}
+    with locked(path):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists already; give another name")
+        _write(predictor, parts, path, image.shape[:2], asked, ids, tags, tell)
+
+
+def _write(predictor, parts, path, size, asked, ids, tags, tell):
     draft, record = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
     done = _done_before(draft, record, asked)
-    with _map(draft, path, image.shape[:2], predictor, ids, tags, new=not done) as labels:
+    with _map(draft, path, size, predictor, ids, tags, new=not done) as labels:
         saved = time.monotonic()
         for now, (place, scores) in enumerate(parts.after(done), done + 1):
             found = scores if predictor.task is None else predictor.task.prediction(scores)
@@ -104,12 +114,14 @@ def _remember(record, what):
         draft.write_text(json.dumps(what), encoding="utf-8")
 
 
-def _digest(predictor) -> str:
-    """Of the networks: their fields and all values of their variables."""
+def _digest(predictor: Predictor) -> str:
+    """Of the networks: their fields and all values of their variables; of a predictor's first map only."""
+    if predictor in _DIGESTS:
+        return _DIGESTS[predictor]
     digest = hashlib.sha256(repr((predictor.model, predictor.preprocessing, predictor.task)).encode())
     for leaf in jax.tree.leaves(predictor.members):
         digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+    return _DIGESTS.setdefault(predictor, digest.hexdigest())
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """A trained network as an ONNX file: uint8 images -> class ids and probabilities."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,19 @@ def export_onnx(
     task: Task,
     *,
     size: tuple[int, ...] | None = None,
+    label_ids: Sequence[int] | None = None,
 ) -> Sizes:
     """Writes a network as an ONNX file (opset 18), whole or not at all. It computes in float32.
 
     Its input `images` and its outputs `ids` and `probabilities` are those of `export_network`. Its metadata have `task`,
-    `classes` and `palette` (JSON), and `images`: what they must be. Parameters keep their names.
+    as JSON `classes`, `palette` and (if any) `label_ids`, and `images`: what they must be. Parameters keep their names.
 
     Args:
         path: of the file.
         model, variables, preprocessing, task: the network.
         size: height and width of the images that it takes, or the sides of signals or volumes; by default any. Networks that
             pool into a fixed number of cells take one size only.
+        label_ids: as for `fcn.save`; the output `ids` are numbers of classes in any case.
 
     Returns:
         The images that it takes.
@@ -64,6 +66,7 @@ def export_onnx(
         images = {"images": sizes.images(preprocessing.channels)}
         written = to_onnx(predict, jax.tree.map(_float32, variables), images, OUTPUTS)
     lists = {name: json.dumps(list(getattr(task, name))) for name in ("classes", "palette")}
+    lists |= {} if label_ids is None else {"label_ids": json.dumps(list(label_ids))}
     onnx.helper.set_model_props(written, {"task": task.name, "images": preprocessing.describe(), **lists})
     with replacing(path) as draft:
         onnx.save(written, draft)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _DESCRIPTION, _VARIABLES = "model.json", "variables.safetensors"
-_FACTS = ("classes", "palette", "preprocessing", "licence")
+_FACTS = ("classes", "palette", "preprocessing", "licence", "label_ids")
 _OLD_FACTS = ("mean", "std", "bgr")  # of folders written before there was a record
 
 
@@ -40,6 +40,8 @@ class Saved(NamedTuple):
     licence: str | None
     task: "fcn.tasks.Task | None" = None
     """What the channels of the logits mean; None: nothing was said, so that they are those of a softmax."""
+    label_ids: tuple[int, ...] | None = None
+    """What label images store for each class; None: its number."""
 
     @property
     def mean(self) -> tuple[float, ...] | None:
@@ -70,6 +72,7 @@ def save(
     bgr: bool = False,
     licence: str | None = None,
     task: "fcn.tasks.Task | None" = None,
+    label_ids: Sequence[int] | None = None,
 ) -> None:
     """Writes a model of this library and its variables into a new folder, whole or not at all.
 
@@ -84,11 +87,12 @@ def save(
         mean, std, bgr: these of its fields, in place of the record.
         licence: under which the variables may be used.
         task: what the channels of the logits mean, with classes and palette, which are not given then.
+        label_ids: what label images store for each class, 0..255, where that is another number than its own.
 
     Raises:
         FileExistsError: there is something at `path` already.
         ValueError: the model is not one of this library, or has a field that JSON cannot hold; the variables are not the
-            model's, or no finite floating-point numbers; classes, palette, task or what is said of images do not fit.
+            model's, or no finite floating-point numbers; classes, palette, ids, task or what is said of images do not fit.
     """
     from safetensors.numpy import save_file
 
@@ -101,7 +105,7 @@ def save(
         if classes is not None or palette is not None:
             raise ValueError("the task says classes and palette already; give either it or these")
         classes, palette = task.classes, task.palette
-    values = (classes, palette, preprocessing, licence)
+    values = (classes, palette, preprocessing, licence, label_ids)
     facts = {name: plain(value) for name, value in zip(_FACTS, values, strict=True) if value is not None}
     if task is not None:
         from fcn.tasks import to_json
@@ -254,9 +258,17 @@ def _check_texts(facts: Mapping[str, Any], num_classes: int | None) -> None:
             raise ValueError(f"{abbreviate(name)} is no text; names of classes and the licence are")
     if twice := [name for name, count in Counter(classes).items() if count > 1]:
         raise ValueError(f"two classes are called {twice[0]!r}; give each a name of its own")
+    if (ids := facts.get("label_ids")) is not None and not _are_ids(ids, len(classes)):
+        raise ValueError(
+            f"label_ids is {abbreviate(ids)}; give another number from 0 to 255 for each of {len(classes)} classes"
+        )
     for colour in facts.get("palette") or ():
         if not (isinstance(colour, list | tuple) and len(colour) == 3 and all(map(_is_byte, colour))):
             raise ValueError(f"palette has the colour {abbreviate(colour)}; give red, green and blue from 0 to 255")
+
+
+def _are_ids(values: Any, count: int) -> bool:
+    return isinstance(values, list | tuple) and all(map(_is_byte, values)) and len({*values}) == len(values) == count
 
 
 def _is_byte(value: Any) -> bool:

@@ -221,11 +221,13 @@ def test_what_was_written_before_there_was_a_record():
 
 
 def test_a_saved_model_predicts_as_its_run_does(finished_run, tmp_path):
-    """Run, saved model, and that model in Python: the same labels, although the run resized its images."""
+    """Run, saved model, and that model in Python: the same labels, although the run resized its images; with the same ids."""
     facts = json.loads((finished_run / "data.json").read_text())
     run = shutil.copytree(finished_run, tmp_path / "run")
     record = Preprocessing((0.2, 0.3, 0.4), (0.3, 0.2, 0.1), True, None, (12, 16))
-    (run / "data.json").write_text(json.dumps(facts | {"preprocessing": record.to_json()}))
+    values = {str(10 * number): number for number in range(len(facts["classes"]))}
+    changed = {"preprocessing": record.to_json(), "label_values": {"train": values, "val": values}}
+    (run / "data.json").write_text(json.dumps(facts | changed))
     convert.main([str(run), "--out", str(tmp_path / "saved")])
     image = np.random.default_rng(0).integers(0, 256, (30, 45, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "photo.png")
@@ -237,5 +239,5 @@ def test_a_saved_model_predicts_as_its_run_does(finished_run, tmp_path):
     assert seen == (11, 16)
     given = predict_image(make_predictor(saved.model, saved.preprocessing), saved.variables, image, size=seen)
     for name in ("run", "saved"):
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"of_{name}" / "photo_mask.png")), given)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"of_{name}" / "photo_mask.png")), 10 * given)
     assert len(np.unique(given)) == 2
