@@ -2,6 +2,9 @@
 
 import collections
 import contextlib
+import functools
+import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ _GEO_TAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
 class LargeTiff:
     """The pixels of a TIFF file in strips or tiles, of any number of channels; decoded where they are asked for.
 
+    Those that are not compressed are mapped into memory: no more of them is read than is asked for, even of one strip.
+
     Attributes:
         shape: height, width and channels.
         dtype: uint8, uint16 or a type of floating-point numbers.
@@ -35,6 +40,13 @@ class LargeTiff:
         self._rows = min(self._rows, self.shape[0])
         self._kept: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
         self._bytes = 0
+        self.compressed = (page.compression, page.predictor, page.fillorder) != (1, 1, 1) or page.bitspersample % 8 != 0
+
+    @property
+    def at_once(self) -> int:
+        """Bytes that are decoded whole: of a strip or tile, if it is compressed."""
+        sides = self._rows, self._columns, 1 if self._page.planarconfig == 2 else self.shape[2]
+        return self.compressed * math.prod(sides) * self.dtype.itemsize
 
     def __getitem__(self, places: tuple[np.ndarray, np.ndarray]) -> Shaped[np.ndarray, "h w c"]:
         """Rows and columns, as `numpy.ix_` gives them."""
@@ -53,6 +65,8 @@ class LargeTiff:
 
     def _segment(self, index: int) -> Shaped[np.ndarray, "h w c"]:
         """A strip or tile, those of the last calls from memory."""
+        if (mapped := self._mapped(index)) is not None:
+            return mapped
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
@@ -62,6 +76,21 @@ class LargeTiff:
         while self._bytes > KEPT and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return segment
+
+    def _mapped(self, index: int) -> Shaped[np.ndarray, "h w c"] | None:
+        """A strip or tile where it lies in the file, if that holds its pixels as they are."""
+        page, (height, _, channels) = self._page, self.shape
+        top = index % -(-height // self._rows) * self._rows
+        rows = self._rows if page.is_tiled else min(self._rows, height - top)
+        shape = rows, self._columns, channels if page.planarconfig == 1 else 1
+        start, count = page.dataoffsets[index], math.prod(shape) * self.dtype.itemsize
+        if self.compressed or page.databytecounts[index] != count or start + count > self._bytes_of_file.size:
+            return None
+        return np.ndarray(shape, self.dtype.newbyteorder(page.parent.byteorder), self._bytes_of_file.data, start)
+
+    @functools.cached_property
+    def _bytes_of_file(self) -> np.ndarray:
+        return np.memmap(self._file.path, mode="r")
 
     def _decoded(self, index: int) -> Shaped[np.ndarray, "h w c"]:
         page = self._page
@@ -105,7 +134,13 @@ def open_large(path: str | Path) -> Iterator[Any]:
     except tifffile.TiffFileError as error:
         raise ValueError(f"{path}: not a TIFF file, or damaged ({first_line(str(error))})") from None
     with tiff:
-        yield _checked(path, LargeTiff(_only_page(path, tiff)))
+        image = _checked(path, LargeTiff(_only_page(path, tiff)))
+        if image.at_once > KEPT:
+            size = f"{image.at_once / 2**30:.1f} GiB"
+            warnings.warn(
+                f"{path}: strips or tiles of {size} are decoded whole; save it in smaller ones, or as .npy", stacklevel=3
+            )
+        yield image
 
 
 def geo_tags(path: str | Path) -> list[tuple]:

@@ -45,6 +45,29 @@ def test_channels_in_planes(how, tmp_path):
         np.testing.assert_array_equal(found[np.ix_(ROWS, COLUMNS)], pixels()[np.ix_(ROWS, COLUMNS)])
 
 
+@pytest.mark.parametrize("how", [{}, {"rowsperstrip": 16}, {"tile": (16, 32), "byteorder": ">"}])
+def test_what_is_not_compressed_is_mapped(how, tmp_path, monkeypatch):
+    """Of one strip, too, nothing is decoded; a file that is cut off is damaged all the same."""
+    tifffile.imwrite(tmp_path / "x.tif", pixels(3, np.uint16), photometric="rgb", **how)
+    with open_large(tmp_path / "x.tif") as found:
+        monkeypatch.setattr(found._page, "decode", None)
+        np.testing.assert_array_equal(found[np.ix_(ROWS, COLUMNS)], pixels()[np.ix_(ROWS, COLUMNS)])
+        assert not found._kept and found.at_once == 0
+    (tmp_path / "x.tif").write_bytes((tmp_path / "x.tif").read_bytes()[:30_000])
+    with open_large(tmp_path / "x.tif") as found, pytest.raises(ValueError, match="it ends before its last pixel"):
+        found[np.ix_([69], [89])]
+
+
+def test_large_parts_that_are_decoded_whole_are_told(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "x.tif", pixels(), photometric="rgb", rowsperstrip=70, compression="zlib")
+    monkeypatch.setattr(large, "KEPT", 70 * 90 * 3 - 1)
+    with (
+        pytest.warns(UserWarning, match=r"x.tif: strips or tiles of 0.0 GiB are decoded whole"),
+        open_large(tmp_path / "x.tif"),
+    ):
+        pass
+
+
 def test_no_more_is_read_than_is_asked_for_and_little_is_kept(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "x.tif", pixels(), tile=(16, 16), compression="zlib", photometric="rgb")
     monkeypatch.setattr(large, "KEPT", 2 * 16 * 16 * 3)
