@@ -11,7 +11,8 @@ RUN is the folder of a run or of a saved model, or a file of `experiments.export
 or a checkpoint of another implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn
 --classes NAMES --out DIR`.
 
-Images that are too large for the memory are seen in parts (--tile), and their class ids written part by part (--format tif).
+Images that are too large for the memory, also arrays of Zarr, are seen in parts (--tile), and their class ids written part by
+part (--format tif).
 
 A network that was trained on resized images sees each image at that size, too: its longer side gets as many pixels as in
 training. That suits photos of the same kind from any camera. For scans, microscopes and satellites, whose things have the same

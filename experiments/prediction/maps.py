@@ -12,7 +12,7 @@ from tqdm import tqdm
 from experiments.building.networks import Network
 from experiments.prediction.stages import Work, attempt, report, row_of
 from fcn.data import read_image
-from fcn.data.large import SUFFIXES, geo_tags, open_large
+from fcn.data.large import geo_tags, in_parts, open_large
 from fcn.data.reading.pages import page_as_file
 from fcn.inference import Predictor, write_labels
 from fcn.inference.files import Files
@@ -96,7 +96,7 @@ class Maps:
             return
         path = files.image
         expected, pages = self._network.preprocessing, self._network.data.pages == "channels"
-        if path.suffix.lower() in SUFFIXES and expected.per_image is None and not pages:
+        if in_parts(path) and expected.per_image is None and not pages:
             with open_large(path) as image:
                 yield image
         else:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from fcn.data.layouts.layout import IMAGE_SUFFIXES, find_images
 from fcn.data.reading.pages import count_pages
+from fcn.data.zarr_arrays import is_zarr
 from fcn.inference.files import Files
 from fcn.tasks import Semantic
 
@@ -26,7 +27,7 @@ def plan(
     """The files to write for each image: NAME_mask.png, ... in `out`; of a folder, in its subfolders as there.
 
     Args:
-      inputs: image files, folders of them, and patterns such as "photos/*.jpg".
+      inputs: image files, arrays of Zarr, folders of images, and patterns such as "photos/*.jpg".
       out: the folder to write to.
       endings: of the files, such as "overlay.png" and "mask.png"; the last one tells that an image is done.
       done: what becomes of images whose files exist; "left out" are those that are done.
@@ -70,6 +71,8 @@ def _named(inputs: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _expanded(given: Path, out: Path) -> list[tuple[Path, Path]]:
+    if is_zarr(given):
+        return [(given, Path(given.name))]
     if given.is_dir():
         return _in_folder(given, out)
     if given.exists():
@@ -77,11 +80,15 @@ def _expanded(given: Path, out: Path) -> list[tuple[Path, Path]]:
     if not glob.has_magic(str(given)):
         raise FileNotFoundError(f"no image {given}")
     found = [Path(path) for path in sorted(glob.glob(str(given.expanduser()), recursive=True))]
-    found = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    found = [path for path in found if _is_image(path)]
     found = _not_written(found, _fixed_part(given), out)
     if not found:
         raise FileNotFoundError(f"no image matches {given} ({', '.join(IMAGE_SUFFIXES)})")
     return [(path, Path(path.name)) for path in found]
+
+
+def _is_image(path: Path) -> bool:
+    return (path.suffix == ".zarr" and is_zarr(path)) or (path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir())
 
 
 def _in_folder(folder: Path, out: Path) -> list[tuple[Path, Path]]:

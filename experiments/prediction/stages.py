@@ -20,6 +20,7 @@ from experiments.prediction.results import PROBABILITIES, UNCERTAINTY, made, wit
 from fcn.data import read_image
 from fcn.data.reading.depth import ValueRange, exposure
 from fcn.data.reading.pages import page_as_file
+from fcn.data.zarr_arrays import is_zarr
 from fcn.inference import Predictor, Uncertainty, ahead, make_predictor, predict_image
 from fcn.inference.files import Files
 from fcn.inference.probabilities import mode_of
@@ -99,6 +100,8 @@ class Stages:
 
     def read(self, files: Files, _) -> np.ndarray:
         """The image, uint8 [H, W, C]."""
+        if is_zarr(files.image):
+            raise ValueError(f"{files.image} is read in parts only; write class ids and nothing else: --format tif or npy")
         expected, pages = self.network.preprocessing, self.network.data.pages == "channels"
         how = {"value_range": expected.value_range, "per_image": expected.per_image, "pages": pages}
         if files.page is not None:

@@ -1,4 +1,4 @@
-"""Images that need not fit into memory: NumPy's files and TIFF files of which only what is asked for is read."""
+"""Images that need not fit into memory: NumPy's, TIFF's and Zarr's, of which only what is asked for is read."""
 
 import collections
 import contextlib
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fcn.data.reading.decode import REDUCED_OR_MASK, several_pages
+from fcn.data.zarr_arrays import is_zarr, open_zarr
 from fcn.errors import first_line
 
 SUFFIXES = (".npy", ".tif", ".tiff")
@@ -112,6 +113,11 @@ def _paste(window: np.ndarray, segment: np.ndarray, top: int, left: int) -> None
     window[first:height, beside:width] = segment[first - top : height - top, beside - left : width - left]
 
 
+def in_parts(path: Path) -> bool:
+    """Whether `open_large` reads it, by its name, or because it is a folder of Zarr's."""
+    return path.suffix.lower() in SUFFIXES or is_zarr(path)
+
+
 @contextlib.contextmanager
 def open_large(path: str | Path) -> Iterator[Any]:
     """An image [H, W, C] as what gives some of its rows and columns, `image[numpy.ix_(rows, columns)]`, and reads no others.
@@ -120,11 +126,16 @@ def open_large(path: str | Path) -> Iterator[Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is no array of images' types, has several pages, is turned by its orientation, or is damaged; the last
             also where pixels are read.
-        ImportError: reading it takes tifffile, which is not installed.
+        ImportError: reading it takes tifffile or zarr, which is not installed.
     """
     path = Path(path)
+    if is_zarr(path):
+        yield _checked(path, open_zarr(path))
+        return
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: only {', '.join(SUFFIXES)} files are read in parts; save it as one of these")
+        raise ValueError(
+            f"{path}: only {', '.join(SUFFIXES)} files and arrays of Zarr are read in parts; save it as one of these"
+        )
     if path.suffix.lower() == ".npy":
         yield _checked(path, _with_channels(_mapped(path)))
         return
