@@ -26,10 +26,14 @@ STARS = ("unet", "fcn8s", "fcn_resnet50", "unet/resnet18", "deeplabv3plus/mobile
 class BenchmarkConfig:
     """What to compare."""
 
-    what: tuple[Literal["forward", "train", "pipeline", "augment", "instances", "startup", "serve"], ...] = ("forward", "train")
+    what: tuple[Literal["forward", "train", "pipeline", "augment", "instances", "predict", "startup", "serve"], ...] = (
+        "forward",
+        "train",
+    )
     """forward: the network alone; train: a whole step with gradients and SGD; pipeline: how many images a second the input
-    gives; augment: how many are augmented; instances: targets and decoding of objects; startup: imports, initialisation, the
-    time to the first step, and what the loop costs; serve: how many images a second a service answers."""
+    gives; augment: how many are augmented; instances: targets and decoding of objects; predict: how many images of
+    a folder are predicted, tiles beside the whole image, and memory; startup: imports, initialisation, the time to the first
+    step, and what the loop costs; serve: how many images a second a service answers."""
     models: tuple[str, ...] = STARS
     """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
     size: Annotated[tuple[int, ...], Range(1, 2**16)] = (224,)
@@ -47,7 +51,7 @@ class BenchmarkConfig:
     out: Path = Path("runs/benchmark")
     """Folder for benchmark.json, which keeps the results of earlier calls, and pictures."""
     data: Path | None = None
-    """Folder of images and labels for the pipeline, such as CamVid (default: photos made on the spot)."""
+    """Folder of images (and for the pipeline labels), such as CamVid (default: photos made on the spot)."""
     seconds: Annotated[int, Range(1, 3600)] = 10
     """How long the service is asked (serve)."""
     missing: bool = False
@@ -62,7 +66,7 @@ class BenchmarkConfig:
 
 
 def main(config: BenchmarkConfig) -> None:
-    from experiments.benchmark import augmenting, instancing, pipeline, serving, startup
+    from experiments.benchmark import augmenting, instancing, pipeline, predicting, serving, startup
     from experiments.benchmark.records import Records
     from experiments.benchmark.report import describe, draw, growth, table
 
@@ -96,6 +100,9 @@ def main(config: BenchmarkConfig) -> None:
     if "instances" in config.what:
         records.put("instances", instancing.measure(config.rounds))
         print(augmenting.describe(records.get("instances")), flush=True)
+    if "predict" in config.what:
+        records.put("predict", predicting.measure(config.rounds, config.data))
+        print(augmenting.describe(records.get("predict")), flush=True)
     if "serve" in config.what:
         records.put("serve", serving.measure(config.seconds))
         print(augmenting.describe(records.get("serve")), flush=True)
@@ -124,7 +131,7 @@ def find_cases(config: BenchmarkConfig, what: What) -> list[Case]:
 
 def plan(cases: list[Case], config: BenchmarkConfig) -> str:
     """What will be done, about how long it takes, and where the results go."""
-    others = [what for what in ("startup", "pipeline", "augment", "instances", "serve") if what in config.what]
+    others = [what for what in ("startup", "pipeline", "augment", "instances", "predict", "serve") if what in config.what]
     if not (cases or others):
         return "nothing is missing"
     sides, rounds = len(config.sides), config.rounds
