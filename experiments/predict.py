@@ -7,7 +7,8 @@ NAME_overlay.png (their outlines); for all, legend.png (what the colours mean), 
 folders (with their subfolders) and patterns in quotes, such as "photos/**/*.jpg". An image that cannot be predicted is told,
 and the others are done; the exit status is then 1.
 
-RUN is the folder of a run or of a saved model, or a file of `experiments.export`. With --model and --weights, published weights
+RUN is the folder of a run or of a saved model, a file of `experiments.export`, or the name of published weights
+(`python -m fcn` lists them). With --model and --weights, published weights
 or a checkpoint of another implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn
 --classes NAMES --out DIR`.
 
@@ -49,7 +50,8 @@ class PredictConfig:
     """Masks or values of images by a trained network."""
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The run folder (or a saved model) and images: files, folders, patterns; with --model, images only."""
+    """The run folder (or a saved model, an export, published weights) and images: files, folders, patterns; with --model, images
+    only."""
     out: Path
     """The folder to write to; made if it is missing."""
     checkpoint: Literal["last", "best"] = "last"
@@ -282,13 +284,16 @@ def read_network(options: PredictConfig):
       ValueError: it has one class or more than 256, or something of it is wrong.
       FileNotFoundError: there is none.
     """
-    from experiments.building.networks import from_folder, from_weights, with_task_options
+    from experiments.building.networks import from_folder, from_weights, named, with_task_options
+    from fcn.pretrained import WEIGHTS
     from experiments.configuration.config import ModelConfig
 
     if options.run is None:
         assert options.model is not None and options.weights is not None  # or else it was refused
         model = ModelConfig(options.model, options.encoder, options.options)
         network = from_weights(model, options.weights, options.source, options.classes)
+    elif str(options.run) in WEIGHTS and not options.run.exists():
+        network = named(str(options.run))
     else:
         network = from_folder(options.run, options.checkpoint, options.classes)
     network = with_task_options(network, options.task_options)

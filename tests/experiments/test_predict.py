@@ -16,6 +16,7 @@ from PIL import Image
 
 import fcn
 from experiments import command, convert, predict
+from experiments.building import networks
 from experiments.building.networks import Network
 from experiments.prediction import stages
 from experiments.prediction.outputs import plan
@@ -292,6 +293,14 @@ def test_dropout(saved, photos, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a_mask.png")), found["scores"])
     run(*asked, "--format", "npy")
     np.testing.assert_array_equal(np.load(tmp_path / "out/a_mask.npy"), found["scores"])
+
+
+def test_published_weights_have_a_name(saved, photos, tmp_path, monkeypatch):
+    """Which takes the place of a folder; here nothing is downloaded."""
+    monkeypatch.setattr(networks, "open_network", lambda name: fcn.load(saved))
+    run("fcn_resnet50.coco_voc", photos / "a.png", "--out", tmp_path / "named")
+    run(saved, photos / "a.png", "--out", tmp_path / "out")
+    assert (tmp_path / "named/a_mask.png").read_bytes() == (tmp_path / "out/a_mask.png").read_bytes()
 
 
 def test_one_result_in_all_formats_is_the_same(saved, photos, tmp_path):
