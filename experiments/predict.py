@@ -50,8 +50,8 @@ class PredictConfig:
     """Masks or values of images by a trained network."""
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The run folder (or a saved model, an export, published weights) and images: files, folders, patterns; with --model, images
-    only."""
+    """The run folder (or a saved model, an export, published weights), and images: files, folders, patterns; with --model, only
+    images."""
     out: Path
     """The folder to write to; made if it is missing."""
     checkpoint: Literal["last", "best"] = "last"
@@ -285,8 +285,8 @@ def read_network(options: PredictConfig):
       FileNotFoundError: there is none.
     """
     from experiments.building.networks import from_folder, from_weights, named, with_task_options
-    from fcn.pretrained import WEIGHTS
     from experiments.configuration.config import ModelConfig
+    from fcn.pretrained import WEIGHTS
 
     if options.run is None:
         assert options.model is not None and options.weights is not None  # or else it was refused
