@@ -54,10 +54,11 @@ def theirs(paths: Sequence[Path], encoder: str) -> Callable[[], object]:
     Raises:
       ImportError: segmentation-models-pytorch is not installed.
     """
-    import segmentation_models_pytorch as smp
     import torch
 
-    net = smp.Unet(encoder, encoder_weights=None, classes=CLASSES).eval().to(memory_format=torch.channels_last)
+    from experiments.benchmark.references import smp
+
+    net: Any = smp().Unet(encoder, encoder_weights=None, classes=CLASSES).eval().to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
     def predict(images: list[np.ndarray]) -> np.ndarray:

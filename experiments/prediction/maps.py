@@ -56,8 +56,8 @@ class Maps:
         self._network, self._how, self._table = network, how, table
         self.rows: list[dict[str, Any]] = []
         """As those of `Stages`."""
-        members, known = [network.variables, *others], {"dropout": dropout, "seed": seed}
-        self._predictor = Predictor(network.model, members, expected.as_read(), network.task, bucket=None, **known)
+        members, known = [network.variables, *others], (expected.as_read(), network.task)
+        self._predictor = Predictor(network.model, members, *known, bucket=None, dropout=dropout, seed=seed)
 
     def write(self, files: Files, _) -> str:
         """Writes the map, going on with one that was interrupted; says where."""

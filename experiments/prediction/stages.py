@@ -24,6 +24,7 @@ from fcn.data.zarr_arrays import is_zarr
 from fcn.inference import Predictor, Uncertainty, ahead, make_predictor, predict_image
 from fcn.inference.files import Files
 from fcn.inference.probabilities import mode_of
+from fcn.inference.program import Kind
 from fcn.tasks import Task
 from fcn.text import printable
 from fcn.visualize.files import Picture, save_pictures
@@ -81,8 +82,8 @@ class Stages:
         self._task = self.network.task
         expected, members = self.network.preprocessing.as_read(), [self.network.variables, *self.others]
         self._predict = make_predictor(self.network.model, expected, self._task)
-        known = {"dropout": self.dropout, "seed": self.seed}
-        self._predictor = Predictor(self.network.model, members, expected, self._task, bucket=None, **known)
+        known: dict[str, Any] = {"bucket": None, "dropout": self.dropout, "seed": self.seed}
+        self._predictor = Predictor(self.network.model, members, expected, self._task, **known)
         self._far_is_told = False
         self.rows: list[dict[str, Any]] = []
         """Of each image that was predicted its size, the seconds that took, and what was found, as numbers."""
@@ -126,9 +127,9 @@ class Stages:
     def _found(self, image: np.ndarray, seen: tuple[int, int], endings: Collection[str]) -> tuple[Any, dict[str, Picture]]:
         """The scores, and what else of the network is to be written; the network runs once."""
         how: dict[str, Any] = {"size": seen, "tile": self.tile, "tta": self.tta}
-        asked = {"probabilities": PROBABILITIES in endings, "uncertainty": UNCERTAINTY[0] in endings}
-        if any(asked.values()):
-            kinds = [kind for kind, is_asked in asked.items() if is_asked]
+        asked: dict[Kind, bool] = {"probabilities": PROBABILITIES in endings, "uncertainty": UNCERTAINTY[0] in endings}
+        kinds = [kind for kind, is_asked in asked.items() if is_asked]
+        if kinds:
             found = self._predictor.results(image, ["scores", *kinds], **how)
             more = {PROBABILITIES: found["probabilities"]} if asked["probabilities"] else {}
             return found["scores"], more | (self._uncertain(found["uncertainty"]) if asked["uncertainty"] else {})

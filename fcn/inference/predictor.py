@@ -177,7 +177,9 @@ class Predictor:
             image if size is None or tuple(size) == own else shown(image, size, self.preprocessing), "all", tile, tta
         )
         made: dict[Kind, Any] = self._program.results(found, own, kinds)
-        return made | ({"uncertainty": Uncertainty(*np.moveaxis(made["uncertainty"], -1, 0))} if "uncertainty" in kinds else {})
+        if "uncertainty" in made:
+            made["uncertainty"] = Uncertainty(*np.moveaxis(made["uncertainty"], -1, 0))
+        return made
 
     def logits(self, image: Num[np.ndarray, "*b h w c"], *, tile: TileSize = None) -> Float[np.ndarray, "*b h w k"]:
         """The logits, float32; of an ensemble those of its averaged probabilities. Errors as for class ids."""

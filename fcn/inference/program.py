@@ -26,6 +26,10 @@ Kind = Literal["logits", "probabilities", "scores", "uncertainty", "all"]
 AS_IT_IS = (View(),)
 
 
+def _mean(arrays: Sequence[Array]) -> Array:
+    return sum(arrays[1:], arrays[0]) / len(arrays)
+
+
 class Program:
     """Images -> what is asked for of them; compiled for each kind of result and each size of images.
 
@@ -165,7 +169,7 @@ class Program:
             keys = itertools.repeat(None) if key is None else jax.random.split(key, len(members) * len(views))
             pairs = itertools.product(members, views)
             found = [self._seen(variables, x, view, bare, each) for (variables, view), each in zip(pairs, keys, strict=False)]
-            return sum(found[1:], found[0]) / len(found), sum(entropy(each, self.mode) for each in found) / len(found)
+            return _mean(found), _mean([entropy(each, self.mode) for each in found])
 
         if not self.dropout.samples:
             return once()
