@@ -19,7 +19,7 @@ COMMANDS = {
     "pointwise": "shows what a 1x1 convolution is for",
     "benchmark": "compares the speed of networks with PyTorch (takes long)",
     "onnx_table": "compares ONNX models of all networks with ours (takes long)",
-    "tile_table": "compares the logits of tiles with those of whole images (takes long)",
+    "tile_table": "compares tiles with whole images, of all networks (takes long)",
     "model_table": "writes the tables of README.md and docs",
 }
 _PROCESSES = ("benchmark.contestant", "benchmark.predicting")
