@@ -128,9 +128,9 @@ class Stages:
         """The scores, and what else of the network is to be written; the network runs once."""
         how: dict[str, Any] = {"size": seen, "tile": self.tile, "tta": self.tta}
         asked: dict[Kind, bool] = {"probabilities": PROBABILITIES in endings, "uncertainty": UNCERTAINTY[0] in endings}
-        kinds = [kind for kind, is_asked in asked.items() if is_asked]
-        if kinds:
-            found = self._predictor.results(image, ["scores", *kinds], **how)
+        kinds: list[Kind] = ["scores", *(kind for kind, is_asked in asked.items() if is_asked)]
+        if len(kinds) > 1:
+            found = self._predictor.results(image, kinds, **how)
             more = {PROBABILITIES: found["probabilities"]} if asked["probabilities"] else {}
             return found["scores"], more | (self._uncertain(found["uncertainty"]) if asked["uncertainty"] else {})
         if self.tile is None and not self.tta and not self.others and not self.dropout:
