@@ -1,5 +1,6 @@
 """Samples as batches take them: resized, cropped, with the targets of a task, and kept in memory while they fit."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,8 +25,8 @@ class Prepared:
     Args:
         source: where samples come from.
         size: (height, width), or None where all samples have one size, or where sizes are mixed.
-        cache: keep samples in memory: all, if the whole source takes at most `CACHE_BYTES`, or none; of mixed sizes, whole, as
-            many as that holds.
+        cache: keep samples in memory: all, if the whole source takes at most `cache_budget()`, or none; of mixed sizes, whole,
+            as many as that holds.
         codec: makes the targets of a sample; its label alone by default.
         crop: (height, width) of what batches take of each sample, at a place that its number and the epoch decide. What lies
             outside a smaller image is black and ignored. Samples may then have any size.
@@ -63,8 +64,8 @@ class Prepared:
         self._blank = {name: np.full_like(first[name], value) for name, value in self.codec.fill.items()}
         if foreground and (crop is None or self._blank.get("label", first["image"]).ndim != 2):
             raise ValueError("sampling.foreground takes crops (data.crop) of images with one class a pixel")
-        fits = self.mixed or len(source) * _bytes(first, self._blank) <= CACHE_BYTES
-        self._room = CACHE_BYTES if self.mixed else float("inf")
+        fits = self.mixed or len(source) * _bytes(first, self._blank) <= cache_budget()
+        self._room = cache_budget() if self.mixed else float("inf")
         self._kept: dict[int, dict] | None = {} if cache and fits else None
 
     def __len__(self) -> int:
@@ -162,6 +163,19 @@ class Prepared:
                 for name, values in arrays.items():
                     put_crop(values[row], sample[name], place)
         return {**arrays, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
+
+
+def cache_budget() -> int:
+    """So many bytes of decoded samples a source may keep in memory: FCN_CACHE_BYTES, else 2 GiB.
+
+    Raises:
+        ValueError: FCN_CACHE_BYTES is no number.
+    """
+    if (given := os.environ.get("FCN_CACHE_BYTES")) is None:
+        return CACHE_BYTES
+    if not given.isdecimal():
+        raise ValueError(f"FCN_CACHE_BYTES is {given!r}; give a number of bytes, such as 500000000, or 0 to keep nothing")
+    return int(given)
 
 
 def _plain_codec(source: Source) -> Codec:

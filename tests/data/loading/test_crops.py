@@ -71,11 +71,14 @@ def test_training_crops_when_it_reads():
 
 
 def test_what_does_not_fit_the_budget_is_read_again(monkeypatch):
-    monkeypatch.setattr("fcn.data.loading.samples.CACHE_BYTES", 5 * 9 * 4 + 8 * 4 * 4)  # the first two, with their labels
+    monkeypatch.setenv("FCN_CACHE_BYTES", str(5 * 9 * 4 + 8 * 4 * 4))  # the first two, with their labels
     samples = Prepared(Mixed(), crop=(4, 6))
     for _ in range(2):
         assert [sample["image"].shape[:2] for sample in samples] == SIZES
     assert samples.source.reads == 1 + 5 + 3 and not samples.in_memory
+    monkeypatch.setenv("FCN_CACHE_BYTES", "500MB")
+    with pytest.raises(ValueError, match="FCN_CACHE_BYTES is '500MB'; give a number of bytes, such as 500000000"):
+        Prepared(Mixed(), crop=(4, 6))
 
 
 def test_evaluation_takes_whole_images_each_pixel_once():
