@@ -73,15 +73,40 @@ class EvaluateConfig:
 
 def main(args: Sequence[str]) -> None:
     options = command.parse(EvaluateConfig, with_json_named(args), "evaluate", __doc__)
-    from experiments.building.build import make_evaluator
     from experiments.building.networks import from_folder, with_task_options
-    from fcn.parallel import Sharded, sharing_devices
 
     network = with_task_options(from_folder(options.run, options.checkpoint), options.task_options)
     task = network.task
     if options.csv is not None and not measures_images(task):
         raise ValueError(f"the network's task {task.name!r} measures no single images; leave out --csv")
     source = open_data(options, network)
+    if network.preprocessing.axes == 2:
+        evaluate_images(options, network, source)
+    else:
+        evaluate_volumes(options, network, source)
+
+
+def evaluate_volumes(options: EvaluateConfig, network, source) -> None:
+    """Says and writes Dice and HD95 of each class, the mean over volumes, and which volumes are worst."""
+    from experiments.prediction.volumes import means_of, measured, table
+
+    if options.report is not None or options.tune:
+        raise ValueError(f"--{'tune' if options.tune else 'report'} is for images, and the network takes volumes; leave it out")
+    rows = measured(network, source)
+    rows = [rows[i] for i in rank(rows, "dice")]
+    values = {"step": network.step, **means_of(rows)}
+    if options.json == PRINTED:
+        print(json.dumps(values))
+    else:
+        print(f"{head_of(options, network, source)}\n\n{table(network.task.classes, values)}\n\n{worst(rows, 'dice')}")
+    write_files(options, values, rows)
+
+
+def evaluate_images(options: EvaluateConfig, network, source) -> None:
+    """Measures a network on images, and says and writes what is asked for."""
+    from experiments.building.build import make_evaluator
+    from fcn.parallel import Sharded, sharing_devices
+
     batch_size = options.batch_size or network.batch_size
     command.cache_compilations(calls=-(-len(source) // batch_size))
     parallel = Sharded(sharing_devices(batch_size))
@@ -130,9 +155,9 @@ def print_table(options: EvaluateConfig, network, source, result, rows: Sequence
 def head_of(options: EvaluateConfig, network, source) -> str:
     """What was measured on what."""
     step = "" if network.step is None else f", step {network.step}"
-    sizes = sorted(set(source.sizes()))
+    sizes, what = sorted(set(source.sizes())), "images" if len(source.shape) == 3 else "volumes"
     seen = "x".join(map(str, sizes[0])) if len(sizes) == 1 else f"their own {len(sizes)} sizes"
-    return f"{options.run}{step}, {len(source)} images of {source.name}, seen at {seen}"
+    return f"{options.run}{step}, {len(source)} {what} of {source.name}, seen at {seen}"
 
 
 def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -234,6 +259,7 @@ def open_data(options: EvaluateConfig, network):
     """
     from experiments.building.build import load_data, tell_remarks
     from fcn.data import WHOLE_RANGE
+    from fcn.data.loading.samples import NAMES
 
     expected, data = network.preprocessing, network.data
     name, root = options.data or data.name, options.root or data.root
@@ -248,6 +274,8 @@ def open_data(options: EvaluateConfig, network):
     )
     scale = expected.value_range or WHOLE_RANGE
     source = load_data(data, options.split or data.val, scale, network.task.label_kind, mixed=name == "folder")
+    if (axes := len(source.shape) - 1) != expected.axes:
+        raise ValueError(f"{options.run} takes {NAMES[expected.axes]}, and {source.name} holds {NAMES[axes]}")
     tell_remarks(source)
     if source.classes != network.task.classes:
         raise ValueError(f"the network knows the classes {list(network.task.classes)}, the data have {list(source.classes)}")

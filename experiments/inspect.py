@@ -31,7 +31,7 @@ class Options:
     """Height and width of the crops that training is to take (--data.crop), if it is."""
     channels: Annotated[int | None, Range(1, 64)] = None
     """The channels that training is to read (--data.channels), if they are said."""
-    pages: Literal["channels"] | None = None
+    pages: Literal["channels", "slices"] | None = None
     """What the pages of a TIFF file are (--data.pages)."""
     skip_bad: bool = False
     """Training is to leave out images and labels that cannot be used (--data.skip-bad)."""
@@ -56,14 +56,39 @@ class Options:
 def main(args: Sequence[str]) -> int:
     """Runs a command line; gives the exit status."""
     options = command.parse(Options, with_json_named(args), "inspect", __doc__)
+    from fcn.data.layouts.layout import existing_folder
+    from fcn.data.volumes import find_volumes
+
+    if find_volumes(existing_folder(options.data), options.pages == "slices") is None:
+        return inspect_images(options)
+    return inspect_volumes(options)
+
+
+def inspect_volumes(options: Options) -> int:
+    """Says what is known of a folder of volumes or signals; gives the exit status."""
+    from experiments.reports.inspection_volumes import lines, summary
+    from fcn.training.records import write_json
+
+    if options.html is not None:
+        raise ValueError(f"--html is for images, and {options.data} holds volumes or signals; leave it out")
+    values = summary(options.data, options.pages == "slices")
+    print(json.dumps(values) if options.json == PRINTED else "\n".join(lines(values)))
+    if options.json not in (None, PRINTED):
+        write_json(options.json, values)
+    return int(values["refused"])
+
+
+def inspect_images(options: Options) -> int:
+    """Says what is known of a folder of images; gives the exit status."""
     from tqdm import tqdm
 
     from experiments.reports.inspection import lines, summary
     from fcn.data.checks.findings import findings
     from fcn.data.checks.survey import survey
 
+    pages = None if options.pages == "slices" else options.pages
     progress = functools.partial(tqdm, desc="images", leave=False, disable=None)
-    seen = survey(options.data, lambda records, total: progress(records, total=total), options.pages, options.channels)
+    seen = survey(options.data, lambda records, total: progress(records, total=total), pages, options.channels)
     how = {"resized": bool(options.size or options.crop), "converted": options.channels is not None}
     found = findings(seen, skip_bad=options.skip_bad, **how)
     values = summary(seen, found)

@@ -12,6 +12,9 @@ RUN is the folder of a run or of a saved model, a file of `experiments.export`, 
 or a checkpoint of another implementation take its place: `predict IMAGES ... --model fcn8s --weights FILE --source torchfcn
 --classes NAMES --out DIR`.
 
+Of volumes (NIfTI, NumPy's arrays), by a network that was trained on such, NAME_mask.nii.gz has the classes, with the header of
+the file, and NAME_slices.png three slices; they are seen in blocks as large as the crops of training (--tile: another side).
+
 Images that are too large for the memory, also arrays of Zarr, are seen in parts (--tile), and their class ids written part by
 part (--format tif).
 
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from fcn.inference.files import Files
 
 _VIEWS = ("flips", "rotations")
+_OF_IMAGES = ("size", "scale", "tta", "ensemble", "csv", "save", "value_range")
+"""Options that volumes do not have."""
 _ALLOWED = {
     "--tile": ("'auto', 'none' or a number of pixels, such as 512", int),
     "--tta": ("'flips', 'rotations', or scales, such as 0.75", float),
@@ -174,6 +179,28 @@ def main(args: Sequence[str]) -> None:
     if not options.images:
         raise ValueError("no image was given; name image files, or a folder of them")
     command.refuse_file_name(options.out, "a folder of pictures")
+    if takes_images(options):
+        predict_images(options)
+    else:
+        predict_volumes(options)
+
+
+def predict_volumes(options: PredictConfig) -> None:
+    """Predicts the volumes that a command line names."""
+    from experiments.prediction.volumes import planned, predict_all
+
+    if given := [name for name in _OF_IMAGES if getattr(options, name)]:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes volumes; leave it out")
+    slices = options.pages is not None
+    plans = planned(options.images, options.out, options.overlay, done_before(options), slices)
+    command.cache_compilations(calls=len(plans))
+    options.out.mkdir(parents=True, exist_ok=True)
+    if refused := predict_all(read_network(options), plans, options.tile):
+        raise ValueError(f"{len(refused)} of {len(plans)} volumes were not predicted: {', '.join(map(str, refused[:5]))}")
+
+
+def predict_images(options: PredictConfig) -> None:
+    """Predicts the images that a command line names."""
     from experiments.prediction.outputs import plan
 
     pages = options.pages == "images"
@@ -190,6 +217,13 @@ def main(args: Sequence[str]) -> None:
     if refused:
         shown = ", ".join(map(str, refused[:5])) + (f" and {len(refused) - 5} more" if refused[5:] else "")
         raise ValueError(f"{len(refused)} of {len(plans)} images were not predicted: {shown}")
+
+
+def takes_images(options: PredictConfig) -> bool:
+    """Whether the network is for images, not for signals or volumes."""
+    from experiments.building.networks import stored_axes
+
+    return options.run is None or stored_axes(options.run) == 2
 
 
 def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:

@@ -17,10 +17,15 @@ Numbers = tuple[int | float, ...]
 PerImage = Literal["percentiles", "z-score"]
 Resize = Literal["exact", "shorter", "longer"]
 _ANY = Range(-LARGEST[float])
-_LATER = {"resize": "exact", "per_image": None}
+_LATER = {"resize": "exact", "per_image": None, "axes": 2, "spacing": None}
 """Fields that came later, and what they are where a record does not have them."""
 _WORDS = {"resize": get_args(Resize), "per_image": get_args(PerImage)}
-_KINDS: dict[str, tuple[type, str]] = {"bgr": (bool, "true or false"), "resize": (str, "a word"), "per_image": (str, "a word")}
+_KINDS: dict[str, tuple[type, str]] = {
+    "bgr": (bool, "true or false"),
+    "resize": (str, "a word"),
+    "per_image": (str, "a word"),
+    "axes": (int, "a number"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +51,14 @@ class Preprocessing:
     per_image: PerImage | None = None
     """Each channel of an image is first brought to 0..1: from its percentile 1 to 99.8, or from three deviations below its mean
     to three above. None: by `value_range`."""
+    axes: Annotated[int, Range(1, 3)] = 2
+    """The spatial dimensions: 1 of signals, 2 of images, 3 of volumes."""
+    spacing: Annotated[Numbers | None, Range(0, above=True)] = None
+    """Millimetres between voxels to which training resampled volumes, along each axis; None: they were taken as they are."""
 
     def __post_init__(self):
         check_fields(self)
-        for name, kind in (("mean", float), ("std", float), ("value_range", float), ("size", int)):
+        for name, kind in (("mean", float), ("std", float), ("value_range", float), ("size", int), ("spacing", float)):
             if (values := getattr(self, name)) is not None:
                 object.__setattr__(self, name, tuple(map(kind, values)))
         if not self.mean or len(self.mean) != len(self.std):
@@ -60,6 +69,8 @@ class Preprocessing:
             raise ValueError(f"value_range is {list(self.value_range)}; give the lower value, then the higher one")
         if self.size is not None and len(self.size) != 2:
             raise ValueError(f"size is {list(self.size)}; give height and width")
+        if self.spacing is not None and len(self.spacing) != self.axes:
+            raise ValueError(f"spacing is {list(self.spacing)}; give a number for each of {self.axes} dimensions")
 
     @property
     def channels(self) -> int:
@@ -71,7 +82,7 @@ class Preprocessing:
         """The values 0..255 of an image, red first, that normalisation makes 0."""
         return tuple(255 * value for value in (self.mean[::-1] if self.bgr else self.mean))
 
-    def apply(self, images: Num[Array | np.ndarray, "*b h w c"]) -> Float[Array, "*b h w c"]:
+    def apply(self, images: Num[Array | np.ndarray, "*b c"]) -> Float[Array, "*b c"]:
         """Images of values 0..255 (any type; red, green, blue) as the network takes them, float32. Runs on the device.
 
         Raises:
@@ -111,6 +122,10 @@ class Preprocessing:
         text = f"images have mean {mean} and deviation {std} on the scale 0..1" + " (blue, green, red)" * self.bgr
         if self.value_range is not None:
             text += "; stored values {:g}..{:g} are black..white".format(*self.value_range)
+        if self.axes != 2:
+            text = text.replace("images", {1: "signals", 3: "volumes"}[self.axes], 1)
+        if self.spacing is not None:
+            text += "; training resampled them to {:g} x {:g} x {:g} mm".format(*self.spacing)
         if self.size is not None:
             text += "; training resized them to {}x{}".format(*self.size) + f" ({self.resize} side)" * (self.resize != "exact")
         if self.per_image is not None:
@@ -138,7 +153,7 @@ def from_json(values: Any) -> Preprocessing:
             raise unknown("field of preprocessing", name, known)
     fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in fields.items():
-        optional = name in ("value_range", "size", "per_image") and value is None
+        optional = name in ("value_range", "size", "per_image", "spacing") and value is None
         kind, words = _KINDS.get(name, (tuple, "a list of numbers"))
         if not (optional or isinstance(value, kind)):
             raise ValueError(f"{name} is {value!r}; it is {words}")
@@ -169,10 +184,10 @@ def default_preprocessing(channels: int) -> Preprocessing:
 
 
 def normalise(
-    image: Num[Array | np.ndarray, "*b h w c"],
+    image: Num[Array | np.ndarray, "*b c"],
     mean: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
     std: Float[Array | np.ndarray, "#c"] | tuple[float, ...],
-) -> Float[Array, "*b h w c"]:
+) -> Float[Array, "*b c"]:
     """(image / 255 - mean) / std in float32, for values 0..255 of any dtype; mean and std per channel, on the scale 0..1."""
     middle, deviation = (jnp.asarray(values, jnp.float32) for values in (mean, std))
     return jnp.asarray(image).astype(jnp.float32) * (1 / (255 * deviation)) - middle / deviation

@@ -16,6 +16,7 @@ from experiments.building.initialise import find_weights, preprocessing_of, star
 from experiments.building.normalisation import configured
 from experiments.building.objective import loss_terms, weighted
 from experiments.building.optimization import configured_optimizer, frozen_parts, parts_of_state
+from experiments.building.strides import refuse_flat
 from experiments.building.trained import as_one, make_model
 from experiments.configuration.config import DataConfig, TrainConfig
 from fcn import tasks
@@ -31,6 +32,7 @@ from fcn.data import (
     open_source,
     without_faults,
 )
+from fcn.data.loading.crops import Size
 from fcn.data.loading.sampling import make_order
 from fcn.data.reading.depth import ValueRange
 from fcn.errors import unknown
@@ -65,7 +67,7 @@ def load_data(
     split: str,
     value_range: ValueRange | None = None,
     label_kind: LabelKind = "classes",
-    crop: tuple[int, int] | None = None,
+    crop: Size | None = None,
     mixed: bool = False,
 ) -> Prepared:
     """A checked split in the configured size.
@@ -82,7 +84,7 @@ def load_data(
     if config.name == "shapes" and config.root is not None and (Path(config.root) / "images").is_dir():
         raise ValueError(f"{config.root} is a folder of images; to use them give --data.name folder as well")
     asked = {"channels": config.channels, "value_range": value_range, "label_kind": label_kind}
-    asked |= {"pages": config.pages, "per_image": config.per_image}
+    asked |= {"pages": config.pages, "spacing": config.spacing, "per_image": config.per_image}
     source = open_source(config.name, split, root=config.root, unlabelled=True, **asked)  # the check tells what has no label
     mixed = (mixed or config.crop is not None) and config.size is None
     if config.skip_bad:
@@ -137,8 +139,8 @@ class Experiment:
     def __post_init__(self):
         if self.train.classes != self.val.classes:
             raise ValueError(f"train has the classes {self.train.classes}, val has {self.val.classes}")
-        if self.train.shape[2] != self.val.shape[2]:
-            raise ValueError(f"train images have {self.train.shape[2]} channels, val images {self.val.shape[2]}")
+        if self.train.shape[-1] != self.val.shape[-1]:
+            raise ValueError(f"train images have {self.train.shape[-1]} channels, val images {self.val.shape[-1]}")
         terms = loss_terms(self.config.loss, tasks.find(self.config.task).default_loss)
         own = {"palette": self.train.palette, "terms": terms, **self.config.task_keywords()}
         self.task = tasks.make(self.config.task, self.train.classes, **own)
@@ -157,14 +159,18 @@ class Experiment:
         layout = {"data": mesh.data, "height": mesh.height, "shard_params": self.config.shard_params}
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size, **layout)
         self.model = make_model(self.config, self.task.channels, self.parallel.axis_name)
+        if len(self.train.shape) == 4:
+            refuse_flat(self.model, self.train.shape[:-1])
         wanted = self.expected or configured(self.config.data, self._of_weights(), self.train)
-        seen = {"size": self.config.data.size, "resize": self.config.data.resize, "value_range": self.train.value_range}
+        data = self.config.data
+        seen = {"size": data.size, "resize": data.resize, "value_range": self.train.value_range}
+        seen |= {"axes": len(self.train.shape) - 1, "spacing": data.spacing}
         self.preprocessing = dataclasses.replace(wanted, **seen)
         self.key = jax.random.key(self.config.seed)
 
     def _of_weights(self) -> Preprocessing:
         """What the initial weights expect of images; ImageNet's statistics where there are none."""
-        channels = self.train.shape[2]
+        channels = self.train.shape[-1]
         if self.config.init is None:
             return default_preprocessing(channels)
         return preprocessing_of(self.model, self.config.init, self.config.init_source, channels)
@@ -197,7 +203,7 @@ class Experiment:
         """The fresh `state` with the weights that the run is to start from, if there are any."""
         if self.config.init is None:
             return state
-        model, channels = self.model.clone(axis_name=None), self.train.shape[2]
+        model, channels = self.model.clone(axis_name=None), self.train.shape[-1]
         return start_from(state, model, self.config.init, self.config.init_source, channels, self.config.ensemble)
 
     @functools.cached_property

@@ -109,6 +109,14 @@ def stored_task(path: Path) -> Task | None:
     return read_task(run.read_facts()) if run.config.is_file() and run.facts.is_file() else None
 
 
+def stored_axes(path: Path) -> int:
+    """The spatial dimensions of what a network takes, by its record; 2 where nothing tells it."""
+    if (path / "model.json").is_file():
+        return expected_images(path, open_saved(path)).axes
+    run = RunFolder(path)
+    return run.read_preprocessing().axes if run.config.is_file() and run.facts.is_file() else 2
+
+
 def is_export(path: Path) -> bool:
     """Whether `experiments.export` wrote it, by its name."""
     return path.suffix == SUFFIX and path.is_file()

@@ -47,7 +47,7 @@ class TrainedRun:
     model: nn.Module | Ensemble
     variables: dict
     task: Task
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     preprocessing: Preprocessing
     label_ids: tuple[int, ...] | None
 

@@ -34,14 +34,16 @@ class DataConfig:
     """Split to validate on."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width that images and labels are resized to before anything else; None keeps them (all alike, or cropped)."""
-    crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
-    """Height and width of what training takes of each image, elsewhere each epoch; evaluation takes whole images."""
+    crop: Annotated[tuple[int, ...] | None, Range(1, 2**16)] = None
+    """Height and width of what training takes of each image, three sides of a volume, or the length of a signal; elsewhere each
+    epoch. Evaluation takes whole images."""
     resize: Resize = "exact"
     """What images get of --data.size: both, or, with their aspect ratio, sides so that the longer one fits or the shorter one
     fills it; training then takes crops of --data.crop, or of that size."""
-    normalise: Literal["weights", "imagenet", "dataset", "percentiles", "z-score"] = "weights"
+    normalise: Literal["weights", "imagenet", "dataset", "ct", "percentiles", "z-score"] = "weights"
     """Statistics that make values small: those which the initial weights expect, be it of each image (or ImageNet's),
-    ImageNet's, those of the training images, or of each image its percentiles 1 and 99.8, or its mean and deviation."""
+    ImageNet's, those of the training images or, of volumes, of what is labelled there (ct), or of each image its percentiles 1
+    and 99.8, or its mean and deviation."""
     mean: Annotated[tuple[float, ...] | None, Range(0, 1)] = None
     """What is taken off the values 0..1 of each channel, with --data.std in place of these statistics; in the network's order
     (blue first, where the initial weights expect that)."""
@@ -52,8 +54,11 @@ class DataConfig:
     channels: Annotated[int | None, Range(1, 64)] = None
     """1 reads images as gray, 3 as RGB, another number as many channels as are stored; None decides by the first (a fourth
     channel is left out, with a warning)."""
-    pages: Literal["channels"] | None = None
-    """What the pages of a TIFF file are: channels of one image. None refuses files of several pages."""
+    pages: Literal["channels", "slices"] | None = None
+    """What the pages of a TIFF file are: channels of one image, or slices of a volume. None refuses files of several pages."""
+    spacing: Annotated[tuple[float, float, float] | None, Range(0, above=True)] = None
+    """Millimetres to which volumes are resampled along each axis; predictions come back at their own. None takes volumes as
+    they are."""
 
     @property
     def per_image(self) -> PerImage | None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from experiments.configuration.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from fcn.data import AugmentConfig
+from fcn.data.loading.sampling import SamplingConfig
 from fcn.training import OptimizerConfig
 
 
@@ -137,6 +138,26 @@ _PRESETS = (
             optim=OptimizerConfig(learning_rate=2e-3, weight_decay=1e-2),
             augment=AugmentConfig(flip=True, scale=(0.8, 1.5), brightness=0.2, contrast=0.2, saturation=0.2),
             ema=0.995,
+        ),
+    ),
+    # nnU-Net's patch and its poolings for this set, with a quarter of its channels, and its losses.
+    Preset(
+        data="hippocampus (MSD), volumes",
+        needs="--data.root",
+        config=TrainConfig(
+            preset="hippocampus_unet",
+            steps=1000,
+            batch_size=2,
+            log_every=20,
+            eval_every=250,
+            checkpoint_every=250,
+            data=DataConfig("folder", crop=(40, 56, 40), normalise="z-score"),
+            model=ModelConfig("plain_conv_unet", options=("features_per_stage=[8,16,32,64]",)),
+            loss=LossConfig(terms="ce+dice"),
+            optim=OptimizerConfig(learning_rate=4e-3, weight_decay=1e-2),
+            augment=AugmentConfig(scale=(0.85, 1.2)),
+            sampling=SamplingConfig(foreground=0.33),
+            ema=0.99,
         ),
     ),
     _nuclei("boundary", "min_size=16"),

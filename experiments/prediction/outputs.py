@@ -14,6 +14,7 @@ from fcn.inference.files import Files
 from fcn.tasks import Semantic
 
 LEGEND = "legend.png"
+Done = Literal["refused", "left out", "replaced"]
 
 
 def plan(
@@ -21,7 +22,7 @@ def plan(
     out: Path,
     endings: Sequence[str] = Semantic.suffixes,
     *,
-    done: Literal["refused", "left out", "replaced"] = "refused",
+    done: Done = "refused",
     pages: bool = False,
 ) -> list[Files]:
     """The files to write for each image: NAME_mask.png, ... in `out`; of a folder, in its subfolders as there.
@@ -43,6 +44,11 @@ def plan(
         for path, name in _named(inputs, out)
         for page in _pages(path, pages)
     ]
+    return settled(plans, out, done)
+
+
+def settled(plans: list[Files], out: Path, done: Done) -> list[Files]:
+    """Those of the plans that are carried out; `out`, `done` and errors as for `plan`."""
     _refuse_collisions(plans, out)
     if done == "left out":
         plans = [each for each in plans if not each.done.exists()]

@@ -57,7 +57,7 @@ def read_preprocessing(facts: dict[str, Any], config: TrainConfig) -> Preprocess
     if "preprocessing" in facts:
         return from_json(facts["preprocessing"])
     known = {"size": config.data.size, "value_range": facts.get("value_range")}
-    return from_json(default_preprocessing(facts["image_shape"][2]).to_json() | known)
+    return from_json(default_preprocessing(facts["image_shape"][-1]).to_json() | known)
 
 
 def read_task(facts: dict[str, Any]) -> Task:

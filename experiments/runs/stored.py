@@ -15,7 +15,7 @@ FACTS_CURE = "delete it and result.json and start the training again, which writ
 PLAN_CURE = "delete it, and give the options that --budget chose, which are in config.json, or train again in another --workdir"
 RESULT_CURE = "delete it and start the training again, which writes it and loses no step"
 
-FACTS = {"classes": tuple[str, ...], "palette": tuple[tuple[int, int, int], ...], "image_shape": tuple[int, int, int]}
+FACTS = {"classes": tuple[str, ...], "palette": tuple[tuple[int, int, int], ...], "image_shape": tuple[int, ...]}
 PLAN = {"budget": str, "memory": str}
 RESULT = {"steps": int, "seconds": float}
 LARGEST = 2**16
@@ -74,8 +74,8 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError(f"it has {len(classes)} classes and {len(palette)} colours")
     if wrong := [colour for colour in palette if not all(0 <= value <= 255 for value in colour)]:
         raise ValueError(f"palette has the colour {wrong[0]}; red, green and blue go from 0 to 255")
-    if not all(1 <= size <= LARGEST for size in shape):
-        raise ValueError(f"image_shape is {shape}; height, width and channels go from 1 to {LARGEST}")
+    if not 2 <= len(shape) <= 4 or not all(1 <= size <= LARGEST for size in shape):
+        raise ValueError(f"image_shape is {shape}; one to three sides and the channels go from 1 to {LARGEST}")
     for name in ("files", "label_values"):
         parts = facts.get(name, {})
         if not (
@@ -83,6 +83,6 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         ):
             raise ValueError(f"{name} is {abbreviate(parts)}; it must hold numbers by name, those of train and those of val")
     tasks.from_json(facts.get("task"), classes, palette)
-    older = preprocessing.default_preprocessing(shape[2]).to_json() | {"value_range": facts.get("value_range")}
-    if (channels := preprocessing.from_json(facts.get("preprocessing", older)).channels) != shape[2]:
-        raise ValueError(f"preprocessing is for {channels} channels, the images have {shape[2]}")
+    older = preprocessing.default_preprocessing(shape[-1]).to_json() | {"value_range": facts.get("value_range")}
+    if (channels := preprocessing.from_json(facts.get("preprocessing", older)).channels) != shape[-1]:
+        raise ValueError(f"preprocessing is for {channels} channels, the images have {shape[-1]}")

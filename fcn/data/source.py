@@ -1,25 +1,31 @@
 """What a data set is to this package (`Source`), and what it may hold."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
+from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Integer, Shaped, UInt8
+from jaxtyping import Float32, Int, Integer, Shaped, UInt8
 
 IGNORE = 255
 LabelKind = Literal["classes", "binary", "masks", "values", "instances", "panoptic"]
-"""What a label is: class numbers int [H, W]; those of two classes; a mask for each class, int [H, W, K] of 0, 1 and ignored
-entries; K values float [H, W, K], NaN where none is known; or an instance map int [H, W]: 0 for background, another number
-above for each object, below 0 where nothing is known; "panoptic": one whose numbers tell the classes of objects, too
-(`fcn.data.panoptic`)."""
+"""What a label is, of images (of signals with an axis less, of volumes with one more): class numbers int [H, W]; those of two
+classes; a mask for each class, int [H, W, K] of 0, 1 and ignored entries; K values float [H, W, K], NaN where none is known; or
+an instance map int [H, W]: 0 for background, another number above for each object, below 0 where nothing is known; "panoptic":
+one whose numbers tell the classes of objects, too (`fcn.data.panoptic`)."""
 
 
 class Sample(TypedDict):
-    """One labelled image."""
+    """One labelled image, signal or volume: the axes of the image say which.
 
-    image: UInt8[np.ndarray, "h w c"]
-    label: Shaped[np.ndarray, "h w ..."]
+    Images are uint8. Signals and volumes are float32 on the same scale, on which 0 and 255 are what their range or their own
+    statistics make them; values may lie beyond.
+    """
+
+    image: UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "*spatial c"]
+    label: Shaped[np.ndarray, "..."]
     name: str
+    spacing: NotRequired[tuple[float, ...]]
+    """Of a volume, millimetres between voxels along each axis."""
 
 
 @runtime_checkable
@@ -51,8 +57,10 @@ def verify(source: Source, index: int) -> dict:
     return {"image_size": tuple(size), "channels": channels, "label": sample["label"], "name": sample["name"]}
 
 
-def image_size(source: Source, index: int) -> tuple[int, int]:
-    """Height and width of an image; by the source's own `image_size`, which need not decode it, where there is one."""
+def image_size(source: Source, index: int) -> tuple[int, ...]:
+    """Height and width of an image, the length of a signal, three sides of a volume; by the source's own
+    `image_size`, which need not decode it, where there is one.
+    """
     own = getattr(source, "image_size", None)
     return verify(source, index)["image_size"] if own is None else own(index)
 
@@ -89,8 +97,13 @@ class Subset:
     def __getitem__(self, index: int) -> Sample:
         return self.source[self.indices[position(index, len(self))]]
 
-    def image_size(self, index: int) -> tuple[int, int]:
-        """Height and width of an image."""
+    @property
+    def padding(self) -> int | float:
+        """What lies outside of its images, signals or volumes."""
+        return padding(self.source)
+
+    def image_size(self, index: int) -> tuple[int, ...]:
+        """Height and width of an image, and so on."""
         return image_size(self.source, self.indices[index])
 
     def verify(self, index: int) -> dict:
@@ -113,15 +126,23 @@ def kind_of(source: Source) -> LabelKind:
     return getattr(source, "label_kind", "classes")
 
 
+def padding(source: Source) -> int | float:
+    """What lies outside of the images of a source, on the scale 0..255; black, unless it says otherwise."""
+    return getattr(source, "padding", 0)
+
+
 def refuse_other_types(sample: Sample, kind: LabelKind = "classes") -> None:
-    """Raise a ValueError for a sample that is no uint8 image [h, w, c], all at least 1, with a label of the given kind."""
+    """Raise a ValueError for a sample that is no uint8 image [h, w, c], float32 signal [l, c] or float32 volume [d, h, w, c],
+    all sides at least 1, with a label of the given kind.
+    """
     image, label, name = np.asarray(sample["image"]), np.asarray(sample["label"]), sample["name"]
-    if image.dtype != np.uint8:
+    floats = image.dtype == np.float32 and image.ndim in (2, 4)
+    if image.dtype != np.uint8 and not floats:
         raise ValueError(f"{name}: an image of type {image.dtype}{_span(image)}; images are uint8, 0..255: scale and round it")
-    if image.ndim != 3 or not image.size:
+    if (image.ndim != 3 and not floats) or not image.size:
         raise ValueError(f"{name}: an image of shape {image.shape}; images are [height, width, channels], none of them 0")
     types, axes, form = _FORMS[kind]
-    if label.dtype.kind not in types or label.ndim != axes:
+    if label.dtype.kind not in types or label.ndim != axes + image.ndim - 3:
         raise ValueError(f"{name}: a label of type {label.dtype} and shape {label.shape}; labels are {form}")
 
 
@@ -145,7 +166,7 @@ def position(index: int, length: int) -> int:
     return int(index) % length
 
 
-def illegal_values(stored: Int[np.ndarray, "h w"], table: Int[np.ndarray, " n"]) -> list[int]:
+def illegal_values(stored: Int[np.ndarray, "..."], table: Int[np.ndarray, " n"]) -> list[int]:
     """The values of a mask to which `table`, from stored value to class number, gives none (-1, or nothing at all)."""
     low, high = int(stored.min()), int(stored.max())
     if low >= 0 and high < len(table) and table[stored].min() >= 0:
@@ -153,7 +174,7 @@ def illegal_values(stored: Int[np.ndarray, "h w"], table: Int[np.ndarray, " n"])
     return [int(v) for v in np.unique(stored) if not 0 <= v < len(table) or table[v] < 0]
 
 
-def different_values(label: Integer[np.ndarray, "h w *k"]) -> Int[np.ndarray, " n"]:
+def different_values(label: Integer[np.ndarray, "..."]) -> Int[np.ndarray, " n"]:
     """The different values of a label in rising order, without a sort where they lie close together."""
     low, high = int(label.min()), int(label.max())
     if high - low > 65535:

@@ -1,5 +1,6 @@
 """Using a trained network: images of any size, whole or in tiles, and what of them a logit sees."""
 
+from fcn.inference.blocks import VolumePredictor
 from fcn.inference.ensemble import Ensemble
 from fcn.inference.export import export_network, open_export
 from fcn.inference.field import ReceptiveField, receptive_field
@@ -14,6 +15,7 @@ __all__ = [
     "Predictor",
     "ReceptiveField",
     "Uncertainty",
+    "VolumePredictor",
     "ahead",
     "export_network",
     "export_onnx",

@@ -43,7 +43,8 @@ def shown(image: Num[np.ndarray, "*b h w c"], size: tuple[int, int], preprocessi
 
 def check_range(images: Num[np.ndarray, "..."], preprocessing: Preprocessing) -> None:
     """Refuses floating-point values that are not 0 to 1, where nobody told their range."""
-    if not np.issubdtype(images.dtype, np.floating) or preprocessing.value_range or preprocessing.per_image:
+    known = preprocessing.value_range or preprocessing.per_image or preprocessing.axes != 2
+    if known or not np.issubdtype(images.dtype, np.floating):
         return
     low, high = np.fmin.reduce(images, axis=None), np.fmax.reduce(images, axis=None)  # NaN only if nothing else is there
     if low < 0 or high > 1:

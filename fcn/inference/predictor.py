@@ -110,6 +110,8 @@ class Predictor:
             raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")
         self.model, self.members, self.task, self.bucket, self.border = model, members, task, bucket or 1, border
         self.preprocessing = preprocessing or _default_preprocessing(model, members[0])
+        if self.preprocessing.axes != 2:
+            raise ValueError(f"the network is for arrays of {self.preprocessing.axes} spatial dimensions; take VolumePredictor")
         self.dropout = Dropout(dropout, seed)
         if dropout:
             refuse_without_dropout(model, members[0], self.preprocessing.channels)

@@ -67,15 +67,15 @@ class Program:
         return len(self._compiled_for)
 
     def whole(
-        self, images: Num[np.ndarray, "b h w c"], kind: Kind, views: Sequence[View] = AS_IT_IS
-    ) -> Shaped[np.ndarray, "b h w ..."]:
-        """Of images that are seen whole, extended to their bucket."""
-        height, width = images.shape[1:3]
-        return self(self.extended(images), kind, views)[:, :height, :width]
+        self, images: Num[np.ndarray, "b *spatial c"], kind: Kind, views: Sequence[View] = AS_IT_IS
+    ) -> Shaped[np.ndarray, "b ..."]:
+        """Of images, signals or volumes that are seen whole, extended to their bucket."""
+        found = self(self.extended(images), kind, views)
+        return found[(slice(None), *map(slice, images.shape[1:-1]))]
 
     def __call__(
-        self, images: Num[np.ndarray, "b h w c"], kind: Kind, views: Sequence[View] = AS_IT_IS, bare: bool = False
-    ) -> Shaped[np.ndarray, "b h2 w2 ..."]:
+        self, images: Num[np.ndarray, "b *spatial c"], kind: Kind, views: Sequence[View] = AS_IT_IS, bare: bool = False
+    ) -> Shaped[np.ndarray, "b ..."]:
         """Of images as they are; `bare`: of the network's own size, without the margins that valid convolutions need."""
         check_range(images, self.preprocessing)
         self._compiled_for.add((images.shape, images.dtype.name, kind, tuple(views), bare))
@@ -96,15 +96,14 @@ class Program:
             return images
         return parallel.put_batch({"images": images})["images"]
 
-    def extended(self, images: Num[np.ndarray, "b h w c"]) -> Num[np.ndarray, "b h2 w2 c"]:
+    def extended(self, images: Num[np.ndarray, "b *spatial c"]) -> Num[np.ndarray, "b *spatial2 c"]:
         """Images whose last row and column are repeated."""
-        below, right = self.beyond(images.shape[1:3])
-        return np.pad(images, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge") if below or right else images
+        beyond = self.beyond(images.shape[1:-1])
+        return np.pad(images, ((0, 0), *((0, more) for more in beyond), (0, 0)), mode="edge") if any(beyond) else images
 
-    def beyond(self, size: Sequence[int]) -> tuple[int, int]:
+    def beyond(self, size: Sequence[int]) -> tuple[int, ...]:
         """Rows and columns by which images of a size are extended."""
-        height, width = size
-        return -height % self.bucket, -width % self.bucket
+        return tuple(-side % self.bucket for side in size)
 
     def made(self, kind: Kind, logits: Float[Array, "*pixels k"]) -> Array:
         """Logits, or what is made of them."""
@@ -162,7 +161,7 @@ class Program:
         found = jnp.stack([whole, jnp.maximum(whole - expected, 0)], -1)
         return found if kind == "uncertainty" else jnp.concatenate([logits, found], -1)
 
-    def _averaged(self, members, x, views, bare: bool) -> tuple[Float[Array, "b h w k"], Float[Array, "b h w"]]:
+    def _averaged(self, members, x, views, bare: bool) -> tuple[Float[Array, "b *spatial k"], Float[Array, "b *spatial"]]:
         """The mean of the probabilities that all networks find in all views, and of their entropies."""
 
         def once(key=None):
@@ -178,19 +177,19 @@ class Program:
         sums, _ = jax.lax.scan(lambda sums, key: (jax.tree.map(jnp.add, sums, once(key)), None), nothing, keys)
         return jax.tree.map(lambda total: total / self.dropout.samples, sums)
 
-    def _seen(self, variables, x, view: View, bare: bool, key) -> Float[Array, "b h w k"]:
+    def _seen(self, variables, x, view: View, bare: bool, key) -> Float[Array, "b *spatial k"]:
         """The probabilities that a network finds in a view of the images."""
         logits = self._logits(variables, view.seen(x), bare, key)
-        return view.back(to_probabilities(logits, self.mode), x.shape[1:3])
+        return view.back(to_probabilities(logits, self.mode), x.shape[1:-1])
 
-    def _logits(self, variables, x, bare: bool, key=None) -> Float[Array, "b h w k"]:
+    def _logits(self, variables, x, bare: bool, key=None) -> Float[Array, "b *spatial k"]:
         with dropping(key) as options:
             compute: Any = self.model.apply if bare else functools.partial(covering_logits, self.model)
             return compute(variables, x, **options)
 
     def _scaled(self, images) -> Array:
         """Values 0..255, from black to white."""
-        if images.dtype == jnp.uint8:
+        if images.dtype == jnp.uint8 or self.preprocessing.axes != 2:  # signals and volumes are on that scale already
             return images
         whole = (0, 65535) if images.dtype == jnp.uint16 else (0, 1)
         low, high = self.preprocessing.value_range or whole

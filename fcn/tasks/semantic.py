@@ -65,7 +65,10 @@ class Semantic(ClassTask):
         return visualize.legend(self.classes, self.colours)
 
     def panel(self, images, truths, scores):
-        found = [self.prediction(one) for one in scores]
+        found = [np.asarray(self.prediction(one)) for one in scores]
+        ignore = self.ignore_index
+        shown = [visualize.as_pictures(*each, ignore_index=ignore) for each in zip(images, truths, found, strict=True)]
+        images, truths, found = map(list, zip(*shown, strict=True))
         return visualize.panel(images, truths, found, self.classes, self.colours, ignore_index=self.ignore_index)
 
 

@@ -72,12 +72,12 @@ def create_state(
     model: nn.Module,
     tx: optax.GradientTransformation,
     key: Array,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     *,
     ema: bool = False,
     skip: bool = False,
 ) -> TrainState:
-    """Initialises `model` for images of `image_shape` [H, W, C] and the optimizer for its parameters.
+    """Initialises `model` for images of `image_shape` [H, W, C] (or signals, or volumes) and the optimizer for its parameters.
 
     Args:
       model, tx, key, image_shape: as said.
@@ -92,7 +92,7 @@ def create_state(
 def abstract_state(
     model: nn.Module,
     tx: optax.GradientTransformation,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     *,
     ema: bool = False,
     skip: bool = False,

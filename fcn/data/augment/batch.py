@@ -45,7 +45,7 @@ def _changed(
 ) -> tuple[Array, Targets]:
     if isinstance(config, Pipeline):
         pipeline = config
-    elif (pipeline := config.pipeline) is None:
+    elif (pipeline := config.pipeline_for(image.ndim - 1)) is None:
         return simple_changes(key, image, targets, config, codec, fill)
     return transform(key, image, targets, pipeline, codec=codec, fill=fill, partner=partner)
 
@@ -64,8 +64,9 @@ def augment_batch(
 
     Args:
         key: the key of the run.
-        batch: "image" [B, H, W, C] with values 0..255, the targets of the codec ("label" [B, H, W]), "index" and "epoch" [B];
-            for operations that mix also "partner_image" and "partner_label" (`TrainLoader(..., partners=True)` gives them).
+        batch: "image" [B, H, W, C], signals or volumes, with values 0..255, the targets of the codec ("label" [B, H, W]),
+            "index" and "epoch" [B]; for operations that mix also "partner_image" and "partner_label", which
+            `TrainLoader(..., partners=True)` gives.
         config: which changes.
         preprocessing: what the network expects; pixels from outside the image take the mean, hence the value 0.
         codec: that of the loader's source.

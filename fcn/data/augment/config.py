@@ -9,7 +9,7 @@ from fcn.data.augment.mixing import Mixing
 from fcn.data.augment.named import parse_operations
 from fcn.data.augment.operation import Operation
 from fcn.data.augment.pipeline import Pipeline
-from fcn.data.augment.presets import PRESETS
+from fcn.data.augment.presets import PRESETS, nnunet
 from fcn.data.augment.resampling import Boundary
 from fcn.ranges import Range, check_fields
 
@@ -27,8 +27,9 @@ class AugmentConfig:
     """Mirror top and bottom with probability 1/2."""
     scale: Annotated[tuple[float, float], Range(0.01, 100)] = (1.0, 1.0)
     """Enlarge by a factor drawn log-uniformly between these two."""
-    crop: Annotated[tuple[int, int] | None, Range(1, 2**15)] = None
-    """Height and width of the random crop; by default that of the sample. Where it reaches outside, labels are ignored."""
+    crop: Annotated[tuple[int, ...] | None, Range(1, 2**15)] = None
+    """Height and width of the random crop (a side for each dimension); by default that of the sample. Where it reaches outside,
+    labels are ignored."""
     brightness: Annotated[float, Range(0, 1)] = 0.0
     """Multiply by a factor from 1 - brightness to 1 + brightness."""
     contrast: Annotated[float, Range(0, 1)] = 0.0
@@ -56,24 +57,29 @@ class AugmentConfig:
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """All that is asked for; None where the first seven fields say it all, which have a way of their own."""
+        """All that is asked for of images; None where the first seven fields say it all, which have a way of their own."""
+        return self.pipeline_for(2)
+
+    def pipeline_for(self, axes: int) -> Pipeline | None:
+        """All that is asked for of signals (1), images (2) or volumes (3); values of the first and last are not clipped."""
         more = parse_operations(self.operations)
-        if self.preset == "none" and not (more or self.foreground or self.boundary != "ignore"):
+        if axes == 2 and self.preset == "none" and not (more or self.foreground or self.boundary != "ignore"):
             return None
-        start = Pipeline(operations=self._own()) if self.preset == "none" else PRESETS[self.preset]()
-        operations = (*start.operations, *more)
-        return dataclasses.replace(
-            start, operations=operations, crop=self.crop, foreground=self.foreground, boundary=self.boundary
-        )
+        start = Pipeline(operations=self._own(axes)) if self.preset == "none" else PRESETS[self.preset]()
+        if self.preset == "nnunet":
+            start = nnunet(axes)
+        changed = {"crop": self.crop, "foreground": self.foreground, "boundary": self.boundary}
+        operations, clip = (*start.operations, *more), start.clip and axes == 2
+        return dataclasses.replace(start, operations=operations, clip=clip, **changed)
 
     @property
     def mixes(self) -> bool:
         """Whether samples need partners."""
         return any(isinstance(operation, Mixing) for operation in parse_operations(self.operations))
 
-    def _own(self) -> tuple[Operation, ...]:
-        """The operations that a preset would stand in place of."""
-        flips = (Flip(axis=0),) * self.vertical_flip + (Flip(axis=1),) * self.flip
+    def _own(self, axes: int) -> tuple[Operation, ...]:
+        """The operations that a preset would stand in place of; left and right lie on the last axis."""
+        flips = tuple(Flip(axis=axes - back) for back, used in ((2, self.vertical_flip), (1, self.flip)) if used)
         scale = (Scale(range=self.scale, logarithmic=True),) if self.scale != (1.0, 1.0) else ()
         jitters = ((Saturation, self.saturation), (Contrast, self.contrast), (Brightness, self.brightness))
         return (*flips, *scale, *(make(range=(1 - by, 1 + by)) for make, by in jitters if by))

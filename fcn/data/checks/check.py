@@ -165,18 +165,20 @@ def _other_channels(first: dict, other: dict) -> ValueError | None:
 def _other_size(first: dict, other: dict) -> ValueError | None:
     if other["image_size"] == first["image_size"]:
         return None
-    return ValueError(
-        f"{other['name']}: {_times(other['image_size'])} (height x width), but {first['name']} is "
-        f"{_times(first['image_size'])}; set a size (height, width), to which all are resized, "
-        "or a crop, which training cuts from each"
-    )
+    size, known = other["image_size"], first["image_size"]
+    if len(size) != len(known):
+        return ValueError(f"{other['name']} has {len(size)} axes, {first['name']} has {len(known)}; a data set has one kind")
+    cure = "set a size (height, width), to which all are resized, or a crop" if len(size) == 2 else "set a crop"
+    told = f"{other['name']}: {_times(size)}{_what(size)}, but {first['name']} is {_times(known)}"
+    return ValueError(f"{told}; {cure}, which training cuts from each")
 
 
 def _facts(source: Source, index: int) -> dict[str, Any]:
     facts = verify(source, index)
     label, size = facts.pop("label"), facts["image_size"]
-    if label.shape[:2] != size:
-        raise ValueError(f"{facts['name']}: the image is {_times(size)} (height x width), its label {_times(label.shape[:2])}")
+    if label.shape[: len(size)] != size:
+        own = _times(label.shape[: len(size)])
+        raise ValueError(f"{facts['name']}: the image is {_times(size)}{_what(size)}, its label {own}")
     kind = kind_of(source)
     if kind in ("values", "instances", "panoptic"):  # any that is known will do
         known = np.isfinite(label) if kind == "values" else label >= 0
@@ -190,6 +192,10 @@ def _facts(source: Source, index: int) -> dict[str, Any]:
             f"classes are 0..{largest}, ignored pixels {source.ignore_index}"
         )
     return {**facts, "values": values}
+
+
+def _what(size: tuple[int, ...]) -> str:
+    return " (height x width)" * (len(size) == 2)
 
 
 def _times(size: tuple[int, ...]) -> str:

@@ -20,31 +20,30 @@ def find(root: Path) -> Layout | None:
     table, folder, store = root / "dataset.json", root / "imagesTr", root / "labelsTr"
     if not (table.is_file() and folder.is_dir()):
         return None
-    described = _read(table)
-    suffix = str(described.get("file_ending", ".png")).lower()
+    found = described(table)
+    suffix = str(found.get("file_ending", ".png")).lower()
     if suffix not in LABEL_SUFFIXES:
-        raise ValueError(f"{table}: files end in {suffix}; read are {', '.join(LABEL_SUFFIXES)}, of two dimensions")
+        raise ValueError(f"{table}: files end in {suffix}; read are {', '.join(LABEL_SUFFIXES)}, .nii and .nii.gz")
     if further := index(folder, IMAGE_SUFFIXES, "_0001"):
         key, path = next(iter(further.items()))
         raise ValueError(f"{path}: the case {key} has several files, one a channel; join them into one file {key}_0000{suffix}")
     images, labels = index(folder, (suffix,), "_0000"), index(store, (suffix,))
     said = f"{len(images)} cases of {table.name}"
-    return Layout(
-        root, folder, store, images, labels, NAME, said, suffix, _rows(table, described.get("labels")), files=(table,)
-    )
+    return Layout(root, folder, store, images, labels, NAME, said, suffix, rows(table, found.get("labels")), files=(table,))
 
 
-def _read(table: Path) -> dict[str, Any]:
+def described(table: Path) -> dict[str, Any]:
+    """What dataset.json says."""
     try:
-        described = json.loads(table.read_text(encoding="utf-8-sig"))
+        found = json.loads(table.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{table}: not JSON ({error})") from None
-    if not isinstance(described, dict):
-        raise ValueError(f"{table}: a {type(described).__name__}; nnU-Net's is an object with channel_names and labels")
-    return described
+    if not isinstance(found, dict):
+        raise ValueError(f"{table}: a {type(found).__name__}; nnU-Net's is an object with channel_names and labels")
+    return found
 
 
-def _rows(table: Path, labels: Any) -> tuple[Row, ...]:
+def rows(table: Path, labels: Any) -> tuple[Row, ...]:
     """The classes of {"background": 0, "tumour": 1, "ignore": 2}; "ignore" has the name of pixels that count nowhere."""
     if not isinstance(labels, dict) or not labels:
         raise ValueError(f"{table}: no labels; nnU-Net's are an object such as {{'background': 0, 'tumour': 1}}")

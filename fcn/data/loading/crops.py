@@ -1,4 +1,4 @@
-"""Images of mixed sizes in batches: crops for training, buckets of like sizes for evaluation."""
+"""Images, signals and volumes of mixed sizes in batches: crops for training, buckets of like sizes for evaluation."""
 
 from collections.abc import Sequence
 
@@ -8,27 +8,27 @@ from jaxtyping import Shaped
 from fcn.data.loading.sampling import generator
 from fcn.data.source import different_values
 
-Size = tuple[int, int]
+Size = tuple[int, ...]
+"""Height and width, or as many sides as there are dimensions."""
 MOST_BUCKETS = 8
 """Each is a compilation."""
 _COARSER = (1, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 def crop_place(size: Size, crop: Size, index: int, epoch: int) -> Size:
-    """Row and column at which the crop of a sample begins in an epoch; of nothing else it depends.
+    """Where the crop of a sample begins in an epoch, along each axis; of nothing else it depends.
 
     Where the image is smaller than the crop the place is negative: the image lies somewhere in the crop.
     """
     draw = generator(index, epoch)
     rooms = [length - wanted for length, wanted in zip(size, crop)]
-    top, left = (int(draw.randint(min(0, room), max(0, room) + 1)) for room in rooms)
-    return top, left
+    return tuple(int(draw.randint(min(0, room), max(0, room) + 1)) for room in rooms)
 
 
 def foreground_place(
-    label: Shaped[np.ndarray, "h w"], crop: Size, index: int, epoch: int, share: float, ignore_index: int
+    label: Shaped[np.ndarray, "*spatial"], crop: Size, index: int, epoch: int, share: float, ignore_index: int
 ) -> Size | None:
-    """Row and column of a crop around a random pixel of a random class but the first; None where another place is to be taken.
+    """Where a crop around a random pixel of a random class but the first begins; None where another place is to be taken.
 
     That is for all but a `share` of the epochs of a sample, and for labels without such a class.
     """
@@ -38,16 +38,15 @@ def foreground_place(
     classes = [value for value in different_values(label).tolist() if value not in (0, ignore_index)]
     if not classes:
         return None
-    rows, columns = np.nonzero(label == classes[draw.randint(len(classes))])
-    chosen = draw.randint(len(rows))
-    top, left = (
+    pixels = np.flatnonzero(label == classes[draw.randint(len(classes))])
+    middles = np.unravel_index(pixels[draw.randint(len(pixels))], label.shape)
+    return tuple(
         int(np.clip(middle - wanted // 2, min(0, length - wanted), max(0, length - wanted)))
-        for middle, wanted, length in zip((rows[chosen], columns[chosen]), crop, label.shape)
+        for middle, wanted, length in zip(middles, crop, label.shape)
     )
-    return top, left
 
 
-def put_crop(target: Shaped[np.ndarray, "h w ..."], values: Shaped[np.ndarray, "h2 w2 ..."], place: Size) -> None:
+def put_crop(target: Shaped[np.ndarray, "..."], values: Shaped[np.ndarray, "..."], place: Size) -> None:
     """Copies into `target` what of `values` lies from `place` on; where there is nothing, `target` stays as it is."""
     inside, outside = [], []
     for begin, length, there in zip(place, target.shape, values.shape):
@@ -64,11 +63,10 @@ def bucket_shapes(sizes: Sequence[Size], most: int = MOST_BUCKETS) -> list[Size]
     64, and so on.
     """
     for step in _COARSER:
-        rounded = [(-(-height // step), -(-width // step)) for height, width in sizes]
+        rounded = [tuple(-(-side // step) for side in size) for size in sizes]
         if len(set(rounded)) <= most:
             break
-    tallest: dict[Size, Size] = {}
-    for key, (height, width) in zip(rounded, sizes):
-        known = tallest.get(key, (0, 0))
-        tallest[key] = max(known[0], height), max(known[1], width)
-    return [tallest[key] for key in rounded]
+    largest: dict[Size, Size] = {}
+    for key, size in zip(rounded, sizes):
+        largest[key] = tuple(map(max, size, largest.get(key, size)))
+    return [largest[key] for key in rounded]

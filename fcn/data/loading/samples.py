@@ -9,13 +9,16 @@ from jaxtyping import Int
 
 from fcn.data.codec import Codec, Objects, Values
 from fcn.data.loading.crops import Size, crop_place, foreground_place, put_crop
+from fcn.data.loading.mapped import Mapped
 from fcn.data.reading.depth import ValueRange
 from fcn.data.reading.images import resize_image, resize_label
-from fcn.data.source import Sample, Source, image_size, kind_of, position, refuse_other_types, verify
+from fcn.data.source import Sample, Source, image_size, kind_of, padding, position, refuse_other_types, verify
 from fcn.preprocessing import Resize, fitted
 
 CACHE_BYTES = 2 << 30
 LARGEST_SIDE = 32768
+NAMES = {1: "signals", 2: "images", 3: "volumes"}
+"""What samples are called, by the number of their spatial dimensions."""
 Batch = dict[str, np.ndarray]
 
 
@@ -24,12 +27,13 @@ class Prepared:
 
     Args:
         source: where samples come from.
-        size: (height, width), or None where all samples have one size, or where sizes are mixed.
+        size: (height, width) of images, or None where all samples have one size, or where sizes are mixed.
         cache: keep samples in memory: all, if the whole source takes at most `cache_budget()`, or none; of mixed sizes, whole,
-            as many as that holds.
+            as many as that holds. Volumes beyond it are kept in temporary files, from which batches read their patches.
         codec: makes the targets of a sample; its label alone by default.
-        crop: (height, width) of what batches take of each sample, at a place that its number and the epoch decide. What lies
-            outside a smaller image is black and ignored. Samples may then have any size.
+        crop: (height, width), or a side for each dimension, of what batches take of each sample, at a place that its number and
+            the epoch decide. What lies outside a smaller image is black (`source.padding`) and ignored. Samples may then have
+            any size.
         mixed: samples may have any size; `eval_batches` pads them to a few.
         resize: what samples get of `size`; but for "exact" their sizes are mixed (`fcn.preprocessing.fitted`).
         foreground: the share of crops that lie around a pixel of a class other than the first.
@@ -42,7 +46,7 @@ class Prepared:
         cache: bool = True,
         codec: Codec | None = None,
         *,
-        crop: tuple[int, int] | None = None,
+        crop: Size | None = None,
         mixed: bool = False,
         resize: Resize = "exact",
         foreground: float = 0.0,
@@ -53,20 +57,24 @@ class Prepared:
         self.size = None if size is None else (int(size[0]), int(size[1]))
         if self.size is not None and not all(1 <= length <= LARGEST_SIDE for length in self.size):
             raise ValueError(f"size is {self.size}; height and width run from 1 to {LARGEST_SIDE}")
-        self.crop = None if crop is None else (int(crop[0]), int(crop[1]))
+        self.crop = None if crop is None else tuple(map(int, crop))
         self.resize: Resize = resize
         self.foreground = foreground
         self.mixed = mixed or crop is not None or (size is not None and resize != "exact")
         self._sizes: list[Size] | None = None
         first = self.read(0)
-        height, width = self.crop or first["image"].shape[:2]
-        self.shape = (height, width, first["image"].shape[2])
+        *sides, channels = first["image"].shape
+        self._refuse_other_axes(len(sides))
+        self.shape = (*(self.crop or sides), channels)
+        """Of what batches hold: sides, and channels last."""
+        self._kind, self._padding = first["image"].dtype, padding(source)
         self._blank = {name: np.full_like(first[name], value) for name, value in self.codec.fill.items()}
-        if foreground and (crop is None or self._blank.get("label", first["image"]).ndim != 2):
+        if foreground and (crop is None or self._blank.get("label", first["image"]).ndim != len(sides)):
             raise ValueError("sampling.foreground takes crops (data.crop) of images with one class a pixel")
         fits = self.mixed or len(source) * _bytes(first, self._blank) <= cache_budget()
         self._room = cache_budget() if self.mixed else float("inf")
         self._kept: dict[int, dict] | None = {} if cache and fits else None
+        self._mapped = Mapped()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -77,13 +85,18 @@ class Prepared:
             return self.read(index)
         if index not in self._kept:
             sample = self.read(index)
-            if (size := _bytes(sample, self._blank)) > self._room:
+            if (size := _bytes(sample, self._blank)) <= self._room:
+                self._room -= size
+                sample["image"].setflags(write=False)
+                self._kept[index] = sample | {name: _compact(sample[name]) for name in self._blank}
+            elif sample["image"].ndim == 4:  # batches read patches of it
+                self._kept[index] = sample | self._mapped.put(
+                    {name: _compact(sample[name]) for name in ("image", *self._blank)}
+                )
+            else:
                 return sample
-            self._room -= size
-            sample["image"].setflags(write=False)
-            self._kept[index] = sample | {name: _compact(sample[name]) for name in self._blank}
         kept = self._kept[index]
-        return kept | {name: kept[name].astype(blank.dtype) for name, blank in self._blank.items()}
+        return kept | {name: _as(blank.dtype, kept[name]) for name, blank in self._blank.items()}
 
     def encoded(self, codec: Codec, foreground: float = 0.0) -> "Prepared":
         """The same samples with the targets of another codec, and another share of crops around foreground."""
@@ -91,9 +104,9 @@ class Prepared:
         return Prepared(self.source, self.size, self._kept is not None, codec, **how)
 
     def sizes(self) -> list[Size]:
-        """Height and width of each sample as it is evaluated."""
+        """Height and width of each sample as it is evaluated, or as many sides as it has."""
         if not self.mixed:
-            return [self.shape[:2]] * len(self)
+            return [self.shape[:-1]] * len(self)
         if self._sizes is None:  # of each evaluation the same
             self._sizes = [self._fitted(image_size(self.source, index)) for index in range(len(self))]
         return self._sizes
@@ -104,9 +117,11 @@ class Prepared:
         refuse_other_types(sample, kind_of(self.source))
         image, label = sample["image"], sample["label"]
         if self.size is not None:
-            size = self._fitted(image.shape[:2])
-            image, label = resize_image(image, size), resize_label(label, size)
-        if hasattr(self, "shape") and (image.shape[2:] if self.mixed else image.shape) != self.shape[2 * self.mixed :]:
+            self._refuse_resize(image.ndim - 1)
+            height, width = self._fitted(image.shape[:2])
+            image, label = resize_image(image, (height, width)), resize_label(label, (height, width))
+        known = getattr(self, "shape", image.shape)
+        if image.ndim != len(known) or image.shape[-1] != known[-1] or not (self.mixed or image.shape == known):
             raise ValueError(
                 f"{sample['name']}: image of shape {image.shape} among images of shape {self.shape}; set a size (height, width)"
             )
@@ -115,21 +130,31 @@ class Prepared:
 
     def _fitted(self, size: Size) -> Size:
         """What a sample of some size is resized to."""
-        return size if self.size is None else fitted(size, self.size, self.resize)
+        return size if self.size is None else fitted((size[0], size[1]), self.size, self.resize)
+
+    def _refuse_other_axes(self, axes: int) -> None:
+        """Raises a ValueError for a crop of another number of sides than samples have."""
+        if self.crop is not None and len(self.crop) != axes:
+            what = f"{NAMES[axes]}, which have {axes} side{'s' * (axes > 1)}"
+            raise ValueError(f"the crop {'x'.join(map(str, self.crop))} has {len(self.crop)} sides; {self.name} holds {what}")
+
+    def _refuse_resize(self, axes: int) -> None:
+        if axes != 2:
+            raise ValueError(f"size resizes images, and {self.name} holds {NAMES[axes]}; take a crop instead")
 
     def _place(self, sample: dict, index: int, epoch: int) -> Size:
         """Where the part of a sample that a batch takes begins."""
-        size = sample["image"].shape[:2]
+        size = sample["image"].shape[:-1]
         if self.foreground:
             ignored = int(self.codec.fill["label"])
-            aimed = foreground_place(sample["label"], self.shape[:2], index, epoch, self.foreground, ignored)
+            aimed = foreground_place(sample["label"], self.shape[:-1], index, epoch, self.foreground, ignored)
             if aimed is not None:
                 return aimed
         if self.crop is not None:
             return crop_place(size, self.crop, index, epoch)
-        if size != self.shape[:2]:
+        if size != self.shape[:-1]:
             raise ValueError(f"{sample['name']}: images of mixed sizes in one batch; set a crop, or a shape to pad them to")
-        return 0, 0
+        return (0,) * len(size)
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -146,20 +171,21 @@ class Prepared:
         return verify(self.source, index)
 
     def batch(self, indices: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], shape: Size | None = None) -> Batch:
-        """The samples `indices` as arrays; index -1 gives an image of zeros of which no target is known.
+        """The samples `indices` as arrays; index -1 gives an empty image, of which no target is known.
 
         Args:
             indices, epochs: of each sample.
             shape: height and width to which whole samples are padded, below and to the right; the crop by default.
         """
-        size = shape or self.shape[:2]
-        arrays = {"image": np.zeros((len(indices), *size, self.shape[2]), np.uint8)}
+        size = shape or self.shape[:-1]
+        arrays = {"image": np.full((len(indices), *size, self.shape[-1]), self._padding, self._kind)}
         for name, value in self._blank.items():
-            arrays[name] = np.full((len(indices), *size, *value.shape[2:]), self.codec.fill[name], value.dtype)
+            further = value.shape[len(size) :]
+            arrays[name] = np.full((len(indices), *size, *further), self.codec.fill[name], value.dtype)
         for row, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist())):
             if index >= 0:
                 sample = self[index]
-                place = (0, 0) if shape else self._place(sample, index, epoch)
+                place = (0,) * len(size) if shape else self._place(sample, index, epoch)
                 for name, values in arrays.items():
                     put_crop(values[row], sample[name], place)
         return {**arrays, "index": indices.astype(np.int32), "epoch": epochs.astype(np.int32)}
@@ -188,6 +214,11 @@ def _plain_codec(source: Source) -> Codec:
 def _bytes(sample: dict, targets: Iterable[str]) -> int:
     """What a sample takes in memory."""
     return sum(_compact(sample[name]).nbytes for name in ("image", *targets))
+
+
+def _as(kind: np.dtype, values: np.ndarray) -> np.ndarray:
+    """Values of some type; those that lie on the disk as they are."""
+    return values if isinstance(values, np.memmap) else values.astype(kind)
 
 
 def _compact(values: np.ndarray) -> np.ndarray:

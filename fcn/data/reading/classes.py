@@ -50,10 +50,16 @@ class ClassTable:
             UnknownValueError: an id that no class has, or half of the pixels have no class's colour.
         """
         stored = as_ids(stored) if len(self.by_id) <= _WHITE and not self.by_colour else stored
-        if stored.ndim == 3:
-            return self._of_colours(stored)
+        return self._of_colours(stored) if stored.ndim == 3 else self.of_ids(stored)
+
+    def of_ids(self, stored: Int[np.ndarray, "*spatial"], name: str = "") -> Int[np.ndarray, "*spatial"]:
+        """Class numbers of stored ids of any axes; of the file that `name` says.
+
+        Raises:
+            UnknownValueError: an id that no class has.
+        """
         if bad := illegal_values(stored, self.by_id):
-            raise UnknownValueError(self._unknown_ids(bad))
+            raise UnknownValueError(f"{name}: " * bool(name) + self._unknown_ids(bad))
         return self.by_id[stored]
 
     def meanings(self, in_colours: bool) -> dict[str, int]:

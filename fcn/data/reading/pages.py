@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from fcn.data.reading.decode import REDUCED_OR_MASK
 from fcn.errors import first_line
@@ -28,6 +29,20 @@ def count_pages(path: str | Path) -> int:
         return 1
     with _pages(path) as pages:
         return len(pages)
+
+
+def read_pages(path: str | Path) -> Shaped[np.ndarray, "pages h w *c"]:
+    """All pages, which are the slices of a volume, and have one size.
+
+    Raises:
+        ValueError: it is no TIFF file, is damaged, or pages are of several sizes.
+        ImportError: it takes tifffile, which is not installed.
+    """
+    with _pages(path) as pages:
+        slices = [_decoded(page, f"{path}: page {number}") for number, page in enumerate(pages, 1)]
+    if other := next((one.shape for one in slices if one.shape != slices[0].shape), None):
+        raise ValueError(f"{path}: pages of shapes {slices[0].shape} and {other}; the slices of a volume have one size")
+    return np.stack(slices)
 
 
 @contextmanager

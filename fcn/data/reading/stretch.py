@@ -24,12 +24,13 @@ def stretched(values: Shaped[np.ndarray, "h w c"], how: PerImage) -> UInt8[np.nd
 
 def _stretched(channel: Shaped[np.ndarray, "h w"], how: PerImage) -> UInt8[np.ndarray, "h w"]:
     known = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel.ravel()
-    low, high = _range(known.astype(np.float64), how) if known.size else (0.0, 1.0)
+    low, high = own_range(known.astype(np.float64), how) if known.size else (0.0, 1.0)
     exact = channel.astype(np.float32 if channel.dtype.itemsize < 4 else np.float64)
     return to_bytes(exact, (low, high if high > low else low + 1))
 
 
-def _range(values: Float[np.ndarray, " n"], how: PerImage) -> tuple[float, float]:
+def own_range(values: Float[np.ndarray, " n"], how: PerImage) -> tuple[float, float]:
+    """What of some values is black and what is white."""
     if how == "percentiles":
         low, high = np.percentile(values, PERCENTILES)
         return float(low), float(high)

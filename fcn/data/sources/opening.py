@@ -2,14 +2,19 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from fcn.data.layouts.layout import existing_folder
 from fcn.data.reading.depth import ValueRange
 from fcn.data.source import LabelKind, Source, Subset
 from fcn.data.sources.folder import FolderSource
 from fcn.data.sources.variants import ShapesVariant
+from fcn.data.volumes import VolumeSource, find_volumes
 from fcn.errors import unknown
 from fcn.preprocessing import PerImage
+
+Pages = Literal["channels", "slices"] | None
+"""What the pages of TIFF files are."""
 
 
 def open_source(
@@ -21,14 +26,16 @@ def open_source(
     value_range: ValueRange | None = None,
     label_kind: LabelKind = "classes",
     unlabelled: bool = False,
-    pages: Literal["channels"] | None = None,
+    pages: Pages = None,
+    spacing: tuple[float, ...] | None = None,
     per_image: PerImage | None = None,
 ) -> Source:
     """Open one split of a data set.
 
     Args:
-        name: "shapes" (the built-in set, prepared on first use), "folder" (images and labels in folders, see `FolderSource`)
-            or "tfds:NAME" (any prepared TensorFlow Datasets set with an image and a mask, see `TfdsSource`).
+        name: "shapes" (the built-in set, prepared on first use), "folder" (images and labels in folders, see `FolderSource`, or
+            volumes and signals, see `fcn.data.volumes.VolumeSource`) or "tfds:NAME" (any prepared TensorFlow Datasets set with
+            an image and a mask, see `TfdsSource`).
         split: "train", "val" ..., or a part of one: "train[:20]", "train[80%:]", "all[-4:]" as in TensorFlow Datasets.
         root: "folder": the folder. "shapes": where it is kept (default: the environment's FCN_DATA_DIR, else
             `~/.cache/fcn/data`). "tfds:NAME": where sets are prepared (default: TFDS_DATA_DIR, else `~/tensorflow_datasets`).
@@ -38,7 +45,9 @@ def open_source(
             the split make use of (`source.value_range`). Give the range of the train split for all others.
         label_kind: what labels are to be; a prepared set has class numbers only.
         unlabelled: "folder": takes images that have no label, too, of which only `image` may be asked for.
-        pages: "folder": what the pages of TIFF files are; without it a file of several pages is refused.
+        pages: "folder": what the pages of TIFF files are: channels of an image, or slices of a volume; without it a file of
+            several pages is refused.
+        spacing: "folder": millimetres to which volumes are resampled along each axis.
         per_image: "folder": brings each image to its own percentiles, or mean and deviation, in place of a range of the set.
 
     Raises:
@@ -56,8 +65,8 @@ def open_source(
         source = open_shapes(base, root=root, channels=channels)
         source = source if label_kind == "classes" else ShapesVariant(source, label_kind)
     elif name == "folder":
-        how = {"label_kind": label_kind, "unlabelled": unlabelled, "pages": pages, "per_image": per_image}
-        source = FolderSource(root, base, channels=channels, value_range=value_range, **how)
+        how = {"value_range": value_range, "label_kind": label_kind, "unlabelled": unlabelled, "per_image": per_image}
+        source = _open_folder(root, base, channels, pages, spacing, how)
     elif name.startswith("tfds:"):
         if label_kind in ("masks", "values", "instances", "panoptic"):
             raise ValueError(f"{name} has class numbers as labels; this task needs {label_kind}, as shapes and folders have")
@@ -72,6 +81,18 @@ def open_source(
     if stop <= start:
         raise ValueError(f"split {split!r} is empty: {source.name} has {len(source)} samples there")
     return Subset(source, range(start, stop))
+
+
+def _open_folder(root, split: str, channels: int | None, pages: Pages, spacing, how: dict[str, Any]) -> Source:
+    """Images, or volumes and signals where a folder holds these."""
+    slices = pages == "slices"
+    if root is not None and find_volumes(existing_folder(root), slices) is not None:
+        return VolumeSource(root, split, slices=slices, spacing=spacing, **how)
+    if slices:
+        raise ValueError(f"pages is slices, but {root} has no TIFF files in images/ with such labels in labels/")
+    if spacing is not None:
+        raise ValueError(f"spacing is of volumes, and {root} holds images; resize them by size")
+    return FolderSource(root, split, channels=channels, pages=pages, **how)
 
 
 def parse_split(split: str) -> tuple[str, tuple[str, str] | None]:

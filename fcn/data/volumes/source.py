@@ -1,0 +1,220 @@
+"""Volumes and signals of a folder as a `Source`."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int, Shaped
+
+from fcn.data.layouts.layout import Layout, existing_folder
+from fcn.data.layouts.splits import split_names, split_remark
+from fcn.data.reading.classes import Row, read_classes
+from fcn.data.reading.depth import ValueRange
+from fcn.data.source import IGNORE, LabelKind, Sample, position, spread
+from fcn.data.volumes.files import Volume, read_volume
+from fcn.data.volumes.layout import channel_files, find_volumes
+from fcn.data.volumes.resampling import resample, resample_label, size_at
+from fcn.data.volumes.values import foreground_range, padding_of, scaled
+from fcn.preprocessing import PerImage
+
+_LOOKED_AT = 32
+"""Volumes in which the range of values is looked for."""
+_SAME_PLACE = 1e-3
+"""Millimetres, or shares of one, by which affines of image and label may differ."""
+
+
+class VolumeSource:
+    """Volumes [D, H, W, C] or signals [L, C], with a class number for each voxel or sample.
+
+    Values are float32 on the scale 0..255 (`fcn.data.volumes.values.scaled`). How many axes there are, labels say: what an
+    image has more are channels. Layouts are those of `find_volumes`; splits, and classes.csv, those of `FolderSource`. Without
+    a table the largest number in the labels decides.
+
+    Args:
+        root: the folder.
+        split: "train", "val", ... or "all".
+        value_range: the stored values that become 0 and 255; by default percentiles .5 and 99.5 of what has a class above 0.
+        label_kind: "classes" or "binary".
+        unlabelled: takes images without a label, too, of which only `image` may be asked for.
+        per_image: brings each to its own percentiles, or mean and deviation, in place of a range.
+        slices: the pages of TIFF files are slices.
+        spacing: millimetres to which volumes are resampled along each axis; None leaves them as they are.
+
+    Raises:
+        FileNotFoundError: the folder, the split, an image or a label does not exist.
+        ValueError: another kind of labels, no such layout, or something of the files.
+    """
+
+    ignore_index = IGNORE
+
+    def __init__(
+        self,
+        root: str | Path | None,
+        split: str,
+        *,
+        value_range: ValueRange | None = None,
+        label_kind: LabelKind = "classes",
+        unlabelled: bool = False,
+        per_image: PerImage | None = None,
+        slices: bool = False,
+        spacing: tuple[float, ...] | None = None,
+    ):
+        self.root = existing_folder(root)
+        self.name = self.root.resolve().name
+        if label_kind not in ("classes", "binary"):
+            raise ValueError(f"{self.root} holds volumes or signals, labelled by class numbers; this task needs {label_kind}")
+        layout = find_volumes(self.root, slices)
+        if layout is None:
+            raise ValueError(f"{self.root} holds neither volumes nor signals with labels in images/ and labels/")
+        self.layout: Layout = layout
+        self.split = split
+        self.names, self._keys = split_names(layout, split)
+        self.images = [layout.images[key] for key in self._keys]
+        if not unlabelled:
+            layout.refuse_bare(self._keys)
+        self.labels = [layout.labels.get(key) for key in self._keys]
+        self.label_kind: LabelKind = label_kind
+        rows = layout.rows or _counted(layout)
+        self._table = read_classes(self.root / "classes.csv", (), rows=rows)
+        self.classes, self.palette = self._table.names, self._table.palette
+        self.per_image: PerImage | None = per_image
+        self.spacing, self.padding = spacing, padding_of(per_image)
+        self.axes = self._axes_of(0)
+        """The number of spatial dimensions."""
+        self._range = value_range
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """The stored values that become 0 and 255, found once; None where each volume has its own."""
+        if self.per_image is not None:
+            return None
+        if self._range is None:
+            self._range = foreground_range(np.concatenate([self._foreground(i) for i in spread(len(self), _LOOKED_AT)]))
+        return self._range
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of how the folder is read, a sentence each."""
+        found = ": ".join(text for text in (self.layout.name, self.layout.remark) if text)
+        scale = "" if self.value_range is None else "stored values {:g}..{:g} are 0..255".format(*self.value_range)
+        return tuple(f"{self.root}: {text}" for text in (found, split_remark(self.layout, self.split), scale) if text)
+
+    def file_sizes(self) -> dict[str, int]:
+        """The bytes of each image and label, by name below the root."""
+        images = [file for path in self.images for file in channel_files(path)]
+        files = dict.fromkeys([*images, *(path for path in self.labels if path is not None), *self.layout.files])
+        return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files}
+
+    def label_values(self) -> dict[str, int]:
+        """The class number of each id that labels may store."""
+        return self._table.meanings(in_colours=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = position(index, len(self))
+        volume = self.read(index)
+        image, label = self._scaled(index, volume), self._label(index, volume)
+        spacing = self.spacing or volume.spacing or (1.0,) * self.axes
+        return {
+            "image": image,
+            "label": resample_label(label, image.shape[:-1]),
+            "name": self.names[index],
+            "spacing": spacing,
+        }
+
+    def image(self, index: int) -> Float32[np.ndarray, "*spatial c"]:
+        """A volume or signal alone, as samples have it."""
+        index = position(index, len(self))
+        return self._scaled(index, self.read(index))
+
+    def label(self, index: int) -> Int[np.ndarray, "*spatial"]:
+        """A label alone, as it lies in its file."""
+        return self._label(index, self.read(index))
+
+    def read(self, index: int) -> Volume:
+        """What the files of an image hold, its channels last."""
+        parts = [read_volume(path) for path in channel_files(self.images[index])]
+        first = parts[0]
+        if len(parts) > 1:
+            values = np.stack([part.values.reshape(first.values.shape) for part in parts], -1)
+        else:
+            values = first.values if first.values.ndim > self.axes else first.values[..., None]
+        if values.ndim != self.axes + 1:
+            raise ValueError(
+                f"{self.images[index]}: an array of shape {first.values.shape}; others have {self.axes} axes, and channels"
+            )
+        return first._replace(values=values)
+
+    def image_size(self, index: int) -> tuple[int, ...]:
+        """The sides of a volume as it is sampled, or the length of a signal."""
+        return self._size(index, self.read(index))
+
+    def verify(self, index: int) -> dict:
+        """What `check_source` needs."""
+        volume = self.read(index)
+        name = f"{self.images[index]} (label {self.labels[index]})"
+        label = self._label(index, volume)
+        return {"image_size": label.shape, "channels": volume.values.shape[-1], "label": label, "name": name}
+
+    def _size(self, index: int, volume: Volume) -> tuple[int, ...]:
+        sides = volume.values.shape[:-1]
+        if self.spacing is None:
+            return sides
+        if volume.spacing is None:
+            raise ValueError(f"{self.images[index]}: its file says no spacing, which resampling takes; use NIfTI (.nii.gz)")
+        if len(self.spacing) != self.axes:
+            raise ValueError(f"the spacing {self.spacing} has {len(self.spacing)} numbers; the volumes have {self.axes} axes")
+        return size_at(sides, volume.spacing, self.spacing)
+
+    def _scaled(self, index: int, volume: Volume) -> Float32[np.ndarray, "*spatial c"]:
+        return resample(scaled(volume.values, self.per_image, self.value_range), self._size(index, volume))
+
+    def _label(self, index: int, image: Volume) -> Int[np.ndarray, "*spatial"]:
+        path = self.labels[index]
+        if path is None:
+            raise FileNotFoundError(self.layout.no_label(self._keys[index]))
+        found = read_volume(path)
+        _refuse_other_place(path, found, self.images[index], image)
+        return self._table.of_ids(whole_numbers(path, found.values), str(path))
+
+    def _axes_of(self, index: int) -> int:
+        """Those of a label; without one those of the image, but for channels."""
+        if (path := self.labels[index]) is not None:
+            return read_volume(path).values.ndim
+        found = read_volume(self.images[index])
+        return min(3, found.values.ndim) if found.spacing is not None or found.values.ndim > 2 else 1
+
+    def _foreground(self, index: int) -> Shaped[np.ndarray, " n"]:
+        """The stored values where a class above 0 is; all of them where there is none."""
+        volume = self.read(index)
+        label = self._label(index, volume) if self.labels[index] is not None else np.zeros(volume.values.shape[:-1], int)
+        chosen = (label > 0) & (label != IGNORE)
+        values = volume.values[chosen] if chosen.any() else volume.values
+        return values[np.isfinite(values)].ravel()
+
+
+def whole_numbers(path: Path, values: Shaped[np.ndarray, "*spatial"]) -> Int[np.ndarray, "*spatial"]:
+    """The values of a label as int32; a ValueError where they are no class numbers."""
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        raise ValueError(f"{path}: a label with values such as {float(values.ravel()[0]):g}; labels are whole class numbers")
+    return values.astype(np.int32)
+
+
+def _refuse_other_place(path: Path, label: Volume, image_path: Path, image: Volume) -> None:
+    sides = image.values.shape[:-1]
+    if label.values.shape != sides:
+        own, other = ("x".join(map(str, shape)) for shape in (label.values.shape, sides))
+        raise ValueError(f"{path}: its shape is {own}, that of the image {image_path} is {other}")
+    if label.affine is None or image.affine is None or np.allclose(label.affine, image.affine, atol=_SAME_PLACE):
+        return
+    raise ValueError(f"{path}: its axes, spacing or origin are not those of the image {image_path}; resample it to them")
+
+
+def _counted(layout: Layout) -> list[Row]:
+    """A class for each number up to the largest in the labels."""
+    largest = 1
+    for path in layout.labels.values():
+        values = whole_numbers(path, read_volume(path).values)
+        largest = max(largest, int(values[values != IGNORE].max(initial=0)))
+    return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE - 1) + 1)]

@@ -1,0 +1,210 @@
+"""Volumes and signals as sources: files, layouts, classes, spacing and orientation, and what is wrong with them."""
+
+import json
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+
+from fcn.data import Prepared, TrainLoader, check_source, eval_batches, open_source
+from fcn.data.volumes import read_volume, resample, resample_label, write_labels
+
+SIDES = (8, 7, 6)
+RANDOM = np.random.default_rng(0)
+IMAGE = RANDOM.normal(100, 20, SIDES).astype(np.float32)
+LABEL = (IMAGE > 110).astype(np.uint8)
+
+
+def nifti(path, values, affine=None, zooms=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(values, np.diag([1.0, 2.0, 3.0, 1.0]) if affine is None else affine)
+    if zooms is not None:
+        image.header["pixdim"][1:4] = zooms
+    nibabel.save(image, path)
+
+
+def opened(root, split="train", **how) -> Any:
+    return open_source("folder", split, root=root, **how)
+
+
+def pair(root, name="a", image: np.ndarray = IMAGE, label: np.ndarray = LABEL, split="train", **how):
+    nifti(root / "images" / split / f"{name}.nii.gz", image, **how)
+    nifti(root / "labels" / split / f"{name}.nii.gz", label)
+
+
+def test_a_volume_keeps_its_spacing_and_is_z_scored(tmp_path):
+    pair(tmp_path)
+    source = opened(tmp_path, per_image="z-score")
+    sample = source[0]
+    assert sample["spacing"] == (1.0, 2.0, 3.0) and sample["name"] == "a" and source.classes == ("class_0", "class_1")
+    expected = 127.5 + 42.5 * (IMAGE - IMAGE.mean()) / IMAGE.std()
+    np.testing.assert_allclose(sample["image"][..., 0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(sample["label"], LABEL)
+    assert source.value_range is None and source.padding == 127.5 and source.image_size(0) == SIDES
+    check_source(source)
+
+
+def test_values_outside_the_range_of_what_is_labelled_are_clipped(tmp_path):
+    pair(tmp_path)
+    source = opened(tmp_path)
+    low, high = np.percentile(IMAGE[LABEL == 1], (0.5, 99.5))
+    assert source.value_range == pytest.approx((low, high))
+    np.testing.assert_allclose(source[0]["image"][..., 0], 255 * (np.clip(IMAGE, low, high) - low) / (high - low), atol=1e-3)
+    assert source.remarks[-1].endswith(f"stored values {low:g}..{high:g} are 0..255") and source.padding == 0
+
+
+def test_axes_run_right_to_the_front_and_up_and_predictions_lie_as_the_file_does(tmp_path):
+    affine = np.array([[0, -1, 0, 5], [2, 0, 0, 0], [0, 0, 3, 1], [0, 0, 0, 1.0]])  # left is the second axis
+    nifti(tmp_path / "a.nii.gz", LABEL, affine)
+    volume = read_volume(tmp_path / "a.nii.gz")
+    assert volume.spacing == (1.0, 2.0, 3.0)
+    np.testing.assert_array_equal(volume.values, np.swapaxes(LABEL, 0, 1)[::-1])
+    write_labels(tmp_path / "b.nii.gz", np.asarray(volume.values, np.int32), tmp_path / "a.nii.gz")
+    written: Any = nibabel.load(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, LABEL)
+    np.testing.assert_array_equal(written.affine, affine)
+    assert written.get_data_dtype() == np.uint8
+
+
+def test_nnu_nets_raw_format_joins_the_channels_of_a_case(tmp_path):
+    for number, channel in enumerate((IMAGE, 2 * IMAGE)):
+        nifti(tmp_path / "imagesTr" / f"case_000{number}.nii.gz", channel)
+    nifti(tmp_path / "labelsTr" / "case.nii.gz", LABEL)
+    labels = {"background": 0, "hippocampus": 1}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "file_ending": ".nii.gz"}))
+    source = opened(tmp_path, "all", value_range=(0, 255))
+    sample = source[0]
+    assert source.classes == ("background", "hippocampus") and sample["name"] == "case"
+    np.testing.assert_allclose(sample["image"], np.clip(np.stack([IMAGE, 2 * IMAGE], -1), 0, 255), rtol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "tif"])
+def test_arrays_and_stacks_of_pages_are_volumes(tmp_path, suffix):
+    for folder, values in (("images", IMAGE), ("labels", LABEL)):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / f"a.{suffix}"
+        if suffix == "npy":
+            np.save(path, values)
+        elif suffix == "npz":
+            np.savez(path, image=values, spacing=(1, 1, 2))
+        else:
+            tifffile.imwrite(path, values, photometric="minisblack")
+    source = opened(tmp_path, "all", value_range=(0, 255), pages="slices" if suffix == "tif" else None)
+    np.testing.assert_allclose(source[0]["image"][..., 0], np.clip(IMAGE, 0, 255), rtol=1e-5)
+    np.testing.assert_array_equal(source[0]["label"], LABEL)
+    assert source[0]["spacing"] == ((1, 1, 2) if suffix == "npz" else (1, 1, 1))
+
+
+def test_tables_are_signals(tmp_path):
+    for folder, text in (("images", "east,north\n1,10\n2,20\n3,30\n"), ("labels", "class\n0\n1\n1\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.csv").write_text(text)
+    source = opened(tmp_path, "all", value_range=(0, 30))
+    np.testing.assert_allclose(source[0]["image"], [[8.5, 85], [17, 170], [25.5, 255]], rtol=1e-6)
+    assert source[0]["label"].tolist() == [0, 1, 1]
+
+
+def test_crops_of_volumes_lie_around_what_is_labelled(tmp_path):
+    label = np.zeros(SIDES, np.uint8)
+    label[6, 5, 4] = 2
+    pair(tmp_path, label=label)
+    pair(tmp_path, "b", image=IMAGE[:3], label=label[:3])
+    source = opened(tmp_path, per_image="z-score")
+    samples = Prepared(source, crop=(4, 4, 4), foreground=1.0)
+    batch = samples.batch(np.array([0, 1, -1]), np.array([0, 0, 0]))
+    assert batch["image"].shape == (3, 4, 4, 4, 1) and batch["image"].dtype == np.float32
+    assert (batch["label"][0] == 2).sum() == 1
+    outside = batch["label"] == 255
+    assert outside[1].sum() == 16 and outside[2].all(), "the second volume has three slices"
+    assert (batch["image"][outside] == 127.5).all()
+    whole = list(eval_batches(Prepared(source, mixed=True), 2))
+    assert [one["image"].shape[1:4] for one in whole] == [SIDES, (3, 7, 6)]
+    loader = TrainLoader(samples, batch_size=2, seed=0)
+    assert next(loader)["image"].shape == (2, 4, 4, 4, 1)
+
+
+def test_patches_are_read_of_volumes_that_memory_does_not_hold(tmp_path, monkeypatch):
+    pair(tmp_path)
+    source = opened(tmp_path, per_image="z-score")
+    held = Prepared(source, crop=(4, 4, 4), foreground=0.5)
+    monkeypatch.setattr("fcn.data.loading.samples.CACHE_BYTES", 0)
+    mapped = Prepared(source, crop=(4, 4, 4), foreground=0.5)
+    reads = []
+    monkeypatch.setattr(mapped, "read", lambda index, own=mapped.read: reads.append(index) or own(index))
+    for epoch in range(4):
+        one, other = (samples.batch(np.array([0]), np.array([epoch])) for samples in (held, mapped))
+        for name, values in one.items():
+            np.testing.assert_array_equal(values, other[name])
+            assert values.dtype == other[name].dtype
+    assert reads == [0] and isinstance(mapped[0]["image"], np.memmap) and mapped.in_memory
+
+
+def test_volumes_are_resampled_to_a_spacing(tmp_path):
+    pair(tmp_path)
+    source = opened(tmp_path, value_range=(0, 255), spacing=(1.0, 1.0, 1.0))
+    sample = source[0]
+    assert sample["image"].shape == (8, 14, 18, 1) and sample["spacing"] == (1, 1, 1)
+    assert sample["image"][:, :, 1, 0].mean() == pytest.approx(np.clip(IMAGE, 0, 255)[:, :, 0].mean(), rel=1e-3)
+    np.testing.assert_array_equal(sample["label"][:, ::2, 1::3], LABEL)
+
+
+def test_what_is_resampled_and_brought_back_keeps_straight_lines():
+    ramp = np.broadcast_to(np.arange(16.0)[:, None, None, None], (16, 4, 4, 1))
+    back = resample(resample(ramp, (8, 4, 4)), (16, 4, 4))
+    np.testing.assert_allclose(back[2:-2, 0, 0, 0], np.arange(16.0)[2:-2], atol=1e-5)
+    assert resample_label(np.array([[0, 1], [2, 3]]), (4, 2))[:, 0].tolist() == [0, 0, 2, 2]
+
+
+def _other_shape(root):
+    pair(root, label=LABEL[:7])
+
+
+def _other_place(root):
+    pair(root, affine=np.diag([-1.0, 2.0, 3.0, 1.0]))
+
+
+def _no_spacing(root):
+    pair(root, zooms=(0, 0, 0))
+
+
+def _no_classes(root):
+    pair(root, label=(LABEL / 2).astype(np.float32))
+
+
+def _damaged(root):
+    pair(root)
+    (root / "images" / "train" / "a.nii.gz").write_bytes(b"none")
+
+
+def _of_another_rank(root):
+    pair(root, image=IMAGE[0])
+
+
+WRONG = {
+    _other_shape: "its shape is 7x7x6, that of the image .* is 8x7x6",
+    _other_place: "its axes, spacing or origin are not those of the image",
+    _no_spacing: "its header says no spacing",
+    _no_classes: "labels are whole class numbers",
+    _damaged: "a.nii.gz: not read, or damaged",
+    _of_another_rank: "volumes have three axes",
+}
+
+
+@pytest.mark.parametrize("make", WRONG)
+def test_what_is_wrong_with_a_volume_is_said_in_a_sentence(tmp_path, make):
+    make(tmp_path)
+    with pytest.raises(ValueError, match=WRONG[make]):
+        check_source(opened(tmp_path, per_image="z-score"))
+
+
+def test_what_does_not_fit_volumes_is_refused(tmp_path):
+    pair(tmp_path)
+    with pytest.raises(ValueError, match="labelled by class numbers; this task needs instances"):
+        opened(tmp_path, label_kind="instances")
+    source = opened(tmp_path, per_image="z-score")
+    with pytest.raises(ValueError, match=r"the crop 4x4 has 2 sides; .* holds volumes, which have 3 sides"):
+        Prepared(source, crop=(4, 4))
+    with pytest.raises(ValueError, match=r"size resizes images, and .* holds volumes"):
+        Prepared(source, (4, 4))

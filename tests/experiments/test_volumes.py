@@ -1,0 +1,144 @@
+"""The commands on volumes: a network learns, is measured in millimetres and predicts in the space of its input."""
+
+import json
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+import fcn
+from experiments import evaluate, inspect, predict, train
+from experiments.building.strides import refuse_flat, total_strides
+from experiments.runs.run_folder import PANELS
+from fcn import tasks
+from fcn.inference import VolumePredictor
+from fcn.inference.blocks import blended, importance, sides_of
+from fcn.preprocessing import Preprocessing
+
+SIDES = (12, 10, 8)
+AFFINE = np.array([[-2.0, 0, 0, 9], [0, 1, 0, -4], [0, 0, 3, 2], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Bright balls in volumes of voxels of 2 x 1 x 3 mm, whose first axis runs to the left."""
+    root = tmp_path_factory.mktemp("balls")
+    places = np.indices(SIDES)
+    for number, (split, middle) in enumerate([("train", (4, 5, 4)), ("train", (7, 4, 3)), ("val", (6, 5, 4))]):
+        ball = ((places - np.array(middle)[:, None, None, None]) ** 2).sum(0) < 9
+        image = 50.0 * ball + np.random.default_rng(number).normal(100, 2, SIDES)
+        for kind, values in (("images", image.astype(np.float32)), ("labels", ball.astype(np.uint8))):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, AFFINE), root / kind / split / f"{number}.nii.gz")
+    (root / "classes.csv").write_text("id,name\n0,background\n1,ball\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "balls"
+    options = "--steps 12 --log-every 4 --eval-every 12 --checkpoint-every 12 --batch-size 2 --mesh.data 1 --data.crop 8 8 8"
+    network = "--model.options features_per_stage=[4,8] n_conv_per_stage=1 n_conv_per_stage_decoder=1"
+    learning = "--optim.learning-rate 0.03 --ema 0 --augment.scale 1 1 --sampling.foreground 0.5"
+    more = f"--data.root {data} --workdir {folder} {network} {learning}"
+    train.main(["hippocampus_unet", *options.split(), *more.split()])
+    return folder
+
+
+def test_a_network_learns_volumes_and_predicts_in_the_space_of_its_input(run, data, tmp_path, capsys):
+    result = json.loads((run / "result.json").read_text())
+    assert result["val/miou"] > 0.7, "a ball of its own brightness is learnt in a few steps"
+    assert np.asarray(Image.open(run / "pictures" / PANELS)).ndim == 3
+    evaluate.main([str(run), "--json", str(tmp_path / "found.json"), "--csv", str(tmp_path / "found.csv")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["val/dice"] == found["val/dice/ball"] > 0.6 and 0 <= found["val/hd95/ball"] <= 6
+    assert "HD95 (mm)" in capsys.readouterr().out
+    image = data / "images" / "val" / "2.nii.gz"
+    predict.main([str(run), str(image), "--out", str(tmp_path / "out")])
+    written: Any = nibabel.load(tmp_path / "out" / "2_mask.nii.gz")
+    label: Any = nibabel.load(data / "labels" / "val" / "2.nii.gz")
+    mask, ball = (np.asarray(volume.dataobj) for volume in (written, label))
+    np.testing.assert_array_equal(written.affine, AFFINE)
+    dice = 2 * (mask & ball).sum() / (mask.sum() + ball.sum())
+    assert dice == pytest.approx(found["val/dice"], abs=1e-6)
+    assert np.asarray(Image.open(tmp_path / "out" / "2_slices.png")).shape == (10, 12 + 12 + 10 + 4, 3)
+
+
+def test_a_folder_of_volumes_is_inspected(data, tmp_path, capsys):
+    assert inspect.main([str(data), "--json", str(tmp_path / "found.json")]) == 0
+    assert "volumes" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text())
+    train = found["splits"]["train"]
+    assert (train["count"], train["median_size"], train["spacings"]) == (2, list(SIDES), {"2x1x3": 2})
+    assert train["class_shares"]["ball"] == pytest.approx(93 / 960, abs=0.02) and not found["refused"]
+
+
+def test_what_does_not_fit_the_network_is_said(run, data, folder_data, tmp_path):
+    with pytest.raises(ValueError, match=r"takes volumes, and .* holds images"):
+        evaluate.main([str(run), "--root", str(folder_data)])
+    with pytest.raises(ValueError, match="--tta is for images"):
+        predict.main([str(run), str(data), "--out", str(tmp_path), "--tta", "flips"])
+    with pytest.raises(ValueError, match="no file of a signal or a volume"):
+        predict.main([str(run), str(folder_data / "images" / "val" / "00.png"), "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("options", "crop", "strides"),
+    [({}, (64, 64, 64), (32, 32, 32)), ({"strides": (1, 2, 2, 2, 2, (1, 2, 2))}, (16, 32, 32), (16, 32, 32))],
+)
+def test_the_strides_of_a_network_fit_into_a_crop(options, crop, strides):
+    model = fcn.create_model("plain_conv_unet", num_classes=2, **options)
+    assert total_strides(model, 3) == strides
+    refuse_flat(model, crop)
+    with pytest.raises(ValueError, match=r"have 8 slices along axis 0, .* give strides of 1 along that axis"):
+        refuse_flat(model, (8, *crop[1:]))
+    assert total_strides(fcn.create_model("unet", num_classes=2, depth=3), 3) == (8, 8, 8)
+
+
+def test_blocks_are_blended_to_what_is_seen_whole():
+    """Of a function of single voxels blocks change nothing; of one that sees their borders the middle counts most."""
+    image = np.random.default_rng(0).normal(size=(9, 4, 7, 1)).astype(np.float32)
+    seen = []
+
+    def compute(blocks):
+        seen.append(blocks.shape)
+        return np.concatenate([2 * blocks, blocks**2], -1)
+
+    found = blended(compute, image, (4, 6, 4), 0.0)
+    np.testing.assert_allclose(found, np.concatenate([2 * image, image**2], -1), rtol=1e-5, atol=1e-6)
+    assert set(seen) == {(1, 4, 6, 4, 1)} and len(seen) == 4 * 1 * 3
+    weights = importance((4, 6, 4))
+    assert weights.shape == (4, 6, 4) and weights[2, 3, 2] == weights.max() == 1 and weights.min() > 0
+
+
+def test_a_predictor_takes_stored_values_and_sees_blocks_as_it_sees_the_whole():
+    model = nn.Dense(2)
+    expected = Preprocessing((0.5,), (1 / 6,), per_image="z-score", axes=3)
+    variables: Any = {"params": {"kernel": jnp.array([[1.0, -1.0]]), "bias": jnp.zeros(2)}}
+    values = np.random.default_rng(0).integers(-500, 1500, (6, 9, 5, 1)).astype(np.int16)
+    predictor = VolumePredictor(model, variables, expected, tasks.make("semantic", ("dark", "bright")))
+    z = (values[..., 0] - values.mean()) / values.std()
+    np.testing.assert_allclose(predictor.logits(values)[..., 0], z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(predictor(values, tile=4), z < 0)
+    np.testing.assert_allclose(predictor.probabilities(values)[..., 0], 1 / (1 + np.exp(-2 * z)), rtol=1e-3)
+    assert predictor.scores(values, size=(3, 9, 5)).shape == (6, 9, 5)
+
+
+@pytest.mark.parametrize(("tile", "sides"), [(None, None), (4, (4, 4, 4)), ((2, 3, 4), (2, 3, 4)), ("auto", (96, 96, 96))])
+def test_the_sides_of_blocks(tile, sides):
+    assert sides_of(tile, (200, 200, 200)) == sides
+
+
+def test_a_predictor_of_volumes_refuses_other_arrays():
+    model, expected = fcn.create_model("unet", num_classes=2), Preprocessing((0.5,), (0.2,), axes=3)
+    predictor = VolumePredictor(model, {}, expected)
+    with pytest.raises(ValueError, match=r"shape \[4, 4, 1\]; the network takes \[D, H, W, 1\]"):
+        predictor(np.zeros((4, 4, 1)))
+    with pytest.raises(ValueError, match="one for each of 3 axes"):
+        sides_of((4, 4), (8, 8, 8))
+    with pytest.raises(ValueError, match="is for images"):
+        VolumePredictor(model, {}, Preprocessing((0.5,), (0.2,)))
