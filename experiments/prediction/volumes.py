@@ -15,7 +15,7 @@ from experiments.prediction.stages import refusal_of
 from fcn import visualize
 from fcn.data import Prepared
 from fcn.data.loading.samples import NAMES
-from fcn.data.volumes import read_volume, write_labels
+from fcn.data.volumes import read_volume, write_label_volume
 from fcn.data.volumes.files import stem_of
 from fcn.data.volumes.layout import channel_files, volumes_in
 from fcn.data.volumes.resampling import size_at
@@ -101,7 +101,7 @@ def _predict(predictor: VolumePredictor, network: Network, files: Files, tile: s
     if SLICES in files.paths:
         shown = scaled(values, expected.per_image, expected.value_range)
         save_pictures({files.paths[SLICES]: Image.fromarray(overlaid(network, shown, mask))})
-    write_labels(files.done, with_ids(network, mask), files.image)
+    write_label_volume(files.done, with_ids(network, mask), files.image)
     return f"{printable(f'{files.image} -> {files.done}')}: {network.task.summary(scores)}"
 
 

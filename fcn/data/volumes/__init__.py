@@ -1,6 +1,6 @@
 """Volumes and signals: their files, what values of them are, folders of them as sources, and other spacings."""
 
-from fcn.data.volumes.files import SUFFIXES, Volume, read_volume, write_labels
+from fcn.data.volumes.files import SUFFIXES, Volume, read_volume, write_label_volume
 from fcn.data.volumes.layout import find_volumes
 from fcn.data.volumes.resampling import resample, resample_label
 from fcn.data.volumes.source import VolumeSource
@@ -13,5 +13,5 @@ __all__ = [
     "read_volume",
     "resample",
     "resample_label",
-    "write_labels",
+    "write_label_volume",
 ]

@@ -82,7 +82,7 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(suffix_of(path))]
 
 
-def write_labels(path: Path, labels: Integer[np.ndarray, "d h w"], like: Path) -> None:
+def write_label_volume(path: Path, labels: Integer[np.ndarray, "d h w"], like: Path) -> None:
     """Writes the classes of a volume as NIfTI, in one piece, as uint8 (int16 beyond 255).
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from fcn.data import Prepared, TrainLoader, check_source, eval_batches, open_source
-from fcn.data.volumes import read_volume, resample, resample_label, write_labels
+from fcn.data.volumes import read_volume, resample, resample_label, write_label_volume
 
 SIDES = (8, 7, 6)
 RANDOM = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def test_axes_run_right_to_the_front_and_up_and_predictions_lie_as_the_file_does
     volume = read_volume(tmp_path / "a.nii.gz")
     assert volume.spacing == (1.0, 2.0, 3.0)
     np.testing.assert_array_equal(volume.values, np.swapaxes(LABEL, 0, 1)[::-1])
-    write_labels(tmp_path / "b.nii.gz", np.asarray(volume.values, np.int32), tmp_path / "a.nii.gz")
+    write_label_volume(tmp_path / "b.nii.gz", np.asarray(volume.values, np.int32), tmp_path / "a.nii.gz")
     written: Any = nibabel.load(tmp_path / "b.nii.gz")
     np.testing.assert_array_equal(written.dataobj, LABEL)
     np.testing.assert_array_equal(written.affine, affine)
