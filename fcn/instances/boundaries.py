@@ -13,6 +13,8 @@ from fcn.metrics import watershed
 BACKGROUND, INTERIOR, BOUNDARY = range(3)
 CLASSES = ("background", "interior", "boundary")
 AnyArray = np.ndarray | Array
+_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+"""Of the probability of an interior, at which it may fall into parts."""
 
 
 def boundary_classes(instances: Integer[AnyArray, "*pixels"], width: int = 1) -> Int32[AnyArray, "*pixels"]:
@@ -51,11 +53,16 @@ def _either_side(values: Shaped[AnyArray, "*pixels"], of_two: Callable) -> Bool[
 
 
 def decode_boundaries(
-    probabilities: Float[np.ndarray, "*pixels 3"], *, weights: Sequence[int | float] = (1, 1, 1), min_size: int = 0
+    probabilities: Float[np.ndarray, "*pixels 3"],
+    *,
+    weights: Sequence[int | float] = (1, 1, 1),
+    min_size: int = 0,
+    split: int | float = 0.25,
 ) -> Int32[np.ndarray, "*pixels"]:
     """The objects of probabilities of background, interior and boundary.
 
-    Each part of the interior that hangs together, corners included, is an object; it grows over the boundary around it, pixels
+    Each part of the interior that hangs together, corners included, is an object. Where the boundary between two has a gap,
+    what is surely interior often falls into two parts, which are objects then. They grow over the boundary around them, pixels
     that are surely boundary last. Foreground in which no interior lies is an object of its own: a thin one has none.
 
     Args:
@@ -64,6 +71,7 @@ def decode_boundaries(
             told by probabilities with them, which keeps near objects apart; foreground by those without, else objects of
             heavy boundaries are too large.
         min_size: objects of fewer pixels are left out.
+        split: the least share of an interior that each of its parts has where it is split; 1 splits none.
 
     Returns:
         int32 ids 1, 2, ... in the order of their first pixels; 0 for background.
@@ -76,14 +84,32 @@ def decode_boundaries(
     if (probabilities < 0).any():
         raise ValueError(f"a value is {probabilities.min():.4g}; probabilities are 0 to 1: of logits give the softmax")
     classes = probabilities.argmax(-1)
-    corners = np.ones((3,) * classes.ndim, int)
-    seeds, count = scipy.ndimage.label(classes == INTERIOR, corners)
     foreground = (probabilities / np.asarray(weights)).argmax(-1) != BACKGROUND
-    seeds[~foreground] = 0
+    seeds = _label((classes == INTERIOR) & foreground)
+    for level in _LEVELS if split < 1 else ():
+        seeds = _split(seeds, _label((seeds > 0) & (probabilities[..., INTERIOR] > level)), split)
     parts, _ = scipy.ndimage.label(foreground)
     thin = foreground & ~np.isin(parts, parts[seeds > 0])
-    seeds = np.where(thin, count + parts, seeds)
+    seeds = np.where(thin, seeds.max() + parts, seeds)
     return renumbered(watershed(probabilities[..., BOUNDARY], seeds, foreground), min_size)
+
+
+def _label(mask: Bool[np.ndarray, "*pixels"]) -> Int32[np.ndarray, "*pixels"]:
+    """The parts that hang together, corners included."""
+    return scipy.ndimage.label(mask, np.ones((3,) * mask.ndim, int))[0]
+
+
+def _split(
+    seeds: Integer[np.ndarray, "*pixels"], parts: Integer[np.ndarray, "*pixels"], share: int | float
+) -> Integer[np.ndarray, "*pixels"]:
+    """Seeds in which two or more parts lie, each of at least a share of the seed's pixels, become these parts."""
+    within = np.zeros(parts.max() + 1, int)
+    within[parts] = seeds
+    large = np.bincount(parts.ravel()) >= share * np.bincount(seeds.ravel())[within]
+    large[0] = False  # what lies in no part
+    several = np.bincount(within[large], minlength=seeds.max() + 1) > 1
+    numbers = np.where(large & several[within], seeds.max() + np.arange(len(large)), 0)
+    return np.where(several[seeds], numbers[parts], seeds)
 
 
 def renumbered(ids: Integer[np.ndarray, "*pixels"], min_size: int = 0) -> Int32[np.ndarray, "*pixels"]:

@@ -34,6 +34,8 @@ class Boundary(InstanceTask, ClassTask):
 
     width: Annotated[int, Range(1, 16)] = 1
     """Pixels of the boundary. Where two lie between interiors, a gap is rarer, and objects of fewer pixels have no interior."""
+    split: Annotated[float | int, Range(0, 1)] = 0.25
+    """The least share of an interior that each of its parts has where it is split at a higher probability; 1 splits none."""
     class_weights: tuple[int | float, ...] = ()
     """Of background, interior and boundary in the cross-entropy of the training, by which probabilities are too large; those of
     the loss where none are given."""
@@ -49,7 +51,7 @@ class Boundary(InstanceTask, ClassTask):
     def options(self):
         usual = self.class_weights == _USUAL_WEIGHTS  # of which older records say nothing
         width = {} if self.width == 1 else {"width": self.width}
-        return {**super().options(), **width, **({} if usual else {"class_weights": self.class_weights})}
+        return {**super().options(), "split": self.split, **width, **({} if usual else {"class_weights": self.class_weights})}
 
     def masks(self, label):
         return boundary_classes(np.maximum(label, 0), self.width)[..., None] == np.arange(self.channels)
@@ -78,4 +80,5 @@ class Boundary(InstanceTask, ClassTask):
         return 1 - scores[..., 0]
 
     def prediction(self, scores):
-        return decode_boundaries(np.asarray(scores), weights=self.class_weights, min_size=self.min_size)
+        options = {"weights": self.class_weights, "min_size": self.min_size, "split": self.split}
+        return decode_boundaries(np.asarray(scores), **options)

@@ -68,6 +68,19 @@ def test_objects_meet_where_the_boundary_is_surest():
     assert decode_boundaries(probabilities)[0].tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 2]
 
 
+@pytest.mark.parametrize(("split", "apart"), [(0.25, True), (0.45, False), (1, False), (0, True)])
+def test_interiors_with_a_gap_between_them_fall_apart(split, apart):
+    """Four and three of nine pixels are surely interior; the surest one by itself splits nothing."""
+    probabilities = np.zeros((10, 3))
+    probabilities[:, 1] = [0.75, 0.75, 0.94, 0.75, 0.5, 0.5, 0.85, 0.85, 0.85, 0]
+    probabilities[:, 2] = [0.2, 0.2, 0.05, 0.2, 0.45, 0.46, 0.1, 0.1, 0.1, 0]
+    probabilities[:, 0] = 1 - probabilities.sum(-1)
+    expected = [1] * 5 + [1 + apart] * 4 + [0]
+    assert decode_boundaries(probabilities, split=split).tolist() == expected
+    assert decode_boundaries(probabilities[:9], split=split).tolist() == expected[:9]
+    assert decode_boundaries(probabilities[None], split=split).tolist() == [expected]
+
+
 def test_weights_of_the_training_make_no_object_larger():
     """A boundary that counts tenfold is predicted wherever its probability is a tenth of the background's."""
     honest = np.array([[0.9, 0, 0.1], [0.8, 0, 0.2], [0.3, 0.1, 0.6], [0.1, 0.9, 0], [0.2, 0.3, 0.5], [0.1, 0.85, 0.05]])
