@@ -54,11 +54,11 @@ def _row(name):
     try:
         sizes, written = Sizes(), to_onnx(logits, variables, {"images": Sizes().images(3)}, ["logits"])
     except Exception:  # what a network does with a symbol may fail in many ways
-        sizes, written = Sizes(*size), to_onnx(logits, variables, {"images": Sizes(*size).images(3)}, ["logits"])
+        sizes, written = Sizes(size), to_onnx(logits, variables, {"images": Sizes(size).images(3)}, ["logits"])
     data = written.SerializeToString()
     compute = jax.jit(logits)
     error = max(_error(data, partial(compute, variables), images) for images in _images(sizes, size))
-    shown = "any" if None in sizes else "one size"
+    shown = "any" if sizes.sides is None else "one size"
     return [f"`{name}`", shown, str(len(written.graph.node)), f"{len(data) / 1e6:.0f}", f"{error:.0e}"]
 
 
@@ -66,7 +66,7 @@ def _images(sizes, size):
     """Two images; where any size will do, another one, too."""
     random = np.random.default_rng(0)
     yield random.integers(0, 256, (2, *size, 3)).astype(np.uint8)
-    if None in sizes:
+    if sizes.sides is None:
         yield random.integers(0, 256, (1, *OTHER, 3)).astype(np.uint8)
 
 

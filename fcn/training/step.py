@@ -24,12 +24,12 @@ Objective = Callable[[Array, PyTree], Array]
 """(logits [B, H, W, K], targets) -> scalar loss, summed over devices where there are several."""
 
 
-def crop_to(targets: PyTree[Shaped[Array, "b h w ..."]], shape: tuple[int, ...]) -> PyTree[Shaped[Array, "b h2 w2 ..."]]:
+def crop_to(targets: PyTree[Shaped[Array, "b ..."]], shape: tuple[int, ...]) -> PyTree[Shaped[Array, "b ..."]]:
     """The central `shape` of each target: networks of valid convolutions give logits for the middle of the image only."""
 
     def middle(target):
-        top, left = ((full - part) // 2 for full, part in zip(target.shape[1:3], shape))
-        return target[:, top : top + shape[0], left : left + shape[1]]
+        starts = [(full - part) // 2 for full, part in zip(target.shape[1:], shape)]
+        return target[:, *(slice(start, start + part) for start, part in zip(starts, shape))]
 
     return jax.tree.map(middle, targets)
 
@@ -91,7 +91,7 @@ def make_train_step(
 
     def loss_of(outputs, targets):
         logits, auxiliary = outputs
-        target = crop_to(targets, logits.shape[1:3])
+        target = crop_to(targets, logits.shape[1:-1])
         return loss_of_heads(lambda head: objective(head, target), logits, auxiliary, aux_weight)
 
     compute = gradient if accumulate == 1 else partial(gradient_in_parts, parts=accumulate)
@@ -165,7 +165,7 @@ def make_eval_step(
     def eval_step(variables, batch):
         images, targets = prepare(batch)
         logits = cast("Array", model.apply(variables, images))
-        targets = crop_to(targets, logits.shape[1:3])
+        targets = crop_to(targets, logits.shape[1:-1])
         images = jnp.sum(batch["index"] >= 0, dtype=jnp.float32) if with_loss else None
         found = (task.scores(logits), targets)
         if axis_name is not None:
