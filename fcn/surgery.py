@@ -4,6 +4,7 @@ Long, Shelhamer, Darrell, CVPR 2015, section 3.1 (a classifier as a fully convol
 FCN-32s, FCN-8s from FCN-16s).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def convolutionalize(model: nn.Module, variables: Variables) -> tuple[Convolutio
     """
     if not isinstance(model, FlattenClassifier):
         raise ValueError(f"only a FlattenClassifier can be made convolutional, not a {type(model).__name__}")
-    names = set(ConvolutionalClassifier.__dataclass_fields__) - {"parent", "name"}
+    names = {field.name for field in dataclasses.fields(ConvolutionalClassifier)} - {"parent", "name"}
     fields = {name: getattr(model, name) for name in names}
     params = dict(variables["params"])
     for i in range(len(model.hidden) + 1):

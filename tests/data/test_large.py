@@ -113,7 +113,7 @@ def test_what_is_refused(tmp_path):
         ("pages.tif", "holds 4 pages"),
         ("turned.tif", "its orientation turns it"),
         ("white.tif", "pixels of the kind MINISWHITE"),
-        ("x.png", "only .npy, .tif, .tiff files are read in parts"),
+        ("x.png", "only .npy, .tif, .tiff files and arrays of Zarr are read in parts"),
     ):
         with pytest.raises(ValueError, match=rf"{name}: {said}"), open_large(tmp_path / name):
             pass

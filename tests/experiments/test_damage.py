@@ -42,7 +42,7 @@ DAMAGES = {
         ({"classes": None}, "classes is None; it must be tuple"),
         ({"classes": ["one"]}, "it has 1 classes and 2 colours"),
         ({"palette": [[0, 0, 0], [1, 2, 300]]}, "palette has the colour"),
-        ({"image_shape": [4, 6]}, "image_shape is"),
+        ({"image_shape": [4]}, "image_shape is"),
         ({"image_shape": [4, 6, 10**9]}, "channels go from 1 to 65536"),
         ({"preprocessing": []}, "preprocessing is"),
         ({"files": [1]}, r"files is \[1\]; it must hold numbers by name"),

@@ -142,7 +142,7 @@ def test_voc_palette_labels(shared_data, tmp_path):
         (lambda r: (r / "labels" / "b.png").write_text("?"), ValueError, r"labels/b\.png: not an image"),
         (lambda r: save(r / "labels" / "b.png", np.zeros((6, 9), np.uint8)), ValueError, r"b\.png.*6x8.*6x9"),
         (lambda r: save(r / "labels" / "b.png", np.full((6, 8), 9, np.uint8)), ValueError, r"labels/b\.png: label value 9"),
-        (lambda r: save(r / "labels" / "b.png", np.zeros((6, 8, 3), np.uint8)), ValueError, r"labels/b\.png.*colour mode RGB"),
+        (lambda r: save(r / "labels" / "b.png", np.full((6, 8, 3), (9, 0, 0), np.uint8)), ValueError, r"labels/b\.png.*colour"),
         (lambda r: save(r / "images" / "b.png", np.zeros((6, 8), np.uint8)), None, ""),  # gray among colour: converted
         (lambda r: save(r / "images" / "a.png", np.zeros((6, 8), np.uint8)), ValueError, r"b\.png.*3 channels.*set channels"),
         (lambda r: (r / "train.txt").write_text("a\nz\n"), FileNotFoundError, r"train\.txt names 'z'"),

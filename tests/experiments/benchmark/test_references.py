@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch", reason="the benchmark compares with PyTorch
 
 CLASSES = 21
 # TensorFlow's network, of which there is no PyTorch version.
-WITHOUT = {"deeplabv3_mobilenet_v2_tf", "stardist_unet", "cpnet"}
+OF_VOLUMES = {"meshnet", "phasenet", "plain_conv_unet", "residual_encoder_unet", "residual_unet", "segresnet"}
+WITHOUT = {"deeplabv3_mobilenet_v2_tf", "stardist_unet", "cpnet", *OF_VOLUMES}
 
 
 @pytest.fixture(scope="module")
