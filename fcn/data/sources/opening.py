@@ -86,7 +86,7 @@ def open_source(
 def _open_folder(root, split: str, channels: int | None, pages: Pages, spacing, how: dict[str, Any]) -> Source:
     """Images, or volumes and signals where a folder holds these."""
     slices = pages == "slices"
-    if root is not None and find_volumes(existing_folder(root), slices) is not None:
+    if root is not None and find_volumes(existing_folder(root), slices, how["label_kind"]) is not None:
         return VolumeSource(root, split, slices=slices, spacing=spacing, **how)
     if slices:
         raise ValueError(f"pages is slices, but {root} has no TIFF files in images/ with such labels in labels/")

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fcn.data.layouts import nnunet
-from fcn.data.layouts.layout import Layout, index
+from fcn.data.layouts.layout import Layout, index, matched
+from fcn.data.reading.decode import LABEL_SUFFIXES
+from fcn.data.source import LabelKind
 from fcn.data.volumes.files import suffix_of
 
 _STORES = ("labels", "masks")
@@ -15,13 +17,15 @@ _PAGES = (".tif", ".tiff")
 NAME = "images/ and labels/ of volumes or signals"
 
 
-def find_volumes(root: Path, slices: bool = False) -> Layout | None:
+def find_volumes(root: Path, slices: bool = False, kind: LabelKind = "classes") -> Layout | None:
     """The layout of a folder whose labels are no pictures: NIfTI, or arrays and tables of class numbers; else None.
 
     Args:
         root: the folder, with images/[SPLIT/]NAME.nii.gz and labels/[SPLIT/]NAME.nii.gz (or .nii, .npz, .npy, .csv), or
             nnU-Net's dataset.json, imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz.
         slices: the pages of TIFF files are slices, so that these are volumes, too.
+        kind: what labels are to be. Where pictures are labelled, files beside them are no volumes, and files .npy of values
+            are those of images.
 
     Raises:
         ValueError: two files have the same name, or dataset.json cannot be read.
@@ -33,9 +37,11 @@ def find_volumes(root: Path, slices: bool = False) -> Layout | None:
     if store is None or not (root / "images").is_dir():
         return None
     images, labels = _indexed(root / "images", suffixes), _indexed(store, suffixes)
-    if not images or not (labels or _all_nifti(images)):
-        return None
     known = {key: labels[key] for key in images if key in labels}
+    if not images or not (known or _all_nifti(images)) or (not slices and _holds_pictures(root / "images", store)):
+        return None
+    if kind == "values" and known and all(suffix_of(path) == ".npy" for path in known.values()):
+        return None
     return Layout(root, root / "images", store, images, known, NAME, ending=_ending(images))
 
 
@@ -72,6 +78,12 @@ def _of(folder: Path, suffix: str, end: str = "") -> dict[str, Path]:
     """Files of one suffix, whose last part alone is one to `index`."""
     first, _, last = suffix[1:].rpartition(".")
     return index(folder, (f".{last}",), f"{end}.{first}" if first else end)
+
+
+def _holds_pictures(images: Path, store: Path) -> bool:
+    """Whether any image has a picture as its label."""
+    labels = index(store, LABEL_SUFFIXES)
+    return bool(labels and matched(index(images), labels))
 
 
 def _all_nifti(images: dict[str, Path]) -> bool:

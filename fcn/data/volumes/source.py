@@ -62,7 +62,7 @@ class VolumeSource:
         self.name = self.root.resolve().name
         if label_kind not in ("classes", "binary"):
             raise ValueError(f"{self.root} holds volumes or signals, labelled by class numbers; this task needs {label_kind}")
-        layout = find_volumes(self.root, slices)
+        layout = find_volumes(self.root, slices, label_kind)
         if layout is None:
             raise ValueError(f"{self.root} holds neither volumes nor signals with labels in images/ and labels/")
         self.layout: Layout = layout
@@ -73,13 +73,16 @@ class VolumeSource:
             layout.refuse_bare(self._keys)
         self.labels = [layout.labels.get(key) for key in self._keys]
         self.label_kind: LabelKind = label_kind
+        self.axes = self._axes_of(0)
+        """The number of spatial dimensions."""
+        if self.axes not in (1, 3):
+            known = "those of signals have 1, those of volumes 3, and those of images are pictures (.png)"
+            raise ValueError(f"{self.labels[0] or self.images[0]}: a label of {self.axes} axes; {known}, or values (.npy)")
         rows = layout.rows or _counted(layout)
         self._table = read_classes(self.root / "classes.csv", (), rows=rows)
         self.classes, self.palette = self._table.names, self._table.palette
         self.per_image: PerImage | None = per_image
         self.spacing, self.padding = spacing, padding_of(per_image)
-        self.axes = self._axes_of(0)
-        """The number of spatial dimensions."""
         self._range = value_range
 
     @property

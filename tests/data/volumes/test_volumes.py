@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from fcn.data import Prepared, TrainLoader, check_source, eval_batches, open_source
 from fcn.data.volumes import read_volume, resample, resample_label, write_label_volume
@@ -104,6 +105,36 @@ def test_tables_are_signals(tmp_path):
     source = opened(tmp_path, "all", value_range=(0, 30))
     np.testing.assert_allclose(source[0]["image"], [[8.5, 85], [17, 170], [25.5, 255]], rtol=1e-6)
     assert source[0]["label"].tolist() == [0, 1, 1]
+
+
+def _arrays(root, **arrays):
+    """images/NAME and labels/NAME of such values; csv of one line, pictures of 8 bits."""
+    for place, values in arrays.items():
+        folder, name, suffix = place.split("_")
+        path = root / folder / f"{name}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == "npy":
+            np.save(path, values)
+        elif suffix == "csv":
+            np.savetxt(path, values)
+        else:
+            Image.fromarray(values.astype(np.uint8)).save(path)
+    return root
+
+
+def test_folders_of_images_stay_folders_of_images(tmp_path):
+    flat, line = LABEL[0], np.ones(4)
+    root = _arrays(tmp_path / "values", images_a_npy=flat, labels_a_npy=np.float32(flat) / 2)
+    np.testing.assert_array_equal(opened(root, "all", label_kind="values")[0]["label"][..., 0], np.float32(flat) / 2)
+    with pytest.raises(ValueError, match=r"labels/a\.npy: a label of 2 axes; those of signals have 1"):
+        opened(root, "all")
+    pictures = {"images_a_png": flat, "labels_a_png": flat}
+    for number, stray in enumerate(
+        [{"images_x_csv": line, "labels_x_csv": line}, {"images_x_csv": line, "labels_y_npy": line}, {"images_a_npy": line}]
+    ):
+        source = opened(_arrays(tmp_path / str(number), **pictures, **stray), "all")
+        assert source[0]["image"].dtype == np.uint8 and len(source) == 1
+        np.testing.assert_array_equal(source[0]["label"], flat)
 
 
 def test_crops_of_volumes_lie_around_what_is_labelled(tmp_path):
