@@ -268,11 +268,12 @@ def open_data(options: EvaluateConfig, network):
             f"{options.run} does not say on which data to evaluate it; give --root, the folder of images and labels"
         )
     size = options.size or expected.size
-    how = {"size": size, "resize": expected.resize if size else "exact", "channels": expected.channels}
+    how = {"size": size, "resize": expected.resize if size else "exact", "spacing": expected.spacing}
+    how |= {"channels": expected.channels if expected.axes == 2 else None}
     data = dataclasses.replace(
         data, name=name, root=root, normalise=expected.per_image or "weights", mean=None, std=None, **how
     )
-    scale = expected.value_range or WHOLE_RANGE
+    scale = expected.value_range or (WHOLE_RANGE if expected.axes == 2 else (0.0, 1.0))
     source = load_data(data, options.split or data.val, scale, network.task.label_kind, mixed=name == "folder")
     if (axes := len(source.shape) - 1) != expected.axes:
         raise ValueError(f"{options.run} takes {NAMES[expected.axes]}, and {source.name} holds {NAMES[axes]}")

@@ -187,12 +187,15 @@ def main(args: Sequence[str]) -> None:
 
 def predict_volumes(options: PredictConfig) -> None:
     """Predicts the volumes that a command line names."""
+    from experiments.building.networks import stored_preprocessing
     from experiments.prediction.volumes import planned, predict_all
 
     if given := [name for name in _OF_IMAGES if getattr(options, name)]:
         raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes volumes; leave it out")
     slices = options.pages is not None
-    plans = planned(options.images, options.out, options.overlay, done_before(options), slices)
+    expected = stored_preprocessing(options.run) if options.run is not None else None
+    joined = expected is not None and expected.channels > 1
+    plans = planned(options.images, options.out, options.overlay, done_before(options), slices, joined)
     command.cache_compilations(calls=len(plans))
     options.out.mkdir(parents=True, exist_ok=True)
     if refused := predict_all(read_network(options), plans, options.tile):
@@ -221,9 +224,9 @@ def predict_images(options: PredictConfig) -> None:
 
 def takes_images(options: PredictConfig) -> bool:
     """Whether the network is for images, not for signals or volumes."""
-    from experiments.building.networks import stored_axes
+    from experiments.building.networks import stored_preprocessing
 
-    return options.run is None or stored_axes(options.run) == 2
+    return options.run is None or (expected := stored_preprocessing(options.run)) is None or expected.axes == 2
 
 
 def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:

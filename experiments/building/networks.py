@@ -109,12 +109,12 @@ def stored_task(path: Path) -> Task | None:
     return read_task(run.read_facts()) if run.config.is_file() and run.facts.is_file() else None
 
 
-def stored_axes(path: Path) -> int:
-    """The spatial dimensions of what a network takes, by its record; 2 where nothing tells it."""
+def stored_preprocessing(path: Path) -> Preprocessing | None:
+    """What a network expects, by its record, without reading its variables; None where nothing tells it."""
     if (path / "model.json").is_file():
-        return expected_images(path, open_saved(path)).axes
+        return expected_images(path, open_saved(path))
     run = RunFolder(path)
-    return run.read_preprocessing().axes if run.config.is_file() and run.facts.is_file() else 2
+    return run.read_preprocessing() if run.config.is_file() and run.facts.is_file() else None
 
 
 def is_export(path: Path) -> bool:

@@ -15,8 +15,8 @@ from experiments.prediction.stages import refusal_of
 from fcn import visualize
 from fcn.data import Prepared
 from fcn.data.loading.samples import NAMES
-from fcn.data.volumes import read_volume, write_label_volume
-from fcn.data.volumes.files import stem_of
+from fcn.data.volumes import write_label_volume
+from fcn.data.volumes.files import read_case, stem_of
 from fcn.data.volumes.layout import channel_files, volumes_in
 from fcn.data.volumes.resampling import size_at
 from fcn.data.volumes.values import scaled
@@ -29,7 +29,9 @@ from fcn.visualize.files import save_pictures
 MASK, SLICES = "mask.nii.gz", "slices.png"
 
 
-def planned(inputs: Sequence[Path], out: Path, overlay: bool, done: Done, slices: bool = False) -> list[Files]:
+def planned(
+    inputs: Sequence[Path], out: Path, overlay: bool, done: Done, slices: bool = False, joined: bool = False
+) -> list[Files]:
     """The files to write for each volume: NAME_mask.nii.gz and NAME_slices.png; of a folder, in its subfolders as there.
 
     Args:
@@ -38,12 +40,13 @@ def planned(inputs: Sequence[Path], out: Path, overlay: bool, done: Done, slices
       overlay: whether there are pictures.
       done: what becomes of volumes whose files exist.
       slices: the pages of TIFF files are slices.
+      joined: CASE_0001 and so on are channels of CASE_0000.
 
     Raises:
       FileExistsError, FileNotFoundError: as for images.
     """
     endings = [*([SLICES] if overlay else []), MASK]
-    named = [pair for given in inputs for pair in _named(given, slices)]
+    named = [pair for given in inputs for pair in _named(given, slices, joined)]
     plans = [Files.named(path, out / place / _case(path), endings) for path, place in dict.fromkeys(named)]
     return settled(plans, out, done)
 
@@ -60,14 +63,14 @@ def predict_all(network: Network, plans: Sequence[Files], tile: str) -> list[Pat
     return [files.image for files in plans if not _done(predictor, network, files, tile)]
 
 
-def _named(given: Path, slices: bool) -> Iterator[tuple[Path, Path]]:
+def _named(given: Path, slices: bool, joined: bool) -> Iterator[tuple[Path, Path]]:
     """The volumes that a file or folder stands for, and the folder below the results in which each belongs."""
     if not given.exists():
         raise FileNotFoundError(f"no volume {given}")
     if given.is_file():
         yield given, Path()
         return
-    found = list(volumes_in(given, slices))
+    found = list(volumes_in(given, slices, joined))
     if not found:
         raise FileNotFoundError(f"no volumes in {given} (.nii.gz, .nii, .npz, .npy)")
     top = next((given / name for name in ("images", "imagesTr") if (given / name).is_dir()), given)
@@ -88,10 +91,9 @@ def _done(predictor: VolumePredictor, network: Network, files: Files, tile: str)
 
 
 def _predict(predictor: VolumePredictor, network: Network, files: Files, tile: str) -> str:
-    parts = [read_volume(path) for path in channel_files(files.image)]
-    first, expected = parts[0], network.preprocessing
-    values = np.stack([part.values for part in parts], -1) if len(parts) > 1 else first.values
-    values = values[..., None] if values.ndim == 3 else values
+    expected = network.preprocessing
+    first = read_case(channel_files(files.image) if expected.channels > 1 else [files.image])
+    values = first.values[..., None] if first.values.ndim == 3 else first.values
     if expected.spacing is not None and first.spacing is None:
         raise ValueError(f"{files.image}: its file says no spacing, and the network takes volumes at one; use NIfTI (.nii.gz)")
     size = size_at(values.shape, first.spacing, expected.spacing) if expected.spacing and first.spacing else None

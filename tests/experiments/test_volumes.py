@@ -1,6 +1,7 @@
 """The commands on volumes: a network learns, is measured in millimetres and predicts in the space of its input."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ from PIL import Image
 import fcn
 from experiments import evaluate, inspect, predict, train
 from experiments.building.strides import refuse_flat, total_strides
+from experiments.configuration.config import DataConfig
 from experiments.runs.run_folder import PANELS
 from fcn import tasks
 from fcn.inference import VolumePredictor
@@ -75,6 +77,16 @@ def test_a_folder_of_volumes_is_inspected(data, tmp_path, capsys):
     train = found["splits"]["train"]
     assert (train["count"], train["median_size"], train["spacings"]) == (2, list(SIDES), {"2x1x3": 2})
     assert train["class_shares"]["ball"] == pytest.approx(93 / 960, abs=0.02) and not found["refused"]
+
+
+def test_a_saved_network_is_measured_at_its_spacing_and_range(data):
+    """Where no range is known, volumes are on the scale 0..1."""
+    task = tasks.make("semantic", ("background", "ball"))
+    expected = Preprocessing((0.5,), (0.2,), spacing=(2.0, 2.0, 3.0), axes=3)
+    network: Any = SimpleNamespace(preprocessing=expected, data=DataConfig(name="folder"), task=task)
+    opened: Any = evaluate.open_data(evaluate.EvaluateConfig(run=data, root=str(data)), network)
+    assert opened.source.image_size(0) == (12, 5, 8)
+    assert opened.source[0]["image"].min() == 255
 
 
 def test_what_does_not_fit_the_network_is_said(run, data, folder_data, tmp_path):

@@ -1,8 +1,9 @@
 """Files of volumes and signals: NIfTI with spacing and orientation, NumPy's arrays, stacks of TIFF pages, tables of numbers."""
 
 import csv
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,10 @@ from fcn.errors import first_line
 
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy", ".csv", ".tif", ".tiff")
 MOST_CHANNELS = 64
+_SAME_PLACE = 1e-3
+"""Millimetres, or shares of one, by which affines and spacings of one place may differ."""
+_STRICT = threading.Lock()
+"""nibabel has one level of errors for all threads."""
 _ARRAYS = ("image", "label", "data", "waveform")
 """Names of the array in a file .npz that holds several."""
 
@@ -63,6 +68,29 @@ def read_volume(path: str | Path) -> Volume:
         form = "numbers [length, channels] or [depth, height, width, channels]"
         raise ValueError(f"{path}: an array of type {found.values.dtype} and shape {shape}; signals and volumes are {form}")
     return found
+
+
+def read_case(paths: Sequence[Path]) -> Volume:
+    """What the files of a case hold; of several, one a channel, the channels are last.
+
+    Raises:
+        ValueError: a channel lies elsewhere than the first.
+    """
+    parts = [read_volume(path) for path in paths]
+    for path, part in zip(paths[1:], parts[1:]):
+        refuse_other_place(path, part, paths[0], parts[0])
+    return parts[0] if len(parts) == 1 else parts[0]._replace(values=np.stack([part.values for part in parts], -1))
+
+
+def refuse_other_place(path: Path, found: Volume, image_path: Path, image: Volume) -> None:
+    """Raises a ValueError for a volume of another shape, or another place in space as far as both say it, than an image."""
+    if found.values.shape != image.values.shape:
+        own, other = ("x".join(map(str, volume.values.shape)) for volume in (found, image))
+        raise ValueError(f"{path}: its shape is {own}, that of the image {image_path} is {other}")
+    places = [(found.affine, image.affine), (found.spacing, image.spacing)]
+    known = [(own, other) for own, other in places if own is not None and other is not None]
+    if not all(np.allclose(own, other, atol=_SAME_PLACE) for own, other in known):
+        raise ValueError(f"{path}: its axes, spacing or origin are not those of the image {image_path}; resample it to them")
 
 
 def suffix_of(path: Path) -> str:
@@ -136,7 +164,7 @@ def _loaded(nibabel: Any, path: Path) -> Any:
     """An image that is open; one without a spacing is refused, which nibabel takes for a millimetre."""
     strict = nibabel.imageglobals.ErrorLevel(30)
     try:
-        with strict:
+        with _STRICT, strict:
             return nibabel.load(path)
     except nibabel.spatialimages.HeaderDataError as error:
         if "pixdim" in str(error):

@@ -94,9 +94,14 @@ def _ending(images: dict[str, Path]) -> str:
     return suffix_of(next(iter(images.values())))
 
 
-def volumes_in(folder: Path, slices: bool = False) -> Iterator[Path]:
-    """The volumes and signals below a folder (below its images/ or imagesTr/, if it has one), in order of name."""
+def volumes_in(folder: Path, slices: bool = False, joined: bool = True) -> Iterator[Path]:
+    """The volumes and signals below a folder (below its images/ or imagesTr/, if it has one), in order of name.
+
+    Args:
+        slices: as for `find_volumes`.
+        joined: CASE_0001 and so on are channels of CASE_0000, no volumes of their own.
+    """
     place = next((folder / name for name in ("images", "imagesTr") if (folder / name).is_dir()), folder)
     for key, path in _indexed(place, (*_NIFTI, *_PLAIN, *(_PAGES if slices else ()))).items():
-        if not re.search(r"_(?!0000)\d{4}$", key):
+        if not (joined and re.search(r"_(?!0000)\d{4}$", key)):
             yield path

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, Shaped
 
+from fcn.data.layouts import nnunet
 from fcn.data.layouts.layout import Layout, existing_folder
 from fcn.data.layouts.splits import split_names, split_remark
 from fcn.data.reading.classes import Row, read_classes
 from fcn.data.reading.depth import ValueRange
 from fcn.data.source import IGNORE, LabelKind, Sample, position, spread
-from fcn.data.volumes.files import Volume, read_volume
+from fcn.data.volumes.files import Volume, read_case, read_volume, refuse_other_place
 from fcn.data.volumes.layout import channel_files, find_volumes
 from fcn.data.volumes.resampling import resample, resample_label, size_at
 from fcn.data.volumes.values import foreground_range, padding_of, scaled
@@ -18,8 +19,6 @@ from fcn.preprocessing import PerImage
 
 _LOOKED_AT = 32
 """Volumes in which the range of values is looked for."""
-_SAME_PLACE = 1e-3
-"""Millimetres, or shares of one, by which affines of image and label may differ."""
 
 
 class VolumeSource:
@@ -103,7 +102,7 @@ class VolumeSource:
 
     def file_sizes(self) -> dict[str, int]:
         """The bytes of each image and label, by name below the root."""
-        images = [file for path in self.images for file in channel_files(path)]
+        images = [file for path in self.images for file in self._files_of(path)]
         files = dict.fromkeys([*images, *(path for path in self.labels if path is not None), *self.layout.files])
         return {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files}
 
@@ -137,17 +136,13 @@ class VolumeSource:
 
     def read(self, index: int) -> Volume:
         """What the files of an image hold, its channels last."""
-        parts = [read_volume(path) for path in channel_files(self.images[index])]
-        first = parts[0]
-        if len(parts) > 1:
-            values = np.stack([part.values.reshape(first.values.shape) for part in parts], -1)
-        else:
-            values = first.values if first.values.ndim > self.axes else first.values[..., None]
+        found = read_case(self._files_of(self.images[index]))
+        values = found.values if found.values.ndim > self.axes else found.values[..., None]
         if values.ndim != self.axes + 1:
             raise ValueError(
-                f"{self.images[index]}: an array of shape {first.values.shape}; others have {self.axes} axes, and channels"
+                f"{self.images[index]}: an array of shape {found.values.shape}; others have {self.axes} axes, and channels"
             )
-        return first._replace(values=values)
+        return found._replace(values=values)
 
     def image_size(self, index: int) -> tuple[int, ...]:
         """The sides of a volume as it is sampled, or the length of a signal."""
@@ -159,6 +154,10 @@ class VolumeSource:
         name = f"{self.images[index]} (label {self.labels[index]})"
         label = self._label(index, volume)
         return {"image_size": label.shape, "channels": volume.values.shape[-1], "label": label, "name": name}
+
+    def _files_of(self, path: Path) -> list[Path]:
+        """Those of a case; only nnU-Net's has one for each channel."""
+        return channel_files(path) if self.layout.name == nnunet.NAME else [path]
 
     def _size(self, index: int, volume: Volume) -> tuple[int, ...]:
         sides = volume.values.shape[:-1]
@@ -178,7 +177,7 @@ class VolumeSource:
         if path is None:
             raise FileNotFoundError(self.layout.no_label(self._keys[index]))
         found = read_volume(path)
-        _refuse_other_place(path, found, self.images[index], image)
+        refuse_other_place(path, found, self.images[index], image._replace(values=image.values[..., 0]))
         return self._table.of_ids(whole_numbers(path, found.values), str(path))
 
     def _axes_of(self, index: int) -> int:
@@ -202,16 +201,6 @@ def whole_numbers(path: Path, values: Shaped[np.ndarray, "*spatial"]) -> Int[np.
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         raise ValueError(f"{path}: a label with values such as {float(values.ravel()[0]):g}; labels are whole class numbers")
     return values.astype(np.int32)
-
-
-def _refuse_other_place(path: Path, label: Volume, image_path: Path, image: Volume) -> None:
-    sides = image.values.shape[:-1]
-    if label.values.shape != sides:
-        own, other = ("x".join(map(str, shape)) for shape in (label.values.shape, sides))
-        raise ValueError(f"{path}: its shape is {own}, that of the image {image_path} is {other}")
-    if label.affine is None or image.affine is None or np.allclose(label.affine, image.affine, atol=_SAME_PLACE):
-        return
-    raise ValueError(f"{path}: its axes, spacing or origin are not those of the image {image_path}; resample it to them")
 
 
 def _counted(layout: Layout) -> list[Row]:

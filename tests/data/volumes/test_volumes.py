@@ -1,6 +1,10 @@
 """Volumes and signals as sources: files, layouts, classes, spacing and orientation, and what is wrong with them."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -9,7 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from experiments.prediction.volumes import planned
 from fcn.data import Prepared, TrainLoader, check_source, eval_batches, open_source
+from fcn.data.loading.mapped import Mapped
 from fcn.data.volumes import read_volume, resample, resample_label, write_label_volume
 
 SIDES = (8, 7, 6)
@@ -79,6 +85,43 @@ def test_nnu_nets_raw_format_joins_the_channels_of_a_case(tmp_path):
     sample = source[0]
     assert source.classes == ("background", "hippocampus") and sample["name"] == "case"
     np.testing.assert_allclose(sample["image"], np.clip(np.stack([IMAGE, 2 * IMAGE], -1), 0, 255), rtol=1e-5)
+
+
+def test_files_that_end_in_numbers_are_volumes_of_their_own_but_in_nnu_nets_format(tmp_path):
+    for number in range(2):
+        pair(tmp_path, f"scan_000{number}", image=(number + 1) * IMAGE)
+    source = opened(tmp_path, value_range=(0, 255))
+    assert source.names == ["scan_0000", "scan_0001"] and len(source.file_sizes()) == 4
+    np.testing.assert_allclose(source[1]["image"][..., 0], np.clip(2 * IMAGE, 0, 255), rtol=1e-5)
+    alone, joined = (planned([tmp_path], tmp_path / "out", False, "refused", joined=joined) for joined in (False, True))
+    assert [files.done.name for files in alone] == ["scan_mask.nii.gz", "scan_0001_mask.nii.gz"] and len(joined) == 1
+
+
+def test_headers_are_looked_at_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    """nibabel's level of errors is that of all threads."""
+    nifti(tmp_path / "a.nii.gz", IMAGE)
+    inside, most = [], []
+
+    def load(path, own=nibabel.load):
+        inside.append(path)
+        time.sleep(0.01)
+        most.append(len(inside))
+        inside.pop()
+        return own(path)
+
+    monkeypatch.setattr(nibabel, "load", load)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(read_volume, [tmp_path / "a.nii.gz"] * 3))
+    assert most == [1, 1, 1]
+
+
+def test_threads_keep_what_they_put_on_the_disk_apart(monkeypatch):
+    mapped, barrier, save = Mapped(), threading.Barrier(3), np.save
+    monkeypatch.setattr(np, "save", lambda *given: (barrier.wait(5), save(*given)))
+    with ThreadPoolExecutor(3) as pool:
+        found = [one["a"] for one in pool.map(lambda number: mapped.put({"a": np.full(2, number)}), range(3))]
+    assert [values.tolist() for values in found] == [[0, 0], [1, 1], [2, 2]]
+    assert len({Path(values.filename).parent for values in found}) == 1
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "tif"])
@@ -196,6 +239,28 @@ def _other_place(root):
     pair(root, affine=np.diag([-1.0, 2.0, 3.0, 1.0]))
 
 
+def _channels(root, second, affine=None):
+    nifti(root / "imagesTr" / "case_0000.nii.gz", IMAGE)
+    nifti(root / "imagesTr" / "case_0001.nii.gz", second, affine)
+    nifti(root / "labelsTr" / "case.nii.gz", LABEL)
+    (root / "train.txt").write_text("case\n")
+    (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "one": 1}, "file_ending": ".nii.gz"}))
+
+
+def _a_channel_of_other_shape(root):
+    _channels(root, IMAGE.T)
+
+
+def _a_channel_of_other_place(root):
+    _channels(root, IMAGE, np.diag([1.0, 2.0, 4.0, 1.0]))
+
+
+def _other_spacing(root):
+    for folder, values, last in (("images", IMAGE, 2), ("labels", LABEL, 3)):
+        (root / folder / "train").mkdir(parents=True)
+        np.savez(root / folder / "train" / "a.npz", data=values, spacing=(1, 1, last))
+
+
 def _no_spacing(root):
     pair(root, zooms=(0, 0, 0))
 
@@ -215,6 +280,9 @@ def _of_another_rank(root):
 
 WRONG = {
     _other_shape: "its shape is 7x7x6, that of the image .* is 8x7x6",
+    _a_channel_of_other_shape: "case_0001.nii.gz: its shape is 6x7x8, that of the image .*case_0000.nii.gz is 8x7x6",
+    _a_channel_of_other_place: "case_0001.nii.gz: its axes, spacing or origin are not those of the image .*case_0000",
+    _other_spacing: "labels/train/a.npz: its axes, spacing or origin are not those of the image",
     _other_place: "its axes, spacing or origin are not those of the image",
     _no_spacing: "its header says no spacing",
     _no_classes: "labels are whole class numbers",
