@@ -11,6 +11,7 @@ from jaxtyping import Int, Shaped, UInt8
 
 from fcn.data import Prepared
 from fcn.data.loading.crops import Size
+from fcn.data.loading.samples import NAMES
 from fcn.data.source import kind_of, spread
 
 LOOKED_AT = 64
@@ -47,7 +48,12 @@ def fingerprint(train: Prepared, as_read: bool = False) -> Fingerprint:
     Args:
       train: the split.
       as_read: channels are as many as are read, also where those images are gray.
+
+    Raises:
+      ValueError: it holds signals or volumes.
     """
+    if (axes := len(train.shape) - 1) != 2:
+        raise ValueError(f"auto plans networks of images, and {train.name} holds {NAMES[axes]}; name a preset or a model")
     sizes = np.array(train.sizes())
     source = train.source
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

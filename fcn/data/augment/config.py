@@ -79,6 +79,8 @@ class AugmentConfig:
 
     def _own(self, axes: int) -> tuple[Operation, ...]:
         """The operations that a preset would stand in place of; left and right lie on the last axis."""
+        if axes == 1 and self.vertical_flip:
+            raise ValueError("augment.vertical_flip turns images upside down, and signals have one axis; take augment.flip")
         flips = tuple(Flip(axis=axes - back) for back, used in ((2, self.vertical_flip), (1, self.flip)) if used)
         scale = (Scale(range=self.scale, logarithmic=True),) if self.scale != (1.0, 1.0) else ()
         jitters = ((Saturation, self.saturation), (Contrast, self.contrast), (Brightness, self.brightness))

@@ -28,7 +28,7 @@ class TrainLoader:
         seed: of the order, 0 or more.
         size: (height, width) that samples are resized to; None where all have one size.
         process_index, process_count: this process and their number.
-        cache: keep decoded samples in memory if they take at most 2 GiB.
+        cache: keep decoded samples in memory if they take at most 2 GiB, or FCN_CACHE_BYTES in the environment.
         partners: give each sample another one of those that come, drawn by the seed, the epoch and its number, for operations
             that mix.
         order: how often samples come, and when; each once an epoch by default. Partners are those of its `indices`, or all.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from fcn.data.source import Source, Subset, different_values, kind_of
 from fcn.ranges import Range, check_fields
@@ -135,7 +135,8 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
         root: the folder in which tables lie that are named without one.
 
     Raises:
-        ValueError: a table has no such column, misses an image or holds what is no weight, or no class occurs.
+        ValueError: a table has no such column, misses an image or holds what is no weight, no class occurs, or labels are
+            neither class numbers nor objects.
         FileNotFoundError: there is no such table.
     """
     if config.repeats is not None:
@@ -147,8 +148,11 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
     if config.weights is not None:
         weights *= read_column(config.weights, names_of(samples), root)
     if config.balance:
+        kind = kind_of(getattr(samples, "source", samples))
+        if kind in ("masks", "values"):
+            raise ValueError(f"sampling.balance takes labels that are class numbers, or objects; this task has {kind}")
         labels = [samples[index]["label"] for index in range(len(samples))]
-        of_objects = kind_of(getattr(samples, "source", samples)) in ("instances", "panoptic")
+        of_objects = kind in ("instances", "panoptic")
         weights *= object_counts(labels) if of_objects else class_weights(labels, len(samples.classes))
     if config.weights is None and not config.balance:
         return Shuffled(len(samples))
@@ -201,16 +205,10 @@ def object_counts(labels: Sequence[Int[np.ndarray, "..."]]) -> Float[np.ndarray,
     return np.array([(different_values(label) > 0).sum() for label in labels], float)
 
 
-def class_weights(labels: Sequence[Shaped[np.ndarray, "h w ..."]], classes: int) -> Float[np.ndarray, " n"]:
-    """The chance of each label if a class is drawn, and then one of the labels that have it; 0 where there is no class.
-
-    Raises:
-        ValueError: the labels are no class numbers.
-    """
+def class_weights(labels: Sequence[Int[np.ndarray, "..."]], classes: int) -> Float[np.ndarray, " n"]:
+    """The chance of each label if a class is drawn, and then one of the labels that have it; 0 where there is no class."""
     present = np.zeros((len(labels), classes))
     for row, label in zip(present, labels):
-        if label.ndim != 2 or label.dtype.kind not in "iu":
-            raise ValueError("sampling.balance takes labels that are class numbers; this task has others")
         values = different_values(label)
         row[values[(values >= 0) & (values < classes)]] = 1
     counts = present.sum(0)

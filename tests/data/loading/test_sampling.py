@@ -1,5 +1,7 @@
 """How often samples come, and where they are cropped: by seed and epoch alone, and after a restart as before."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -120,8 +122,9 @@ def test_classes_are_drawn_equally_often():
     order = make_order(SamplingConfig(balance=True), Five(), None)
     np.testing.assert_allclose(order.weights, np.array([0.2, 0.2, 0.2, 0.7, 0.7]) / 2)
     np.testing.assert_allclose(class_weights([np.full((2, 2), 255), np.zeros((2, 2), int)], 3), [0, 1])
-    with pytest.raises(ValueError, match="takes labels"):
-        class_weights([np.zeros((2, 2, 3), int)], 3)
+    values: Any = type("Values", (Five,), {"label_kind": "values"})()
+    with pytest.raises(ValueError, match="takes labels that are class numbers, or objects; this task has values"):
+        make_order(SamplingConfig(balance=True), values, None)
 
 
 def test_objects_are_drawn_equally_often():
