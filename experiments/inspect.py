@@ -27,8 +27,8 @@ class Options:
     """The folder."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
     """Height and width that training is to resize images to (--data.size), if it is."""
-    crop: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
-    """Height and width of the crops that training is to take (--data.crop), if it is."""
+    crop: Annotated[tuple[int, ...] | None, Range(1, 2**16)] = None
+    """The sides of the crops that training is to take (--data.crop), if it is."""
     channels: Annotated[int | None, Range(1, 64)] = None
     """The channels that training is to read (--data.channels), if they are said."""
     pages: Literal["channels", "slices"] | None = None
@@ -69,9 +69,9 @@ def inspect_volumes(options: Options) -> int:
     from experiments.reports.inspection_volumes import lines, summary
     from fcn.training.records import write_json
 
-    if options.html is not None:
-        raise ValueError(f"--html is for images, and {options.data} holds volumes or signals; leave it out")
-    values = summary(options.data, options.pages == "slices")
+    if given := [name for name in ("html", "size", "channels") if getattr(options, name) is not None]:
+        raise ValueError(f"--{given[0]} is for images, and {options.data} holds volumes or signals; leave it out")
+    values = summary(options.data, options.pages == "slices", options.crop is not None, options.skip_bad)
     print(json.dumps(values) if options.json == PRINTED else "\n".join(lines(values)))
     if options.json not in (None, PRINTED):
         write_json(options.json, values)
@@ -86,6 +86,8 @@ def inspect_images(options: Options) -> int:
     from fcn.data.checks.findings import findings
     from fcn.data.checks.survey import survey
 
+    if options.crop is not None and len(options.crop) != 2:
+        raise ValueError(f"--crop has {len(options.crop)} sides, and {options.data} holds images; give height and width")
     pages = None if options.pages == "slices" else options.pages
     progress = functools.partial(tqdm, desc="images", leave=False, disable=None)
     seen = survey(options.data, lambda records, total: progress(records, total=total), pages, options.channels)

@@ -1,12 +1,14 @@
 """What is said about a folder of volumes or signals: numbers by name, and the same as lines of a table."""
 
 import collections
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fcn.data.checks.check import check_source, without_faults
 from fcn.data.layouts.splits import known_splits
 from fcn.data.loading.samples import NAMES
 from fcn.data.source import IGNORE
@@ -14,16 +16,25 @@ from fcn.data.volumes import VolumeSource, find_volumes
 from fcn.text import pad, printable, short_name
 
 _SHOWN = 3
-"""Files that are named of what is wrong."""
+"""Spacings of a split that are named."""
 
 
-def summary(root: Path, slices: bool) -> dict[str, Any]:
-    """All that is known, as JSON values: of each split sizes, spacings, values and shares of classes; and what is wrong."""
+def summary(root: Path, slices: bool, cropped: bool = False, skip_bad: bool = False) -> dict[str, Any]:
+    """All that is known, as JSON values: of each split sizes, spacings, values and shares of classes; and what is wrong.
+
+    Args:
+        root: the folder.
+        slices: the pages of TIFF files are slices.
+        cropped: training is to take crops, so that sizes may be mixed.
+        skip_bad: training is to leave out what cannot be used.
+    """
     layout = find_volumes(root, slices)
     assert layout is not None  # or else images are inspected
     sources = {split: VolumeSource(root, split, unlabelled=True, slices=slices) for split in known_splits(layout)}
-    first, wrong = next(iter(sources.values())), list[str]()
-    splits = {split: _split(source, wrong) for split, source in sources.items()}
+    first = next(iter(sources.values()))
+    splits = {split: _split(source) for split, source in sources.items()}
+    labelled = [source for source in sources.values() if any(source.labels)] or [first]
+    wrong = [text for source in labelled for text in _wrong(source, cropped, skip_bad)]
     return {
         "root": str(root),
         "layout": layout.name,
@@ -35,12 +46,21 @@ def summary(root: Path, slices: bool) -> dict[str, Any]:
     }
 
 
-def _split(source: VolumeSource, wrong: list[str]) -> dict[str, Any]:
-    """What is known of a split; sentences of what is wrong go to a list."""
+def _wrong(source: VolumeSource, cropped: bool, skip_bad: bool) -> list[str]:
+    """For what training would refuse a split."""
+    try:
+        (without_faults if skip_bad else check_source)(source, mixed=cropped)
+    except (ValueError, OSError) as error:
+        return [str(error)]
+    return []
+
+
+def _split(source: VolumeSource) -> dict[str, Any]:
+    """What is known of a split, of what can be read there."""
     sizes, spacings, ranges = [], collections.Counter(), []
     counts, ignored, labels = np.zeros(len(source.classes), np.int64), 0, 0
     for index in range(len(source)):
-        try:
+        with contextlib.suppress(ValueError, OSError):
             volume = source.read(index)
             sizes.append(volume.values.shape[:-1])
             known = volume.values[np.isfinite(volume.values)]
@@ -49,8 +69,6 @@ def _split(source: VolumeSource, wrong: list[str]) -> dict[str, Any]:
             if source.labels[index] is not None:
                 found = np.bincount(source.label(index).ravel(), minlength=IGNORE + 1)
                 counts, ignored, labels = counts + found[: len(counts)], ignored + int(found[IGNORE]), labels + 1
-        except (ValueError, OSError, ImportError) as error:
-            wrong.append(str(error))
     shares = counts / max(int(counts.sum()), 1)
     return {
         "count": len(source),
@@ -81,10 +99,8 @@ def lines(values: Mapping[str, Any]) -> Iterator[str]:
         )
     yield f"{'(ignored)':<24}" + "".join(f"{split['ignored_share']:>10.2%}" for split in labelled.values())
     yield from _value_lines(values["splits"])
-    for text in values["findings"][:_SHOWN]:
-        yield printable(f"\nerror: {text}")
-    if (more := len(values["findings"]) - _SHOWN) > 0:
-        yield f"and {more} more"
+    for text in values["findings"]:
+        yield "\nerror: " + "\n".join(map(printable, text.split("\n")))
     yield f"\ntraining would {'refuse' if values['refused'] else 'take'} these data"
 
 

@@ -1,6 +1,7 @@
 """The commands on volumes: a network learns, is measured in millimetres and predicts in the space of its input."""
 
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -77,6 +78,29 @@ def test_a_folder_of_volumes_is_inspected(data, tmp_path, capsys):
     train = found["splits"]["train"]
     assert (train["count"], train["median_size"], train["spacings"]) == (2, list(SIDES), {"2x1x3": 2})
     assert train["class_shares"]["ball"] == pytest.approx(93 / 960, abs=0.02) and not found["refused"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "labelled", "options", "refusal"),
+    [
+        ((3, 3, 3), True, "", "but .* is 4x3x3; set a crop"),
+        ((3, 3, 3), True, "--crop 2 2 2", None),
+        ((4, 3, 3), False, "", "image .*b.nii.gz has no label"),
+        ((4, 3, 3), False, "--skip-bad", None),
+        ((4, 3, 3, 2), True, "", "2 channels, but .* has 1"),
+    ],
+)
+def test_inspect_refuses_what_training_refuses(tmp_path, capsys, shape, labelled, options, refusal):
+    for name, sides in (("a", (4, 3, 3)), ("b", shape)):
+        for kind, values in (("images", np.ones(sides, np.float32)), ("labels", np.ones(sides[:3], np.uint8))):
+            (tmp_path / kind / "train").mkdir(parents=True, exist_ok=True)
+            if kind == "images" or name == "a" or labelled:
+                nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / kind / "train" / f"{name}.nii.gz")
+    assert inspect.main([str(tmp_path), *options.split()]) == int(refusal is not None)
+    said = capsys.readouterr().out
+    assert re.search(refusal or "training would take these data", said)
+    with pytest.raises(ValueError, match="--size is for images"):
+        inspect.main([str(tmp_path), "--size", "4", "4"])
 
 
 def test_a_saved_network_is_measured_at_its_spacing_and_range(data):
