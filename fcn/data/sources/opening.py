@@ -40,7 +40,7 @@ def open_source(
         root: "folder": the folder. "shapes": where it is kept (default: the environment's FCN_DATA_DIR, else
             `~/.cache/fcn/data`). "tfds:NAME": where sets are prepared (default: TFDS_DATA_DIR, else `~/tensorflow_datasets`).
         channels: 1 or 3 converts images to gray or RGB, another number takes as many as are stored ("folder"); by default the
-            first image decides.
+            first image decides. Of volumes and signals all are read.
         value_range: the stored values of 16-bit images that become 0 and 255; by default those that the images of
             the split make use of (`source.value_range`). Give the range of the train split for all others.
         label_kind: what labels are to be; a prepared set has class numbers only.
@@ -51,7 +51,7 @@ def open_source(
         per_image: "folder": brings each image to its own percentiles, or mean and deviation, in place of a range of the set.
 
     Raises:
-        ValueError: the name, the split or the slice is not known.
+        ValueError: the name, the split or the slice is not known, or `channels` is given for volumes or signals.
         FileNotFoundError: the folder, an image or a label is missing.
     """
     base, part = parse_split(split)
@@ -87,6 +87,8 @@ def _open_folder(root, split: str, channels: int | None, pages: Pages, spacing, 
     """Images, or volumes and signals where a folder holds these."""
     slices = pages == "slices"
     if root is not None and find_volumes(existing_folder(root), slices, how["label_kind"]) is not None:
+        if channels is not None:
+            raise ValueError(f"channels is {channels}; of volumes and signals, as {root} holds, all channels are read")
         return VolumeSource(root, split, slices=slices, spacing=spacing, **how)
     if slices:
         raise ValueError(f"pages is slices, but {root} has no TIFF files in images/ with such labels in labels/")

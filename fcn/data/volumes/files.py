@@ -184,8 +184,13 @@ def _read_npz(path: Path) -> Volume:
         name = names[0] if len(names) == 1 else next((name for name in _ARRAYS if name in names), None)
         if name is None:
             raise ValueError(f"{path}: arrays {', '.join(names) or 'of no name'}; call the one that counts {_ARRAYS[0]}")
-        spacing = tuple(map(float, arrays["spacing"])) if "spacing" in arrays.files else None
-        return Volume(arrays[name], spacing)
+        values = arrays[name]
+        if "spacing" not in arrays.files:
+            return Volume(values)
+        spacing, axes = np.asarray(arrays["spacing"], np.float64), 3 if values.ndim > 2 else 1
+        if spacing.shape != (axes,) or not (np.isfinite(spacing) & (spacing > 0)).all():
+            raise ValueError(f"{path}: the spacing {spacing.tolist()}; give a number above 0 for each of its {axes} axes")
+        return Volume(values, tuple(spacing.tolist()))
 
 
 def _read_tiff(path: Path) -> Volume:

@@ -1,8 +1,9 @@
-"""Where the volumes and signals of a data folder lie: images/ with labels/, or nnU-Net's raw format."""
+"""Where the volumes and signals of a data folder lie: images/ with labels/, nnU-Net's raw format, or the Decathlon's."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fcn.data.layouts import nnunet
 from fcn.data.layouts.layout import Layout, index, matched
@@ -14,6 +15,7 @@ _STORES = ("labels", "masks")
 _NIFTI = (".nii.gz", ".nii")
 _PLAIN = (".npz", ".npy", ".csv")
 _PAGES = (".tif", ".tiff")
+DECATHLON = "the form of the Medical Segmentation Decathlon (imagesTr/, labelsTr/)"
 NAME = "images/ and labels/ of volumes or signals"
 
 
@@ -22,7 +24,7 @@ def find_volumes(root: Path, slices: bool = False, kind: LabelKind = "classes") 
 
     Args:
         root: the folder, with images/[SPLIT/]NAME.nii.gz and labels/[SPLIT/]NAME.nii.gz (or .nii, .npz, .npy, .csv), or
-            nnU-Net's dataset.json, imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz.
+            nnU-Net's dataset.json, imagesTr/CASE_0000.nii.gz and labelsTr/CASE.nii.gz, or the Decathlon's, without _0000.
         slices: the pages of TIFF files are slices, so that these are volumes, too.
         kind: what labels are to be. Where pictures are labelled, files beside them are no volumes, and files .npy of values
             are those of images.
@@ -55,13 +57,24 @@ def channel_files(path: Path) -> list[Path]:
 
 
 def _raw(root: Path, table: Path, suffixes: tuple[str, ...]) -> Layout | None:
-    described = nnunet.described(table)
-    suffix = str(described.get("file_ending", "")).lower()
+    described, name, end = nnunet.described(table), nnunet.NAME, "_0000"
+    suffix, classes = str(described.get("file_ending", "")).lower(), described.get("labels")
+    if not suffix and "training" in described and (files := _of(root / "imagesTr", ".nii.gz")):
+        suffix, classes = ".nii.gz", _by_name(classes)  # of the Decathlon, or of nnU-Net's first version
+        if not any(key.endswith(end) for key in files):
+            name, end = DECATHLON, ""
     if suffix not in suffixes:
         return None
-    images, labels = (_of(root / name, suffix, end) for name, end in (("imagesTr", "_0000"), ("labelsTr", "")))
-    said, rows = f"{len(images)} cases of {table.name}", nnunet.rows(table, described.get("labels"))
-    return Layout(root, root / "imagesTr", root / "labelsTr", images, labels, nnunet.NAME, said, suffix, rows, files=(table,))
+    images, labels = _of(root / "imagesTr", suffix, end), _of(root / "labelsTr", suffix)
+    said, rows = f"{len(images)} cases of {table.name}", nnunet.rows(table, classes)
+    return Layout(root, root / "imagesTr", root / "labelsTr", images, labels, name, said, suffix, rows, files=(table,))
+
+
+def _by_name(classes: Any) -> Any:
+    """{"0": "background"} as nnU-Net's second version has it."""
+    if not isinstance(classes, dict):
+        return None
+    return {str(name): int(number) if number.isdecimal() else number for number, name in classes.items()}
 
 
 def _indexed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

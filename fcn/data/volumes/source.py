@@ -1,5 +1,6 @@
 """Volumes and signals of a folder as a `Source`."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fcn.data.source import IGNORE, LabelKind, Sample, position, spread
 from fcn.data.volumes.files import Volume, read_case, read_volume, refuse_other_place
 from fcn.data.volumes.layout import channel_files, find_volumes
 from fcn.data.volumes.resampling import resample, resample_label, size_at
-from fcn.data.volumes.values import foreground_range, padding_of, scaled
+from fcn.data.volumes.values import foreground_range, padding_of, scaled, thinned
 from fcn.preprocessing import PerImage
 
 _LOOKED_AT = 32
@@ -72,7 +73,7 @@ class VolumeSource:
             layout.refuse_bare(self._keys)
         self.labels = [layout.labels.get(key) for key in self._keys]
         self.label_kind: LabelKind = label_kind
-        self.axes = self._axes_of(0)
+        self.axes = self._known_axes()
         """The number of spatial dimensions."""
         if self.axes not in (1, 3):
             known = "those of signals have 1, those of volumes 3, and those of images are pictures (.png)"
@@ -90,7 +91,7 @@ class VolumeSource:
         if self.per_image is not None:
             return None
         if self._range is None:
-            self._range = foreground_range(np.concatenate([self._foreground(i) for i in spread(len(self), _LOOKED_AT)]))
+            self._range = foreground_range(self._looked_at())
         return self._range
 
     @property
@@ -153,6 +154,7 @@ class VolumeSource:
         volume = self.read(index)
         name = f"{self.images[index]} (label {self.labels[index]})"
         label = self._label(index, volume)
+        self._size(index, volume)  # which training takes, too
         return {"image_size": label.shape, "channels": volume.values.shape[-1], "label": label, "name": name}
 
     def _files_of(self, path: Path) -> list[Path]:
@@ -180,26 +182,34 @@ class VolumeSource:
         refuse_other_place(path, found, self.images[index], image._replace(values=image.values[..., 0]))
         return self._table.of_ids(whole_numbers(path, found.values), str(path))
 
-    def _axes_of(self, index: int) -> int:
-        """Those of a label; without one those of the image, but for channels."""
-        if (path := self.labels[index]) is not None:
-            return read_volume(path).values.ndim
-        found = read_volume(self.images[index])
-        return min(3, found.values.ndim) if found.spacing is not None or found.values.ndim > 2 else 1
+    def _known_axes(self) -> int:
+        """Those of the first label that can be read; without one those of an image, but for channels."""
+        for path in (path for path in self.labels if path is not None):
+            with contextlib.suppress(ValueError, OSError):  # the check tells them
+                return read_volume(path).values.ndim
+        for path in self.images:
+            with contextlib.suppress(ValueError, OSError):
+                found = read_volume(path)
+                return min(3, found.values.ndim) if found.spacing is not None or found.values.ndim > 2 else 1
+        raise ValueError(f"{self.root}: none of {len(self)} volumes or signals can be read, such as {self.images[0]}")
 
-    def _foreground(self, index: int) -> Shaped[np.ndarray, " n"]:
-        """The stored values where a class above 0 is; all of them where there is none."""
-        volume = self.read(index)
-        label = self._label(index, volume) if self.labels[index] is not None else np.zeros(volume.values.shape[:-1], int)
-        chosen = (label > 0) & (label != IGNORE)
-        values = volume.values[chosen] if chosen.any() else volume.values
-        return values[np.isfinite(values)].ravel()
+    def _looked_at(self) -> Shaped[np.ndarray, " n"]:
+        """Stored values where a class above 0 is, of some volumes that can be read; all of theirs where there is none."""
+        labelled, whole = [np.zeros(0)], [np.zeros(0)]
+        for index in spread(len(self), _LOOKED_AT):
+            with contextlib.suppress(ValueError, OSError):
+                volume = self.read(index)
+                whole.append(thinned(volume.values))
+                if self.labels[index] is not None:
+                    label = self._label(index, volume)
+                    labelled.append(thinned(volume.values[(label > 0) & (label != IGNORE)]))
+        return np.concatenate(labelled if any(values.size for values in labelled) else whole)
 
 
 def whole_numbers(path: Path, values: Shaped[np.ndarray, "*spatial"]) -> Int[np.ndarray, "*spatial"]:
     """The values of a label as int32; a ValueError where they are no class numbers."""
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-        raise ValueError(f"{path}: a label with values such as {float(values.ravel()[0]):g}; labels are whole class numbers")
+    if values.dtype.kind == "f" and (wrong := ~np.isfinite(values) | (values != np.rint(values))).any():
+        raise ValueError(f"{path}: a label with values such as {float(values[wrong][0]):g}; labels are whole class numbers")
     return values.astype(np.int32)
 
 
@@ -207,6 +217,7 @@ def _counted(layout: Layout) -> list[Row]:
     """A class for each number up to the largest in the labels."""
     largest = 1
     for path in layout.labels.values():
-        values = whole_numbers(path, read_volume(path).values)
-        largest = max(largest, int(values[values != IGNORE].max(initial=0)))
+        with contextlib.suppress(ValueError, OSError):  # the check tells them
+            values = whole_numbers(path, read_volume(path).values)
+            largest = max(largest, int(values[values != IGNORE].max(initial=0)))
     return [(i, f"class_{i}", None) for i in range(min(largest, IGNORE - 1) + 1)]

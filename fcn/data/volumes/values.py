@@ -8,6 +8,8 @@ from fcn.data.reading.stretch import own_range
 from fcn.preprocessing import PerImage
 
 SCALE = 255.0
+_MOST = 100_000
+"""Values of a volume that percentiles are taken of."""
 FOREGROUND = (0.5, 99.5)
 """The percentiles of the values at labelled classes that are 0 and 255 where nothing else is asked for, as nnU-Net's of CT."""
 
@@ -44,7 +46,15 @@ def _scaled(channel, how, value_range) -> Float32[np.ndarray, "*spatial"]:
     return np.where(known, made, padding_of(how)).astype(np.float32)
 
 
+def thinned(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, " n"]:
+    """Those that are finite of at least `_MOST` values, evenly spread, or of all."""
+    some = values.reshape(-1)[:: max(1, values.size // _MOST)]
+    return some[np.isfinite(some)]
+
+
 def foreground_range(values: Shaped[np.ndarray, " n"]) -> ValueRange:
-    """The range of values at labelled classes, as `FOREGROUND` says; rising."""
+    """The range of values at labelled classes, as `FOREGROUND` says; rising, and 0..1 of no value."""
+    if not values.size:
+        return 0.0, 1.0
     low, high = map(float, np.percentile(np.asarray(values, np.float64), FOREGROUND))
     return low, high if high > low else low + 1

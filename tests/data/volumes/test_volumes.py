@@ -13,10 +13,14 @@ import pytest
 import tifffile
 from PIL import Image
 
+from experiments.auto.fingerprint import fingerprint
 from experiments.prediction.volumes import planned
-from fcn.data import Prepared, TrainLoader, check_source, eval_batches, open_source
+from fcn.data import AugmentConfig, Prepared, TrainLoader, check_source, eval_batches, open_source
+from fcn.data.checks.check import without_faults
 from fcn.data.loading.mapped import Mapped
+from fcn.data.loading.sampling import SamplingConfig, make_order
 from fcn.data.volumes import read_volume, resample, resample_label, write_label_volume
+from fcn.data.volumes.values import thinned
 
 SIDES = (8, 7, 6)
 RANDOM = np.random.default_rng(0)
@@ -95,6 +99,48 @@ def test_files_that_end_in_numbers_are_volumes_of_their_own_but_in_nnu_nets_form
     np.testing.assert_allclose(source[1]["image"][..., 0], np.clip(2 * IMAGE, 0, 255), rtol=1e-5)
     alone, joined = (planned([tmp_path], tmp_path / "out", False, "refused", joined=joined) for joined in (False, True))
     assert [files.done.name for files in alone] == ["scan_mask.nii.gz", "scan_0001_mask.nii.gz"] and len(joined) == 1
+
+
+def test_the_decathlon_is_read_as_it_is_unpacked(tmp_path):
+    nifti(tmp_path / "imagesTr" / "hippocampus_001.nii.gz", np.stack([IMAGE, 2 * IMAGE], -1))
+    nifti(tmp_path / "labelsTr" / "hippocampus_001.nii.gz", LABEL)
+    files = {"training": [{"image": "./imagesTr/hippocampus_001.nii.gz", "label": "./labelsTr/hippocampus_001.nii.gz"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "Anterior"}, **files}))
+    source = opened(tmp_path, "all", value_range=(0, 255))
+    assert source.classes == ("background", "Anterior") and source.names == ["hippocampus_001"]
+    assert source[0]["image"].shape == (*SIDES, 2) and source[0]["label"].sum() == LABEL.sum()
+
+
+def test_labels_that_cannot_be_read_are_left_out(tmp_path):
+    for name in "abc":
+        pair(tmp_path, name)
+    (tmp_path / "labels" / "train" / "a.nii.gz").write_bytes(b"none")
+    pair(tmp_path, "b", label=LABEL[1:])
+    left = without_faults(source := opened(tmp_path))
+    assert left.left_out == (0, 1) and source.classes == ("class_0", "class_1")
+    np.testing.assert_array_equal(left[0]["label"], LABEL)
+    assert source.value_range == pytest.approx(tuple(np.percentile(IMAGE[LABEL == 1], (0.5, 99.5))))
+
+
+def test_a_range_is_that_of_what_is_labelled_where_anything_is(tmp_path):
+    pair(tmp_path)
+    pair(tmp_path, "b", image=IMAGE + 1000, label=0 * LABEL)
+    assert opened(tmp_path).value_range == pytest.approx(tuple(np.percentile(IMAGE[LABEL == 1], (0.5, 99.5))))
+    few = thinned(np.array([np.nan, 1.0]).repeat(150_000))
+    assert few.size == 50_000 and (few == 1).all(), "each third of 300000, of which half are no numbers"
+
+
+def test_classes_of_volumes_are_drawn_equally_often(tmp_path):
+    for name, label in (("a", 0 * LABEL), ("b", LABEL), ("c", 0 * LABEL)):
+        pair(tmp_path, name, label=label)
+    order: Any = make_order(SamplingConfig(balance=True), Prepared(opened(tmp_path, per_image="z-score")), None)
+    np.testing.assert_allclose(order.weights, (1 / 6, 2 / 3, 1 / 6))
+
+
+def test_resampling_takes_a_spacing_of_each_file(tmp_path):
+    root = _arrays(tmp_path, images_a_npy=IMAGE, labels_a_npy=LABEL)
+    with pytest.raises(ValueError, match="its file says no spacing, which resampling takes"):
+        check_source(opened(root, "all", spacing=(1.0, 1.0, 1.0), per_image="z-score"))
 
 
 def test_headers_are_looked_at_by_one_thread_at_a_time(tmp_path, monkeypatch):
@@ -261,6 +307,12 @@ def _other_spacing(root):
         np.savez(root / folder / "train" / "a.npz", data=values, spacing=(1, 1, last))
 
 
+def _spacing_of_two(root):
+    pair(root)
+    (root / "images" / "train" / "a.nii.gz").unlink()
+    np.savez(root / "images" / "train" / "a.npz", data=IMAGE, spacing=(1, 2))
+
+
 def _no_spacing(root):
     pair(root, zooms=(0, 0, 0))
 
@@ -285,7 +337,8 @@ WRONG = {
     _other_spacing: "labels/train/a.npz: its axes, spacing or origin are not those of the image",
     _other_place: "its axes, spacing or origin are not those of the image",
     _no_spacing: "its header says no spacing",
-    _no_classes: "labels are whole class numbers",
+    _spacing_of_two: r"a.npz: the spacing \[1.0, 2.0\]; give a number above 0 for each of its 3 axes",
+    _no_classes: "values such as 0.5; labels are whole class numbers",
     _damaged: "a.nii.gz: not read, or damaged",
     _of_another_rank: "volumes have three axes",
 }
@@ -302,7 +355,13 @@ def test_what_does_not_fit_volumes_is_refused(tmp_path):
     pair(tmp_path)
     with pytest.raises(ValueError, match="labelled by class numbers; this task needs instances"):
         opened(tmp_path, label_kind="instances")
+    with pytest.raises(ValueError, match=r"channels is 1; of volumes and signals, .* all channels are read"):
+        opened(tmp_path, channels=1)
     source = opened(tmp_path, per_image="z-score")
+    with pytest.raises(ValueError, match=r"auto plans networks of images, and .* holds volumes"):
+        fingerprint(Prepared(source))
+    with pytest.raises(ValueError, match=r"augment\.vertical_flip turns images upside down, and signals have one axis"):
+        AugmentConfig(vertical_flip=True).pipeline_for(1)
     with pytest.raises(ValueError, match=r"the crop 4x4 has 2 sides; .* holds volumes, which have 3 sides"):
         Prepared(source, crop=(4, 4))
     with pytest.raises(ValueError, match=r"size resizes images, and .* holds volumes"):
