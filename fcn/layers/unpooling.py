@@ -33,7 +33,7 @@ def max_pool_with_indices(
     """
     x = jnp.asarray(x)
     sides = x.shape[1:-1]
-    if min(sides) < 2 and not ceil_mode:
+    if not ceil_mode and any(side < 2 for side in sides):
         window = _text((2,) * len(sides))
         raise ValueError(f"a map of {_text(sides)} has no room for a window of {window}; pad it, or take ceil_mode=True")
     if ceil_mode:
