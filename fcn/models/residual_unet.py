@@ -60,10 +60,12 @@ class ResidualUNet(Network):
         """Logits [B, D, H, W, num_classes], float32, of volumes [B, D, H, W, C], images or signals of any size.
 
         Raises:
-            ValueError: `strides` has not one number less than `channels`, or an unknown norm.
+            ValueError: fewer than two `channels`, `strides` has not one number less, or an unknown norm.
         """
         if self.norm not in get_args(NormKind):
             raise unknown("norm", self.norm, get_args(NormKind))
+        if len(self.channels) < 2:
+            raise ValueError(f"channels={self.channels} has no level above the bottom; give two numbers or more")
         if len(self.strides) != len(self.channels) - 1:
             given = f"strides={self.strides} has {len(self.strides)} numbers, channels {len(self.channels)}"
             raise ValueError(f"{given}; give one less")
@@ -97,6 +99,8 @@ class _Unit(NormLayer):
     def __call__(self, x, *, train):
         if self.transposed:
             sides = [side * self.strides for side in x.shape[1:-1]]
+            if self.strides > 2:  # the last of so many samples see no value
+                x = jnp.pad(x, ((0, 0), *((0, 1),) * len(sides), (0, 0)))
             x = ConvTranspose(self.features, 3, self.strides, **self.types, name="conv")(x)
             x = x[:, *(slice(1, side + 1) for side in sides)]
         else:

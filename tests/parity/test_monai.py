@@ -21,6 +21,7 @@ UNET = {"channels": (4, 6, 8), "strides": (2, 2), "num_res_units": 2}
         ("segresnet", "segresnet.SegResNet", (4, 6, 2), SEGRESNET | {"num_groups": 2}, {"norm": ("GROUP", {"num_groups": 2})}),
         ("residual_unet", "unet.UNet", (8, 4, 8), UNET, {}),
         ("residual_unet", "unet.UNet", (8, 12), {**UNET, "norm": "batch"}, {}),
+        ("residual_unet", "unet.UNet", (12, 24), {**UNET, "strides": (3, 4)}, {}),
     ],
 )
 def test_logits(name, theirs, size, options, more):
@@ -49,12 +50,17 @@ def test_parameters(name, dimensions, count):
     assert count_parameters(fcn.create_model(name, num_classes=2), 1, *(16,) * dimensions, 1) == count
 
 
-def test_errors():
-    x = np.zeros((1, 4, 4, 1), np.float32)
-    with pytest.raises(ValueError, match=r"blocks_up=\(1, 1\) has 2 numbers, blocks_down 2; give one less"):
-        fcn.create_model("segresnet", num_classes=2, blocks_down=(1, 1), blocks_up=(1, 1)).init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"strides=\(2,\) has 1 numbers, channels 3; give one less"):
-        fcn.create_model("residual_unet", num_classes=2, channels=(4, 4, 4), strides=(2,)).init(jax.random.key(0), x)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("segresnet", {"blocks_down": (1, 1), "blocks_up": (1, 1)}, r"blocks_up=\(1, 1\) has 2 numbers, .* 2; give one less"),
+        ("residual_unet", {"channels": (4, 4, 4), "strides": (2,)}, r"strides=\(2,\) has 1 numbers, channels 3; give one less"),
+        ("residual_unet", {"channels": (16,), "strides": ()}, r"channels=\(16,\) has no level above .* two numbers or more"),
+    ],
+)
+def test_errors(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        fcn.create_model(name, num_classes=2, **options).init(jax.random.key(0), np.zeros((1, 4, 4, 1), np.float32))
 
 
 def test_another_norm_is_refused(symbols):
