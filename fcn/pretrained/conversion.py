@@ -144,7 +144,7 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     tensors = dict(getattr(model, "constant_tensors", dict)())
     for path, name in names.items():
         tensors[name] = _from_flax(np.asarray(given[path], np.float32), path, modules, source)
-        if path[-1] == "mean":
+        if name.endswith("running_mean"):
             tensors[name.removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
     for pattern, replacement in getattr(model, "doubled", ()):
         tensors |= {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items() if re.search(pattern, name)}

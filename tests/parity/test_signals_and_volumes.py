@@ -92,5 +92,7 @@ def test_parameters_of_meshnet(name, classes, count):
 def test_back_again(source, name):
     model = fcn.create_model(name, num_classes=2)
     variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 3)))
-    again = fcn.from_torch(model, fcn.to_torch(model, variables, source=source), source=source)
+    tensors = fcn.to_torch(model, variables, source=source)
+    assert {key.split("/")[-1] for key in tensors} <= {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"}
+    again = fcn.from_torch(model, tensors, source=source)
     jax.tree.map(np.testing.assert_array_equal, again, dict(variables))
