@@ -37,12 +37,12 @@ class PlainConvUNet(Network):
 
     Attributes (more in `Network`):
         num_classes: channels of the logits.
-        features_per_stage: channels of each stage, finest first.
-        kernel_sizes: of all convolutions, or a size for each stage.
-        strides: of each stage; None: 1, then 2. An entry is a number, or one for each dimension.
+        features_per_stage: channels of each stage, finest first; of two stages or more.
+        kernel_sizes: of all convolutions, or a size for each stage; odd.
+        strides: of each stage; None: 1, then 2. An entry is a number, or one for each dimension. The first is 1.
         n_conv_per_stage: convolutions of each stage on the way down, or one number for all.
         n_conv_per_stage_decoder: the same on the way up, coarsest first.
-        deep_supervision: whether coarser maps of the decoder have heads.
+        deep_supervision: whether coarser maps of the decoder have heads. nnU-Net's always have: `fcn.to_torch` adds them.
     """
 
     num_classes: int
@@ -55,6 +55,7 @@ class PlainConvUNet(Network):
 
     dimensions: ClassVar = tuple(INPUTS)
     references: ClassVar = {"nnunet": ()}
+    kept: ClassVar = {"nnunet": ("deep_supervision", True)}
     old_names: ClassVar = (
         (r"^decoder\.encoder\.", "encoder."),
         (r"\.all_modules\.0\.(?=weight|bias)", ".conv."),
@@ -72,22 +73,20 @@ class PlainConvUNet(Network):
         """All that give one channel a class."""
         return tuple(f"decoder/seg_layers_{i}" for i in range(len(self.features_per_stage) - 1))
 
-    @property
-    def unused(self) -> tuple[str, ...]:
-        """Without deep supervision, the coarser heads of a checkpoint."""
-        return () if self.deep_supervision else tuple(head.replace("/", ".").replace("s_", "s.") for head in self.heads[:-1])
-
     @nn.compact
     def __call__(self, x: Float[Array | np.ndarray, "b *spatial c"], *, train: bool = False) -> Float[Array, "b *spatial k"]:
         """Logits [B, D, H, W, num_classes], float32, of volumes [B, D, H, W, C], images or signals of any size.
 
         Raises:
-            ValueError: options for another number of stages than there are, or strides for other dimensions.
+            ValueError: options for another number of stages than there are, or fewer than two, strides for other dimensions
+                or before the first stage, or an even kernel size.
         """
-        size, stages, rank = x.shape[1:-1], len(self.features_per_stage), x.ndim - 2
+        size, stages = x.shape[1:-1], len(self.features_per_stage)
+        if stages < 2:
+            raise ValueError(f"features_per_stage={self.features_per_stage} has {stages} stages; give two numbers or more")
         strides = _for_each("strides", self.strides or (1,) + (2,) * (stages - 1), stages)
-        strides = [_along_sides(stride, rank) for stride in strides]
-        kernels = _for_each("kernel_sizes", self.kernel_sizes, stages)
+        strides = _along_sides(strides, len(size))
+        kernels = _odd(_for_each("kernel_sizes", self.kernel_sizes, stages))
         counts = _for_each("n_conv_per_stage_decoder", self.n_conv_per_stage_decoder, stages - 1)
 
         multiples = [math.prod(along) for along in zip(*strides)]
@@ -139,17 +138,30 @@ def _for_each(option, value, count):
     return values
 
 
-def _along_sides(stride, dimensions):
-    """A stride for each side.
+def _along_sides(strides, dimensions):
+    """A stride for each side, for each stage.
 
     Raises:
-        ValueError: it has numbers for other dimensions.
+        ValueError: one has numbers for other dimensions, or that of the first stage is not 1.
     """
-    if isinstance(stride, int):
-        return (stride,) * dimensions
-    if len(stride) != dimensions:
-        raise ValueError(f"strides has {stride} for {INPUTS[dimensions]}; give one number, or {dimensions}")
-    return stride
+    along = [(stride,) * dimensions if isinstance(stride, int) else stride for stride in strides]
+    if others := [stride for stride in along if len(stride) != dimensions]:
+        raise ValueError(f"strides has {others[0]} for {INPUTS[dimensions]}; give one number, or {dimensions}")
+    if set(along[0]) != {1}:
+        raise ValueError(f"strides begins with {strides[0]}, which would leave logits smaller than the input; begin with 1")
+    return along
+
+
+def _odd(kernel_sizes):
+    """Kernel sizes, each of which has a middle.
+
+    Raises:
+        ValueError: one is even.
+    """
+    for size in kernel_sizes:
+        if any(side % 2 == 0 for side in ((size,) if isinstance(size, int) else size)):
+            raise ValueError(f"kernel_sizes has {size}; give odd sizes, such as 3: maps keep their sides")
+    return kernel_sizes
 
 
 class _ConvNorm(NormLayer):

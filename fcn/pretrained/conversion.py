@@ -64,7 +64,7 @@ def from_torch(
 
         in_channels = image_channels(model, wanted, given, dimensions)
         wanted = wanted if in_channels == 3 else parts(model, in_channels, dimensions).variables
-    kept = kept_parts(modules, source, in_channels)
+    kept = kept_parts(modules, source, in_channels, dimensions)
     beyond = reference_names(model, kept.variables, {**kept.modules, **modules}, source).values()
     for name, value in getattr(model, "constant_tensors", dict)().items():
         _check_constant(name, tensors.pop(name, value), value)
@@ -130,7 +130,7 @@ def to_torch(model: nn.Module, variables: Mapping[str, Any], *, source: str, in_
     if in_channels is None:
         in_channels = image_channels(model, wanted, lambda path: np.shape(given[path]) if path in given else None, dimensions)
         wanted = wanted if in_channels == 3 else parts(model, in_channels, dimensions).variables
-    kept = kept_parts(modules, source, in_channels)
+    kept = kept_parts(modules, source, in_channels, dimensions)
     modules = {**kept.modules, **modules}
     names = reference_names(model, {**kept.variables, **wanted}, modules, source)
     if absent := {path[0] for path in wanted} - set(variables):

@@ -6,7 +6,8 @@ dotted names below the module. A source that a class does not list has no weight
 value, reason) without which its weights give other outputs.
 
 Encoders of the references often have layers that are not used: those after the last map. `kept` maps a source to the (option,
-value) with which the encoder here has these layers, too; `kept_variables` gives the shapes of those that it has with no option.
+value) with which the encoder here has these layers, too (so of models); `kept_variables` gives the shapes of those that it has
+with no option.
 """
 
 import re
@@ -105,8 +106,8 @@ def channels_of(model: nn.Module, variables: Mapping[str, Any]) -> int:
     return image_channels(model, parts(model, 3, dimensions).variables, shapes.get, dimensions)
 
 
-def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int) -> Parts:
-    """What the encoder among `modules` consists of in `source`, with the layers that are not used."""
+def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int, dimensions: int) -> Parts:
+    """What the model or the encoder among `modules` consists of in `source`, with the layers that are not used."""
     variables, found = {}, {}
     for path, module in modules.items():
         if source in (kept := getattr(module, "kept", {})):
@@ -114,7 +115,7 @@ def kept_parts(modules: Mapping[Path, nn.Module], source: str, in_channels: int)
             more = {tuple(name.split("/")): shape for name, shape in getattr(module, "kept_variables", {}).items()}
             variables |= {("params", *path, *name): jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in more.items()}
             if getattr(module, option) != value:
-                whole = parts(module.clone(parent=None, name=None, **{option: value}), in_channels)
+                whole = parts(module.clone(parent=None, name=None, **{option: value}), in_channels, dimensions)
                 variables |= {(top, *path, *below): shape for (top, *below), shape in whole.variables.items()}
                 found |= {(*path, *below): inner for below, inner in whole.modules.items()}
     return Parts(variables, found)

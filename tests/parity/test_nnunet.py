@@ -67,6 +67,11 @@ def test_logits(name, theirs, size, options):
     again = fcn.to_torch(model, variables, source="nnunet")
     assert again.keys() == state.keys()
     assert all(torch.equal(again[key], state[key]) for key in state)
+    plain = model.clone(deep_supervision=False)
+    again = fcn.to_torch(plain, fcn.from_torch(plain, state, source="nnunet"), source="nnunet")
+    network.load_state_dict(again)
+    coarser = {f"decoder.seg_layers.0.{leaf}" for leaf in ("weight", "bias")}
+    assert all(torch.equal(again[key], torch.zeros_like(state[key]) if key in coarser else state[key]) for key in state)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +100,23 @@ def test_coarser_heads():
     assert set(given["params"]["decoder"]) & {"seg_layers_0", "seg_layers_1", "seg_layers_2"} == {"seg_layers_2"}
 
 
-def test_errors():
-    model = fcn.create_model("plain_conv_unet", num_classes=2, features_per_stage=(2, 2), strides=(1, 2, 2))
-    with pytest.raises(ValueError, match=r"strides=\(1, 2, 2\) has 3 entries for 2 stages; give one for each"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strides": (1, 2, 2)}, r"strides=\(1, 2, 2\) has 3 entries for 2 stages; give one for each"),
+        ({"strides": (1, (1, 2, 2))}, r"strides has \(1, 2, 2\) for images \[B, H, W, C\]; give one number, or 2"),
+        ({"strides": ((1, 2), 2)}, r"strides begins with \(1, 2\), which would leave logits smaller .*; begin with 1"),
+        ({"features_per_stage": (32,)}, r"features_per_stage=\(32,\) has 1 stages; give two numbers or more"),
+        ({"kernel_sizes": (3, (3, 2))}, r"kernel_sizes has \(3, 2\); give odd sizes, such as 3"),
+    ],
+)
+def test_options_that_are_refused(options, message):
+    model = fcn.create_model("plain_conv_unet", num_classes=2, **{"features_per_stage": (2, 2)} | options)
+    with pytest.raises(ValueError, match=message):
         model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
-    model = fcn.create_model("plain_conv_unet", num_classes=2, features_per_stage=(2, 2), strides=(1, (1, 2, 2)))
-    with pytest.raises(ValueError, match=r"strides has \(1, 2, 2\) for images \[B, H, W, C\]; give one number, or 2"):
-        model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+
+
+def test_tensors_that_differ():
     model = fcn.create_model("plain_conv_unet", num_classes=2, features_per_stage=(2, 2), n_conv_per_stage=1)
     tensors = fcn.to_torch(model, model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 1))), source="nnunet")
     tensors["encoder.stages.0.0.convs.0.all_modules.1.bias"] = tensors["encoder.stages.0.0.convs.0.norm.bias"] + 1
