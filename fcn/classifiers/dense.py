@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.vgg import VGGS
-from fcn.layers import Conv, Network, PointwiseConv, he_normal, resize
+from fcn.layers import Conv, ImageNetwork, PointwiseConv, he_normal, resize
 
 
-class FlattenClassifier(Network):
+class FlattenClassifier(ImageNetwork):
     """The last map of an encoder, flattened (rows, columns, channels), then dense layers `fc6`, `fc7` ..., as in VGG.
 
     `fcn.surgery.convolutionalize` turns it into a `ConvolutionalClassifier`.
@@ -57,7 +57,7 @@ class FlattenClassifier(Network):
         return PointwiseConv(self.num_classes, **types, name=f"fc{6 + len(self.hidden)}")(x).astype(jnp.float32)
 
 
-class PooledClassifier(Network):
+class PooledClassifier(ImageNetwork):
     """The last map of an encoder, averaged over all pixels, dropout, and one dense layer, as in ResNet.
 
     Attributes (more in `Network`):
@@ -121,7 +121,7 @@ def pooled_classifier(
     return PooledClassifier(constructor(**types), num_classes, head, dropout_rate, relu, **types)
 
 
-class ConvolutionalClassifier(Network):
+class ConvolutionalClassifier(ImageNetwork):
     """A `FlattenClassifier` whose dense layers are convolutions: a map of scores, one for each place of its window.
 
     The first dense layer is a convolution with a kernel of the window's size, the others are 1x1 convolutions.

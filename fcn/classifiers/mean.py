@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import Dense, Network
+from fcn.layers import Dense, ImageNetwork
 
 Norm = Literal["none", "pixels", "mean"]
 
 
-class MeanClassifier(Network):
+class MeanClassifier(ImageNetwork):
     """The last map of an encoder, averaged over all pixels, and a dense layer, with LayerNorm before or after the average.
 
     Attributes (more in `Network`):

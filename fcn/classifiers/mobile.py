@@ -15,10 +15,10 @@ from fcn.classifiers.dense import PooledClassifier
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.efficientnet import CLASSIFIER_DROPOUT, EFFICIENTNETS, EfficientNet
 from fcn.encoders.mobilenet_v2 import MobileNetV2
-from fcn.layers import BatchNorm, Dense, Network, PointwiseConv
+from fcn.layers import BatchNorm, Dense, ImageNetwork, PointwiseConv
 
 
-class HiddenClassifier(Network):
+class HiddenClassifier(ImageNetwork):
     """The last map of an encoder, averaged over all pixels, a dense layer with hard swish, dropout, and a dense layer.
 
     Attributes (more in `Network`):
@@ -94,7 +94,7 @@ def mobilenet_v2_classifier(
     return PooledClassifier(MobileNetV2(width, **types), num_classes, "classifier_1", dropout_rate, **types)
 
 
-class EfficientNetClassifier(Network):
+class EfficientNetClassifier(ImageNetwork):
     """The last map of an EfficientNet, a 1x1 convolution to 1280 channels (times the width), average, dropout, dense layer.
 
     Attributes (more in `Network`):

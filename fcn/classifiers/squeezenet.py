@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.squeezenet import SqueezeNet
-from fcn.layers import Network, PointwiseConv
+from fcn.layers import ImageNetwork, PointwiseConv
 
 
-class SqueezeNetClassifier(Network):
+class SqueezeNetClassifier(ImageNetwork):
     """Dropout, a 1x1 convolution to the classes and ReLU on the last map, averaged over all pixels.
 
     Attributes (more in `Network`):

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.vit import VisionTransformer
-from fcn.layers import Dense, Network
+from fcn.layers import Dense, ImageNetwork
 
 
-class TokenClassifier(Network):
+class TokenClassifier(ImageNetwork):
     """The last class token of a Vision Transformer, LayerNorm, and a dense layer.
 
     Attributes (more in `Network`):

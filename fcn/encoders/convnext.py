@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_least
-from fcn.layers import Conv, Dense, Layer, Network, gelu, materialize
+from fcn.layers import Conv, Dense, ImageNetwork, Layer, gelu, materialize
 
 
-class ConvNeXt(Network):
+class ConvNeXt(ImageNetwork):
     """Patches of 4x4 pixels and four stages of blocks; between stages, patches of 2x2.
 
     There is no map of stride 2. A map has floor(H / stride) rows; images smaller than the last stride are extended to it.

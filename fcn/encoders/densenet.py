@@ -14,13 +14,13 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_least
-from fcn.layers import BatchNorm, Conv, Network, NormLayer, PointwiseConv, average_pool, max_pool
+from fcn.layers import BatchNorm, Conv, ImageNetwork, NormLayer, PointwiseConv, average_pool, max_pool
 
 BOTTLENECK = 4
 """Channels between the two convolutions of a layer, for one channel that it adds."""
 
 
-class DenseNet(Network):
+class DenseNet(ImageNetwork):
     """A 7x7 convolution of stride 2, a 3x3 max-pool of stride 2, and four dense blocks with transitions between them.
 
     As in smp, the maps of strides 4 to 16 are those inside the transitions, after BatchNorm and ReLU and before the convolution

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_least
-from fcn.layers import BatchNorm, Conv, Network, NormLayer, PointwiseConv
+from fcn.layers import BatchNorm, Conv, ImageNetwork, NormLayer, PointwiseConv
 
 STAGES = (
     (1, 16, 1, 3, 1),
@@ -42,7 +42,7 @@ class Block(NamedTuple):
     dilation: int = 1
 
 
-class EfficientNet(Network):
+class EfficientNet(ImageNetwork):
     """A 3x3 convolution of stride 2, and inverted residual blocks with squeeze and excitation.
 
     Convolutions are padded as TensorFlow's "SAME" pads images of `image_size`, whatever size the images have, as in the

@@ -14,12 +14,12 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend
-from fcn.layers import Conv, Dense, Layer, Network, attend, gelu, materialize
+from fcn.layers import Conv, Dense, ImageNetwork, Layer, attend, gelu, materialize
 
 HEADS, REDUCTIONS = (1, 2, 5, 8), (8, 4, 2, 1)
 
 
-class MixTransformer(Network):
+class MixTransformer(ImageNetwork):
     """Four stages, each of overlapping patches, blocks of attention with fewer keys than queries, and a LayerNorm.
 
     There is no map of stride 2. Images of any number of channels.

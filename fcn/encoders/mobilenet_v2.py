@@ -13,13 +13,13 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network, NormLayer
+from fcn.layers import ImageNetwork, NormLayer
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Table 2: factor of expansion, channels, number of blocks, stride of the first."""
 
 
-class MobileNetV2(Network):
+class MobileNetV2(ImageNetwork):
     """A 3x3 convolution of stride 2, inverted residual blocks, and a 1x1 convolution to 1280 channels.
 
     The maps are those of the last block before each halving; the last one is that of the 1x1 convolution.

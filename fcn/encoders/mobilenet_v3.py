@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, SqueezeExcitation, round_channels
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network, NormLayer
+from fcn.layers import ImageNetwork, NormLayer
 
 _ConvNorm = partial(ConvNorm, momentum=0.99, epsilon=1e-3)
 
@@ -29,7 +29,7 @@ class Bneck(NamedTuple):
     strides: int
 
 
-class MobileNetV3(Network):
+class MobileNetV3(ImageNetwork):
     """A 3x3 convolution of stride 2, inverted residual blocks, and a 1x1 convolution to six times their channels.
 
     The maps are those of the last block of each stage; the last map is that of the 1x1 convolution (960 channels in the large

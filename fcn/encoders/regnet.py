@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import ConvNorm, SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import Network, NormLayer
+from fcn.layers import ImageNetwork, NormLayer
 
 STEM = 32
 """Channels of the first map."""
@@ -45,7 +45,7 @@ class _ConvNorm(ConvNorm):
     references: ClassVar = {}
 
 
-class RegNet(Network):
+class RegNet(ImageNetwork):
     """A 3x3 convolution of stride 2 and four stages of bottleneck blocks with squeeze and excitation.
 
     Attributes (more in `Network`):

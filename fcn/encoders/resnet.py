@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize, max_pool
+from fcn.layers import BatchNorm, Conv, ImageNetwork, NormLayer, materialize, max_pool
 
 
-class ResNet(Network):
+class ResNet(ImageNetwork):
     """A 7x7 convolution of stride 2, a 3x3 max-pool of stride 2, and four stages of residual blocks.
 
     Attributes (more in `Network`):

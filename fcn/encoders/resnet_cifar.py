@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
-from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize
+from fcn.layers import BatchNorm, Conv, ImageNetwork, NormLayer, materialize
 
 
-class ResNetCifar(Network):
+class ResNetCifar(ImageNetwork):
     """A 3x3 convolution and three stages of residual blocks with 16, 32 and 64 channels; shortcuts have no parameters.
 
     Where a stage halves the map, the shortcut takes every second pixel and adds channels of zeros on both sides (option A).

@@ -14,13 +14,13 @@ from jaxtyping import Array, Float
 from fcn.encoders.blocks import SqueezeExcitation
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_least
-from fcn.layers import BatchNorm, Conv, Network, NormLayer, materialize, max_pool
+from fcn.layers import BatchNorm, Conv, ImageNetwork, NormLayer, materialize, max_pool
 
 REDUCTION = 16
 """Channels of a block for one channel inside its gate."""
 
 
-class SENet(Network):
+class SENet(ImageNetwork):
     """A 7x7 convolution of stride 2, a 3x3 max-pool of stride 2, and four stages of bottleneck blocks with gates.
 
     The max-pool has no padding: its last window may reach over the lower and right border. Where the map of stride 2 has an odd

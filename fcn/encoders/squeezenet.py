@@ -14,13 +14,13 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_least
-from fcn.layers import Conv, Layer, Network, PointwiseConv, max_pool
+from fcn.layers import Conv, ImageNetwork, Layer, PointwiseConv, max_pool
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 """Channels of the squeezing convolution, and of each of the two expanding ones, of fire2 to fire9."""
 
 
-class SqueezeNet(Network):
+class SqueezeNet(ImageNetwork):
     """A convolution of stride 2 without padding and eight fire modules, with three max-pools between them.
 
     Max-pools are 3x3 with stride 2 and take the last window even if it reaches over the border (Caffe's rule), and nothing is

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_least
-from fcn.layers import Conv, Dense, Layer, Network, constant_deviation, gelu
+from fcn.layers import Conv, Dense, ImageNetwork, Layer, constant_deviation, gelu
 
 WINDOW = 7
 """Rows and columns of a window (M in the paper)."""
@@ -24,7 +24,7 @@ _SEPARATE = -100.0
 """What is added to the attention between pixels that only the shift made neighbours."""
 
 
-class Swin(Network):
+class Swin(ImageNetwork):
     """Patches of 4x4 pixels and four stages of blocks of attention within windows; between stages, patches of 2x2.
 
     There is no map of stride 2. The first map has floor(H / 4) rows, each further one half of them, rounded up; images under 4

@@ -17,12 +17,12 @@ from jaxtyping import Array, Float
 from fcn.encoders.entry import Encoder, check_depth
 from fcn.encoders.padding import extend_to_multiple
 from fcn.encoders.swin import Perceptron
-from fcn.layers import Conv, Dense, Layer, Network, attend, constant_deviation
+from fcn.layers import Conv, Dense, ImageNetwork, Layer, attend, constant_deviation
 
 PATCH = 16
 
 
-class VisionTransformer(Network):
+class VisionTransformer(ImageNetwork):
     """Patches of 16x16 pixels and a class token, plus learned positions, then blocks of attention of all to all.
 
     All maps have stride 16. Images whose sides do not divide by 16 are extended by repeating the last row and column. For

@@ -16,7 +16,7 @@ from fcn.layers.initialisers import (
     xavier_uniform,
 )
 from fcn.layers.layer import Layer, NormLayer
-from fcn.layers.network import Network
+from fcn.layers.network import ImageNetwork, Network
 from fcn.layers.normalisation import ActivationKind, BatchNorm, ConvNormRelu, NormKind, norm_relu
 from fcn.layers.pointwise import PointwiseConv
 from fcn.layers.pooling import average_pool, max_pool
@@ -39,6 +39,7 @@ __all__ = [
     "ConvNormRelu",
     "ConvTranspose",
     "Dense",
+    "ImageNetwork",
     "Layer",
     "LearnedBilinearUpsample",
     "Network",

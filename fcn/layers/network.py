@@ -31,8 +31,8 @@ class Network(NormLayer):
         dtype: type of the computation; logits are float32 in any case.
     """
 
-    dimensions: ClassVar[tuple[int, ...]] = (2,)
-    """Numbers of spatial dimensions that its first argument may have: networks that take signals or volumes say so."""
+    dimensions: ClassVar[tuple[int, ...] | None] = None
+    """Numbers of spatial dimensions that its first argument may have; None: it may be anything."""
 
     @nn.nowrap
     def init(self, rngs: Array | Mapping[str, Array], *args, **kwargs) -> Mapping[str, Any]:
@@ -59,9 +59,15 @@ class Network(NormLayer):
     @nn.nowrap
     def _check_dimensions(self, args, kwargs):
         shape = getattr(args[0], "shape", None) if args and "method" not in kwargs else None
-        if shape is not None and len(shape) - 2 not in self.dimensions:
+        if shape is not None and self.dimensions is not None and len(shape) - 2 not in self.dimensions:
             known = " or ".join(INPUTS[number] for number in self.dimensions)
             raise ValueError(f"{type(self).__name__} takes {known}, not an array of shape {tuple(shape)}")
+
+
+class ImageNetwork(Network):
+    """A `Network` that refuses arrays that are no images [B, H, W, C]."""
+
+    dimensions: ClassVar[tuple[int, ...]] = (2,)
 
 
 def initialise(init: Callable[[], Any], key: Array) -> Any:

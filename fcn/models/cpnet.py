@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, Dense, Network, NormLayer, max_pool, resize_nearest
+from fcn.layers import BatchNorm, Conv, Dense, ImageNetwork, NormLayer, max_pool, resize_nearest
 
 _MOMENTUM = 0.95
 _DIAMETER = 30.0
 
 
-class CPNet(Network):
+class CPNet(ImageNetwork):
     """The residual U-Net of `cellpose` 3 (`CPnet`), for the task `flows`.
 
     Four residual convolutions (BatchNorm, ReLU, 3x3) in each level; skips are added. The mean of the coarsest map, of length 1,

@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 from fcn.encoders.blocks import round_channels
 from fcn.encoders.mobilenet_v2 import STAGES
-from fcn.layers import Conv, Layer, Network, PointwiseConv, resize_bilinear
+from fcn.layers import Conv, ImageNetwork, Layer, PointwiseConv, resize_bilinear
 
 
-class DeepLabV3MobileNetV2TF(Network):
+class DeepLabV3MobileNetV2TF(ImageNetwork):
     """MobileNetV2 without its last convolution at stride 16; a convolution of its map beside one of its average; scores.
 
     BatchNorm is folded into kernels and biases: there is none to train. Convolutions are padded as TensorFlow's "SAME" pads

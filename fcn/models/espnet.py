@@ -13,12 +13,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import BatchNorm, Conv, ConvTranspose, Network, NormLayer, PointwiseConv, PReLU, average_pool, resize_bilinear
+from fcn.layers import (
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    ImageNetwork,
+    NormLayer,
+    PointwiseConv,
+    PReLU,
+    average_pool,
+    resize_bilinear,
+)
 
 _EPSILON = 1e-3
 
 
-class ESPNet(Network):
+class ESPNet(ImageNetwork):
     """ESPNet-C, whose scores are enlarged step by step and joined with finer maps.
 
     Parameters bear the names of the authors' code (source "espnet"). The paper trains ESPNet-C first: what stands under
@@ -68,7 +78,7 @@ class ESPNet(Network):
         return double(name="classifier")(x).astype(jnp.float32)[:, :height, :width]
 
 
-class ESPNetC(Network):
+class ESPNetC(ImageNetwork):
     """The encoder of ESPNet: scores at stride 8, enlarged bilinearly.
 
     Images of any size: the network gives ceil(H / 8) rows, and 8 times as many after enlargement are cropped to H. With 20
@@ -99,7 +109,7 @@ class ESPNetC(Network):
         return x[:, :height, :width]
 
 
-class ESPNetEncoder(Network):
+class ESPNetEncoder(ImageNetwork):
     """Three levels, of strides 2, 4 and 8; each but the first is a strided pyramid and some more with residuals.
 
     Attributes (more in `Network`):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fcn.encoders.padding import extend_to_multiple
-from fcn.layers import Conv, Network, PointwiseConv, UpsampledConv, max_pool, resize_nearest
+from fcn.layers import Conv, ImageNetwork, PointwiseConv, UpsampledConv, max_pool, resize_nearest
 
 
 def _grid_layer(match: re.Match) -> str:
@@ -22,7 +22,7 @@ def _grid_layer(match: re.Match) -> str:
     return f"grid_level_{level}_no_{i}/"
 
 
-class StarDistUNet(Network):
+class StarDistUNet(ImageNetwork):
     """The U-Net of `stardist` (`StarDist2D` of version 0.9.2), for the task `stardist`.
 
     Without normalisation: every 3x3 convolution has a bias and ReLU. The second convolution of a level on the way up, and that

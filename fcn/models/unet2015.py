@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.layers import Conv, ConvTranspose, Network, PointwiseConv, fan_in_scaling, max_pool
+from fcn.layers import Conv, ConvTranspose, ImageNetwork, PointwiseConv, fan_in_scaling, max_pool
 from fcn.models.parts.supervision import sow_coarse_logits
 
 he_normal = fan_in_scaling(2.0, "normal")  # standard deviation sqrt(2 / N), section 3
 
 
-class UNet2015(Network):
+class UNet2015(ImageNetwork):
     """The network of figure 1: 23 convolutions, 31,030,658 parameters with one input channel and two classes.
 
     Its output is smaller than its input: logit (i, j) belongs to pixel (i + m, j + m), where m is half the difference of the

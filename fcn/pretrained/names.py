@@ -52,7 +52,7 @@ class Parts(NamedTuple):
 
 def dimensions_of(model: Any, axes: Iterable[int]) -> int:
     """How many spatial dimensions a model has whose kernels have so many axes; where these do not tell, two if it can."""
-    known, found = getattr(model, "dimensions", (2,)), max(axes, default=4) - 2
+    known, found = getattr(model, "dimensions", None) or (2,), max(axes, default=4) - 2
     return next(number for number in (found, 2, *known) if number in known)
 
 

@@ -10,6 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import fcn
+from fcn.layers import Network
 from tests.variables import random_variables
 
 SMALL = {
@@ -48,6 +49,16 @@ def test_a_repeated_input(name, rank):
     assert given.shape == (*x.shape[:-1], slices, 3)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(given, np.broadcast_to(expected[..., None, :], given.shape), rtol=0, atol=2e-5 * scale)
+
+
+class _Anything(Network):
+    def __call__(self, values, *, train=False):
+        return 2 * values
+
+
+def test_a_network_of_ones_own_takes_what_it_takes():
+    np.testing.assert_array_equal(_Anything().apply({}, np.arange(3)), [0, 2, 4])
+    assert _Anything().init(jax.random.key(0), np.zeros((1, 2, 2, 2, 2, 1))) == {}
 
 
 def test_other_networks_take_images():

@@ -11,13 +11,13 @@ from fcn.encoders.entry import Encoder, name_of
 from fcn.encoders.table import find_encoder
 from fcn.encoders.vgg import VGG, VGGS
 from fcn.errors import unknown
-from fcn.layers import Network
+from fcn.layers import ImageNetwork
 
 AnyEncoder = str | Encoder | nn.Module
 _SIDE = 64
 
 
-class WithEncoder(Network):
+class WithEncoder(ImageNetwork):
     """A network with an encoder.
 
     The field `encoder` keeps what the network is made with. Where the network is bound to variables it is the encoder itself:
