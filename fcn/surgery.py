@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from fcn.classifiers.dense import ConvolutionalClassifier, FlattenClassifier
-from fcn.pretrained.names import image_channels, parts
+from fcn.pretrained.names import dimensions_of, image_channels, parts
 
 Variables = Mapping[str, Any]
 
@@ -79,7 +79,7 @@ def transfer(
         variables: what the other network has learned.
         model: the network to be trained next.
         rng: key for what is initialised at random; `jax.random.key(0)` by default (in the stages above nothing is random).
-        in_channels: channels of the model's images; None: as many as the variables are for.
+        in_channels: channels of the model's images, signals or volumes; None: as many as the variables are for.
 
     Returns:
         Variables as `model.init` gives them.
@@ -89,10 +89,11 @@ def transfer(
     """
     rng = jax.random.key(0) if rng is None else rng
     given: dict[Any, Any] = flatten_dict(dict(variables))
+    dimensions = dimensions_of(model, map(np.ndim, given.values()))
     if in_channels is None:
-        usual = parts(model, 3).variables
-        in_channels = image_channels(model, usual, lambda path: np.shape(given[path]) if path in given else None)
-    images = jnp.zeros((1, 64, 64, in_channels))
+        usual = parts(model, 3, dimensions).variables
+        in_channels = image_channels(model, usual, lambda path: np.shape(given[path]) if path in given else None, dimensions)
+    images = jnp.zeros((1, *(64,) * dimensions, in_channels))
     wanted: dict[Any, Any] = flatten_dict(jax.eval_shape(model.init, rng, images))
     shared = [path for path in wanted if path in given]
     faults = [

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 import fcn
 from fcn.classifiers.dense import FlattenClassifier
@@ -115,6 +115,16 @@ def test_stages_copy_what_is_shared(learned):
             if path[1] not in names:
                 np.testing.assert_array_equal(leaf, flatten_dict(before)[path] + offset)
     assert not np.any(second["params"]["score_pool4"]["kernel"]) and not np.any(third["params"]["score_pool3"]["kernel"])
+
+
+@pytest.mark.parametrize("dimensions", [1, 3])
+def test_signals_and_volumes(dimensions):
+    shallow, deeper = (fcn.create_model("meshnet", num_classes=2, features=2, dilations=(1,) * layers) for layers in (1, 2))
+    given = flatten_dict(random_variables(shallow, 1, *(4,) * dimensions, 2))
+    found = flatten_dict(transfer(unflatten_dict(given), deeper))
+    assert found[("params", "conv_1", "kernel")].shape == (*(3,) * dimensions, 2, 2)
+    for path, leaf in given.items():
+        np.testing.assert_array_equal(found[path], leaf)
 
 
 def test_a_new_stage_starts_from_the_last_scores():
