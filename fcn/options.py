@@ -26,7 +26,7 @@ _COUNTS = Range(0, 65536, above=True)
 _RANGES = (
     (r"(.*_)?dropout(_rate)?|drop_path_rate", Range(0, 1, below=True)),
     (r"(encoder_)?depth", Range(1, 10)),
-    (r"blocks|layers|convolutions|repeats", Range(1, 256)),
+    (r"blocks(_(up|down))?|layers|convolutions|repeats|n_(conv|blocks)_per_stage(_decoder)?|num_res_units", Range(1, 256)),
     (r"[pq]", Range(0, 256)),
     (r"strides|.*_stride|upsampling|factor|dilation", Range(1, 64)),
     (r"(.*_)?padding", Range(0, 4096)),
