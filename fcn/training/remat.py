@@ -58,5 +58,5 @@ def recomputed_blocks() -> Iterator[None]:
 def _is_block(module: nn.Module, args: tuple) -> bool:
     kind = type(module)
     is_layer = kind.__module__.startswith(("flax.", "fcn.layers."))
-    is_made_of_blocks = isinstance(module, Network) or kind.__name__.strip("_") in ("Decoder", "Stage")
+    is_made_of_blocks = isinstance(module, Network) or kind.__name__.endswith(("Encoder", "Decoder", "Stage"))
     return not (is_layer or is_made_of_blocks) and all(isinstance(x, jax.Array | np.ndarray) for x in jax.tree.leaves(args))

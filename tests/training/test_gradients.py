@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import fcn
 from fcn.layers import BatchNorm, Network, PointwiseConv
 from fcn.losses import cross_entropy, dice_loss
 from fcn.training import create_state, make_train_step
@@ -84,6 +85,17 @@ def test_what_is_computed_again_changes_no_gradient(what, count):
     assert kept(again) < kept(network)
     pair = [gradient(function)(variables["params"]) for function in (network, again)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *pair)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [("plain_conv_unet", {}, 3), ("residual_encoder_unet", {"n_blocks_per_stage": (1, 2)}, 5)],
+)
+def test_blocks_of_encoders_are_computed_again_one_by_one(name, options, count):
+    model, x = fcn.create_model(name, num_classes=2, features_per_stage=(2, 2), **options), jnp.zeros((1, 8, 1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    program = jax.make_jaxpr(rematerialised(model.apply, "blocks"))(variables, x)
+    assert len(re.findall(r"\b(remat2?|checkpoint)\[", str(program))) == count
 
 
 def test_a_step_takes_parts_blocks_and_statistics_together():
