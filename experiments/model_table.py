@@ -141,14 +141,15 @@ def _rule_row(rule):
 
 
 def costs(model, size: int = SIZE) -> list[str]:
-    """Millions of parameters, and thousands of millions of multiplications and additions for one image."""
+    """Millions of parameters, or thousands, and thousands of millions of multiplications and additions for one image."""
     import jax
     import jax.numpy as jnp
 
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    return [f"{parameters / 1e6:.2f} M", f"{operations(model, variables, image) / 1e9:.1f}"]
+    count = f"{parameters / 1e6:.2f} M" if parameters >= 1e4 else f"{parameters / 1e3:.2f} k"
+    return [count, f"{operations(model, variables, image) / 1e9:.1f}"]
 
 
 def operations(model, variables, images) -> float:

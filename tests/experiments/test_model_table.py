@@ -13,7 +13,9 @@ def test_every_name_is_listed():
     assert names == {"names": fcn.list_models(), "models": fcn.list_models(), "encoders": fcn.list_encoders()}
 
 
-@pytest.mark.parametrize(("table", "name"), [("names", "unet"), ("models", "unet2015"), ("encoders", "resnet18")])
+@pytest.mark.parametrize(
+    ("table", "name"), [("names", "unet"), ("names", "meshnet"), ("models", "unet2015"), ("encoders", "resnet18")]
+)
 def test_a_row(table, name):
     """Computed anew, all its cells are what stands there."""
     rows = {"names": model_table.name_rows, "models": model_table.model_rows, "encoders": model_table.encoder_rows}
@@ -47,7 +49,7 @@ def test_costs():
     from fcn.layers import PointwiseConv
 
     parameters, operations = model_table.costs(PointwiseConv(1000, use_bias=False), size=1000)
-    assert (parameters, operations) == ("0.00 M", "6.0")
+    assert (parameters, operations) == ("3.00 k", "6.0")
 
 
 def test_marks():
