@@ -35,7 +35,7 @@ class ConvertConfig:
     """Further fields of the model as name=value."""
     source: str | None = None
     """Whose names a checkpoint file has, or gets: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab,
-    cellpose or stardist."""
+    cellpose, stardist, brainchop, phasenet, nnunet or monai."""
     task: str | None = None
     """What the channels of a checkpoint file mean (default: semantic): stardist, flows ... (docs/instances.md)."""
     classes: Path | None = None

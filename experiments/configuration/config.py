@@ -210,8 +210,8 @@ class TrainConfig:
     init: str | None = None
     """Weights to start from: a published name (resnet50.imagenet1k_v2), a saved model, a run folder or a checkpoint file."""
     init_source: str | None = None
-    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab, cellpose or
-    stardist."""
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab, cellpose,
+    stardist, brainchop, phasenet, nnunet or monai."""
     on_nan: Literal["stop", "skip"] = "stop"
     """What becomes of a step whose loss or gradient is not finite: it ends the run, or its update is dropped and counted; ten
     in a row end the run."""
