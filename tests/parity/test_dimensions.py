@@ -30,15 +30,14 @@ def normal(*shape):
 
 def of_torch(kernel, groups=1, transposed=False):
     """PyTorch's kernel: [O, C, ...], or that of a transposed convolution, [C, O, ...], turned."""
-    taps = range(kernel.ndim - 2)
     if not transposed:
-        return torch.tensor(np.moveaxis(kernel, (-1, -2), (0, 1)).copy())
-    parts = [np.moveaxis(part, (-2, -1), (0, 1)) for part in np.split(np.flip(kernel, taps), groups, axis=-1)]
-    return torch.tensor(np.concatenate(parts).copy())
+        return kernel.movedim((-1, -2), (0, 1))
+    parts = kernel.flip(tuple(range(kernel.ndim - 2))).chunk(groups, -1)
+    return torch.cat([part.movedim((-2, -1), (0, 1)) for part in parts])
 
 
 def convolutions(rank):
-    """name -> (a function of maps here, the same with PyTorch's tensors)."""
+    """name -> (a function of maps and a kernel here, the same with PyTorch's tensors, the kernel)."""
     conv, transposed = getattr(F, f"conv{rank}d"), getattr(F, f"conv_transpose{rank}d")
     anisotropic = (1, 3, 2)[-rank:]
     settings = {
@@ -52,30 +51,30 @@ def convolutions(rank):
     for name, (size, strides, padding, dilation, groups) in settings.items():
         kernel = normal(*((size,) * rank if isinstance(size, int) else size), 4 // groups, 6)
         layer = Conv(6, size, strides, padding, dilation, groups, use_bias=False)
-        cases[name] = applied(layer, kernel), with_kernel(conv, of_torch(kernel), strides, padding, dilation, groups)
+        cases[name] = applied(layer), with_kernel(conv, {}, strides, padding, dilation, groups), kernel
     for size, strides, padding, groups in [(2, 2, 0, 1), (3, 2, 1, 2), (7, 4, 1, 1), (3, 1, 1, 1)]:
         kernel = normal(*(size,) * rank, 4 // groups, 6)
         layer = ConvTranspose(6, size, strides, padding, groups, use_bias=False)
-        theirs = with_kernel(transposed, of_torch(kernel, groups, transposed=True), strides, padding, 0, groups)
-        cases[f"transposed {size}"] = applied(layer, kernel), theirs
-    kernel = normal(*(3,) * rank, 4, 2)
-    enlarged = with_kernel(conv, of_torch(kernel), 1, 1)
+        theirs = with_kernel(transposed, {"groups": groups, "transposed": True}, strides, padding, 0, groups)
+        cases[f"transposed {size}"] = applied(layer), theirs, kernel
+    enlarged = with_kernel(conv, {}, 1, 1)
 
-    def of_repeated(x):
-        return enlarged(F.interpolate(x, scale_factor=2, mode="nearest"))
+    def of_repeated(x, kernel):
+        return enlarged(F.interpolate(x, scale_factor=2, mode="nearest"), kernel)
 
-    return {**cases, "enlarged": (applied(UpsampledConv(2, use_bias=False), kernel), of_repeated)}
-
-
-def applied(layer, kernel):
-    return lambda x: layer.apply({"params": {"kernel": kernel}}, x)
+    return {**cases, "enlarged": (applied(UpsampledConv(2, use_bias=False)), of_repeated, normal(*(3,) * rank, 4, 2))}
 
 
-def with_kernel(function, kernel, *settings):
-    return lambda x: function(x, kernel, None, *settings)
+def applied(layer):
+    return lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x)
+
+
+def with_kernel(function, order, *settings):
+    return lambda x, kernel: function(x, of_torch(kernel, **order), None, *settings)
 
 
 def others(rank):
+    """name -> (a function of maps here, the same with PyTorch's tensors)."""
     size, linear = LARGER[rank], {1: "linear", 3: "trilinear"}[rank]
     largest, mean, unpool = (getattr(F, f"{name}{rank}d") for name in ("max_pool", "avg_pool", "max_unpool"))
 
@@ -109,15 +108,18 @@ def test_layers(rank, layers):
     cases, x = layers(rank), normal(2, *SIZES[rank], 4)
 
     def values_and_gradients(x):
-        results = {name: jax.vjp(ours, x) for name, (ours, _) in cases.items()}
-        return {name: (y, gradient(jnp.cos(y))[0]) for name, (y, gradient) in results.items()}
+        results = {name: jax.vjp(ours, x, *kernel) for name, (ours, _, *kernel) in cases.items()}
+        return {name: (y, gradient(jnp.cos(y))) for name, (y, gradient) in results.items()}
 
-    for name, (y, gradient) in jax.jit(values_and_gradients)(x).items():
-        tensor = nchw(x).requires_grad_(True)
-        expected = cases[name][1](tensor)
+    for name, (y, gradients) in jax.jit(values_and_gradients)(x).items():
+        _, theirs, *kernel = cases[name]
+        tensors = [tensor.requires_grad_(True) for tensor in (nchw(x), *map(torch.tensor, kernel))]
+        expected = theirs(*tensors)
         expected.backward(expected.detach().cos())
         assert_close(y, nhwc(expected), relative=2e-6)
-        assert_close(gradient, nhwc(tensor.grad), relative=2e-5)  # cos of values that differ by rounding
+        wanted = [nhwc(tensors[0].grad), *(tensor.grad.numpy() for tensor in tensors[1:])]
+        for gradient, of_theirs in zip(gradients, wanted, strict=True):
+            assert_close(gradient, of_theirs, relative=2e-5)  # cos of values that differ by rounding
 
 
 def test_errors():
