@@ -116,7 +116,8 @@ def test_labels_that_cannot_be_read_are_left_out(tmp_path):
         pair(tmp_path, name)
     (tmp_path / "labels" / "train" / "a.nii.gz").write_bytes(b"none")
     pair(tmp_path, "b", label=LABEL[1:])
-    left = without_faults(source := opened(tmp_path))
+    source = opened(tmp_path)
+    left: Any = without_faults(source)
     assert left.left_out == (0, 1) and source.classes == ("class_0", "class_1")
     np.testing.assert_array_equal(left[0]["label"], LABEL)
     assert source.value_range == pytest.approx(tuple(np.percentile(IMAGE[LABEL == 1], (0.5, 99.5))))
@@ -165,7 +166,7 @@ def test_threads_keep_what_they_put_on_the_disk_apart(monkeypatch):
     mapped, barrier, save = Mapped(), threading.Barrier(3), np.save
     monkeypatch.setattr(np, "save", lambda *given: (barrier.wait(5), save(*given)))
     with ThreadPoolExecutor(3) as pool:
-        found = [one["a"] for one in pool.map(lambda number: mapped.put({"a": np.full(2, number)}), range(3))]
+        found: Any = [one["a"] for one in pool.map(lambda number: mapped.put({"a": np.full(2, number)}), range(3))]
     assert [values.tolist() for values in found] == [[0, 0], [1, 1], [2, 2]]
     assert len({Path(values.filename).parent for values in found}) == 1
 
