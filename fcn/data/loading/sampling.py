@@ -27,7 +27,7 @@ class SamplingConfig:
     """FILE.csv:COLUMN: each image comes so many times an epoch; 0 leaves it out."""
     balance: bool = False
     """Images are drawn so that each class is drawn equally often: a class, then one of the images that have it. Of instance
-    maps so that each object is: by the number of their objects."""
+    maps so that each object is: by the number of their objects, where an image without any counts as one."""
     foreground: Annotated[float, Range(0, 1)] = 0.0
     """Share of the crops that lie around a pixel of a class other than the first, drawn anew each time (nnU-Net: 0.33)."""
 
@@ -157,7 +157,8 @@ def make_order(config: SamplingConfig, samples: Source, root: Path | None) -> Or
     if config.weights is None and not config.balance:
         return Shuffled(len(samples))
     if not weights.any():
-        raise ValueError(f"of the images that sampling.weights {config.weights} leaves, none has a labelled pixel")
+        which = "no image" if config.weights is None else f"none of the images that sampling.weights {config.weights} leaves"
+        raise ValueError(f"{which} has a labelled pixel, by which sampling.balance draws; leave it out")
     return Drawn(tuple(weights.tolist()))
 
 
@@ -201,8 +202,8 @@ def _number(path: Path, text: str) -> float:
 
 
 def object_counts(labels: Sequence[Int[np.ndarray, "..."]]) -> Float[np.ndarray, " n"]:
-    """How many objects each instance map has."""
-    return np.array([(different_values(label) > 0).sum() for label in labels], float)
+    """How many objects each instance map has; 1 where it is known that there is none, so that these are drawn, too."""
+    return np.array([(found > 0).sum() or (found == 0).any() for found in map(different_values, labels)], float)
 
 
 def class_weights(labels: Sequence[Int[np.ndarray, "..."]], classes: int) -> Float[np.ndarray, " n"]:

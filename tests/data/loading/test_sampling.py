@@ -105,6 +105,16 @@ def test_tables_of_weights_and_of_repeats(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("weights", "message"),
+    [(None, "^no image has a labelled pixel"), ("t.csv:n", "^none of the images that sampling.weights t.csv:n leaves has")],
+)
+def test_nothing_is_known_of_any_image(tmp_path, weights, message):
+    (tmp_path / "t.csv").write_text("name,n\n" + "".join(f"{name},1\n" for name in "abcde"))
+    with pytest.raises(ValueError, match=message):
+        make_order(SamplingConfig(weights=weights, balance=True), Unknown(), tmp_path)
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"weights": "t.csv"}, "sampling.weights is 't.csv'; give a table and the name of its column"),
@@ -128,9 +138,10 @@ def test_classes_are_drawn_equally_often():
 
 
 def test_objects_are_drawn_equally_often():
-    """Not those numbers that say that nothing is known; 255 is an object like others."""
+    """Not those numbers that say that nothing is known; 255 is an object like others, and no object as rare as one."""
     assert make_order(SamplingConfig(balance=True), Objects(), None).weights == (1,) * 5
-    assert object_counts([np.array([[0, 3, 3, 255, 70_000, -1]]), np.zeros((2, 2), int)]).tolist() == [3, 0]
+    unknown = np.full((2, 2), -1)
+    assert object_counts([np.array([[0, 3, 3, 255, 70_000, -1]]), np.zeros((2, 2), int), unknown]).tolist() == [3, 1, 0]
 
 
 class Objects(Five):
@@ -142,6 +153,13 @@ class Objects(Five):
         label = np.zeros((20, 30), np.int32)
         label[0, 0], label[19, 29] = 255, -1
         return super().__getitem__(index) | {"label": label}
+
+
+class Unknown(Five):
+    """Class numbers that are all ignored."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index) | {"label": np.full((20, 30), 255)}
 
 
 def test_crops_lie_around_objects_of_any_number():
