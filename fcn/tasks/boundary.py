@@ -1,7 +1,8 @@
 """Objects by three classes of pixels: background, interior and inner boundary."""
 
 import dataclasses
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ class Boundary(InstanceTask, ClassTask):
     default_loss: ClassVar[str] = "ce(class_weights=[1,1,10])+dice"
     own_loss: ClassVar[bool] = False
     channels: ClassVar[int] = 3
+    older: ClassVar[Mapping[str, Any]] = {"split": 1}
 
     width: Annotated[int, Range(1, 16)] = 1
     """Pixels of the boundary. Where two lie between interiors, a gap is rarer, and objects of fewer pixels have no interior."""

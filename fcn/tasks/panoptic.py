@@ -52,6 +52,8 @@ class Panoptic(InstanceTask):
 
     def __post_init__(self):
         super().__post_init__()
+        told = {name: getattr(self.found_by, name) for name in self.found_by.older}
+        object.__setattr__(self, "finder_options", {**told, **self.finder_options})
         for name in ("turns", "linear", "directed", "of_objects"):
             object.__setattr__(self, name, getattr(self.found_by, name))
 
@@ -158,6 +160,14 @@ class Panoptic(InstanceTask):
 
     def options(self):
         return {**super().options(), "finder": self.finder, "finder_options": dict(self.finder_options)}
+
+    @classmethod
+    def recorded(cls, options):
+        finder = FINDERS.get(options.get("finder", cls.finder))
+        given = options.get("finder_options", {})
+        if finder is None or not isinstance(given, Mapping):
+            return super().recorded(options)
+        return super().recorded({**options, "finder_options": finder.recorded(given)})
 
 
 class _ByClass(Quality):

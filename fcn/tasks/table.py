@@ -54,6 +54,8 @@ def with_options(task: Task, **options) -> Task:
     known = task.options()
     if options.get("finder", known.get("finder")) == known.get("finder"):
         options = {name: _merged(known.get(name), value) for name, value in options.items()}
+    else:
+        options = {**options, "finder_options": options.get("finder_options", {})}
     changed = make(task.name, task.classes, **{**own, **known, **options})
     if changed.channels != task.channels:
         raise ValueError(f"of {', '.join(options)} a network has {changed.channels} channels; this one has {task.channels}")
@@ -80,6 +82,8 @@ def to_json(task: Task) -> dict[str, Any]:
 def from_json(values: Any, classes: Sequence[str], palette: Sequence[Sequence[int]] = ()) -> Task:
     """The task that `to_json` gave; None stands for the semantic one, of which older records say nothing.
 
+    Options of which older records say nothing are as they were then (`Task.older`).
+
     Raises:
         ValueError: there is no such task, or it cannot be made of such values.
     """
@@ -90,6 +94,7 @@ def from_json(values: Any, classes: Sequence[str], palette: Sequence[Sequence[in
     if forbidden := options.keys() & {"classes", "palette", "terms", "ignore_index"}:
         raise ValueError(f"task has the field {min(forbidden)!r}, which it cannot have")
     try:
-        return make(values["name"], classes, palette=tuple(map(tuple, palette)), **options)
+        recorded = find(values["name"]).recorded(options)
+        return make(values["name"], classes, palette=tuple(map(tuple, palette)), **recorded)
     except TypeError as error:
         raise ValueError(f"task is {values!r}: {error}") from None

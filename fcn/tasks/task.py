@@ -55,6 +55,8 @@ class Task(Codec, abc.ABC):
     """The endings of the files that `files` gives, the one last without which an image is not done."""
     on_request: ClassVar[tuple[str, ...]] = ()
     """Those of further files, which are written where they are asked for."""
+    older: ClassVar[Mapping[str, Any]] = {}
+    """Options of which older records say nothing, with the values that they had then; `options` gives them always."""
 
     def __post_init__(self):
         if isinstance(self.classes, str):
@@ -188,6 +190,11 @@ class Task(Codec, abc.ABC):
     def options(self) -> Mapping[str, Any]:
         """What else the task is made of, as JSON values: what `make` is given beside classes, palette and loss."""
         return {}
+
+    @classmethod
+    def recorded(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a record, with those of which older ones say nothing."""
+        return {**cls.older, **options}
 
 
 def defined(value: Any) -> float | None:

@@ -392,6 +392,18 @@ def test_a_class_may_be_called_objects():
     assert task.figures(np.asarray(task.scores(logits))[0]) == {"objects": 3, "objects (share)": share}
 
 
+@pytest.mark.parametrize("options", [{}, {"split": 0.5}])
+def test_records_that_do_not_say_whether_interiors_are_split_split_none(options):
+    """As it was then; what is recorded now says it, so that both can be told apart."""
+    then, now = ({"split": 1, **options}, {"split": 0.25, **options})
+    assert tasks.to_json(tasks.make("boundary", ["cell"], **options))["split"] == now["split"]
+    assert tasks.from_json({"name": "boundary", "min_size": 3, **options}, ["cell"]).split == then["split"]
+    assert tasks.to_json(tasks.make("panoptic", ["cell"], finder_options=options))["finder_options"] == now
+    for finder in ({}, {"finder": "boundary", "finder_options": options}):
+        task = tasks.from_json({"name": "panoptic", **finder}, ["cell"])
+        assert task.finder_options == (then if finder else {"split": 1}) and task.found_by.split == task.finder_options["split"]
+
+
 OTHER = tasks.make("stardist", ["x"], grid=2, threshold=0.3, overlap=0.5, border=1, min_size=4)
 
 

@@ -98,7 +98,8 @@ def test_all_else_is_the_finders():
     assert stars.channels == 9 + 3 and stars.found_by.min_size == 4
     other = tasks.with_options(stars, finder_options={"overlap": 0.3})
     assert other.finder_options == {"rays": 8, "overlap": 0.3} and other.min_size == 4
-    assert tasks.with_options(FLOWS, finder="boundary", finder_options={}).finder_options == {}
+    assert tasks.with_options(FLOWS, finder="boundary").finder_options == {"split": 0.25}
+    assert tasks.with_options(TASK, finder="flows", finder_options={"steps": 9}).finder_options == {"steps": 9}
     assert (stars.directed, stars.linear, stars.turns) == (True, True, False) and TASK.turns and not TASK.directed
     resized = np.asarray(stars.resized(np.ones((1, 1, 1, 12), np.float32), (2.0, 2.0)))[0, 0, 0]
     np.testing.assert_allclose(resized, [1, *[2] * 8, 1, 1, 1], rtol=1e-6)
