@@ -1,5 +1,8 @@
 """Receptive fields: what the paper says of U-Net, what is known by hand, and networks that have none."""
 
+import copy
+import pickle
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ import pytest
 
 import fcn
 from fcn.inference import receptive_field
+from fcn.inference.field import ReceptiveField, Side
 from fcn.inference.rows import all_rows
 from fcn.layers import Conv, max_pool, resize, resize_bilinear, resize_nearest
 from fcn.models.unet2015 import output_size, valid_sizes
@@ -52,6 +56,15 @@ def test_by_hand():
     assert field.size == (14, 12)
     assert field.stride == field.alignment == (2, 2)
     assert field.margins == ((0, 0), (0, 0)) and field.legal_sizes(5, 8) == [5, 6, 7, 8]
+    assert (field.rows.size, field.columns.size) == field.size
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda field: pickle.loads(pickle.dumps(field))])
+def test_copies_are_the_same(copied):
+    side = Side(3, 1, 1, (1, 1), (0, 0), 1)
+    field = ReceptiveField(side._replace(size=9), side._replace(size=5), side)
+    assert copied(field) == field and copied(field).size == (9, 5, 3)
+    assert copied(field).rows.size == 5 and copied(field).columns.size == 3
 
 
 class Flat(nn.Module):

@@ -46,6 +46,20 @@ class ReceptiveField(tuple[Side, ...]):
     def __new__(cls, *sides: Side):
         return super().__new__(cls, sides)
 
+    def __getnewargs__(self) -> tuple[Side, ...]:
+        """Of what copies and pickles are made."""
+        return tuple(self)
+
+    @property
+    def rows(self) -> Side:
+        """Along the height of an image or of a volume's slices."""
+        return self[-2]
+
+    @property
+    def columns(self) -> Side:
+        """Along the last side."""
+        return self[-1]
+
     @property
     def size(self) -> tuple[int, ...]:
         """Rows and columns that a logit depends on, at most."""
