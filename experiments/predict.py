@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fcn.inference.files import Files
 
 _VIEWS = ("flips", "rotations")
-_OF_IMAGES = ("size", "scale", "tta", "ensemble", "csv", "save", "value_range")
+_OF_IMAGES = ("size", "scale", "tta", "dropout", "ensemble", "csv", "save", "format", "objects", "value_range")
 """Options that volumes do not have."""
 _ALLOWED = {
     "--tile": ("'auto', 'none' or a number of pixels, such as 512", int),
@@ -190,7 +190,8 @@ def predict_volumes(options: PredictConfig) -> None:
     from experiments.building.networks import stored_preprocessing
     from experiments.prediction.volumes import planned, predict_all
 
-    if given := [name for name in _OF_IMAGES if getattr(options, name)]:
+    usual = {field.name: field.default for field in dataclasses.fields(options)}
+    if given := [name for name in _OF_IMAGES if getattr(options, name) != usual[name]]:
         raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes volumes; leave it out")
     slices = options.pages is not None
     expected = stored_preprocessing(options.run) if options.run is not None else None

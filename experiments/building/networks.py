@@ -20,7 +20,7 @@ from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
 from fcn.pretrained.networks import all_classes, expected_images, open_network, open_saved, read_names
-from fcn.pretrained.saving import load_task
+from fcn.pretrained.saving import load_preprocessing, load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS
 from fcn.tasks import Task
@@ -111,8 +111,10 @@ def stored_task(path: Path) -> Task | None:
 
 def stored_preprocessing(path: Path) -> Preprocessing | None:
     """What a network expects, by its record, without reading its variables; None where nothing tells it."""
+    if is_export(path):
+        return expected_images(path, load_network(path))
     if (path / "model.json").is_file():
-        return expected_images(path, open_saved(path))
+        return load_preprocessing(path)
     run = RunFolder(path)
     return run.read_preprocessing() if run.config.is_file() and run.facts.is_file() else None
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from fcn import tasks
 from fcn.inference import VolumePredictor
 from fcn.inference.blocks import blended, importance, sides_of
 from fcn.preprocessing import Preprocessing
+from tests.variables import random_variables
 
 SIDES = (12, 10, 8)
 AFFINE = np.array([[-2.0, 0, 0, 9], [0, 1, 0, -4], [0, 0, 3, 2], [0, 0, 0, 1]])
@@ -120,6 +122,18 @@ def test_what_does_not_fit_the_network_is_said(run, data, folder_data, tmp_path)
         predict.main([str(run), str(data), "--out", str(tmp_path), "--tta", "flips"])
     with pytest.raises(ValueError, match="no file of a signal or a volume"):
         predict.main([str(run), str(folder_data / "images" / "val" / "00.png"), "--out", str(tmp_path)])
+
+
+def test_saved_models_and_exports_for_volumes_take_no_options_of_images(data, tmp_path):
+    model, record = fcn.create_model("unet", num_classes=2, base_features=1, depth=1), Preprocessing((0.5,), (1.0,), axes=3)
+    known = {"task": tasks.make("semantic", ["background", "ball"]), "preprocessing": record}
+    fcn.save(tmp_path / "net", model, random_variables(model, 1, 4, 4, 4, 1), **known)
+    with zipfile.ZipFile(tmp_path / "net.fcn", "w") as file:
+        file.writestr("metadata.json", json.dumps({"network": json.loads((tmp_path / "net/model.json").read_text())}))
+        file.write(tmp_path / "net/variables.safetensors", "variables.safetensors")
+    for name, *option in (("net", "--format", "npy"), ("net", "--objects", "geojson"), ("net.fcn", "--dropout", "20")):
+        with pytest.raises(ValueError, match=f"{option[0]} is for images, and the network takes volumes"):
+            predict.main([str(tmp_path / name), str(data), "--out", str(tmp_path / "out"), *option])
 
 
 @pytest.mark.parametrize(
