@@ -29,8 +29,8 @@ class ExportConfig:
     """The file to write; must not exist."""
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint of a run: the last, or the best by what its training took for it (--best, validation mIoU)."""
-    size: Annotated[tuple[int, int] | None, Range(1, 2**16)] = None
-    """Height and width of the images that it takes (default: any)."""
+    size: Annotated[tuple[int, ...] | None, Range(1, 2**16)] = None
+    """Height and width of the images that it takes, or the sides of signals or volumes (default: any)."""
     platforms: tuple[Literal["cpu", "cuda", "rocm", "tpu"], ...] = PLATFORMS
     """Where it runs; an ONNX file runs wherever its runtime does."""
     format: Literal["fcn", "onnx"] | None = None
@@ -65,11 +65,10 @@ def main(args: Sequence[str]) -> None:
     known = network.model, network.variables, network.preprocessing, network.task
     how: dict[str, Any] = {"size": options.size, "label_ids": network.label_ids}
     if options.is_onnx:
-        export_onnx(options.out, *known, **how)
+        taken = export_onnx(options.out, *known, **how)
     else:
-        export_network(options.out, *known, **how, platforms=options.platforms)
-    sizes = "any size" if options.size is None else "{}x{} pixels".format(*options.size)
-    print(f"{options.input} -> {options.out}: takes images of {sizes}; {network.preprocessing.describe()}")
+        taken = export_network(options.out, *known, **how, platforms=options.platforms)
+    print(f"{options.input} -> {options.out}: takes {taken.describe()}; {network.preprocessing.describe()}")
 
 
 if __name__ == "__main__":

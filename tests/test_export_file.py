@@ -110,7 +110,7 @@ def test_what_is_wrong_with_a_file(network, file, tmp_path):
     with pytest.raises(ValueError, match="the task 'flows' gives no classes on the device"):
         export_network(tmp_path / "x.fcn", *network, EXPECTS, tasks.make("flows", classes=["cell"]))
     valid = fcn.create_model("unet2015", num_classes=3, base_features=2, depth=1)
-    with pytest.raises(ValueError, match=r"UNet2015 takes no images of any size in one program .*; give the height and width"):
+    with pytest.raises(ValueError, match=r"UNet2015 takes no images of any size in one program .*; give a size"):
         export_network(tmp_path / "x.fcn", valid, random_variables(valid, 1, 28, 28, 3), EXPECTS, TASK)
     assert not (tmp_path / "x.fcn").exists()
 
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_file(network, file, tmp_path):
 def test_the_command(network, tmp_path, capsys):
     fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS, label_ids=(0, 7, 9))
     command.main([str(tmp_path / "net"), "--out", str(tmp_path / "out/net.fcn"), "--size", "16", "24", "--platforms", "cpu"])
-    assert "takes images of 16x24 pixels; images have mean" in capsys.readouterr().out
+    assert "takes images of 16x24; images have mean" in capsys.readouterr().out
     ids, _ = open_export(tmp_path / "out/net.fcn")(images(1, 16, 24))
     assert ids.shape == (1, 16, 24)
     Image.fromarray(images(1, 16, 24)[0]).save(tmp_path / "a.png")

@@ -79,7 +79,7 @@ def test_one_size_of_low_precision(network, tmp_path):
 def test_what_cannot_be_written_is_one_sentence(network, tmp_path, monkeypatch):
     path = tmp_path / "x.onnx"
     valid = fcn.create_model("pspnet", num_classes=3)
-    with pytest.raises(ValueError, match=r"PSPNet takes no images of any size in one program .*; give the height and width"):
+    with pytest.raises(ValueError, match=r"PSPNet takes no images of any size in one program .*; give a size"):
         export_onnx(path, valid, shapes_of(valid, 1, 64, 64, 3), EXPECTS, TASK)
     with pytest.raises(ValueError, match="the task 'flows' gives no classes on the device"):
         export_onnx(path, *network, EXPECTS, tasks.make("flows", classes=["cell"]))
@@ -96,7 +96,7 @@ def test_what_cannot_be_written_is_one_sentence(network, tmp_path, monkeypatch):
 def test_the_command(network, tmp_path, capsys):
     fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS, label_ids=(0, 7, 9))
     command.main([str(tmp_path / "net"), "--out", str(tmp_path / "out/net.onnx"), "--size", "16", "24"])
-    assert "takes images of 16x24 pixels; images have mean" in capsys.readouterr().out
+    assert "takes images of 16x24; images have mean" in capsys.readouterr().out
     run = Run.of(tmp_path / "out/net.onnx")
     ids, _ = run(images(1, 16, 24))
     assert ids.shape == (1, 16, 24)

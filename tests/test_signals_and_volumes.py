@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import fcn
+from experiments import command, export
 from fcn import tasks
 from fcn.inference import export_network, export_onnx, open_export
+from fcn.inference.standalone import Sizes
 from fcn.preprocessing import Preprocessing
 from tests.variables import random_variables
 
@@ -49,6 +51,12 @@ def test_saved_and_gone_on_with(network, tmp_path):
         fcn.save(tmp_path / "other", model, variables, preprocessing=Preprocessing())
 
 
+@pytest.mark.parametrize(("size", "said"), [((64,), "signals of 64"), ((4, 5, 6), "volumes of 4x5x6")])
+def test_one_size_to_export(size, said):
+    asked = command.parse(export.ExportConfig, ["run", "--out", "x.fcn", "--size", *map(str, size)], "export", None)
+    assert asked.size == size and Sizes(size, len(size)).describe() == said
+
+
 @pytest.mark.usefixtures("symbols")
 def test_exported(network, expected, tmp_path):
     """A program for any size, of float32 values."""
@@ -56,7 +64,8 @@ def test_exported(network, expected, tmp_path):
     sides, file = x.shape[1:-1], tmp_path / "network.fcn"
     with pytest.raises(ValueError, match=r"size=\(8, 8\) has 2 sides; the network's variables are for (signals|volumes)"):
         export_network(file, model, variables, EXPECTS, TASK, size=(8, 8))
-    export_network(file, model, variables, EXPECTS, TASK, platforms=["cpu"])
+    taken = export_network(file, model, variables, EXPECTS, TASK, platforms=["cpu"])
+    assert taken.describe() == f"{'signals' if x.ndim == 3 else 'volumes'} of any size"
     found = open_export(file)
     assert found.metadata["input"] == {"type": "float32", "shape": ["b", *("l" if len(sides) == 1 else "dhw"), 1]}
     ids, probabilities = found(x)

@@ -58,8 +58,17 @@ class Sizes(NamedTuple):
         except Exception as error:  # what a network does with a symbol may fail in many ways
             if self.sides is not None or isinstance(error, passed):
                 raise
-            told = f"{type(model).__name__} takes no images of any size in one program ({first_line(str(error))})"
-            raise ValueError(f"{told}; give the height and width of one") from error
+            told = f"{type(model).__name__} takes no {self.kind} of any size in one program ({first_line(str(error))})"
+            raise ValueError(f"{told}; give a size, a number for each side") from error
+
+    @property
+    def kind(self) -> str:
+        """What it takes: "signals", "images" or "volumes"."""
+        return INPUTS[self.dimensions].partition(" ")[0]
+
+    def describe(self) -> str:
+        """In words, such as "images of any size" or "volumes of 16x32x32"."""
+        return f"{self.kind} of {'any size' if self.sides is None else 'x'.join(map(str, self.sides))}"
 
 
 _SIDES = {1: ("l",), 2: ("h", "w"), 3: ("d", "h", "w")}
