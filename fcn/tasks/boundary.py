@@ -56,7 +56,7 @@ class Boundary(InstanceTask, ClassTask):
         return {**super().options(), "split": self.split, **width, **({} if usual else {"class_weights": self.class_weights})}
 
     def masks(self, label):
-        return boundary_classes(np.maximum(label, 0), self.width)[..., None] == np.arange(self.channels)
+        return boundary_classes(label, self.width)[..., None] == np.arange(self.channels)
 
     def distances(self, name, label):
         if name != "border":

@@ -251,6 +251,7 @@ def test_boundaries_are_those_of_the_map_as_it_is_seen():
     larger[:, 20] = -1
     classes = np.stack([boundary_classes(one, 2) for one in larger])
     np.testing.assert_array_equal(jax.jit(task.pixel_classes)(larger), np.where(larger < 0, 255, classes))
+    np.testing.assert_array_equal(task.masks(larger[0]), np.eye(3)[classes[0]] * (larger[0] >= 0)[..., None])
     assert tasks.from_json(json.loads(json.dumps(tasks.to_json(task))), task.classes, task.palette).width == 2
 
 
