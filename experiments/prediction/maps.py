@@ -14,6 +14,7 @@ from experiments.prediction.stages import Work, attempt, report, row_of
 from fcn.data import read_image
 from fcn.data.large import geo_tags, in_parts, open_large
 from fcn.data.reading.pages import page_as_file
+from fcn.data.zarr_arrays import is_zarr
 from fcn.inference import Predictor, write_labels
 from fcn.inference.files import Files
 from fcn.text import printable
@@ -61,8 +62,8 @@ class Maps:
 
     def write(self, files: Files, _) -> str:
         """Writes the map, going on with one that was interrupted; says where."""
-        stat = files.image.stat()
-        source = f"{files.image.resolve()}, page {files.page}, of {stat.st_size} bytes, {stat.st_mtime_ns}"
+        newest = max(path.stat().st_mtime_ns for path in (files.image, *files.image.rglob("*")))  # also of an array's chunks
+        source = f"{files.image.resolve()}, page {files.page}, of {files.image.stat().st_size} bytes, {newest}"
         files.done.parent.mkdir(parents=True, exist_ok=True)
         tags = geo_tags(files.image) if files.done.suffix == ".tif" else []
         with self._opened(files) as image, _bar(files.image) as tell:
@@ -99,6 +100,10 @@ class Maps:
         if in_parts(path) and expected.per_image is None and not pages:
             with open_large(path) as image:
                 yield image
+        elif is_zarr(path):
+            raise ValueError(
+                f"{path} is read in parts only, and the network needs all of an image at once; save it as TIFF or .npy"
+            )
         else:
             how = {"value_range": expected.value_range, "per_image": expected.per_image, "pages": pages}
             yield read_image(path, channels=expected.channels, **how)
