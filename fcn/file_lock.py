@@ -36,10 +36,20 @@ def locked(path: Path) -> Iterator[None]:
             handle.close()
 
 
+def _opened(file: Path) -> IO:
+    """The file, which is made if there is none; that of another user may only be read."""
+    try:
+        return file.open("a")
+    except PermissionError:
+        if not file.exists():
+            raise
+        return file.open()
+
+
 def _acquired(file: Path) -> IO | None:
     """The file, locked: the one that has its name, and not one that another call has removed meanwhile."""
     while fcntl is not None:
-        handle = file.open("a")
+        handle = _opened(file)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):

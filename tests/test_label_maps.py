@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from fcn import tasks
+from fcn.file_lock import locked
 from fcn.inference import label_maps, write_labels
 from tests.test_predictor import image, predictor
 
@@ -69,6 +71,24 @@ def test_two_calls_do_not_write_one_map(photo, tmp_path, monkeypatch):
     assert files(tmp_path) == ["map.npy", "other.npy"] and len(read) == 1
 
 
+def test_a_lock_of_another_user_is_read(tmp_path, monkeypatch):
+    """Of whom it was left, or who holds it."""
+    (tmp_path / ".map.npy.lock").touch()
+    opened = Path.open
+
+    def refuse(path, mode="r", **how):
+        if mode == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, mode, **how)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    path = tmp_path / "map.npy"
+    with locked(path), pytest.raises(BlockingIOError, match=r"map\.npy is being written by another call"), locked(path):
+        pass
+    with pytest.raises(PermissionError), locked(tmp_path / "other.npy"):
+        pass
+
+
 @pytest.mark.parametrize("ending", [".npy", ".tif"])
 def test_what_was_interrupted_goes_on(semantic, photo, tmp_path, monkeypatch, ending):
     """But neither for another image nor for another network, nor for one that sees other borders."""
@@ -100,9 +120,10 @@ def test_what_was_interrupted_goes_on(semantic, photo, tmp_path, monkeypatch, en
     np.testing.assert_array_equal(stored, semantic(image(50, 40)))
 
 
-def test_what_is_refused(semantic, photo, tmp_path):
+def test_what_is_refused(semantic, photo, tmp_path, monkeypatch):
     (tmp_path / "mine.npy").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"mine\.npy exists already"):
+    with pytest.raises(FileExistsError, match=r"mine\.npy exists already"), monkeypatch.context() as patch:
+        patch.setattr(label_maps, "_digest", lambda _: pytest.fail("weights are read in vain"))
         write_labels(semantic, photo, tmp_path / "mine.npy")
     with pytest.raises(ValueError, match=r"map\.png: label maps are \.npy or \.tif files"):
         write_labels(semantic, photo, tmp_path / "map.png")

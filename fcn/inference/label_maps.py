@@ -61,14 +61,13 @@ def write_labels(
         ImportError: a .tif takes tifffile, which is not installed.
         OSError: the disk has no room for the map.
     """
-    _refuse(predictor, path)
+    _refuse(predictor, path, overwrite)
     parts = predictor.parts(image, tile=tile, tta=tta)
     asked = {"shape": list(image.shape), "dtype": str(image.dtype), "parts": parts.count, "tile": tile, "tta": list(tta)}
     asked |= {"source": source, "network": _digest(predictor), "ids": list(ids or ())}
     asked |= {"bucket": predictor.bucket, "border": predictor.border, "dropout": list(predictor.dropout)}
     with locked(path):
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists already; give another name")
+        _refuse(predictor, path, overwrite)  # which another call may have written meanwhile
         _write(predictor, parts, path, image.shape[:2], asked, ids, tags, tell)
 
 
@@ -89,7 +88,9 @@ def _write(predictor, parts, path, size, asked, ids, tags, tell):
     record.unlink(missing_ok=True)
 
 
-def _refuse(predictor, path):
+def _refuse(predictor, path, overwrite):
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; give another name")
     if path.suffix not in (".npy", ".tif"):
         raise ValueError(f"{path}: label maps are .npy or .tif files")
     task = predictor.task
