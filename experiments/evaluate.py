@@ -98,7 +98,8 @@ def evaluate_volumes(options: EvaluateConfig, network, source) -> None:
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
-        print(f"{head_of(options, network, source)}\n\n{table(network.task.classes, values)}\n\n{worst(rows, 'dice')}")
+        scores = table(network.task.classes, values, len(source.shape) - 1)
+        print(f"{head_of(options, network, source)}\n\n{scores}\n\n{worst(rows, 'dice')}")
     write_files(options, values, rows)
 
 
@@ -154,8 +155,10 @@ def print_table(options: EvaluateConfig, network, source, result, rows: Sequence
 
 def head_of(options: EvaluateConfig, network, source) -> str:
     """What was measured on what."""
+    from fcn.data.loading.samples import NAMES
+
     step = "" if network.step is None else f", step {network.step}"
-    sizes, what = sorted(set(source.sizes())), "images" if len(source.shape) == 3 else "volumes"
+    sizes, what = sorted(set(source.sizes())), NAMES[len(source.shape) - 1]
     seen = "x".join(map(str, sizes[0])) if len(sizes) == 1 else f"their own {len(sizes)} sizes"
     return f"{options.run}{step}, {len(source)} {what} of {source.name}, seen at {seen}"
 

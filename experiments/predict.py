@@ -70,8 +70,8 @@ class PredictConfig:
     weights: str | None = None
     """The weights of --model: a published name or a checkpoint file."""
     source: str | None = None
-    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab, cellpose or
-    stardist."""
+    """Whose names a checkpoint file has: torchvision, timm, smp, torchfcn, espnet, cifar, caffe, tf_deeplab, cellpose,
+    stardist, brainchop, phasenet, nnunet or monai."""
     classes: Path | None = None
     """A text file with the names of the classes of a checkpoint file (or a folder of smp's), one on each line."""
     task_options: tuple[str, ...] = ()
@@ -102,8 +102,9 @@ class PredictConfig:
     save: tuple[Kind, ...] = ()
     """What to write (default: labels and overlay; with --format tif or npy labels, with geojson or coco-rle contours).
     "probabilities": NAME_probabilities.npy, float32 [H, W, classes]. "uncertainty": NAME_uncertainty.png, white where all
-    classes are as likely, and .npy, float32 [H, W, 2]: the entropy in nats, and what of it the views of --tta and the networks
-    of --ensemble disagree about (mutual information). "contours": the outlines of the parts of each class, or of objects."""
+    classes are as likely, and .npy, float32 [H, W, 2]: the entropy in nats, and what of it the views of --tta, the networks of
+    --ensemble and the samples of --dropout disagree about (mutual information). "contours": the outlines of the
+    parts of each class, or of objects."""
     format: tuple[Format, ...] = ("png",)
     """Of labels png, tif, npy; of contours png (drawn over the image), geojson, coco-rle (NAME_coco.json). Class ids alone as
     "tif" or "npy" are written part by part, and TIFF and NumPy's files read so: neither image nor labels need fit into memory,

@@ -167,9 +167,9 @@ def means_of(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     return {f"val/{name}": mean_of([row[name] for row in rows]) for name in rows[0] if name != "image"}
 
 
-def table(classes: Sequence[str], means: Mapping[str, Any]) -> str:
-    """Dice and HD95 of each class, for a terminal."""
-    rows = [f"{'':<24}{'Dice':>8}{'HD95 (mm)':>12}"]
+def table(classes: Sequence[str], means: Mapping[str, Any], axes: int = 3) -> str:
+    """Dice and HD95 of each class, for a terminal; of volumes it is in millimetres."""
+    rows = [f"{'':<24}{'Dice':>8}{'HD95 (mm)' if axes == 3 else 'HD95':>12}"]
     for name, key in [*((short_name(name), f"/{name}") for name in classes[1:]), ("mean", "")]:
         rows.append(f"{name:<24}{_number(means[f'val/dice{key}'], 4):>8}{_number(means[f'val/hd95{key}'], 2):>12}")
     return "\n".join(rows)

@@ -258,7 +258,10 @@ def _check_texts(facts: Mapping[str, Any], num_classes: int | None) -> None:
             raise ValueError(f"{abbreviate(name)} is no text; names of classes and the licence are")
     if twice := [name for name, count in Counter(classes).items() if count > 1]:
         raise ValueError(f"two classes are called {twice[0]!r}; give each a name of its own")
-    if (ids := facts.get("label_ids")) is not None and not _are_ids(ids, len(classes)):
+    ids = facts.get("label_ids")
+    if ids is not None and not classes:
+        raise ValueError("label_ids need classes; give these, too")
+    if ids is not None and not _are_ids(ids, len(classes)):
         raise ValueError(
             f"label_ids is {abbreviate(ids)}; give another number from 0 to 255 for each of {len(classes)} classes"
         )
