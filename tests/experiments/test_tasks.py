@@ -50,7 +50,12 @@ FILES = {
     "regression": ["values.npy", "values.png"],
     "boundary": ["instances.tif", "objects.csv", "overlay.png"],
 }
-FACTS = {"binary": {"threshold": 0.5}, "multilabel": {"threshold": 0.5}, "regression": None, "boundary": {"min_size": 2, "split": 0.25}}
+FACTS = {
+    "binary": {"threshold": 0.5},
+    "multilabel": {"threshold": 0.5},
+    "regression": None,
+    "boundary": {"min_size": 2, "split": 0.25},
+}
 BEST = {"binary": "miou", "multilabel": "miou", "regression": "mae", "boundary": "ap"}
 GOOD = {
     "binary": lambda result: result["val/miou"] > 0.7,
