@@ -72,6 +72,13 @@ def test_results_of_one_run(dropping, monkeypatch):
     assert len(calls) == 1 + 4  # once, and once a tile
 
 
+def test_that_tiles_drop_alike_is_said_once(dropping):
+    photo = np.zeros((30, 30, 1), np.uint8)
+    with pytest.warns(UserWarning, match="all tiles drop the same features, so that the result is not that") as told:
+        assert dropping.parts(photo, tile=14).count == dropping.parts(photo, tile=14).count > 1
+    assert len(told) == 1
+
+
 def test_what_is_refused(dropping):
     model = fcn.create_model("unet", num_classes=3, base_features=2, depth=1)
     with pytest.raises(ValueError, match=r"^UNet drops nothing as it is, so that all samples were one; leave dropout out"):

@@ -53,7 +53,7 @@ class Tiling:
     def __init__(self, program: Program, border: str):
         self._program, self._mirrored = program, border == "mirror"
         self._fields: dict[Hashable, ReceptiveField | str] = {}
-        self._warned = False
+        self._told: set[str] = set()
 
     def parts(self, image: Num[Any, "h w c"], kind: Kind, tile: int, views: Sequence[View]) -> Parts:
         """What is computed of an image."""
@@ -68,6 +68,8 @@ class Tiling:
             reason = f"the network's halo of {wide} pixels is larger than the tile of {tile}"
             return self._blended(image, kind, tile, views, reason)
         tiles = exact_tiles(size, field, tile, around, more)
+        if self._program.dropout.samples:
+            self._tell("all tiles drop the same features")
 
         def after(start):
             for i in range(start, len(tiles), self._program.at_once):
@@ -84,9 +86,7 @@ class Tiling:
             yield Part(tile.place, values[tile.inner])
 
     def _blended(self, image, kind: Kind, tile: int, views, reason: str) -> Parts:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(f"tiles are blended, so that the result is not that of the whole image: {reason}", stacklevel=2)
+        self._tell("tiles are blended", f": {reason}")
         averaged: Kind = kind if kind in ("uncertainty", "all") else "logits"
         compute = functools.partial(self._program.whole, kind=averaged, views=views)
 
@@ -96,6 +96,12 @@ class Tiling:
                 yield Part(part.place, made)
 
         return Parts(len(positions(image.shape[0], tile)), after)
+
+    def _tell(self, what: str, reason: str = ""):
+        """Warns once of what makes the result another than that of the whole image."""
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(f"{what}, so that the result is not that of the whole image{reason}", stacklevel=3)
 
     def _field_around(self, height: int, width: int, views) -> tuple[ReceptiveField, Sequence[tuple[int, int]]]:
         """The receptive field for images of this size, seen in all views, and what is mirrored around them."""
