@@ -36,7 +36,7 @@ REDUCTIONS |= {"reduce_and": "ReduceMin", "reduce_or": "ReduceMax"}
 
 
 def _reduce(graph, equation, x):
-    axes, name = equation.params["axes"], equation.primitive.name
+    axes, name = [int(axis) for axis in equation.params["axes"]], equation.primitive.name
     if not axes:
         return x
     truth = equation.invars[0].aval.dtype == np.bool_
