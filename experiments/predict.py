@@ -40,6 +40,7 @@ from fcn.ranges import LARGEST, Range, check_fields
 
 if TYPE_CHECKING:
     from fcn.inference.files import Files
+    from fcn.preprocessing import Preprocessing
 
 _VIEWS = ("flips", "rotations")
 _OF_IMAGES = ("size", "scale", "tta", "dropout", "ensemble", "csv", "save", "format", "objects", "value_range")
@@ -180,23 +181,21 @@ def main(args: Sequence[str]) -> None:
     if not options.images:
         raise ValueError("no image was given; name image files, or a folder of them")
     command.refuse_file_name(options.out, "a folder of pictures")
-    if takes_images(options):
+    expected = expected_of(options)
+    if expected is None or expected.axes == 2:
         predict_images(options)
     else:
-        predict_volumes(options)
+        predict_volumes(options, joined=expected.channels > 1)
 
 
-def predict_volumes(options: PredictConfig) -> None:
-    """Predicts the volumes that a command line names."""
-    from experiments.building.networks import stored_preprocessing
+def predict_volumes(options: PredictConfig, joined: bool) -> None:
+    """Predicts the volumes that a command line names; `joined`: CASE_0001 and so on are channels of CASE_0000."""
     from experiments.prediction.volumes import planned, predict_all
 
     usual = {field.name: field.default for field in dataclasses.fields(options)}
     if given := [name for name in _OF_IMAGES if getattr(options, name) != usual[name]]:
         raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes volumes; leave it out")
     slices = options.pages is not None
-    expected = stored_preprocessing(options.run) if options.run is not None else None
-    joined = expected is not None and expected.channels > 1
     plans = planned(options.images, options.out, options.overlay, done_before(options), slices, joined)
     command.cache_compilations(calls=len(plans))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -224,11 +223,11 @@ def predict_images(options: PredictConfig) -> None:
         raise ValueError(f"{len(refused)} of {len(plans)} images were not predicted: {shown}")
 
 
-def takes_images(options: PredictConfig) -> bool:
-    """Whether the network is for images, not for signals or volumes."""
+def expected_of(options: PredictConfig) -> "Preprocessing | None":
+    """What the network of a run, a saved model or an export expects, by its record; None where nothing tells it."""
     from experiments.building.networks import stored_preprocessing
 
-    return options.run is None or (expected := stored_preprocessing(options.run)) is None or expected.axes == 2
+    return None if options.run is None else stored_preprocessing(options.run)
 
 
 def write_pictures(options: PredictConfig, plans: "Sequence[Files]") -> list[Path]:
