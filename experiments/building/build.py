@@ -37,6 +37,7 @@ from fcn.data.loading.sampling import make_order
 from fcn.data.reading.depth import ValueRange
 from fcn.errors import unknown
 from fcn.inference import Ensemble
+from fcn.inference.probabilities import refuse_mean
 from fcn.parallel import make_parallel
 from fcn.preprocessing import Preprocessing, default_preprocessing
 from fcn.tasks import Task
@@ -159,6 +160,9 @@ class Experiment:
         layout = {"data": mesh.data, "height": mesh.height, "shard_params": self.config.shard_params}
         self.parallel = make_parallel(self.config.parallel, self.config.batch_size, **layout)
         self.model = make_model(self.config, self.task.channels, self.parallel.axis_name)
+        _ = self.predicting  # which refuses an ensemble of what has no mean
+        if self.config.data.size is not None:
+            refuse_mean(self.task, "set data.crop in place of data.size")
         if len(self.train.shape) == 4:
             refuse_flat(self.model, self.train.shape[:-1])
         wanted = self.expected or configured(self.config.data, self._of_weights(), self.train)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fcn.inference.probabilities import mode_of, to_logits, to_probabilities
+from fcn.inference.probabilities import mode_of, refuse_mean, to_logits, to_probabilities
 from fcn.tasks import Task
 
 
@@ -31,6 +31,9 @@ class Ensemble:
     model: nn.Module
     task: Task
     size: int
+
+    def __post_init__(self):
+        refuse_mean(self.task, "leave the ensemble out")
 
     def apply(self, variables: Mapping[str, Any], images: Float[Array | np.ndarray, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits of the mean; each variable has a leading axis over the networks."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Num, Shaped
 from fcn.inference.dropout import Dropout, refuse_without_dropout
 from fcn.inference.ensemble import Ensemble
 from fcn.inference.images import one_of, prepared, shown
+from fcn.inference.probabilities import refuse_mean
 from fcn.inference.program import Kind, Program
 from fcn.inference.stream import ahead, runs
 from fcn.inference.tiles import put_together
@@ -105,6 +106,8 @@ class Predictor:
             members, model = [one for each in members for one in model.members(each)], model.model
         if not members:
             raise ValueError("an ensemble of no networks; give the variables of one, or a list of them")
+        if len(members) > 1 or dropout:
+            refuse_mean(task, "leave dropout out" if dropout else "leave the ensemble out")
         count = getattr(model, "num_classes", None)
         if task is not None and count not in (None, task.channels):
             raise ValueError(f"the task {task.name!r} has {task.channels} channels, but the model has {count} classes")

@@ -7,10 +7,22 @@ from jaxtyping import Array, Float
 
 from fcn.tasks import Task
 
+AT_OTHER_SIZES = "let the network see images as they are: --scale 1"
+
 
 def mode_of(task: Task | None) -> str | None:
     """What makes probabilities of logits: "multiclass" a softmax, "binary" and "multilabel" sigmoids; None: they are values."""
     return "multiclass" if task is None else getattr(task, "mode", None)
+
+
+def refuse_mean(task: Task | None, instead: str) -> None:
+    """Raises where a mean would be taken of what means nothing then.
+
+    Raises:
+        ValueError: the task's logits cannot be averaged.
+    """
+    if task is not None and not task.averages:
+        raise ValueError(f"the task {task.name!r} predicts networks, whose mean is none of them; {instead}")
 
 
 def to_probabilities(logits: Float[Array, "*pixels k"], mode: str | None) -> Float[Array, "*pixels k"]:

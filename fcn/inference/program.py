@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Num, Shaped
 
 from fcn.inference.dropout import WITHOUT, Dropout, dropping
 from fcn.inference.images import check_range
-from fcn.inference.probabilities import entropy, mode_of, to_logits, to_probabilities
+from fcn.inference.probabilities import AT_OTHER_SIZES, entropy, mode_of, refuse_mean, to_logits, to_probabilities
 from fcn.inference.views import View
 from fcn.inference.whole import covering_logits
 from fcn.layers import resize_bilinear
@@ -130,6 +130,7 @@ class Program:
     def _compiled_results(self):
         def compute(logits, size, kinds, uncertain=None):
             if size != logits.shape[1:3]:
+                refuse_mean(self.task, AT_OTHER_SIZES)
                 factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
                 logits = resize_bilinear(logits, size)
                 logits = jnp.asarray(self.task.resized(logits, factors)) if self.task else logits

@@ -12,6 +12,7 @@ from jaxtyping import Num
 
 from fcn.inference.blended import blended_strips, positions
 from fcn.inference.field import ReceptiveField, receptive_field
+from fcn.inference.probabilities import refuse_mean
 from fcn.inference.program import Kind, Program
 from fcn.inference.tiles import Part, Tile, exact_tiles, in_all_views, suits
 from fcn.inference.views import View
@@ -86,6 +87,7 @@ class Tiling:
             yield Part(tile.place, values[tile.inner])
 
     def _blended(self, image, kind: Kind, tile: int, views, reason: str) -> Parts:
+        refuse_mean(self._program.task, f"tiles would be blended ({reason}): take a larger tile, or none")
         self._tell("tiles are blended", f": {reason}")
         averaged: Kind = kind if kind in ("uncertainty", "all") else "logits"
         compute = functools.partial(self._program.whole, kind=averaged, views=views)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Shaped, UInt8
 
 from fcn.data import resize_image
 from fcn.inference.ensemble import Ensemble
+from fcn.inference.probabilities import AT_OTHER_SIZES, refuse_mean
 from fcn.layers import resize_bilinear
 from fcn.parallel import compiler_options
 from fcn.preprocessing import Preprocessing
@@ -58,6 +59,7 @@ def make_predictor(
     def images_to_scores(variables, images, size):
         logits = covering_logits(model, variables, preprocessing.apply(images))
         if size is not None and size != logits.shape[1:3]:
+            refuse_mean(task, AT_OTHER_SIZES)
             factors = size[0] / logits.shape[1], size[1] / logits.shape[2]
             logits = resize_bilinear(logits, size)
             logits = task.resized(logits, factors) if task else logits

@@ -54,6 +54,7 @@ class CondInst(InstanceTask):
     of_objects: ClassVar[frozenset[str]] = frozenset({"label", "box"})
     channels: ClassVar[int] = _OWN.stop + FEATURES
     directed: ClassVar[bool] = True
+    averages: ClassVar[bool] = False
 
     @property
     def fill(self):
@@ -104,15 +105,6 @@ class CondInst(InstanceTask):
 
     def _distances(self, logarithms):
         return self.grid * jnp.exp(jnp.minimum(logarithms, _LONGEST))
-
-    def resized(self, logits, factors):
-        rows, columns = (FEATURES * (FEATURES + i) + _OWN.start for i in range(2))  # the first kernel's, of the two offsets
-        scale = np.ones(self.channels, np.float32)
-        for start, factor in zip((rows, columns), factors):
-            scale[start : start + FEATURES] /= factor
-        longer = np.zeros(self.channels, np.float32)
-        longer[_BOX] = np.log(np.repeat(factors, 2))
-        return logits * scale + longer
 
     def scores(self, logits):
         sure = jax.nn.sigmoid(logits[..., :2] + jnp.array([PRIOR, 0]))

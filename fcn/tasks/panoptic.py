@@ -54,7 +54,7 @@ class Panoptic(InstanceTask):
         super().__post_init__()
         told = {name: getattr(self.found_by, name) for name in self.found_by.older}
         object.__setattr__(self, "finder_options", {**told, **self.finder_options})
-        for name in ("turns", "linear", "directed", "of_objects"):
+        for name in ("turns", "linear", "directed", "averages", "of_objects"):
             object.__setattr__(self, name, getattr(self.found_by, name))
 
     @functools.cached_property

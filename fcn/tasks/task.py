@@ -51,6 +51,8 @@ class Task(Codec, abc.ABC):
     """Whether `prediction` and the metric need the host; else they are compiled with the network."""
     directed: ClassVar[bool] = False
     """Whether channels are directions or lengths in the image, which are others where it is mirrored, turned or resized."""
+    averages: ClassVar[bool] = True
+    """Whether means of logits mean anything: of networks, of overlapping tiles, and of pixels where they are resized."""
     suffixes: ClassVar[tuple[str, ...]]
     """The endings of the files that `files` gives, the one last without which an image is not done."""
     on_request: ClassVar[tuple[str, ...]] = ()

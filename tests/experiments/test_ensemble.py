@@ -61,6 +61,19 @@ def test_what_an_ensemble_cannot_do(wrong, message):
         TrainConfig(ensemble=2, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ensemble": 2}, "leave the ensemble out"),
+        ({"data": DataConfig("shapes", size=(16, 16))}, "set data.crop in place of data.size"),
+    ],
+)
+def test_networks_that_have_no_mean(options, message):
+    config = TrainConfig(**{"data": DataConfig("shapes"), "task": "condinst", "batch_size": 8, **options})
+    with pytest.raises(ValueError, match="the task 'condinst' predicts networks, whose mean is none of them; " + message):
+        Experiment(config, *load_splits(config.data, "instances"))
+
+
 def test_with_all_else_switched_on_a_step_fits_together(folder_data, monkeypatch, capsys):
     """It is traced only. The second network begins as the run of the next seed does; each gets the initial weights."""
     config = TrainConfig(

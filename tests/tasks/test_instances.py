@@ -18,9 +18,6 @@ from fcn.data.source import Sample
 from fcn.inference import make_predictor
 from fcn.instances import (
     boundary_classes,
-    box_distances,
-    edge_probabilities,
-    instance_flows,
     mask_logits,
     match,
     star_distances,
@@ -29,6 +26,7 @@ from fcn.losses import border_cross_entropy, border_distances, parse_terms, tota
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Flows, InstanceTask
 from fcn.visualize.files import save_pictures
+from tests.tasks.perfect import perfect
 
 TASKS = [
     tasks.make("boundary", ["cell"], terms="ce(class_weights=[1,1,10])+dice+border"),
@@ -50,34 +48,6 @@ def scene():
 
 def encoded(task, label):
     return task.targets(Sample(image=np.zeros((*label.shape, 1), np.uint8), label=label, name="scene"))
-
-
-def perfect(task, label):
-    """Logits that say what is true, [1, H, W, channels]."""
-    if task.name == "boundary":
-        logits = 20.0 * np.eye(3)[boundary_classes(label)]
-    elif task.name == "stardist":
-        p = np.clip(edge_probabilities(label), 1e-6, 1 - 1e-6)[..., None]
-        logits = np.concatenate([np.log(p / (1 - p)), star_distances(label, task.rays)], -1)
-    elif task.name == "condinst":
-        logits = conditional(label, task.grid)
-    else:
-        logits = np.concatenate([5 * instance_flows(label), np.where(label > 0, 9.0, -9.0)[..., None]], -1)
-    return logits[None].astype(np.float32)
-
-
-def conditional(label, grid):
-    """Each object has a feature of its own, which its network lets pass; certainties are those of the middle of its box."""
-    ids = np.unique(label[label > 0])
-    features = (label[..., None] == np.resize(ids, 8)) & (np.arange(8) < len(ids))
-    box = np.maximum(box_distances(label), 0.5)
-    first, second = np.sort(np.stack([box[..., ::2], box[..., 1::2]]), 0)
-    middle = np.clip(np.sqrt((first / second).prod(-1)), 1e-6, 1 - 1e-6)
-    own = [np.eye(10, 8), np.zeros(8), np.eye(8), np.zeros(8)]
-    own = np.broadcast_to(np.concatenate([piece.ravel() for piece in own]), (*label.shape, 160))
-    sure = [np.where(label > 0, 9.0, -9.0), np.log(middle / (1 - middle))]
-    last = [10.0 * features, np.full((*label.shape, 1), -5.0)]
-    return np.concatenate([np.stack(sure, -1), np.log(box / grid), own, *last, features], -1)
 
 
 def assert_equal(found, expected, where=True):
@@ -321,10 +291,6 @@ def test_distances_are_those_of_the_enlarged_image():
     logits = np.asarray(task.resized(np.ones((1, 2, 2, 9), np.float32), (3.0, 2.0)))
     np.testing.assert_allclose(logits[0, 0, 0, :4], [1, 2, np.hypot(3, 2) / np.sqrt(2), 3], rtol=1e-6)
     assert TASKS[2].resized(logits, (3.0, 2.0)) is logits
-    found = np.asarray(TASKS[3].resized(np.ones((1, 1, 1, 183), np.float32), (3.0, 2.0)))[0, 0, 0]
-    np.testing.assert_allclose(found[2:6], 1 + np.log([3, 3, 2, 2]), rtol=1e-6)
-    own = np.split(found[6:86].reshape(10, 8), [8, 9])  # of the first convolution features, then rows and columns
-    assert [np.unique(part).tolist() for part in own] == [[1], [np.float32(1 / 3)], [0.5]] and (found[86:] == 1).all()
 
 
 class Ones(nn.Module):
