@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.auto.fingerprint import Fingerprint
-from experiments.auto.plan import BASE_FEATURES, STEPS, Plan, features, topology
+from experiments.auto.plan import BASE_FEATURES, STEPS, Plan, Topology, features, topology
 from fcn.data.loading.crops import Size
 
 WANTED = 800
 """Steps for which a smaller network is taken."""
 _SMALLEST_WIDTH = 4
 """Pixels that the parts of a class must have where the network sees them."""
-_PIXELS = 256 * 256
-"""Of a patch, where the network sees it, unless all of the plan goes into the time."""
-_BATCHES = (8, 4)
+_PIXELS = {2: 256**2, 3: 64**3}
+"""Of a patch, where the network sees it, unless all of the plan goes into the time; by its number of sides."""
+_BATCHES = {2: (8, 4), 3: (4, 2)}
 _BACKWARD = 2
 """The time of a backward pass, in forward passes."""
 _TRAINED = 0.75
@@ -40,24 +40,35 @@ class Rung:
 
     base: int
     stem: int
-    depth: int
+    topology: Topology
     patch: Size
     batch: int
     whole: bool = False
     """All that nnU-Net plans."""
 
+    @property
+    def depth(self) -> int:
+        """The number of poolings."""
+        return len(self.topology.strides) - 1
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Of each level, the finest first."""
+        return features(self.depth + 1, self.base, len(self.patch))
+
     def work(self, channels: int, classes: int) -> float:
         """Multiplications of a step, roughly: three convolutions a level and side, forward and back."""
-        height, width = (-(-side // self.stem) for side in self.patch)
-        widths = features(self.depth + 1, self.base)
+        axes, widths = len(self.patch), self.features
+        whole = area = math.prod(-(-side // self.stem) for side in self.patch)
         first = channels if self.stem == 1 else 2 * self.base
-        total = (self.stem > 1) * (2 * self.stem) ** 2 * channels * first * height * width + 0.0
+        total = (self.stem > 1) * (2 * self.stem) ** axes * channels * first * whole + 0.0
         for level, (above, own) in enumerate(zip((first, *widths), widths)):
-            area = height * width / 4**level
-            total += area * 9 * own * (above + own)
+            area /= math.prod(self.topology.strides[level])
+            kernel = math.prod(self.topology.kernels[level])
+            total += area * kernel * own * (above + own)
             if level < self.depth:
-                total += area * (9 * own * 3 * own + 4 * widths[level + 1] * own / 4)
-        total += height * width * self.base * classes
+                total += area * (kernel * own * 3 * own + widths[level + 1] * own)
+        total += whole * self.base * classes
         return total * self.batch * (1 + _BACKWARD)
 
 
@@ -82,13 +93,14 @@ def rungs(plan: Plan, data: Fingerprint, devices: int = 1) -> list[Rung]:
     Batches are multiples of the number of devices.
     """
     patch = _inside(plan.patch, data)
-    whole = Rung(BASE_FEATURES, 1, max(1, min(plan.pools)), patch, plan.batch_size, whole=True)
-    strides = [stride for stride in (1, 2, 4) if stride == 1 or (data.width or 0) / stride >= _SMALLEST_WIDTH]
+    whole = Rung(BASE_FEATURES, 1, _usable(plan.topology, patch), patch, plan.batch_size, whole=True)
+    wide = (data.width or 0) if len(patch) == 2 else 0  # what volumes are seen by has no stem
+    strides = [stride for stride in (1, 2, 4) if stride == 1 or wide / stride >= _SMALLEST_WIDTH]
     smaller = [
         _rung(base, stride, patch, batch, plan)
         for base in (BASE_FEATURES, BASE_FEATURES // 2, BASE_FEATURES // 4)
         for stride in strides
-        for batch in _BATCHES
+        for batch in _BATCHES[len(patch)]
         if base > BASE_FEATURES // 4 or stride == strides[-1]
     ]
     divided = [dataclasses.replace(rung, batch=-(-rung.batch // devices) * devices) for rung in [whole, *smaller]]
@@ -154,14 +166,22 @@ def length(
 
 def _rung(base: int, stride: int, patch: Size, batch: int, plan: Plan) -> Rung:
     """A network for a part of the patch, as large as is seen at once, and no more pixels than the plan has."""
-    height, width = patch
-    while height * width > _PIXELS * stride**2:
-        height, width = (-(-height // 2), width) if height >= width else (height, -(-width // 2))
-    pools, _ = topology((-(-height // stride), -(-width // stride)))
-    most = plan.batch_size * math.prod(plan.patch) // (height * width)
-    return Rung(base, stride, max(1, min(pools)), (height, width), min(batch, most))
+    while math.prod(patch) > _PIXELS[len(patch)] * stride ** len(patch):
+        longest = patch.index(max(patch))
+        patch = tuple(-(-side // 2) if axis == longest else side for axis, side in enumerate(patch))
+    found, _ = topology(tuple(-(-side // stride) for side in patch), plan.spacing)
+    most = plan.batch_size * math.prod(plan.patch) // math.prod(patch)
+    return Rung(base, stride, _usable(found, patch), patch, min(batch, most))
+
+
+def _usable(found: Topology, patch: Size) -> Topology:
+    """One with a pooling at least; that of images has those by which both sides are halved."""
+    first, *others = found.strides
+    halved = [step for step in others if len(patch) > 2 or min(step) > 1] or [tuple(min(2, side) for side in patch)]
+    kernels = (*found.kernels, (3,) * len(patch))  # one more where there was no pooling
+    return Topology((first, *halved), kernels[: len(halved) + 1])
 
 
 def _inside(patch: Size, data: Fingerprint) -> Size:
     """The patch without what lies outside of images that are all alike: the network itself pads them."""
-    return (min(patch[0], data.size[0]), min(patch[1], data.size[1])) if data.alike else patch
+    return tuple(map(min, patch, data.size)) if data.alike else patch

@@ -98,6 +98,11 @@ class Subset:
         return self.source[self.indices[position(index, len(self))]]
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Those of the whole source."""
+        return channel_names(self.source)
+
+    @property
     def padding(self) -> int | float:
         """What lies outside of its images, signals or volumes."""
         return padding(self.source)
@@ -129,6 +134,11 @@ def kind_of(source: Source) -> LabelKind:
 def padding(source: Source) -> int | float:
     """What lies outside of the images of a source, on the scale 0..255; black, unless it says otherwise."""
     return getattr(source, "padding", 0)
+
+
+def channel_names(source: Source) -> tuple[str, ...]:
+    """What a data set calls the channels of its images, such as "CT"; of one that does not say it nothing."""
+    return getattr(source, "channel_names", ())
 
 
 def refuse_other_types(sample: Sample, kind: LabelKind = "classes") -> None:

@@ -15,8 +15,10 @@ from PIL import Image
 
 import fcn
 from experiments import evaluate, inspect, predict, train
+from experiments.auto import prepare
 from experiments.building.strides import refuse_flat, total_strides
 from experiments.configuration.config import DataConfig
+from experiments.reports.rehearsal import Timed
 from experiments.runs.run_folder import PANELS
 from fcn import tasks
 from fcn.inference import VolumePredictor
@@ -80,6 +82,22 @@ def test_a_folder_of_volumes_is_inspected(data, tmp_path, capsys):
     train = found["splits"]["train"]
     assert (train["count"], train["median_size"], train["spacings"]) == (2, list(SIDES), {"2x1x3": 2})
     assert train["class_shares"]["ball"] == pytest.approx(93 / 960, abs=0.02) and not found["refused"]
+
+
+def test_auto_plans_volumes(data, tmp_path, monkeypatch, capsys):
+    """The time of a step is given here."""
+    monkeypatch.setattr(prepare, "begun", lambda experiment: (None, None))
+    monkeypatch.setattr(prepare, "timed", lambda *_: Timed(10.0, 1.0, 2**20, 2**20))
+    file = tmp_path / "plan.json"
+    train.main(["auto", "--data.root", str(data), "--mesh.data", "1", "--dry-run", "--json", str(file), "--budget", "10m"])
+    told, said = json.loads(file.read_text()), capsys.readouterr().out
+    plan, config = told["plan"], told["run"]["config"]
+    assert (plan["patch"], plan["batch_size"], plan["stages"], plan["spacing"]) == ([12, 10, 8], 2, 1, [2.0, 1.0, 3.0])
+    assert (plan["strides"], plan["kernel_sizes"]) == ([[1, 1, 1]], [[3, 3, 3]])
+    assert config["model"]["name"] == "plain_conv_unet"  # which is none without a pooling
+    assert config["model"]["options"][1:] == ["strides=[[1, 1, 1], [2, 2, 2]]", "kernel_sizes=[[3, 3, 3], [3, 3, 3]]"]
+    assert (config["data"]["crop"], config["data"]["spacing"], config["data"]["normalise"]) == (None, None, "z-score")
+    assert "  patch 12x10x8: each volume is 12x10x8; as much of it as goes into 8 GB, in 0 poolings\n" in said
 
 
 @pytest.mark.parametrize(

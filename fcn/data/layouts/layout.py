@@ -48,6 +48,8 @@ class Layout:
     """Reads the labels, where they are not pictures of class numbers or colours."""
     files: tuple[Path, ...] = ()
     """What else the labels are made of."""
+    channels: tuple[str, ...] = ()
+    """What the layout calls the channels of images."""
 
     def refuse_bare(self, keys: Iterable[str]) -> None:
         """Raises a FileNotFoundError if there are images without a label among `keys`."""

@@ -67,7 +67,14 @@ def _raw(root: Path, table: Path, suffixes: tuple[str, ...]) -> Layout | None:
         return None
     images, labels = _of(root / "imagesTr", suffix, end), _of(root / "labelsTr", suffix)
     said, rows = f"{len(images)} cases of {table.name}", nnunet.rows(table, classes)
-    return Layout(root, root / "imagesTr", root / "labelsTr", images, labels, name, said, suffix, rows, files=(table,))
+    known = {"rows": rows, "files": (table,), "channels": _channels(described)}
+    return Layout(root, root / "imagesTr", root / "labelsTr", images, labels, name, said, suffix, **known)
+
+
+def _channels(described: dict[str, Any]) -> tuple[str, ...]:
+    """The names of {"0": "CT"}, as both versions have them."""
+    found = described.get("channel_names", described.get("modality"))
+    return tuple(map(str, found.values())) if isinstance(found, dict) else ()
 
 
 def _by_name(classes: Any) -> Any:

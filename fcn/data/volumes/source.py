@@ -81,6 +81,7 @@ class VolumeSource:
         rows = layout.rows or _counted(layout)
         self._table = read_classes(self.root / "classes.csv", (), rows=rows)
         self.classes, self.palette = self._table.names, self._table.palette
+        self.channel_names = layout.channels
         self.per_image: PerImage | None = per_image
         self.spacing, self.padding = spacing, padding_of(per_image)
         self._range = value_range

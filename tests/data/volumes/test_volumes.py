@@ -19,6 +19,7 @@ from fcn.data import AugmentConfig, Prepared, TrainLoader, check_source, eval_ba
 from fcn.data.checks.check import without_faults
 from fcn.data.loading.mapped import Mapped
 from fcn.data.loading.sampling import SamplingConfig, make_order
+from fcn.data.source import Subset, channel_names
 from fcn.data.volumes import read_volume, resample, resample_label, write_label_volume
 from fcn.data.volumes.values import thinned
 
@@ -84,10 +85,12 @@ def test_nnu_nets_raw_format_joins_the_channels_of_a_case(tmp_path):
         nifti(tmp_path / "imagesTr" / f"case_000{number}.nii.gz", channel)
     nifti(tmp_path / "labelsTr" / "case.nii.gz", LABEL)
     labels = {"background": 0, "hippocampus": 1}
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels, "file_ending": ".nii.gz"}))
+    described = {"labels": labels, "file_ending": ".nii.gz", "channel_names": {"0": "CT", "1": "PET"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
     source = opened(tmp_path, "all", value_range=(0, 255))
     sample = source[0]
     assert source.classes == ("background", "hippocampus") and sample["name"] == "case"
+    assert channel_names(Subset(source, [0])) == ("CT", "PET")
     np.testing.assert_allclose(sample["image"], np.clip(np.stack([IMAGE, 2 * IMAGE], -1), 0, 255), rtol=1e-5)
 
 
@@ -193,6 +196,8 @@ def test_tables_are_signals(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.csv").write_text(text)
     source = opened(tmp_path, "all", value_range=(0, 30))
+    with pytest.raises(ValueError, match=r"auto plans networks of images and volumes, and .* holds signals"):
+        fingerprint(Prepared(source))
     np.testing.assert_allclose(source[0]["image"], [[8.5, 85], [17, 170], [25.5, 255]], rtol=1e-6)
     assert source[0]["label"].tolist() == [0, 1, 1]
 
@@ -359,8 +364,6 @@ def test_what_does_not_fit_volumes_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"channels is 1; of volumes and signals, .* all channels are read"):
         opened(tmp_path, channels=1)
     source = opened(tmp_path, per_image="z-score")
-    with pytest.raises(ValueError, match=r"auto plans networks of images, and .* holds volumes"):
-        fingerprint(Prepared(source))
     with pytest.raises(ValueError, match=r"augment\.vertical_flip turns images upside down, and signals have one axis"):
         AugmentConfig(vertical_flip=True).pipeline_for(1)
     with pytest.raises(ValueError, match=r"the crop 4x4 has 2 sides; .* holds volumes, which have 3 sides"):

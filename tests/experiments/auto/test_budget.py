@@ -7,15 +7,20 @@ import pytest
 from experiments.auto.budget import Evaluation, Rung, is_right, length, pick, rungs
 from experiments.auto.config import AutoConfig, read_memory, read_time
 from experiments.auto.fingerprint import Fingerprint
-from experiments.auto.options import augmentation, configured, network, reasons, statistics, with_length
-from experiments.auto.plan import make_plan
+from experiments.auto.options import augmentation, configured, image_network, network, reasons, statistics, with_length
+from experiments.auto.plan import Topology, make_plan
 from experiments.configuration.config import DataConfig, LossConfig
 from fcn.data import AugmentConfig
 
 CAMVID = Fingerprint((360, 480), 367, 11, 3, width=17.4)
 MEMBRANES = Fingerprint((512, 512), 21, 2, 1, width=5.6)
 NUCLEI = Fingerprint((256, 256), 170, 2, 1, alike=False, width=12.6, uneven=True)
+HEADS = Fingerprint((36, 51, 35), 100, 3, 1, alike=False, spacing=(1.0, 1.0, 1.0))
 TWO_CORES = 30e9
+
+
+def halved(poolings, axes=2):
+    return Topology(((1,) * axes, *[(2,) * axes] * poolings), ((3,) * axes,) * (poolings + 1))
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,7 @@ TWO_CORES = 30e9
         (NUCLEI, {1, 2}, 15, (16, 2, (256, 256), 8), 868),
         (NUCLEI, {1, 2}, 1, (8, 2, (256, 256), 4), 458),
         (MEMBRANES, {1}, 1440, (32, 1, (512, 512), 2), 5436),
+        (HEADS, {1}, 20, (16, 1, (40, 56, 40), 2), 936),
     ],
 )
 def test_the_largest_network_is_chosen_that_makes_enough_steps(data, stems, minutes, chosen, steps):
@@ -41,11 +47,11 @@ def test_work_of_a_small_network():
     """One pooling, 2 and 4 features, 8x8 pixels of one channel: the multiplications of its convolutions, three times."""
     down = 64 * 9 * 2 * (1 + 2) + 16 * 9 * 4 * (2 + 4)
     up = 64 * (9 * 2 * (4 + 2)) + 64 * 4 * 2 / 4 * 4
-    assert Rung(2, 1, 1, (8, 8), 1).work(1, 3) == 3 * (down + up + 64 * 2 * 3)
+    assert Rung(2, 1, halved(1), (8, 8), 1).work(1, 3) == 3 * (down + up + 64 * 2 * 3)
 
 
 def test_all_time_becomes_steps_evaluations_and_compilation():
-    rung = Rung(16, 1, 4, (100, 100), 8)
+    rung = Rung(16, 1, halved(4), (100, 100), 8)
     found = length(rung, 0.5, 20.0, Evaluation(pixels=40 * 100 * 100, shapes=2), 900.0)
     one = 0.5 / 3 * 40 / 8
     spent = found.steps * 0.5 + 11 * one + 20 * 2.1 + 15
@@ -71,11 +77,30 @@ def test_options_of_a_rung():
     assert (run.eval_every, run.checkpoint_every, run.log_every) == (-(-run.steps // 10), run.eval_every, 50)
     whole = configured(asked, rungs(make_plan(CAMVID), CAMVID)[0], CAMVID, 9000)
     assert whole.data.crop is None and whole.sampling.foreground == 0 and whole.augment.preset == "standard"
-    assert {"norm=instance", "deep_supervision=true"} < set(network(rungs(make_plan(CAMVID), CAMVID)[0]))
+    assert {"norm=instance", "deep_supervision=true"} < set(image_network(rungs(make_plan(CAMVID), CAMVID)[0]))
+
+
+def test_options_of_volumes():
+    """nnU-Net's network, flat where slices lie far apart; no turning over of what lies alike in all."""
+    flat = Fingerprint((20, 200, 160), 30, 2, 1, alike=False, spacing=(5.0, 1.0, 1.0), resampled=True, ct=True)
+    rung = next(rung for rung in rungs(make_plan(flat), flat) if rung.base == 8)
+    run = configured(AutoConfig(), rung, flat, 900)
+    assert run.model.name == network(rung).name == "plain_conv_unet"
+    options = run.model.keywords()
+    assert rung.patch == (20, 112, 80) and options["features_per_stage"] == [8, 16, 32, 64, 80]
+    assert options["strides"] == [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
+    assert options["kernel_sizes"] == [[1, 3, 3], [1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]]
+    assert (run.data.crop, run.data.channels, run.data.spacing) == ((20, 112, 80), None, (5.0, 1.0, 1.0))
+    assert (run.data.normalise, run.sampling.foreground) == ("ct", 0.33)
+    assert not (run.augment.flip or run.augment.vertical_flip)
+    assert statistics(DataConfig("folder"), HEADS) == "z-score"
+    told = list(reasons(make_plan(flat), flat, 8))
+    assert told[0] == "spacing 5x1x1 mm: the median of several, to which volumes are resampled"
+    assert "at most 5 % of 30 volumes, at least 2" in told[2]
 
 
 def test_what_each_kind_of_image_gets():
-    rung = Rung(16, 1, 4, (256, 256), 8)
+    rung = Rung(16, 1, halved(4), (256, 256), 8)
     assert augmentation(rung, MEMBRANES, 1000).preset == "nnunet"  # each image 380 times
     few = augmentation(rung, NUCLEI, 1000)
     assert few.preset == "none" and few.vertical_flip and not augmentation(rung, CAMVID, 1000).vertical_flip
@@ -89,7 +114,7 @@ def test_what_each_kind_of_image_gets():
 def test_what_is_asked_for_is_not_planned_against():
     """Terms of a loss, and what would stand beside a list of operations."""
     asked = AutoConfig(loss=LossConfig(terms="focal"), augment=AugmentConfig(brightness=0.5))
-    run = configured(asked, Rung(16, 1, 4, (256, 256), 8), MEMBRANES, 1000)
+    run = configured(asked, Rung(16, 1, halved(4), (256, 256), 8), MEMBRANES, 1000)
     assert (run.loss.terms, run.loss.dice) == ("focal", 0) and run.augment.preset == "none" and run.augment.vertical_flip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.auto.fingerprint import areas_and_edges, class_width, fingerprint, is_gray
+from experiments.auto.fingerprint import areas_and_edges, class_width, fingerprint, is_gray, target_spacing
 from fcn.data import Prepared
 
 
@@ -20,6 +20,12 @@ def test_inner_stripes_are_as_wide_as_they_are(width):
     assert class_width([areas_and_edges(np.pad(inner, ((0, 0), (1, 1)), constant_values=255), 2)]) == pytest.approx(
         width, rel=width / 12
     )
+
+
+def test_the_width_of_slabs():
+    """Of four, whose outer sides are no outline."""
+    label = np.broadcast_to(stripes(4)[:4, None, :16], (4, 3, 16))
+    assert class_width([areas_and_edges(label, 2)]) == pytest.approx(4 * 4 / 3)
 
 
 def test_a_background_and_classes_without_outline_do_not_count():
@@ -59,6 +65,35 @@ def test_the_fingerprint_of_mixed_sizes():
     assert not found.alike and found.uneven and 3 < found.width < 6
     as_read = fingerprint(Prepared(Images(200, 190, 210), mixed=True), as_read=True)
     assert not as_read.uneven and as_read.channels == 3
+
+
+class Volumes(Images):
+    """Three volumes of two channels; slices of the last lie closer."""
+
+    sizes, spacings = ((4, 16, 24), (4, 16, 24), (8, 20, 24)), ((2.0, 1.0, 1.0), (2.0, 1.0, 1.0), (1.0, 0.8, 1.0))
+    channel_names = ("CT", "CT")
+
+    def __getitem__(self, i):
+        size = self.sizes[i]
+        image = np.full((*size, 2), self.brightness[i], np.float32)
+        label = np.broadcast_to(stripes(4, size=size[1:]), size).astype(np.int32)
+        return {"image": image, "label": label, "name": str(i), "spacing": self.spacings[i]}
+
+
+def test_the_fingerprint_of_volumes():
+    """Of several spacings the median is taken, at which the third has 4x16x24 voxels, too."""
+    found = fingerprint(Prepared(Volumes(200, 30, 210), mixed=True))
+    assert (found.size, found.spacing, found.resampled, found.alike) == ((4, 16, 24), (2.0, 1.0, 1.0), True, True)
+    assert (found.channels, found.kind, found.photos, found.ct) == (2, "volumes", False, True)
+
+
+@pytest.mark.parametrize(
+    ("distances", "slices", "wanted"),
+    [((5, 5, 4.9), 20, 4.92), ((2, 2, 2), 20, 2), ((5, 5, 4.9), 90, 5), ((5, 5, 0.1), 20, 1.08)],
+)
+def test_slices_that_lie_far_apart_keep_their_distance(distances, slices, wanted):
+    spacings = [(distance, 1.0, 0.9) for distance in distances]
+    assert target_spacing(spacings, [(slices, 100, 100)] * 3) == pytest.approx((wanted, 1.0, 0.9))
 
 
 def test_colours_are_no_gray():
