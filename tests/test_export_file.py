@@ -13,7 +13,7 @@ from experiments import export as command
 from experiments import predict
 from fcn import tasks
 from fcn.inference import Predictor, export_network, open_export
-from fcn.inference.export import METADATA, PROGRAM, VARIABLES, load_network
+from fcn.inference.export import METADATA, PROGRAM, VARIABLES, load_network, stored_preprocessing, stored_task
 from fcn.preprocessing import Preprocessing
 from tests.conftest import ROOT, symbolic_sizes
 from tests.test_docs import run_code
@@ -65,6 +65,20 @@ def test_the_network_can_be_made_again(network, file, tmp_path):
     assert (saved.model, saved.preprocessing, saved.task) == (network[0], EXPECTS, TASK)
     jax.tree.map(np.testing.assert_array_equal, saved.variables, network[1])
     assert metadata["platforms"] == ["cpu", "cuda", "tpu"] and metadata["readable_until"] > metadata["written"]
+
+
+def test_the_record_is_read_without_variables(file, tmp_path):
+    bare = rewritten(file, tmp_path / "bare.fcn", variables=b"")
+    assert (stored_task(bare), stored_preprocessing(bare)) == (TASK, EXPECTS)
+    with pytest.raises(ValueError, match=r"bare\.fcn: variables.safetensors"):
+        load_network(bare)
+    for text, said in (
+        ("{}", "does not say what its network is"),
+        ("{", ": Expecting"),
+        ('{"network": {"format": 9}}', ": model.json"),
+    ):
+        with pytest.raises(ValueError, match=f"odd.fcn ?{said}"):
+            stored_task(rewritten(file, tmp_path / "odd.fcn", metadata=text))
 
 
 def test_one_size(network, tmp_path):

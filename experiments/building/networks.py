@@ -14,8 +14,7 @@ from experiments.runs.facts import read_task
 from experiments.runs.run_folder import RunFolder
 from fcn import tasks
 from fcn.errors import unknown
-from fcn.inference import Ensemble
-from fcn.inference.export import SUFFIX, load_network
+from fcn.inference import Ensemble, export
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained import WEIGHTS
 from fcn.pretrained.names import channels_of
@@ -55,7 +54,7 @@ def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     if classes is not None and not is_smp_folder(path):
         raise ValueError(f"{path} is no folder of smp's, whose classes --classes names; leave {classes} out")
     if (path / "model.json").is_file() or is_export(path):
-        saved = load_network(path) if is_export(path) else open_saved(path)
+        saved = export.load_network(path) if is_export(path) else open_saved(path)
         if saved.classes is None:
             raise ValueError(f"{path} does not name its classes; save the model with classes=...")
         task = saved.task or tasks.make("semantic", saved.classes, palette=saved.palette or ())
@@ -100,9 +99,9 @@ def named(name: str, which: str = "last") -> Network:
 
 
 def stored_task(path: Path) -> Task | None:
-    """That of a run folder, a saved model or an export, in which variables are read, too; None where nothing tells it."""
+    """That of a run folder, a saved model or an export, without reading variables; None where nothing tells it."""
     if is_export(path):
-        return load_network(path).task
+        return export.stored_task(path)
     if (path / "model.json").is_file():
         return load_task(path)
     run = RunFolder(path)
@@ -112,7 +111,7 @@ def stored_task(path: Path) -> Task | None:
 def stored_preprocessing(path: Path) -> Preprocessing | None:
     """What a network expects, by its record, without reading its variables; None where nothing tells it."""
     if is_export(path):
-        return expected_images(path, load_network(path))
+        return export.stored_preprocessing(path)
     if (path / "model.json").is_file():
         return load_preprocessing(path)
     run = RunFolder(path)
@@ -121,7 +120,7 @@ def stored_preprocessing(path: Path) -> Preprocessing | None:
 
 def is_export(path: Path) -> bool:
     """Whether `experiments.export` wrote it, by its name."""
-    return path.suffix == SUFFIX and path.is_file()
+    return path.suffix == export.SUFFIX and path.is_file()
 
 
 def from_weights(

@@ -9,9 +9,9 @@ import functools
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -24,9 +24,10 @@ from fcn.errors import first_line
 from fcn.inference.standalone import Sizes, prediction, sizes_of
 from fcn.kernels import use
 from fcn.preprocessing import Preprocessing
-from fcn.pretrained.saving import Saved, load, save
+from fcn.pretrained.saving import Saved, load, load_preprocessing, load_task, save
 from fcn.tasks import Task
 
+Stored = TypeVar("Stored")
 FORMAT = 1
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA, VARIABLES = "program.jaxexport", "metadata.json", "variables.safetensors"
@@ -131,13 +132,30 @@ def load_network(path: str | Path) -> Saved:
         FileNotFoundError: there is no such file.
         ValueError: it is none, or damaged.
     """
-    path = Path(path)
+    return _read(Path(path), load, VARIABLES)
+
+
+def stored_task(path: str | Path) -> Task | None:
+    """What such a file says of the network's channels, without reading its variables; errors as of `load_network`."""
+    return _read(Path(path), load_task)
+
+
+def stored_preprocessing(path: str | Path) -> Preprocessing | None:
+    """What such a file says of images, without reading its variables; errors as of `load_network`."""
+    return _read(Path(path), load_preprocessing)
+
+
+def _read(path: Path, reader: Callable[[str], Stored], *members: str) -> Stored:
+    """What is read of the folder of a saved model that a file's record and these members make."""
     metadata = _member(path, METADATA)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model.json").write_text(json.dumps(json.loads(metadata)["network"]), encoding="utf-8")
-        (Path(folder) / VARIABLES).write_bytes(_member(path, VARIABLES))
+        for name in members:
+            (Path(folder) / name).write_bytes(_member(path, name))
         try:
-            return load(folder)
+            (Path(folder) / "model.json").write_text(json.dumps(json.loads(metadata)["network"]), encoding="utf-8")
+            return reader(folder)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} does not say what its network is; export it again") from None
         except ValueError as error:
             raise ValueError(f"{path}: {str(error).removeprefix(folder).lstrip('/')}") from None
 
