@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from fcn.preprocessing import Preprocessing
 
 _VIEWS = ("flips", "rotations")
-_OF_IMAGES = ("size", "scale", "tta", "dropout", "ensemble", "csv", "save", "format", "objects", "value_range")
+_OF_IMAGES = ("size", "scale", "dropout", "save", "format", "objects", "value_range")
 """Options that volumes do not have."""
 _ALLOWED = {
     "--tile": ("'auto', 'none' or a number of pixels, such as 512", int),
@@ -92,7 +92,8 @@ class PredictConfig:
     is larger than 1024 x 1024), so that memory grows with the image by its result only. Networks that see the whole image give
     another result then, which is said."""
     tta: tuple[str, ...] = ()
-    """Average over views: "flips" (4 views), "rotations" by 90 degrees (4, with flips 8), and scales such as 0.75."""
+    """Average over views: "flips" (4 views, of volumes 8), "rotations" by 90 degrees (4, with flips 8), and scales such as
+    0.75."""
     dropout: Annotated[int, Range(0, 10_000)] = 0
     """The network predicts so many times, each time with other features dropped, as in training; probabilities are averaged.
     --save uncertainty tells where they differ. 0: once, without."""
@@ -198,8 +199,12 @@ def predict_volumes(options: PredictConfig, joined: bool) -> None:
     slices = options.pages is not None
     plans = planned(options.images, options.out, options.overlay, done_before(options), slices, joined)
     command.cache_compilations(calls=len(plans))
+    network, rows = read_network(options), []
+    others = read_others(options, network)
     options.out.mkdir(parents=True, exist_ok=True)
-    if refused := predict_all(read_network(options), plans, options.tile):
+    with table_of(options, rows):
+        refused = predict_all(network, plans, options.tile, options.views, others, rows)
+    if refused:
         raise ValueError(f"{len(refused)} of {len(plans)} volumes were not predicted: {', '.join(map(str, refused[:5]))}")
 
 

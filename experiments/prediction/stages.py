@@ -179,8 +179,9 @@ class Stages:
 def row_of(files: Files, shape: Sequence[int], seconds: float, figures: Mapping[str, float]) -> dict[str, Any]:
     """The row of an image in the table that --csv asks for."""
     page = {} if files.page is None else {"page": files.page + 1}
-    size = {"height": shape[0], "width": shape[1], "seconds": round(seconds, 4)}
-    return {"image": str(files.image), **page, **size, **figures}
+    *sides, _ = shape
+    size = dict(zip(("depth", "height", "width")[-len(sides) :], sides))
+    return {"image": str(files.image), **page, **size, "seconds": round(seconds, 4), **figures}
 
 
 def decoding_once(task: Task, scores: np.ndarray) -> Task:

@@ -1,7 +1,9 @@
 """Volumes through a network: what `predict` writes of each, and by what `evaluate` measures it."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from PIL import Image
 
 from experiments.building.networks import Network
 from experiments.prediction.outputs import Done, settled
-from experiments.prediction.stages import refusal_of
+from experiments.prediction.stages import refusal_of, row_of
 from fcn import visualize
 from fcn.data import Prepared
 from fcn.data.loading.samples import NAMES
@@ -51,16 +53,30 @@ def planned(
     return settled(plans, out, done)
 
 
-def predict_all(network: Network, plans: Sequence[Files], tile: str) -> list[Path]:
+def predict_all(
+    network: Network,
+    plans: Sequence[Files],
+    tile: str,
+    tta: Sequence[str | float] = (),
+    others: Sequence[dict[str, Any]] = (),
+    rows: list[dict[str, Any]] | None = None,
+) -> list[Path]:
     """Writes what is planned, and says of each volume what was found, or why nothing was; gives those that were refused.
+
+    Args:
+      tile: as `tile_of` takes it.
+      tta: the views that are averaged.
+      others: the variables of further networks of an ensemble.
+      rows: get of each volume its size, the seconds that predicting it took, and the share of each class.
 
     Raises:
       ValueError: the network is for images or signals.
     """
     if (axes := network.preprocessing.axes) != 3:
         raise ValueError(f"the network takes {NAMES[axes]}, not volumes")
-    predictor = VolumePredictor(network.model, network.variables, network.preprocessing, network.task)
-    return [files.image for files in plans if not _done(predictor, network, files, tile)]
+    predictor = VolumePredictor(network.model, [network.variables, *others], network.preprocessing, network.task)
+    see = partial(predictor.scores, tile=tile_of(network, tile), tta=tta)
+    return [files.image for files in plans if not _done(see, network, files, [] if rows is None else rows)]
 
 
 def _named(given: Path, slices: bool, joined: bool) -> Iterator[tuple[Path, Path]]:
@@ -81,29 +97,32 @@ def _case(path: Path) -> str:
     return stem_of(path).removesuffix("_0000")
 
 
-def _done(predictor: VolumePredictor, network: Network, files: Files, tile: str) -> bool:
+def _done(see: Callable, network: Network, files: Files, rows: list[dict[str, Any]]) -> bool:
     try:
-        print(_predict(predictor, network, files, tile))
+        print(_predict(see, network, files, rows))
     except Exception as error:
         print(f"error: {refusal_of(error, files.image)}", file=sys.stderr)
         return False
     return True
 
 
-def _predict(predictor: VolumePredictor, network: Network, files: Files, tile: str) -> str:
+def _predict(see: Callable, network: Network, files: Files, rows: list[dict[str, Any]]) -> str:
     expected = network.preprocessing
     first = read_case(channel_files(files.image) if expected.channels > 1 else [files.image])
     values = first.values[..., None] if first.values.ndim == 3 else first.values
     if expected.spacing is not None and first.spacing is None:
         raise ValueError(f"{files.image}: its file says no spacing, and the network takes volumes at one; use NIfTI (.nii.gz)")
     size = size_at(values.shape, first.spacing, expected.spacing) if expected.spacing and first.spacing else None
-    scores = predictor.scores(np.asarray(values), size=size, tile=tile_of(network, tile))
+    began = time.perf_counter()
+    scores = see(np.asarray(values), size=size)
+    seconds = time.perf_counter() - began
     mask = np.asarray(network.task.prediction(scores))
     files.done.parent.mkdir(parents=True, exist_ok=True)
     if SLICES in files.paths:
         shown = scaled(values, expected.per_image, expected.value_range)
         save_pictures({files.paths[SLICES]: Image.fromarray(overlaid(network, shown, mask))})
     write_label_volume(files.done, with_ids(network, mask), files.image)
+    rows.append(row_of(files, values.shape, seconds, network.task.figures(scores)))
     return f"{printable(f'{files.image} -> {files.done}')}: {network.task.summary(scores)}"
 
 

@@ -4,6 +4,7 @@ As nnU-Net does (Isensee et al., Nature Methods 2021; version 2 of its code): bl
 logits weigh as a Gaussian of an eighth of their sides. What is smaller than a block lies in its middle.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from fcn.data.volumes.values import padding_of, scaled
 from fcn.inference.blended import positions
 from fcn.inference.ensemble import Ensemble
 from fcn.inference.program import Kind, Program
+from fcn.inference.views import views_of
 from fcn.preprocessing import Preprocessing
 from fcn.tasks import Task
 
@@ -26,6 +28,7 @@ LARGEST_WHOLE = {1: 1 << 20, 3: 128**3}
 USUAL_SIDE = {1: 1 << 16, 3: 96}
 """the side of the blocks of others."""
 Tile = int | Sequence[int] | str | None
+Tta = Sequence[str | float]
 
 
 def sides_of(tile: Tile, size: Sequence[int]) -> tuple[int, ...] | None:
@@ -122,47 +125,51 @@ class VolumePredictor:
         self.preprocessing, self.task, self._as_read = preprocessing, task, as_read
         self._program = Program(model, members, preprocessing, task, bucket=1)
 
-    def __call__(self, values: Num[np.ndarray, "*spatial c"], *, tile: Tile = None) -> Any:
+    def __call__(self, values: Num[np.ndarray, "*spatial c"], *, tile: Tile = None, tta: Tta = ()) -> Any:
         """What the task predicts: class ids, int32 [*spatial].
 
         Args:
             values: [L, C] or [D, H, W, C], as they are stored.
             tile: the side of blocks, or one for each axis; "auto": blocks of 96 where there are more than 128³ voxels.
+            tta: "flips" (of volumes 8 views, of signals 2), "rotations" of the last two axes, and scales, whose probabilities
+                are averaged.
 
         Raises:
-            ValueError: values of another number of axes or channels, or a tile that does not fit.
+            ValueError: values of another number of axes or channels, a tile that does not fit, or no such view.
         """
-        scores = self.scores(values, tile=tile)
+        scores = self.scores(values, tile=tile, tta=tta)
         return scores if self.task is None else self.task.prediction(scores)
 
     def scores(
-        self, values: Num[np.ndarray, "*spatial c"], *, size: Sequence[int] | None = None, tile: Tile = None
+        self, values: Num[np.ndarray, "*spatial c"], *, size: Sequence[int] | None = None, tile: Tile = None, tta: Tta = ()
     ) -> Shaped[np.ndarray, "..."]:
         """What the task makes predictions of (`Task.scores`); seen at another `size`, logits are brought back linearly."""
-        return self._made("scores", self._logits(values, size, tile))
+        return self._made("scores", self._logits(values, size, tile, tta))
 
     def probabilities(
-        self, values: Num[np.ndarray, "*spatial c"], *, size: Sequence[int] | None = None, tile: Tile = None
+        self, values: Num[np.ndarray, "*spatial c"], *, size: Sequence[int] | None = None, tile: Tile = None, tta: Tta = ()
     ) -> Float[np.ndarray, "*spatial k"]:
         """The probability of each channel's class, float32."""
-        return self._made("probabilities", self._logits(values, size, tile))
+        return self._made("probabilities", self._logits(values, size, tile, tta))
 
-    def logits(self, values: Num[np.ndarray, "*spatial c"], *, tile: Tile = None) -> Float[np.ndarray, "*spatial k"]:
-        """The logits, float32; of an ensemble those of its averaged probabilities."""
-        return self._logits(values, None, tile)
+    def logits(
+        self, values: Num[np.ndarray, "*spatial c"], *, tile: Tile = None, tta: Tta = ()
+    ) -> Float[np.ndarray, "*spatial k"]:
+        """The logits, float32; of an ensemble, and of several views, those of the averaged probabilities."""
+        return self._logits(values, None, tile, tta)
 
-    def _logits(self, values, size, tile) -> np.ndarray:
+    def _logits(self, values, size, tile, tta) -> np.ndarray:
         self._check(values)
         how = self.preprocessing
         image = values if self._as_read else scaled(values, how.per_image, how.value_range)
         seen = image if size is None else resample(image, size)
-        return resample(self._seen(seen, sides_of(tile, seen.shape[:-1])), image.shape[:-1])
-
-    def _seen(self, image, sides) -> np.ndarray:
+        compute = functools.partial(self._program.whole, kind="logits", views=views_of(tta, self.preprocessing.axes))
+        sides = sides_of(tile, seen.shape[:-1])
         if sides is None:
-            return self._program.whole(image[None], "logits")[0]
-        padding = padding_of(self.preprocessing.per_image)
-        return blended(lambda block: self._program.whole(block, "logits"), image, sides, padding)
+            found = compute(seen[None])[0]
+        else:
+            found = blended(compute, seen, sides, padding_of(self.preprocessing.per_image))
+        return resample(found, image.shape[:-1])
 
     def _made(self, kind: Kind, logits: np.ndarray) -> np.ndarray:
         return np.asarray(self._program.made(kind, jnp.asarray(logits)))

@@ -68,9 +68,10 @@ class ClassTask(Task, abc.ABC):
 
     def figures(self, scores):
         masks = self._found(scores)
-        return dict(zip(self.classes[-masks.shape[2] :], masks.mean((0, 1)).tolist(), strict=True))
+        shares = masks.mean(tuple(range(masks.ndim - 1))).tolist()
+        return dict(zip(self.classes[-len(shares) :], shares, strict=True))
 
-    def _found(self, scores) -> Bool[np.ndarray, "h w k"]:
+    def _found(self, scores) -> Bool[np.ndarray, "*spatial k"]:
         """Where each channel's class was found."""
         return np.asarray(self.masks(np.asarray(self.prediction(scores))))
 

@@ -1,5 +1,7 @@
 """The commands on volumes: a network learns, is measured in millimetres and predicts in the space of its input."""
 
+import csv
+import itertools
 import json
 import re
 import zipfile
@@ -75,6 +77,36 @@ def test_a_network_learns_volumes_and_predicts_in_the_space_of_its_input(run, da
     assert np.asarray(Image.open(tmp_path / "out" / "2_slices.png")).shape == (10, 12 + 12 + 10 + 4, 3)
 
 
+def test_several_networks_and_views_of_volumes_are_averaged(run, data, tmp_path):
+    """The table has what the mask has."""
+    image, table = data / "images" / "val" / "2.nii.gz", tmp_path / "found.csv"
+    predict.main([str(run), str(image), "--out", str(tmp_path), "--ensemble", str(run), "--csv", str(table), "--tta", "0.5"])
+    (row,) = csv.DictReader(table.read_text().splitlines())
+    mask = np.asarray(nibabel.load(tmp_path / "2_mask.nii.gz").dataobj)
+    assert [row[side] for side in ("depth", "height", "width")] == ["12", "10", "8"] and 0.01 < mask.mean() < 0.5
+    assert float(row["ball"]) == pytest.approx(mask.mean()) and float(row["background"]) == pytest.approx(1 - mask.mean())
+
+
+def test_views_of_a_volume_are_averaged_as_probabilities():
+    """Of logits that know their place: over 8 flips each voxel has the mean of 8 places."""
+    places = np.indices((2, 3, 2)).transpose(1, 2, 3, 0).astype(np.float32)
+
+    class Places(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return places[None] + 0 * x
+
+    predictor = VolumePredictor(Places(), {}, Preprocessing((0.5,) * 3, (1.0,) * 3, axes=3), as_read=True)
+    softmax = np.exp(places) / np.exp(places).sum(-1, keepdims=True)
+    expected = np.mean([np.flip(softmax, axes) for n in range(4) for axes in itertools.combinations(range(3), n)], 0)
+    zeros = np.zeros((2, 3, 2, 3), np.float32)
+    for tile in (None, (2, 3, 2)):
+        found = predictor.probabilities(zeros, tta=("flips",), tile=tile)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="unknown test-time augmentation 'flip'; did you mean 'flips'"):
+        predictor(zeros, tta=("flip",))
+
+
 def test_a_folder_of_volumes_is_inspected(data, tmp_path, capsys):
     assert inspect.main([str(data), "--json", str(tmp_path / "found.json")]) == 0
     assert "volumes" in capsys.readouterr().out
@@ -136,8 +168,8 @@ def test_a_saved_network_is_measured_at_its_spacing_and_range(data):
 def test_what_does_not_fit_the_network_is_said(run, data, folder_data, tmp_path):
     with pytest.raises(ValueError, match=r"takes volumes, and .* holds images"):
         evaluate.main([str(run), "--root", str(folder_data)])
-    with pytest.raises(ValueError, match="--tta is for images"):
-        predict.main([str(run), str(data), "--out", str(tmp_path), "--tta", "flips"])
+    with pytest.raises(ValueError, match="--dropout is for images"):
+        predict.main([str(run), str(data), "--out", str(tmp_path), "--dropout", "3"])
     with pytest.raises(ValueError, match="no file of a signal or a volume"):
         predict.main([str(run), str(folder_data / "images" / "val" / "00.png"), "--out", str(tmp_path)])
 
