@@ -80,7 +80,7 @@ def main(args: Sequence[str]) -> None:
     if options.csv is not None and not measures_images(task):
         raise ValueError(f"the network's task {task.name!r} measures no single images; leave out --csv")
     source = open_data(options, network)
-    if network.preprocessing.axes == 2:
+    if network.preprocessing.axes != 3:
         evaluate_images(options, network, source)
     else:
         evaluate_volumes(options, network, source)

@@ -15,6 +15,9 @@ or a checkpoint of another implementation take its place: `predict IMAGES ... --
 Of volumes (NIfTI, NumPy's arrays), by a network that was trained on such, NAME_mask.nii.gz has the classes, with the header of
 the file, and NAME_slices.png three slices; they are seen in blocks as large as the crops of training (--tile: another side).
 
+Of signals (NumPy's arrays, tables), by a network that was trained on such, NAME_picks.csv has the picks, and NAME_picks.png
+shows them.
+
 Images that are too large for the memory, also arrays of Zarr, are seen in parts (--tile), and their class ids written part by
 part (--format tif).
 
@@ -182,20 +185,42 @@ def main(args: Sequence[str]) -> None:
     if not options.images:
         raise ValueError("no image was given; name image files, or a folder of them")
     command.refuse_file_name(options.out, "a folder of pictures")
+    from fcn.data.loading.samples import NAMES
+
     expected = expected_of(options)
-    if expected is None or expected.axes == 2:
-        predict_images(options)
-    else:
+    axes = 2 if expected is None else expected.axes
+    if axes != 2:
+        refuse_images_options(options, NAMES[axes])
+    if axes == 1:
+        predict_signals(options)
+    elif axes == 3:
         predict_volumes(options, joined=expected.channels > 1)
+    else:
+        predict_images(options)
+
+
+def refuse_images_options(options: PredictConfig, what: str) -> None:
+    """Raises a ValueError where something is asked for that images alone have."""
+    usual = {field.name: field.default for field in dataclasses.fields(options)}
+    if given := [name for name in _OF_IMAGES if getattr(options, name) != usual[name]]:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes {what}; leave it out")
+
+
+def predict_signals(options: PredictConfig) -> None:
+    """Predicts the signals that a command line names."""
+    from experiments.prediction.signals import planned, predict_all
+
+    network = read_network(options)
+    plans = planned(options.images, options.out, network.task, done_before(options))
+    options.out.mkdir(parents=True, exist_ok=True)
+    if refused := predict_all(network, plans, options.tile):
+        raise ValueError(f"{len(refused)} of {len(plans)} signals were not predicted: {', '.join(map(str, refused[:5]))}")
 
 
 def predict_volumes(options: PredictConfig, joined: bool) -> None:
     """Predicts the volumes that a command line names; `joined`: CASE_0001 and so on are channels of CASE_0000."""
     from experiments.prediction.volumes import planned, predict_all
 
-    usual = {field.name: field.default for field in dataclasses.fields(options)}
-    if given := [name for name in _OF_IMAGES if getattr(options, name) != usual[name]]:
-        raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes volumes; leave it out")
     slices = options.pages is not None
     plans = planned(options.images, options.out, options.overlay, done_before(options), slices, joined)
     command.cache_compilations(calls=len(plans))

@@ -198,8 +198,8 @@ class TrainConfig:
     """Evaluations in a row without a better value of --best after which the run ends early."""
     task: str = "semantic"
     """What the network's channels mean: semantic (one class a pixel), binary (one channel for two classes), multilabel (any
-    number of classes a pixel), regression (values), boundary, stardist, flows and condinst (objects), or panoptic (objects of
-    several classes)."""
+    number of classes a pixel), regression (values), boundary, stardist, flows and condinst (objects), panoptic (objects of
+    several classes), or picks (moments of signals)."""
     task_options: tuple[str, ...] = ()
     """Further fields of the task as name=value, such as rays=64 threshold=0.4; values are JSON or plain words."""
     parallel: Literal["jit", "pmap"] = "jit"

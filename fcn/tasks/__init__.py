@@ -15,6 +15,7 @@ from fcn.tasks.flows import Flows
 from fcn.tasks.instances import InstanceTask
 from fcn.tasks.multilabel import Multilabel
 from fcn.tasks.panoptic import Panoptic
+from fcn.tasks.picks import PickTask
 from fcn.tasks.regression import Regression
 from fcn.tasks.semantic import Binary, Semantic
 from fcn.tasks.stardist import StarDist
@@ -30,6 +31,7 @@ __all__ = [
     "InstanceTask",
     "Multilabel",
     "Panoptic",
+    "PickTask",
     "Regression",
     "Semantic",
     "StarDist",

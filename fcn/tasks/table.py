@@ -10,12 +10,13 @@ from fcn.tasks.condinst import CondInst
 from fcn.tasks.flows import Flows
 from fcn.tasks.multilabel import Multilabel
 from fcn.tasks.panoptic import Panoptic
+from fcn.tasks.picks import PickTask
 from fcn.tasks.regression import Regression
 from fcn.tasks.semantic import Binary, Semantic
 from fcn.tasks.stardist import StarDist
 from fcn.tasks.task import Task
 
-_ALL = (Semantic, Binary, Multilabel, Regression, Boundary, StarDist, Flows, CondInst, Panoptic)
+_ALL = (Semantic, Binary, Multilabel, Regression, Boundary, StarDist, Flows, CondInst, Panoptic, PickTask)
 TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}
 DEFAULT = Semantic.name
 

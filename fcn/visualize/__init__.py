@@ -7,6 +7,7 @@ Matplotlib is imported by the functions that plot, and only its file renderer is
 from fcn.visualize.palette import IGNORED, colourise, default_palette, heat, indexed
 from fcn.visualize.pictures import edges, gallery, legend, overlay, overlay_instances, overlay_masks, panel, rgb
 from fcn.visualize.plots import plot_confusion, plot_curves, plot_precision_recall, plot_reliability, plot_runs
+from fcn.visualize.signals import draw_signal
 from fcn.visualize.volumes import as_pictures
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "as_pictures",
     "colourise",
     "default_palette",
+    "draw_signal",
     "edges",
     "gallery",
     "heat",

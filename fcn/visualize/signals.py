@@ -1,6 +1,7 @@
 """Pictures of signals: a curve for each channel, one below the other, and classes as bands of the same size."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Integer, Shaped, UInt8
@@ -40,3 +41,24 @@ def _curve(channel: Float32[np.ndarray, " l"]) -> UInt8[np.ndarray, "rows column
         part = rows[max(start - 1, 0) : max(stop, start + 1)]  # the line begins where the one before ends
         picture[int(part.min()) : int(part.max()) + 1, column] = _INK
     return picture
+
+
+def draw_signal(
+    signal: Shaped[np.ndarray, "l c"],
+    marks: Sequence[tuple[int, UInt8[np.ndarray, "3"]]],
+    label: Integer[np.ndarray, " l"],
+    palette: UInt8[np.ndarray, "k 3"],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The curves of a signal with lines at some samples in their colours, and below them the classes as a band.
+
+    Args:
+        signal: [L, C].
+        marks: samples and colours.
+        label: the class of each sample.
+        palette: a colour for each class.
+    """
+    picture = curve(signal)
+    for sample, colour in marks:
+        column = min(sample * picture.shape[1] // len(signal), picture.shape[1] - 1)
+        picture[:, column : column + 2] = colour
+    return np.concatenate([picture, np.asarray(palette, np.uint8)[band(label, HEIGHT // 5)]])

@@ -8,6 +8,7 @@ from fcn.data.layouts.layout import existing_folder
 from fcn.data.reading.depth import ValueRange
 from fcn.data.source import LabelKind, Source, Subset
 from fcn.data.sources.folder import FolderSource
+from fcn.data.sources.picks import FILE, PickSource
 from fcn.data.sources.variants import ShapesVariant
 from fcn.data.volumes import VolumeSource, find_volumes
 from fcn.errors import unknown
@@ -84,8 +85,10 @@ def open_source(
 
 
 def _open_folder(root, split: str, channels: int | None, pages: Pages, spacing, how: dict[str, Any]) -> Source:
-    """Images, or volumes and signals where a folder holds these."""
+    """Images, or seismograms, volumes or signals where a folder holds these."""
     slices = pages == "slices"
+    if root is not None and (Path(root).expanduser() / FILE).is_file():
+        return PickSource(root, split, per_image=how["per_image"], label_kind=how["label_kind"])
     if root is not None and find_volumes(existing_folder(root), slices, how["label_kind"]) is not None:
         if channels is not None:
             raise ValueError(f"channels is {channels}; of volumes and signals, as {root} holds, all channels are read")
