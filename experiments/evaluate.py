@@ -80,7 +80,7 @@ def main(args: Sequence[str]) -> None:
     if options.csv is not None and not measures_images(task):
         raise ValueError(f"the network's task {task.name!r} measures no single images; leave out --csv")
     source = open_data(options, network)
-    if network.preprocessing.axes != 3:
+    if network.preprocessing.axes == 2 or task.name == "picks":
         evaluate_images(options, network, source)
     else:
         evaluate_volumes(options, network, source)
@@ -280,6 +280,10 @@ def open_data(options: EvaluateConfig, network):
     source = load_data(data, options.split or data.val, scale, network.task.label_kind, mixed=name == "folder")
     if (axes := len(source.shape) - 1) != expected.axes:
         raise ValueError(f"{options.run} takes {NAMES[expected.axes]}, and {source.name} holds {NAMES[axes]}")
+    if source.shape[-1] != expected.channels:
+        channels = f"{expected.channels} channels, and those of {source.name} have {source.shape[-1]}"
+        raise ValueError(f"{options.run} takes {NAMES[axes]} of {channels}")
+    network.task.check(source)
     tell_remarks(source)
     if source.classes != network.task.classes:
         raise ValueError(f"the network knows the classes {list(network.task.classes)}, the data have {list(source.classes)}")

@@ -56,12 +56,11 @@ class Options:
 def main(args: Sequence[str]) -> int:
     """Runs a command line; gives the exit status."""
     options = command.parse(Options, with_json_named(args), "inspect", __doc__)
+    from experiments.reports.inspection_volumes import is_inspected
     from fcn.data.layouts.layout import existing_folder
-    from fcn.data.volumes import find_volumes
 
-    if find_volumes(existing_folder(options.data), options.pages == "slices") is None:
-        return inspect_images(options)
-    return inspect_volumes(options)
+    found = is_inspected(existing_folder(options.data), options.pages == "slices")
+    return inspect_volumes(options) if found else inspect_images(options)
 
 
 def inspect_volumes(options: Options) -> int:

@@ -15,8 +15,8 @@ or a checkpoint of another implementation take its place: `predict IMAGES ... --
 Of volumes (NIfTI, NumPy's arrays), by a network that was trained on such, NAME_mask.nii.gz has the classes, with the header of
 the file, and NAME_slices.png three slices; they are seen in blocks as large as the crops of training (--tile: another side).
 
-Of signals (NumPy's arrays, tables), by a network that was trained on such, NAME_picks.csv has the picks, and NAME_picks.png
-shows them.
+Of signals (NumPy's arrays, tables), by a network that was trained on such, NAME_mask.csv has the class of each sample, and
+NAME_signal.png shows curves and classes; of the task picks NAME_picks.csv has the picks, and NAME_picks.png shows them.
 
 Images that are too large for the memory, also arrays of Zarr, are seen in parts (--tile), and their class ids written part by
 part (--format tif).
@@ -211,7 +211,7 @@ def predict_signals(options: PredictConfig) -> None:
     from experiments.prediction.signals import planned, predict_all
 
     network = read_network(options)
-    plans = planned(options.images, options.out, network.task, done_before(options))
+    plans = planned(options.images, options.out, network, done_before(options))
     options.out.mkdir(parents=True, exist_ok=True)
     if refused := predict_all(network, plans, options.tile):
         raise ValueError(f"{len(refused)} of {len(plans)} signals were not predicted: {', '.join(map(str, refused[:5]))}")

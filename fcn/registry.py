@@ -81,11 +81,13 @@ class Entry(NamedTuple):
     """Built instead where an encoder is asked for."""
     per_image: PerImage | None = None
     """Published weights expect each image to be brought to 0..1 so."""
+    axes: int = 2
+    """They are for signals (1), images (2) or volumes (3)."""
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What published weights expect of images, as a record."""
-        return Preprocessing(self.mean, self.std, self.bgr, per_image=self.per_image)
+        return Preprocessing(self.mean, self.std, self.bgr, per_image=self.per_image, axes=self.axes)
 
 
 _FCN = "Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR 2015"
@@ -177,7 +179,13 @@ MODELS = {
     "segresnet": Entry(SegResNet, "Myronenko, SegResNet, BrainLes 2018", "monai SegResNet"),
     "residual_unet": Entry(ResidualUNet, "Kerfoot et al., Residual U-Net, STACOM 2018", "monai UNet"),
     "phasenet": Entry(
-        PhaseNet, "Zhu, Beroza, PhaseNet, GJI 2019", "its authors' outputs on seismograms", (0.0,) * 3, (1.0,) * 3
+        PhaseNet,
+        "Zhu, Beroza, PhaseNet, GJI 2019",
+        "its authors' outputs on seismograms",
+        mean=(1 / 2,) * 3,  # of values 0..1, which are three deviations below the mean of a signal to three above
+        std=(1 / 6,) * 3,
+        per_image="z-score",
+        axes=1,
     ),
 }
 # Image classifiers: the encoders of each family with the head that the paper gives it.

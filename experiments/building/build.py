@@ -145,6 +145,7 @@ class Experiment:
         terms = loss_terms(self.config.loss, tasks.find(self.config.task).default_loss)
         own = {"palette": self.train.palette, "terms": terms, **self.config.task_keywords()}
         self.task = tasks.make(self.config.task, self.train.classes, **own)
+        self.task.check(self.train)
         self.train = self.train.encoded(self.task, self.config.sampling.foreground)
         self.val = self.val.encoded(self.task)
         self.task = self.task.fitted(self.train)

@@ -180,6 +180,7 @@ _PRESETS = (
         config=TrainConfig(
             preset="phasenet_picks",
             task="picks",
+            task_options=("rate=100",),
             steps=1000,
             batch_size=16,
             log_every=50,

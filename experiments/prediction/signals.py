@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from experiments.building.networks import Network
 from experiments.prediction.outputs import Done, settled
 from experiments.prediction.stages import refusal_of
-from experiments.prediction.volumes import tile_of
+from experiments.prediction.volumes import tile_of, with_ids
 from fcn.data.sources.picks import FILE, PickSource
 from fcn.data.volumes import read_volume
 from fcn.data.volumes.files import stem_of
@@ -18,9 +19,12 @@ from fcn.data.volumes.layout import volumes_in
 from fcn.data.volumes.values import scaled
 from fcn.inference import VolumePredictor
 from fcn.inference.files import Files
-from fcn.tasks import Task
+from fcn.tasks import PickTask
 from fcn.text import printable
-from fcn.visualize.files import save_pictures
+from fcn.visualize import draw_signal
+from fcn.visualize.files import Picture, save_pictures
+
+SIGNAL, MASK = "signal.png", "mask.csv"
 
 
 class Planned(NamedTuple):
@@ -30,35 +34,42 @@ class Planned(NamedTuple):
     read: Callable[[], np.ndarray]
 
 
-def planned(inputs: Sequence[Path], out: Path, task: Task, done: Done) -> list[Planned]:
-    """What is written for each signal of files and folders: NAME_picks.csv, NAME_picks.png.
+def planned(inputs: Sequence[Path], out: Path, network: Network, done: Done) -> list[Planned]:
+    """What is written for each signal of files and folders: NAME_picks.csv and NAME_picks.png, or NAME_mask.csv and
+    NAME_signal.png.
 
     A folder is searched for signals; of waveforms.npz each of its windows is one.
 
     Raises:
       FileExistsError, FileNotFoundError: as for images.
-      ValueError: the task is not picks.
+      ValueError: the task makes neither picks nor classes, or signals have another sampling rate.
     """
-    if task.name != "picks":
-        raise ValueError(f"of signals predict writes picks, and the network's task is {task.name!r}")
-    plans = [
-        Planned(Files.named(path, out / name, task.suffixes), read) for given in inputs for path, name, read in _signals(given)
-    ]
+    task = network.task
+    if not isinstance(task, PickTask) and task.name not in ("semantic", "binary"):
+        raise ValueError(f"signals are predicted by the tasks picks, semantic and binary, not by {task.name!r}")
+    endings = task.suffixes if isinstance(task, PickTask) else (SIGNAL, MASK)
+    named = [each for given in inputs for each in _signals(given, network)]
+    plans = [Planned(Files.named(path, out / name, endings), read) for path, name, read in named]
     chosen = {id(files) for files in settled([plan.files for plan in plans], out, done)}
     return [plan for plan in plans if id(plan.files) in chosen]
 
 
-def _signals(given: Path) -> Iterator[tuple[Path, str, Callable[[], np.ndarray]]]:
+def _signals(given: Path, network: Network) -> Iterator[tuple[Path, str, Callable[[], np.ndarray]]]:
     """The file, the name and what reads it of each signal that a path stands for."""
     if not given.exists():
         raise FileNotFoundError(f"no signal {given}")
     many = given / FILE if given.is_dir() else given
     if many.name == FILE and many.is_file():
-        source = PickSource(many.parent, "all")
+        source = PickSource(many.parent, "all", picked=False)
+        if isinstance(network.task, PickTask):
+            network.task.refuse_other_rate(str(many), source.sampling_rate)
         for index, name in enumerate(source.names):
-            yield many, name, lambda index=index: source.stored(index)
+            yield many, name, lambda index=index: source.read(index).values
         return
-    for path in volumes_in(given) if given.is_dir() else [given]:
+    found = list(volumes_in(given)) if given.is_dir() else [given]
+    if not found:
+        raise FileNotFoundError(f"no signals in {given} (.npz, .npy, .csv)")
+    for path in found:
         yield path, stem_of(path), lambda path=path: np.asarray(read_volume(path).values)
 
 
@@ -79,7 +90,16 @@ def _predict(predictor: VolumePredictor, network: Network, files: Files, values:
     expected = network.preprocessing
     values = values[:, None] if values.ndim == 1 else values
     scores = predictor.scores(values, tile=tile_of(network, tile))
-    found = network.task.files(scaled(values, expected.per_image, expected.value_range), scores)
+    found = _found(network, scaled(values, expected.per_image, expected.value_range), scores)
     files.done.parent.mkdir(parents=True, exist_ok=True)
     save_pictures({path: found[ending] for ending, path in files.paths.items()})
     return f"{printable(f'{files.image} -> {files.done}')}: {network.task.summary(scores)}"
+
+
+def _found(network: Network, signal: Float32[np.ndarray, "l c"], scores: Shaped[np.ndarray, "..."]) -> dict[str, Picture]:
+    """What is written, by ending."""
+    if isinstance(network.task, PickTask):
+        return network.task.files(signal, scores)
+    classes = np.asarray(network.task.prediction(scores))
+    table = "\n".join(["class", *map(str, with_ids(network, classes)), ""])
+    return {SIGNAL: draw_signal(signal, [], classes, network.task.colours), MASK: table}

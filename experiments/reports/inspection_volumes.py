@@ -12,6 +12,7 @@ from fcn.data.checks.check import check_source, without_faults
 from fcn.data.layouts.splits import known_splits
 from fcn.data.loading.samples import NAMES
 from fcn.data.source import IGNORE
+from fcn.data.sources.picks import FILE, PickSource
 from fcn.data.volumes import VolumeSource, find_volumes
 from fcn.text import pad, printable, short_name
 
@@ -28,16 +29,14 @@ def summary(root: Path, slices: bool, cropped: bool = False, skip_bad: bool = Fa
         cropped: training is to take crops, so that sizes may be mixed.
         skip_bad: training is to leave out what cannot be used.
     """
-    layout = find_volumes(root, slices)
-    assert layout is not None  # or else images are inspected
-    sources = {split: VolumeSource(root, split, unlabelled=True, slices=slices) for split in known_splits(layout)}
+    name, sources = _opened(root, slices)
     first = next(iter(sources.values()))
     splits = {split: _split(source) for split, source in sources.items()}
     labelled = [source for source in sources.values() if any(source.labels)] or [first]
     wrong = [text for source in labelled for text in _wrong(source, cropped, skip_bad)]
     return {
         "root": str(root),
-        "layout": layout.name,
+        "layout": name,
         "kind": NAMES[first.axes],
         "classes": list(first.classes),
         "splits": splits,
@@ -46,7 +45,22 @@ def summary(root: Path, slices: bool, cropped: bool = False, skip_bad: bool = Fa
     }
 
 
-def _wrong(source: VolumeSource, cropped: bool, skip_bad: bool) -> list[str]:
+def is_inspected(root: Path, slices: bool) -> bool:
+    """Whether a folder holds volumes or signals."""
+    return (root / FILE).is_file() or find_volumes(root, slices) is not None
+
+
+def _opened(root: Path, slices: bool) -> tuple[str, Mapping[str, VolumeSource | PickSource]]:
+    """What the layout of a folder is called, and its splits by name."""
+    if (root / FILE).is_file():
+        every = PickSource(root, "all")
+        return f"{FILE} of signals and picks", {split: PickSource(root, split) for split in ("train", "val")[: len(every)]}
+    layout = find_volumes(root, slices)
+    assert layout is not None  # or else images are inspected
+    return layout.name, {split: VolumeSource(root, split, unlabelled=True, slices=slices) for split in known_splits(layout)}
+
+
+def _wrong(source: VolumeSource | PickSource, cropped: bool, skip_bad: bool) -> list[str]:
     """For what training would refuse a split."""
     try:
         (without_faults if skip_bad else check_source)(source, mixed=cropped)
@@ -55,7 +69,7 @@ def _wrong(source: VolumeSource, cropped: bool, skip_bad: bool) -> list[str]:
     return []
 
 
-def _split(source: VolumeSource) -> dict[str, Any]:
+def _split(source: VolumeSource | PickSource) -> dict[str, Any]:
     """What is known of a split, of what can be read there."""
     sizes, spacings, ranges = [], collections.Counter(), []
     counts, ignored, labels = np.zeros(len(source.classes), np.int64), 0, 0

@@ -87,6 +87,11 @@ class Subset:
         return getattr(self.source, "value_range", None)
 
     @property
+    def sampling_rate(self) -> float | None:
+        """Samples a second of its signals, where the whole source tells them."""
+        return getattr(self.source, "sampling_rate", None)
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Those of the whole source, and of the choice."""
         return (*getattr(self.source, "remarks", ()), *self._remarks)

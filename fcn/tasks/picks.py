@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from fcn import visualize
+from fcn.data.loading.samples import NAMES
 from fcn.metrics.picks import Pick, Picks, picks_in
 from fcn.ranges import Range, check_fields
 from fcn.tasks.task import Task, defined
@@ -32,14 +33,14 @@ class PickTask(Task):
         distance: samples that picks of a class are apart.
         tolerance: samples by which a pick may be early or late.
         deviation: of the Gaussians, samples.
-        rate: samples a second.
+        rate: samples a second of the signals; it has no default.
     """
 
     threshold: Annotated[float | int, Range(0, 1)] = 0.5
     distance: Annotated[int, Range(1)] = 50
     tolerance: Annotated[int, Range(0)] = 10
     deviation: Annotated[float | int, Range(0, above=True)] = 6
-    rate: Annotated[float | int, Range(0, above=True)] = 100
+    rate: Annotated[float | int | None, Range(0, above=True)] = None
 
     name: ClassVar[str] = "picks"
     best: ClassVar[str] = "f1"
@@ -49,6 +50,8 @@ class PickTask(Task):
     def __post_init__(self):
         super().__post_init__()
         check_fields(self)
+        if self.rate is None:
+            raise ValueError("the task 'picks' tells seconds; give the sampling rate of the signals, such as rate=100 a second")
         if len(self.classes) < 2:
             raise ValueError(f"the task 'picks' tells noise and what begins apart; there is one class, {self.classes[0]!r}")
         if [term.name for term in self.loss_terms] != ["ce"] or self.loss_terms[0].options:
@@ -57,6 +60,17 @@ class PickTask(Task):
     @property
     def channels(self):
         return len(self.classes)
+
+    def check(self, samples):
+        if (axes := len(samples.shape) - 1) != 1:
+            raise ValueError(f"the task 'picks' is for signals, and {samples.name} holds {NAMES[axes]}")
+        self.refuse_other_rate(samples.name, getattr(samples.source, "sampling_rate", None))
+
+    def refuse_other_rate(self, name: str, rate: float | None) -> None:
+        """Raises a ValueError for signals that tell another sampling rate than the task's."""
+        if rate is not None and rate != self.rate:
+            cure = f"resample the signals, or train with --task-options rate={rate:g}"
+            raise ValueError(f"{name} has {rate:g} samples a second, and the network is for {self.rate:g}; {cure}")
 
     @property
     def fill(self):
@@ -103,14 +117,14 @@ class PickTask(Task):
         values = {"f1": np.nanmean(result.f1) if np.isfinite(result.f1).any() else np.nan}
         for number, name in enumerate(self.classes[1:]):
             values |= {f"{what}/{name}": getattr(result, what)[number] for what in ("precision", "recall", "f1")}
-            values |= {f"seconds/{name}": result.deviation[number] / self.rate}
+            values |= {f"seconds/{name}": self._seconds(result.deviation[number])}
         return {prefix + name: defined(value) for name, value in values.items()}
 
     def table(self, result):
         rows = [f"{'':<16}{'precision':>10}{'recall':>10}{'F1':>10}{'late (s)':>10}{'deviation (s)':>15}"]
         for number, name in enumerate(self.classes[1:]):
             shares = "".join(f"{values[number]:>10.3f}" for values in result[:3])
-            late, spread = (values[number] / self.rate for values in result[3:])
+            late, spread = (self._seconds(values[number]) for values in result[3:])
             rows.append(f"{short_name(name, 15):<16}{shares}{late:>10.3f}{spread:>15.3f}")
         return "\n".join(rows)
 
@@ -120,15 +134,16 @@ class PickTask(Task):
 
     def files(self, image, scores):
         found = self.prediction(scores)
-        rows = [f"{self.classes[kind]},{sample},{sample / self.rate:g},{share:.4f}" for kind, sample, share in found]
+        rows = [f"{self.classes[kind]},{sample},{self._seconds(sample):.10g},{share:.4f}" for kind, sample, share in found]
         return {
             "picks.png": self._picture(image, found, np.argmax(scores, -1)),
             "picks.csv": "\n".join(["phase,sample,seconds,probability", *rows, ""]),
         }
 
     def summary(self, scores):
-        found = [f"{short_name(self.classes[kind])} at {sample / self.rate:g} s" for kind, sample, _ in self.prediction(scores)]
-        return ", ".join(found) or "no picks"
+        found = self.prediction(scores)
+        told = [f"{short_name(self.classes[kind])} at {self._seconds(sample):.10g} s" for kind, sample, _ in found]
+        return ", ".join(told) or "no picks"
 
     def figures(self, scores):
         found = self.prediction(scores)
@@ -142,6 +157,10 @@ class PickTask(Task):
         for image, true, one in zip(images, truths, scores, strict=True):
             rows.append([self._picture(image, true), self._picture(image, self.prediction(one), np.argmax(one, -1))])
         return visualize.gallery(rows, ("label", "prediction"), self.classes, self.colours)
+
+    def _seconds(self, samples: float | int) -> float:
+        assert self.rate is not None  # or else it was refused
+        return samples / self.rate
 
     def _picture(self, signal, picks, label=None) -> np.ndarray:
         marks = [(pick.sample, self.colours[pick.kind]) for pick in picks]

@@ -95,6 +95,9 @@ class Task(Codec, abc.ABC):
         """The task with what it takes from the training split, such as the scale of values."""
         return self
 
+    def check(self, samples: Prepared) -> None:
+        """Raises a ValueError for data that the task is not for, by more than the kind of their labels."""
+
     @abc.abstractmethod
     def loss(self, logits: Float[Array, "b *pixels k"], targets: Targets, *, axis_name: str | None = None) -> Float[Array, ""]:
         """The loss of a batch, normalised over the devices of an axis.
