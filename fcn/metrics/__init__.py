@@ -1,4 +1,4 @@
-"""Metrics of predictions: of class maps, of boundaries, of probabilities, of membranes and of instances.
+"""Metrics of predictions: of class maps, of boundaries, of probabilities, of membranes, of picks and of instances.
 
 Of a data set they are gathered as `Metric` says. Pixels that are ignored count nowhere; a class that occurs in neither labels
 nor predictions is NaN and in no mean.
@@ -6,6 +6,7 @@ nor predictions is NaN and in no mean.
 
 from fcn.metrics.confusion import SegmentationMetrics, confusion_matrix, format_table, segmentation_metrics
 from fcn.metrics.membranes import information_score, membrane_segments, rand_score
+from fcn.metrics.picks import Pick, Picks, PickScores, PickState, picks_in
 from fcn.metrics.probabilities import Calibration, Curve, PrecisionRecall, Reliability
 from fcn.metrics.protocol import Metric, PerImage
 from fcn.metrics.scores import SCORES, Counts, Score, cohen_kappa, counts_of, matthews_correlation, score
@@ -33,6 +34,10 @@ __all__ = [
     "Metric",
     "Multilabel",
     "PerImage",
+    "Pick",
+    "PickScores",
+    "PickState",
+    "Picks",
     "PrecisionRecall",
     "Reliability",
     "Score",
@@ -52,6 +57,7 @@ __all__ = [
     "matthews_correlation",
     "membrane_segments",
     "of_each_class",
+    "picks_in",
     "rand_score",
     "score",
     "segmentation_metrics",

@@ -86,6 +86,20 @@ def test_picks_are_measured_and_predicted(by_hand, data, tmp_path, capsys):
     assert picture.shape == (2 * 60 + 12, LENGTH, 3)
 
 
+def test_picks_of_signals_in_files_are_measured(by_hand, data, tmp_path):
+    """Arrays and tables of class numbers."""
+    source = open_source("folder", "all", root=data, per_image="z-score")
+    (tmp_path / "classes.csv").write_text("id,name\n0,noise\n1,P\n2,S\n")
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+    for index in range(2):
+        np.save(tmp_path / "images" / "val" / f"{index}.npy", source[index]["image"])
+        np.savetxt(tmp_path / "labels" / "val" / f"{index}.csv", source[index]["label"], "%d", header="class", comments="")
+    evaluate.main([str(by_hand), "--root", str(tmp_path), "--json", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["val/f1"], found["val/recall/P"], found["val/precision/S"]) == (1, 1, 1)
+
+
 def test_phasenet_s_weights_find_what_their_authors_say(shared_data, tmp_path):
     """Converted, and measured by the command of docs/data.md."""
     signals, weights = shared_data / "signals_phasenet", shared_data / "weights" / "phasenet" / "phasenet_190703-214543.npz"

@@ -8,7 +8,7 @@ import pytest
 from fcn import tasks
 from fcn.metrics.picks import Pick, Picks, picks_in
 
-TASK = tasks.make("picks", ("noise", "P", "S"), rate=100)
+TASK = tasks.PickTask(classes=("noise", "P", "S"), rate=100)
 
 
 def test_a_pick_is_learnt_as_a_gaussian_and_noise_as_the_rest():

@@ -42,8 +42,8 @@ class PickSource:
             of another kind.
     """
 
-    classes = ("noise", "P", "S")
-    ignore_index = IGNORE
+    classes: tuple[str, ...] = ("noise", "P", "S")
+    ignore_index: int = IGNORE
     axes = 1
 
     def __init__(
@@ -56,7 +56,9 @@ class PickSource:
         picked: bool = True,
     ):
         self.root = existing_folder(root)
-        self.name, self.per_image, self.label_kind = self.root.resolve().name, per_image, label_kind
+        self.name = self.root.resolve().name
+        self.per_image: PerImage | None = per_image
+        self.label_kind: LabelKind = label_kind
         if label_kind != "classes":
             raise ValueError(f"{self.root / FILE} holds picks, which the task picks learns; this task needs {label_kind}")
         arrays = _read(self.root / FILE, (*SIGNALS, *PICKS) if picked else SIGNALS)
