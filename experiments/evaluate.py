@@ -44,6 +44,9 @@ class EvaluateConfig:
     """Other options of the network's task than in training, as name=value: threshold=0.4 ... (docs/instances.md)."""
     tune: bool = False
     """Find the thresholds of the task stardist by which this split is predicted best, say them, and evaluate with them."""
+    outlines: bool = False
+    """Measure outlines as well, of each class in each image: boundary F1, boundary IoU, and the Hausdorff distance (95 %) in
+    pixels of what the network sees."""
     size: Annotated[tuple[int, int] | None, Range(1, 2**16), _also("--data.size")] = None
     """Height and width that images and labels are resized to (default: as in training)."""
     batch_size: Annotated[int | None, Range(1, 2**20)] = None
@@ -90,8 +93,8 @@ def evaluate_volumes(options: EvaluateConfig, network, source) -> None:
     """Says and writes Dice and HD95 of each class, the mean over volumes, and which volumes are worst."""
     from experiments.prediction.volumes import means_of, measured, table
 
-    if options.report is not None or options.tune:
-        raise ValueError(f"--{'tune' if options.tune else 'report'} is for images, and the network takes volumes; leave it out")
+    if given := [name for name in ("report", "tune", "outlines") if getattr(options, name)]:
+        raise ValueError(f"--{given[0]} is for images, and the network takes volumes; leave it out")
     rows = measured(network, source)
     rows = [rows[i] for i in rank(rows, "dice")]
     values = {"step": network.step, **means_of(rows)}
@@ -106,6 +109,7 @@ def evaluate_volumes(options: EvaluateConfig, network, source) -> None:
 def evaluate_images(options: EvaluateConfig, network, source) -> None:
     """Measures a network on images, and says and writes what is asked for."""
     from experiments.building.build import make_evaluator
+    from experiments.prediction import outlines
     from fcn.parallel import Sharded, sharing_devices
 
     batch_size = options.batch_size or network.batch_size
@@ -119,12 +123,17 @@ def evaluate_images(options: EvaluateConfig, network, source) -> None:
     values = {"step": network.step, **task.scalars(result, "val/"), **found}
     scores = with_uncertainty(network, source, image_scores(task, state, counted_order(source, task, batch_size)))
     values.update(mean_uncertainty(scores))
+    if options.outlines:
+        scores = outlines.added(network, source, scores)
+        values.update(outlines.means(scores))
     order = rank(scores, task.best)
     rows = ranked(source, scores, order if options.csv else order[:SHOWN])
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
         print_table(options, network, source, result, rows)
+        if options.outlines:
+            print(f"\n{outlines.table(values)}")
         for name, value in mean_uncertainty(scores).items():
             print(f"\n{name}: {value:.4f} nats, the mean over images")
     write_files(options, values, rows)

@@ -56,11 +56,12 @@ def test_code_of_memory():
 def test_code_of_metrics(capsys):
     """Class 0 is found, class 1 takes all of class 2, too."""
     names = run_code(ROOT / "docs" / "metrics.md", {})
-    miou, f1, distances = capsys.readouterr().out.splitlines()
+    miou, f1, distances, rand = capsys.readouterr().out.splitlines()
     one, two = (int(np.sum(names["labels"] == c)) for c in (1, 2))
     assert float(miou) == pytest.approx((1 + one / (one + two)) / 3)
     assert 0.5 < float(f1) < 0.6
     assert re.fullmatch(r"\[ *0\. +\d\.\d+ +inf\]", distances)
+    assert float(rand) == 1
 
 
 def test_code_of_augmentation():

@@ -15,12 +15,11 @@ def metrics_of(result):
     return {name: value for name, value in result.items() if name.startswith("val/") and name != "val/loss"}
 
 
-def test_evaluate_reproduces_the_result_of_training(finished_run, type_command):
-    done = type_command("experiments.evaluate", finished_run, "--json")
-    assert done.returncode == 0, done.stderr
-    values = json.loads(done.stdout.splitlines()[-1])
+def test_evaluate_reproduces_the_result_of_training(finished_run, capsys):
+    evaluate.main([str(finished_run), "--json"])
+    values = json.loads(capsys.readouterr().out)
     result = json.loads((finished_run / "result.json").read_text())
-    assert values == {"step": 24, **metrics_of(result)}
+    assert values == pytest.approx({"step": 24, **metrics_of(result)})
 
 
 def test_evaluate_prints_a_table_of_any_split(finished_run, capsys, monkeypatch):
@@ -40,7 +39,7 @@ def test_evaluate_prints_a_table_of_any_split(finished_run, capsys, monkeypatch)
 def test_evaluate_writes_numbers_and_the_images_in_order(finished_run, capsys, tmp_path):
     """What --json prints it writes to a file that is named. Images are of one size: their mean accuracy is that of all."""
     table, numbers = tmp_path / "images.csv", tmp_path / "numbers.json"
-    command_line = [str(finished_run), "--data.val", "train[:3]", "--batch-size", "2", "--csv", str(table)]
+    command_line = [str(finished_run), "--data.val", "train[:3]", "--batch-size", "2", "--outlines", "--csv", str(table)]
     evaluate.main([*command_line, "--json"])
     printed = json.loads(capsys.readouterr().out)
     evaluate.main([*command_line, "--json", str(numbers), "--overwrite"])
@@ -50,6 +49,8 @@ def test_evaluate_writes_numbers_and_the_images_in_order(finished_run, capsys, t
     miou = [float(row["miou"]) for row in rows]
     assert miou == sorted(miou) and rows[0].keys() >= {"iou/ground", "iou/disc"}
     assert np.mean([float(row["pixel_accuracy"]) for row in rows]) == pytest.approx(printed["val/pixel_accuracy"])
+    for name in ("boundary_f1/disc", "boundary_iou", "hd95"):
+        assert np.mean([float(row[name]) for row in rows]) == pytest.approx(printed[f"val/{name}"])
     for option, file in (("--csv", table), ("--json", numbers)):
         with pytest.raises(FileExistsError, match=f"{option} .* exists; give another name, or --overwrite"):
             evaluate.main([str(finished_run), option, str(file)])
