@@ -111,7 +111,7 @@ def test_confusion_matrices_and_losses_are_identical_and_count_every_pixel_once(
     """The cross-entropy of all images is the mean of two batches by their pixels; of Dice losses there is one for each."""
     variables = single[1].eval_variables
     source = _Source()
-    logits = _model().apply(variables, normalise(source.images, (0.5,) * 3, (0.25,) * 3))
+    logits = jax.jit(_model().apply)(variables, normalise(source.images, (0.5,) * 3, (0.25,) * 3))
     expected = np.asarray(confusion_matrix(jnp.argmax(logits, -1).astype(jnp.int32), source.labels, CLASSES))
     assert expected.sum() == (source.labels != 255).sum()
     parts = [(slice(0, 8), 8), (slice(8, 13), 5)]

@@ -11,13 +11,10 @@ import pytest
 from experiments import command, train
 from experiments.building import build
 from fcn.parallel import make_parallel
-from fcn.training.records import Records, read_records
+from fcn.training.records import Records
+from tests.experiments.records import lasting
 
 SMALL = "--steps 6 --log-every 1 --eval-every 6 --checkpoint-every 4 --model.options base_features=2 depth=1".split()
-
-
-def _lasting(run):
-    return [{k: v for k, v in record.items() if "second" not in k} for record in read_records(run / "metrics.jsonl")]
 
 
 def test_signals_end_a_run_after_the_step_and_it_goes_on_to_the_same_end(options, tmp_path, monkeypatch, capfd):
@@ -40,5 +37,5 @@ def test_signals_end_a_run_after_the_step_and_it_goes_on_to_the_same_end(options
         assert not (run / "result.json").exists()
     train.main([*options, *SMALL, "--workdir", str(run)])
     assert f"continuing {run} from step 5" in capfd.readouterr().out
-    assert _lasting(run) == _lasting(whole)
+    assert lasting(run) == lasting(whole)
     assert len({json.loads((folder / "result.json").read_text())["params_sha256"] for folder in (run, whole)}) == 1

@@ -22,7 +22,7 @@ from fcn.parallel import Pmapped, Sharded
 
 
 def test_a_dry_run_measures_and_writes_its_file_only(options, capsys, tmp_path):
-    asked = "--dry-run --precision bf16 --remat blocks --accumulate 2 --workdir".split()
+    asked = "--dry-run --precision bf16 --remat blocks --accumulate 2 --mesh.data 1 --workdir".split()
     train.main([*options, *asked, str(tmp_path / "run"), "--json", str(tmp_path / "dry.json")])
     said = capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["dry.json"]

@@ -20,6 +20,7 @@ from fcn.preprocessing import default_preprocessing
 from fcn.training import OptimizerConfig, make_schedule
 from fcn.training.checkpoint import DamagedCheckpoint
 from fcn.training.records import read_records, write_json
+from tests.experiments.records import lasting
 
 BLACK = np.zeros((24, 32, 3))
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -195,18 +196,26 @@ def test_what_changes_the_numbers_is_refused(new, message, begun):
             folder.refuse_other(config)
 
 
-def test_other_habits_and_moved_data_change_no_number(finished_run, folder_data, options, type_command, tmp_path):
+def test_a_damaged_checkpoint_other_habits_and_moved_data_change_no_number(
+    finished_run, folder_data, options, type_command, tmp_path
+):
+    """The checkpoint before the damaged one, which is named, is used."""
     run, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(finished_run, run)
     shutil.copytree(folder_data, data)
     wanted = json.loads((run / "result.json").read_text())["params_sha256"]
-    (run / "result.json").unlink()  # as a kill after step 20 leaves it
-    shutil.rmtree(run / "checkpoints" / "24")
+    (run / "result.json").unlink()
+    (run / "checkpoints" / "24" / "state" / "_METADATA").write_text("{}")
     habits = "--log-every 1 --eval-every 24 --checkpoint-every 3".split()
     done = type_command("experiments.train", *options, *habits, "--workdir", run, "--data.root", data)
     assert done.returncode == 0, done.stderr
+    assert "24 is damaged: state/_METADATA is not what was written; that of step 20 is used" in done.stderr
+    assert f"continuing {run} from step 20" in done.stdout
     assert json.loads((run / "result.json").read_text())["params_sha256"] == wanted
     assert json.loads((run / "config.json").read_text())["data"]["root"] == str(data)
+    before, after = lasting(finished_run), lasting(run)
+    assert [record for record in after if record in before] == before
+    assert [record["step"] for record in after if record not in before] == [21, 23]
 
 
 @pytest.mark.parametrize(
