@@ -188,15 +188,14 @@ def main(args: Sequence[str]) -> None:
     from fcn.data.loading.samples import NAMES
 
     expected = expected_of(options)
-    axes = 2 if expected is None else expected.axes
-    if axes != 2:
-        refuse_images_options(options, NAMES[axes])
-    if axes == 1:
-        predict_signals(options)
-    elif axes == 3:
-        predict_volumes(options, joined=expected.channels > 1)
-    else:
+    if expected is None or expected.axes == 2:
         predict_images(options)
+        return
+    refuse_images_options(options, NAMES[expected.axes])
+    if expected.axes == 1:
+        predict_signals(options)
+    else:
+        predict_volumes(options, joined=expected.channels > 1)
 
 
 def refuse_images_options(options: PredictConfig, what: str) -> None:
