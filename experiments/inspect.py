@@ -1,7 +1,7 @@
 """Inspect: `python -m experiments.inspect DATA [--json FILE] [--html FILE]`.
 
 Looks at every image and label of a folder and says how it is laid out, what is in it, and what is wrong with it. The exit
-status is 1 where training would refuse the data.
+status is 1 where `train auto` would refuse the data; other presets take mixed sizes by --data.crop or --data.size.
 """
 
 import dataclasses

@@ -17,6 +17,8 @@ from fcn.text import pad, printable, short_name
 WIDTH = 80
 SHOWN = 3
 """Files that are named for each finding."""
+_ABSENT = 10
+"""Classes without a pixel that have a line each."""
 _LARGEST_CROP, _STEP = 512, 32
 
 
@@ -141,10 +143,16 @@ def _class_lines(values: Mapping[str, Any]) -> Iterator[str]:
     labelled = {name: split for name, split in values["splits"].items() if split["class_shares"]}
     weights = values["suggestions"]["class_weights"]
     yield f"\n{'class':<24}" + "".join(f"{short_name(name, 9):>10}" for name in labelled) + f"{'weight':>10}" * bool(weights)
+    absent = [name for name in values["classes"] if not any(split["class_shares"][name] for split in labelled.values())]
+    hidden = absent if labelled and len(absent) > _ABSENT else []
     for number, name in enumerate(values["classes"]):
+        if name in hidden:
+            continue
         shares = "".join(f"{split['class_shares'][name]:>10.2%}" for split in labelled.values())
         weight = f"{weights['enet'][number]:>10.2f}" if weights else ""
         yield f"{pad(short_name(name, 23), 24)}{shares}{weight}"
+    if hidden:
+        yield f"and {len(hidden)} classes without a pixel"
     yield f"{'(ignored)':<24}" + "".join(f"{split['ignored_share']:>10.2%}" for split in labelled.values())
 
 

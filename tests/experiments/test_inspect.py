@@ -37,11 +37,12 @@ def test_a_folder_that_does_not_train(tmp_path, capsys):
         for kind, shape in (("images", (*size, 3)), ("labels", size)):
             (tmp_path / kind / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.arange(np.prod(shape)).reshape(shape).astype(np.uint8) % 2).save(tmp_path / kind / f"{name}.png")
+    (tmp_path / "labels" / "train" / "b.png").unlink()
     assert inspect.main([str(tmp_path), "--html", str(tmp_path / "page.html")]) == 1
     said = capsys.readouterr().out
-    assert "error: images have 2 sizes: 4x5 (1), 6x7 (1)" in said and "training would refuse these data" in said
+    assert "warning: images have 2 sizes: 4x5 (1), 6x7 (1); `train auto`" in said and "training would refuse these data" in said
     assert "&lt;a&gt;" in (tmp_path / "page.html").read_text() and "<a>" not in (tmp_path / "page.html").read_text()
-    assert inspect.main([str(tmp_path), "--size", "4", "4", "--json"]) == 0
+    assert inspect.main([str(tmp_path), "--size", "4", "4", "--skip-bad", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["refused"] is False
 
 

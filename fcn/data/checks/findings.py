@@ -8,7 +8,6 @@ import numpy as np
 
 from fcn.data.checks.check import are_objects
 from fcn.data.checks.survey import Record, Survey
-from fcn.data.sources.folder import as_first
 
 _BOTH = ("train", "val")
 _NAMED = 10
@@ -90,34 +89,29 @@ def _all_ignored(seen: Survey) -> Iterator[Finding]:
 
 
 def _mixed_channels(seen: Survey) -> Iterator[Finding]:
-    """The first image of a split decides for it, and both splits must agree; unasked, gray becomes colour alone."""
+    """Unasked, gray becomes colour; other numbers must be the same."""
     numbers: dict[int, list[Record]] = collections.defaultdict(list)
     for record in _used(seen, lambda record: record.channels > 0):
         numbers[record.channels].append(record)
     if numbers.keys() == {1, 3}:
-        text = f"{len(numbers[1])} images are gray, {len(numbers[3])} are in colour; say which by --data.channels 1 or 3"
-        yield Finding("gray and colour", _channels_differ(seen), text, _files(min(numbers[1], numbers[3], key=len)))
+        text = f"{len(numbers[1])} images are gray, {len(numbers[3])} are in colour; all are read as RGB"
+        yield Finding(
+            "gray and colour", False, f"{text}, or as gray by --data.channels 1", _files(min(numbers[1], numbers[3], key=len))
+        )
     elif len(numbers) > 1:
         shown = ", ".join(f"{len(records)} of {channels}" for channels, records in sorted(numbers.items()))
         fewest = min(numbers.values(), key=len)
         yield Finding("mixed channels", True, f"images have several numbers of channels: {shown}", _files(fewest))
 
 
-def _channels_differ(seen: Survey) -> bool:
-    """Whether training would find several numbers of channels."""
-    splits = [[record.channels for record in seen.of(split) if record.channels] for split in _BOTH]
-    read = [{as_first(channels, found[0]) for channels in found} for found in splits if found]
-    return len(set().union(*read)) > 1
-
-
 def _mixed_sizes(seen: Survey) -> Iterator[Finding]:
-    """Within a split; those of training and of validation may differ."""
+    """Within a split; those of training and of validation may differ. `auto` takes crops by itself."""
     splits = [[record.size for record in seen.of(split) if record.size is not None] for split in _BOTH]
     sizes = collections.Counter(size for found in splits if len(set(found)) > 1 for size in found)
     if sizes:
         shown = ", ".join(f"{h}x{w} ({count})" for (h, w), count in sizes.most_common(5))
-        text = f"images have {len(sizes)} sizes: {shown}; give --data.crop, which training cuts from each, or --data.size"
-        yield Finding("mixed sizes", True, text)
+        text = f"images have {len(sizes)} sizes: {shown}; `train auto` takes crops by itself"
+        yield Finding("mixed sizes", False, f"{text}, other presets by --data.crop; --data.size resizes")
 
 
 def _strange_colours(seen: Survey) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""CamVid as it was published (701_StillsRaw_full/, LabeledApproved_full/), and folders SPLIT/ with SPLIT_labels/."""
+"""CamVid as it was published (701_StillsRaw_full/, LabeledApproved_full/), and SPLIT/ or SPLIT_images/ with SPLIT_labels/."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from fcn.data.layouts.layout import Layout, index, matched
 from fcn.data.reading.decode import LABEL_SUFFIXES
 
 _ORIGINAL = ("701_StillsRaw_full", "LabeledApproved_full")
-_LABELS = ("_labels", "_masks")
+_IMAGES, _LABELS = "_images", ("_labels", "_masks")
 
 
 def find(root: Path) -> Layout | None:
@@ -22,13 +22,14 @@ def find(root: Path) -> Layout | None:
         return None
     images, labels = ({} for _ in range(2))
     for path, store in pairs:
-        found = index(path)
-        images |= {f"{path.name}/{key}": file for key, file in found.items()}
-        labels |= {f"{path.name}/{key}": file for key, file in matched(found, index(store, LABEL_SUFFIXES)).items()}
+        found, split = index(path), path.name.removesuffix(_IMAGES)
+        images |= {f"{split}/{key}": file for key, file in found.items()}
+        labels |= {f"{split}/{key}": file for key, file in matched(found, index(store, LABEL_SUFFIXES)).items()}
     names = " ".join(f"{path.name}/ {store.name}/" for path, store in pairs)
     return Layout(root, root, root, images, labels, f"images and labels side by side ({names})")
 
 
 def _labels_of(folder: Path) -> Path | None:
-    """The folder of the labels of the images in a folder: train_labels/ beside train/."""
-    return next((path for ending in _LABELS if (path := folder.with_name(folder.name + ending)).is_dir()), None)
+    """The folder of the labels of the images in a folder: train_labels/ beside train/ or train_images/."""
+    split = folder.name.removesuffix(_IMAGES)
+    return next((path for ending in _LABELS if (path := folder.with_name(split + ending)).is_dir()), None)

@@ -18,6 +18,8 @@ from fcn.visualize import default_palette
 
 IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 _LARGEST_ID = _WHITE = 65535
+_NAMED = 6
+"""Colours that are named in a sentence."""
 Row = tuple[int, str, tuple[int, int, int] | None]
 COLOUR_TABLES = ("label_colors.txt", "class_dict.csv")
 """Tables of colours that others write: CamVid's own, and that of its copies. The order of their rows is no id."""
@@ -75,8 +77,8 @@ class ClassTable:
     def _of_colours(self, stored: Int[np.ndarray, "h w 3"]) -> Int[np.ndarray, "h w"]:
         if not self.by_colour:
             raise UnknownValueError(
-                "a label of colour mode RGB; labels are gray or palette images whose pixels are class ids, "
-                f"or have the colours of the classes in {self.path} (id,name,r,g,b)"
+                f"a label of colour mode RGB, in {_some_colours(stored)}; labels are gray or palette images whose pixels are "
+                f"class ids, or have the colours of the classes in {self.path} (id,name,r,g,b)"
             )
         known = np.array(sorted(self.by_colour), np.int32)
         codes = (stored[..., 0] << 16) | (stored[..., 1] << 8) | stored[..., 2]
@@ -111,6 +113,13 @@ def as_ids(stored: Int[np.ndarray, "h w *c"]) -> Int[np.ndarray, "h w ..."]:
         stored = stored[..., 0]
     white = stored == _WHITE
     return np.where(white, IGNORE, 0).astype(np.int32) if white.any() and (white | (stored == 0)).all() else stored
+
+
+def _some_colours(stored: Int[np.ndarray, "h w 3"]) -> str:
+    """The first colours of a label, the most frequent first: "(0, 0, 0), (128, 0, 0)"."""
+    codes, counts = np.unique((stored[..., 0] << 16) | (stored[..., 1] << 8) | stored[..., 2], return_counts=True)
+    shown = [str(_rgb(int(codes[i]))) for i in np.argsort(-counts, kind="stable")[:_NAMED]]
+    return ", ".join(shown) + f" and {len(codes) - _NAMED} more colours" * (len(codes) > _NAMED)
 
 
 def _rgb(code: int) -> tuple[int, int, int]:

@@ -1,11 +1,13 @@
 """Read images and label masks from files or bytes, and resize them: uint8 images, int32 labels, no TensorFlow."""
 
+import contextlib
 import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from fcn.data.reading.arrays import array_kind, read_array
 from fcn.data.reading.decode import (
@@ -205,6 +207,19 @@ def read_size(file: str | Path, pages: bool = False) -> tuple[int, int]:
         return upright_size(image)
 
 
+def picture_channels(file: str | Path, pages: bool = False) -> int | None:
+    """By its header, 1 for a gray picture and 3 for one in colour, as `read_image` gives them unasked; None for other files."""
+    with contextlib.suppress(ValueError, OSError):
+        if array_kind(file, pages) is None:
+            with opened(file) as image:
+                return 1 if _is_gray(image) else 3
+    return None
+
+
+def _is_gray(image: ImageFile) -> bool:
+    return image.mode in _GRAY_MODES or raw_mode(image).startswith("LA")
+
+
 def verify_image(
     file: str | Path, channels: int | None = None, *, pages: bool = False, ranged: bool = False
 ) -> tuple[int, int, int]:
@@ -226,8 +241,7 @@ def verify_image(
         return values.shape
     with opened(file) as image:
         refuse_unclear_depth(image)
-        gray = image.mode in _GRAY_MODES or raw_mode(image).startswith("LA")
-        stored = channels_in_file(image)
+        gray, stored = _is_gray(image), channels_in_file(image)
         height, width = upright_size(image)  # may decode a PNG file
         image.draft(None, (max(1, width // 8), max(1, height // 8)))
         image.load()

@@ -1,6 +1,6 @@
 """How the labels of a folder are read: class numbers in one picture, a mask for each class, or values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -154,6 +154,42 @@ class _Masks:
         return np.asarray(mask.any(-1) if mask.ndim == 3 else mask != 0)
 
     def meanings(self, path: Path) -> dict[str, int]:
+        return {}
+
+
+class ExclusiveMasks:
+    """A mask for each class in a folder for each image, as one label: a pixel is of the class whose mask it is in.
+
+    In no mask it is of the background, or ignored if the background has masks of its own; in several it is ignored.
+
+    Args:
+        table: classes.csv, which may be missing.
+        paths: the folders.
+
+    Raises:
+        ValueError: there are no masks, or too many names of them, or the table cannot be read.
+    """
+
+    def __init__(self, table: Path, paths: Collection[Path]):
+        self._masks = _Masks(table, paths)
+        names = [name.casefold() for name in self._masks.names]
+        self._first = int("background" not in names)
+        own = any(file.stem.casefold() == "background" for path in paths for file in label_files(path))
+        self._elsewhere = IGNORE if own else 0 if self._first else names.index("background")
+        self.names: tuple[str, ...] = ("background",) * self._first + self._masks.names
+        if len(self.names) > IGNORE:
+            raise ValueError(f"{table.parent}: masks have {len(names)} names, each of a class; those of objects are numbers")
+        self.palette: UInt8[np.ndarray, "k 3"] = default_palette(len(self.names))
+
+    def read(self, path: Path) -> Int[np.ndarray, "h w"]:
+        """Class numbers."""
+        masks = self._masks.read(path)
+        count = masks.sum(-1)  # of ignored pixels each adds more than 1
+        label = np.where(count == 1, masks.argmax(-1) + self._first, np.where(count == 0, self._elsewhere, IGNORE))
+        return label.astype(np.int32)
+
+    def meanings(self, path: Path) -> dict[str, int]:
+        """None: no file stores several classes."""
         return {}
 
 

@@ -9,11 +9,10 @@ from jaxtyping import Int, Shaped, UInt8
 
 from fcn.data.layouts import find_layout
 from fcn.data.layouts.layout import existing_folder
-from fcn.data.layouts.own import NAME as OWN_NAME
 from fcn.data.layouts.splits import split_names, split_remark
 from fcn.data.panoptic import classified
 from fcn.data.reading.depth import SetRange, ValueRange
-from fcn.data.reading.images import read_image, read_size, verify_image
+from fcn.data.reading.images import picture_channels, read_image, read_size, verify_image
 from fcn.data.reading.labels import ObjectMaps, label_files, open_labels
 from fcn.data.source import IGNORE, LabelKind, Sample, position
 from fcn.preprocessing import PerImage
@@ -56,7 +55,7 @@ class FolderSource:
         root: the folder.
         split: "train", "val", ... or "all".
         channels: 1 or 3 converts images to gray or RGB, another number takes as many as are stored; by default the first image
-            that can be read decides.
+            of the split that can be read decides, and where that is gray, whether the folder has one in colour.
         value_range: the stored values of other images than of 8 bits that become 0 and 255; by default found in the images of
             the split.
         label_kind: what labels are.
@@ -101,8 +100,16 @@ class FolderSource:
         self._first = int(label_kind == "panoptic" and self.classes[0].casefold() == "background")
         self.classes, self.palette = self.classes[self._first :], self.palette[self._first :]
         self.pages, self._pages, self.per_image = pages, pages == "channels", per_image
-        self.channels, self._converted = channels or self._channels_of_first(), channels is not None
+        self.channels, self._converted = channels or self._channels_unasked(), channels is not None
         self._range = SetRange(value_range, lambda: self.images, self._pages)  # whatever they are called
+
+    def _channels_unasked(self) -> int:
+        """Those of the first image; gray becomes colour where any image of the folder, of whatever split, is in colour."""
+        first = self._channels_of_first()
+        return 3 if first == 1 and 3 in map(self._picture_channels, self.layout.images.values()) else first
+
+    def _picture_channels(self, path: Path) -> int | None:
+        return picture_channels(path, self._pages)
 
     def _channels_of_first(self) -> int:
         """Those of the first image that can be read; what is wrong with others who reads them is told."""
@@ -119,15 +126,20 @@ class FolderSource:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of how the folder is read, a sentence each."""
-        layout, known = self.layout, self.layout.name != OWN_NAME
-        found = ": ".join(text for text in (layout.name * known, layout.remark) if text)
         texts = (
-            found,
-            split_remark(layout, self._split),
+            ": ".join(text for text in (self.layout.name, self.layout.remark) if text),
+            split_remark(self.layout, self._split),
+            self._gray_and_colour(),
             getattr(self._reader, "remark", ""),
             "" if self.per_image else self._range.remark(),
         )
         return tuple(f"{self.root}: {text}" for text in texts if text)
+
+    def _gray_and_colour(self) -> str:
+        """What is said where gray images become RGB without being asked to."""
+        if self._converted or self.channels != 3 or 1 not in map(self._picture_channels, self.images):
+            return ""
+        return "gray images are read as RGB, as others are in colour; set channels to 1 to read all as gray"
 
     @property
     def strange_colours(self) -> dict[tuple[int, int, int], int]:

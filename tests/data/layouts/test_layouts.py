@@ -200,6 +200,26 @@ def test_jpeg_files_are_no_labels(tmp_path):
     save(tmp_path / "a_L.png", label(255, 255))
     (tmp_path / "a_mask.jpg").rename(tmp_path / "b.jpg")
     assert find_layout(tmp_path).labels == {"a": tmp_path / "a_L.png"}
+    save(tmp_path / "masks" / "b.webp", label(255))
+    with pytest.raises(ValueError, match=r"b\.webp looks like the label of b\.jpg, .*; save labels as PNG"):
+        find_layout(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "stored", "key"),
+    [
+        ("a.png", "labels/a_label.png", "a"),
+        ("a.png", "train_labels/a_L.png", "a"),
+        ("a.png", "instances/a.png", "a"),
+        ("images/a.png", "train_labels/a.png", "a"),
+        ("train_images/a.png", "train_masks/a_mask.png", "train/a"),
+    ],
+)
+def test_labels_in_a_folder_of_their_own(tmp_path, image, stored, key):
+    photo(tmp_path / image)
+    save(tmp_path / stored, label(1))
+    found = find_layout(tmp_path)
+    assert (found.images, found.labels) == ({key: tmp_path / image}, {key: tmp_path / stored})
 
 
 def test_objects_of_coco(tmp_path):
@@ -308,7 +328,7 @@ def test_hashes_divide_what_has_no_split(tmp_path):
         save(tmp_path / "labels" / f"{i}.png", label(255))
     source, val = (open_source("folder", split, root=tmp_path) for split in ("train", "val"))
     assert sorted([*source.names, *val.names]) == ["0", "1", "2"]
-    assert "by the hashes" in source.remarks[0] and "0 and 255 are background and foreground" in source.remarks[1]
+    assert "by the hashes" in source.remarks[1] and "0 and 255 are background and foreground" in source.remarks[2]
     assert not any("by the hashes" in said for said in open_source("folder", "all[:2]", root=tmp_path).remarks), "nothing is"
     assert source.classes == ("background", "foreground") and source[0]["label"][0, 0] == 1
 

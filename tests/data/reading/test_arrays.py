@@ -189,7 +189,7 @@ def test_a_folder_of_arrays(tmp_path):
     assert low == pytest.approx(FLOATS.min(), abs=0.1) and high == pytest.approx(FLOATS.max(), abs=0.1)
     expected = np.clip(np.rint((FLOATS - low) * 255 / (high - low)), 0, 255)
     np.testing.assert_allclose(train[0]["image"], expected, atol=1)
-    assert train.channels == 2 and "stored values" in train.remarks[0]
+    assert train.channels == 2 and "stored values" in train.remarks[-1]
     for source in (train, open_source("folder", "val", root=tmp_path, value_range=train.value_range)):
         check_source(source)
     with pytest.raises(ValueError, match="channels is 2; the data set 'shapes' is read as gray"):

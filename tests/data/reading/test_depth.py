@@ -128,7 +128,7 @@ def test_a_folder_of_twelve_bits_is_well_exposed(tmp_path):
         Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "labels" / split / "a.png")
     train = open_source("folder", "train", root=tmp_path)
     assert train.value_range == (0, 4095) and train[0]["image"].max() == 255
-    assert "stored values 0..4095" in train.remarks[0]
+    assert "stored values 0..4095" in train.remarks[-1]
     val = open_source("folder", "val[:1]", root=tmp_path, value_range=train.value_range)
     assert val.value_range == (0, 4095) and val[0]["image"].max() == round(1000 * 255 / 4095)
     check_source(val)

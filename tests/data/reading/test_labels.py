@@ -83,6 +83,37 @@ def test_a_mask_for_each_class_and_one_of_what_is_ignored(folder):
     assert (batch["label"][1] == 255).all()
 
 
+def test_masks_of_classes_that_exclude_each_other(folder):
+    """Where there is none, the background; where there are two, ignored pixels."""
+    for name in "ab":
+        write(folder / f"labels/train/{name}/cell.png", put(255))
+    write(folder / "labels/train/a/edge.png", np.tri(4, 6) * 255)
+    write(folder / "labels/train/b/void.png", np.eye(4, 6))
+    source = open_source("folder", "train", root=folder)
+    check_source(source)
+    assert source.classes == ("background", "cell", "edge") and "labels/NAME/, one for each class" in source.remarks[0]
+    expected = np.tri(4, 6) * 2
+    expected[1] = 255, 255, 1, 1, 1, 1
+    np.testing.assert_array_equal(source[0]["label"], expected)
+    np.testing.assert_array_equal(source[1]["label"], np.where(np.eye(4, 6), 255, put(1)))
+    (folder / "classes.csv").write_text("id,name\n0,edge\n1,background\n2,cell\n")
+    np.testing.assert_array_equal(
+        open_source("folder", "train", root=folder)[1]["label"], np.where(np.eye(4, 6), 255, put(1) + 1)
+    )
+    write(folder / "labels/train/b/background.png", put(0))
+    assert (open_source("folder", "train", root=folder)[1]["label"][2:] == 255).all(), "which has a mask of its own"
+
+
+def test_masks_whose_names_are_numbers_are_objects(folder):
+    for name in "ab":
+        write(folder / f"masks/train/{name}/0.png", put(255))
+        write(folder / f"masks/train/{name}/13.png", np.eye(4, 6))
+    source = open_source("folder", "train", root=folder)
+    assert source.classes == ("background", "object") and "objects in masks/NAME/" in source.remarks[0]
+    np.testing.assert_array_equal(source[0]["label"], np.maximum(np.eye(4, 6), put(1)))
+    assert source.objects(1).max() == 2
+
+
 def test_values_as_they_are_stored(folder):
     write(folder / "labels/train/a.npy", put(np.nan), np.float64)
     write(folder / "labels/train/b.tif", put(1.5), np.float32)

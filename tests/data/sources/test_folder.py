@@ -86,7 +86,7 @@ def test_a_table_may_name_the_value_255(tmp_path):
     make(tmp_path, "a")
     save(tmp_path / "labels" / "a.png", np.tile(np.array([0, 255], np.uint8), (6, 4)))
     source = open_source("folder", "all", root=tmp_path)
-    assert source.classes == ("background", "foreground") and "0 and 255 are background" in source.remarks[0]
+    assert source.classes == ("background", "foreground") and "0 and 255 are background" in source.remarks[-1]
     np.testing.assert_array_equal(source[0]["label"], np.tile([0, 1], (6, 4)))
     (tmp_path / "classes.csv").write_text("id,name\n0,ground\n255,cell\n")
     source = open_source("folder", "all", root=tmp_path)
@@ -142,9 +142,12 @@ def test_voc_palette_labels(shared_data, tmp_path):
         (lambda r: (r / "labels" / "b.png").write_text("?"), ValueError, r"labels/b\.png: not an image"),
         (lambda r: save(r / "labels" / "b.png", np.zeros((6, 9), np.uint8)), ValueError, r"b\.png.*6x8.*6x9"),
         (lambda r: save(r / "labels" / "b.png", np.full((6, 8), 9, np.uint8)), ValueError, r"labels/b\.png: label value 9"),
-        (lambda r: save(r / "labels" / "b.png", np.full((6, 8, 3), (9, 0, 0), np.uint8)), ValueError, r"labels/b\.png.*colour"),
+        (
+            lambda r: save(r / "labels" / "b.png", np.full((6, 8, 3), (9, 0, 0), np.uint8)),
+            ValueError,
+            r"b\.png.*RGB, in \(9, 0, 0\);",
+        ),
         (lambda r: save(r / "images" / "b.png", np.zeros((6, 8), np.uint8)), None, ""),  # gray among colour: converted
-        (lambda r: save(r / "images" / "a.png", np.zeros((6, 8), np.uint8)), ValueError, r"b\.png.*3 channels.*set channels"),
         (lambda r: (r / "train.txt").write_text("a\nz\n"), FileNotFoundError, r"train\.txt names 'z'"),
         (lambda r: (r / "train.txt").write_bytes(b"\xff\xfe"), ValueError, r"train\.txt: not a list of names in UTF-8"),
         (lambda r: (replaced(r / "train.txt")).symlink_to("gone"), FileNotFoundError, r"train\.txt is a link to nothing"),
@@ -254,10 +257,28 @@ def test_a_table_that_is_no_text(tmp_path):
         open_source("folder", "all", root=tmp_path)
 
 
+def test_gray_images_become_colour_where_any_of_the_folder_is(tmp_path):
+    """Whichever comes first, and in all splits; where all are gray they stay so."""
+    root, gray = make(tmp_path, "abc", prefix="train/"), np.arange(48, dtype=np.uint8).reshape(6, 8)
+    make(root, "d", prefix="val/")
+    for name in ("train/a", "val/d"):
+        save(root / "images" / f"{name}.png", gray)
+    train, val = (open_source("folder", split, root=root) for split in ("train", "val"))
+    assert [sample["image"].shape for sample in (*train, *val)] == [(6, 8, 3)] * 4
+    np.testing.assert_array_equal(train[0]["image"], np.repeat(gray[..., None], 3, -1))
+    assert "gray images are read as RGB" in train.remarks[1] and "gray images are read as RGB" in val.remarks[1]
+    check_source(train)
+    as_gray = open_source("folder", "val", root=root, channels=1)
+    assert as_gray.channels == 1 and len(as_gray.remarks) == 1
+    for name in "bc":
+        save(root / "images" / "train" / f"{name}.png", gray)
+    assert open_source("folder", "train", root=root).channels == 1
+
+
 def test_labels_in_masks_or_beside_the_images(tmp_path):
     root = make(tmp_path / "masks", "ab", prefix="train/")
     expected = [s["label"] for s in open_source("folder", "train", root=root)]
-    assert open_source("folder", "train", root=root).remarks == ()
+    assert open_source("folder", "train", root=root).remarks == (f"{root}: images/ and labels/",)
     (root / "labels").rename(root / "masks")
     for parent in ("images/train", "train"):
         for name in "ab":
