@@ -110,6 +110,19 @@ def _normalisation(records: Sequence[Record]) -> str | None:
     return "ImageNet's" if near else "the data set's own mean and deviation"
 
 
+def facts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Types, statistics, objects and advice, as the terminal and the page have them."""
+    mean, std = (" ".join(f"{value:.1f}" for value in values["channels"][name]) for name in ("mean", "std"))
+    found = {
+        "types": ", ".join(f"{kind} ({count})" for kind, count in values["types"].items()),
+        "values 0..255": f"mean {mean}, deviation {std}" if mean else "no image could be read",
+    }
+    if (objects := values["objects"]) is not None:
+        found["objects in an image"] = "{min} to {max}, median {median:g}; {total} in all".format(**objects)
+    advice = values["suggestions"]
+    return found | {"suggested": f"crops of {_times(advice['crop'])}; normalisation: {advice['normalisation']}"}
+
+
 def lines(values: Mapping[str, Any]) -> Iterator[str]:
     """The summary for a terminal of 80 columns; the first line names the layout."""
     yield printable(f"{values['root']}: {values['layout']}")
@@ -119,14 +132,10 @@ def lines(values: Mapping[str, Any]) -> Iterator[str]:
         sizes = ", ".join(f"{size} ({count})" for size, count in list(split["sizes"].items())[:3])
         more = len(split["sizes"]) - 3
         yield f"{pad(short_name(name, 11), 12)}{split['images']:>8}{split['labels']:>8}  {sizes}{f', {more} more' * (more > 0)}"
-    yield f"\ntypes: {', '.join(f'{kind} ({count})' for kind, count in values['types'].items())}"
-    mean, std = (" ".join(f"{value:.1f}" for value in values["channels"][name]) for name in ("mean", "std"))
-    yield f"values 0..255: mean {mean}, deviation {std}"
+    types, statistics, *others = (f"{name}: {text}" for name, text in facts(values).items())
+    yield from (f"\n{types}", statistics)
     yield from _class_lines(values)
-    if (objects := values["objects"]) is not None:
-        yield "\nobjects in an image: {min} to {max}, median {median:g}; {total} in all".format(**objects)
-    advice = values["suggestions"]
-    yield f"\nsuggested: crops of {_times(advice['crop'])}; normalisation: {advice['normalisation']}"
+    yield from (f"\n{other}" for other in others)
     yield from _finding_lines(values["findings"])
     yield f"\ntraining would {'refuse' if values['refused'] else 'take'} these data"
 

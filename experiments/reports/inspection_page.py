@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from experiments.reports.inspection import facts
 from fcn.data.checks.survey import Survey
 from fcn.data.source import spread
 from fcn.text import printable
@@ -35,6 +36,7 @@ def page(values: Mapping[str, Any], seen: Survey, samples: int) -> str:
     verdict = "Training would refuse these data." if values["refused"] else "Training would take these data."
     parts = [f"<h1>{title}</h1>", *(f"<p>{escaped(remark)}</p>" for remark in values["remarks"]), f"<p><b>{verdict}</b></p>"]
     parts += [*_findings(values["findings"]), *_splits(values["splits"]), *_classes(values, seen)]
+    parts += ["<h2>Images, and what suits them</h2>", html_table(list(facts(values).items()))]
     parts += ["<h2>Histograms of the values 0..255</h2>", *_histograms(seen), "<h2>Samples</h2>", *_samples(seen, samples)]
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{chr(10).join(parts)}\n</body></html>\n'

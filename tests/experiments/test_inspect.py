@@ -26,6 +26,7 @@ def test_a_folder_that_trains(folder_data, tmp_path, capsys):
     assert values["classes"] == ["ground", "disc"] and sum(values["splits"]["val"]["class_shares"].values()) == pytest.approx(1)
     page = files[1].read_text()
     assert page.count("<img") == 3 and page.count("<polyline") == 3
+    assert "<td>types</td><td>PNG RGB, 8 bits (17)</td>" in page and "<td>suggested</td><td>crops of 32x32; norm" in page
     assert not re.search(r'(src|href)="(?!data:)|<script|@import|url\(', page), "the page stands alone"
     Tree.fromstring(re.sub(r'<meta charset="utf-8">|<img[^>]*>|<!doctype html>', "", page))
     with pytest.raises(FileExistsError, match="--overwrite"):

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.auto.fingerprint import areas_and_edges, class_width, fingerprint, is_gray, target_spacing
+from experiments.building.build import load_data
+from experiments.configuration.config import DataConfig
 from fcn.data import Prepared
 
 
@@ -94,6 +97,17 @@ def test_the_fingerprint_of_volumes():
 def test_slices_that_lie_far_apart_keep_their_distance(distances, slices, wanted):
     spacings = [(distance, 1.0, 0.9) for distance in distances]
     assert target_spacing(spacings, [(slices, 100, 100)] * 3) == pytest.approx((wanted, 1.0, 0.9))
+
+
+@pytest.mark.parametrize(("colour", "channels"), [((9, 9, 9), 1), ((9, 90, 9), 3)])
+def test_gray_and_colour_files_are_gray_only_where_all_look_so(tmp_path, colour, channels):
+    """Whatever the first file is; nothing need be said about channels."""
+    for name, image in (("a", np.full((12, 24), 7)), ("b", np.full((12, 24, 3), colour)), ("c", np.full((16, 24), 5))):
+        for kind, values in (("images", image), ("labels", stripes(4, size=image.shape[:2]))):
+            (tmp_path / kind / "train").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / kind / "train" / f"{name}.png")
+    train = load_data(DataConfig("folder", str(tmp_path)), "train", mixed=True)
+    assert fingerprint(train).channels == channels and train.shape[-1] == 3
 
 
 def test_colours_are_no_gray():
