@@ -31,9 +31,9 @@ class BenchmarkConfig:
         "train",
     )
     """forward: the network alone; train: a whole step with gradients and SGD; pipeline: how many images a second the input
-    gives; augment: how many are augmented; instances: targets and decoding of objects; predict: how many images of
-    a folder are predicted, tiles beside the whole image, and memory; startup: imports, initialisation, the time to the first
-    step, and what the loop costs; serve: how many images a second a service answers."""
+    gives; augment: how many are augmented; instances: targets, training steps and decoding of objects; predict: how many
+    images of a folder are predicted, tiles beside the whole image, and memory; startup: imports, initialisation, the time to
+    the first step, and what the loop costs; serve: how many images a second a service answers."""
     models: tuple[str, ...] = STARS
     """Models, encoders or MODEL/ENCODER; patterns such as "resnet*" take all models and encoders that match."""
     size: Annotated[tuple[int, ...], Range(1, 2**16)] = (224,)
