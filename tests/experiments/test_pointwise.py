@@ -13,7 +13,7 @@ from PIL import Image
 
 import fcn
 from experiments.pointwise import Options, load_photo, main
-from experiments.pointwise_claims import cost, dense, heads, instances, luma, mixing, per_pixel, scoring, sizes
+from experiments.pointwise_claims import conditional, cost, dense, heads, instances, luma, mixing, per_pixel, scoring, sizes
 from experiments.pointwise_claims.claim import count, largest_difference, random_variables, shapes
 from experiments.pointwise_claims.scene import still_life
 from experiments.pointwise_claims.scenes import scenes
@@ -252,6 +252,14 @@ def test_pull_and_push_by_hand():
     np.testing.assert_allclose(instances.pull_and_push(points * [4, 0], member), 0, atol=1e-6)
 
 
+def test_an_object_is_a_network_that_is_seen_from_its_place():
+    """The same 169 numbers at five places; without the places each takes all five discs."""
+    result, discs = conditional.measure(), instances.discs()
+    np.testing.assert_array_equal(result.masks, discs == np.arange(1, 6)[:, None, None])
+    assert conditional.by_hand().shape == (169,)
+    assert result.overlap == {"features": pytest.approx(1 / 5), "features and place": 1}
+
+
 # The page
 
 
@@ -281,6 +289,7 @@ def test_the_page_shows_every_picture_and_its_numbers_are_those_of_the_committed
     quoted += [f"correlation is {numbers[5]['vgg16']['crop_correlation']:.2f}"]
     quoted += [f"{numbers[5]['parameters']['fc6']:,}", f"{numbers[7]['parameters']['sparse']} parameters"]
     quoted += [f"{100 * numbers[8]['instance_accuracy']['features and place']:.1f} %"]
+    quoted += [f"overlap of {numbers[8]['conditional_overlap'][seen]:.0%}" for seen in ("features", "features and place")]
     assert [text for text in quoted if text not in " ".join(page.split())] == []
 
 
@@ -361,7 +370,7 @@ def test_command_shows_all_claims_and_writes_only_its_own_files(tmp_path):
     result = json.loads((tmp_path / "pointwise.json").read_text())
     assert list(result["claims"]) == [str(number) for number in range(1, 9)]
     pictures = [name for claim in result["claims"].values() for name in claim["pictures"]]
-    assert len(set(pictures)) == len(pictures) == 10
+    assert len(set(pictures)) == len(pictures) == 11
     assert {path.name for path in tmp_path.iterdir()} == {"holiday.png", "pointwise.json", *pictures}
     for name in pictures:
         with Image.open(tmp_path / name) as picture:
