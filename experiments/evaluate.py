@@ -93,17 +93,21 @@ def evaluate_volumes(options: EvaluateConfig, network, source) -> None:
     """Says and writes Dice and HD95 of each class, the mean over volumes, and which volumes are worst."""
     from experiments.prediction.volumes import means_of, measured, table
 
-    if given := [name for name in ("report", "tune", "outlines") if getattr(options, name)]:
+    if given := [name for name in ("tune", "outlines") if getattr(options, name)]:
         raise ValueError(f"--{given[0]} is for images, and the network takes volumes; leave it out")
-    rows = measured(network, source)
-    rows = [rows[i] for i in rank(rows, "dice")]
+    found = measured(network, source)
+    order = rank(found, "dice")
+    rows = [found[i] for i in order]
     values = {"step": network.step, **means_of(rows)}
+    scores = table(network.task.classes, values, len(source.shape) - 1)
     if options.json == PRINTED:
         print(json.dumps(values))
     else:
-        scores = table(network.task.classes, values, len(source.shape) - 1)
         print(f"{head_of(options, network, source)}\n\n{scores}\n\n{worst(rows, 'dice')}")
     write_files(options, values, rows)
+    if options.report is not None:
+        worths = [{name: worth for name, worth in row.items() if name != "image"} for row in found]
+        write_report(options, network, source, worths, order, "dice", scores)
 
 
 def evaluate_images(options: EvaluateConfig, network, source) -> None:
@@ -138,7 +142,7 @@ def evaluate_images(options: EvaluateConfig, network, source) -> None:
             print(f"\n{name}: {value:.4f} nats, the mean over images")
     write_files(options, values, rows)
     if options.report is not None:
-        write_report(options, network, source, state, scores, order)
+        write_report(options, network, source, scores, order, task.best, task.table(result), state)
 
 
 def with_thresholds(options: EvaluateConfig, network, source, batch_size: int, parallel):
@@ -183,20 +187,34 @@ def write_files(options: EvaluateConfig, values: Mapping[str, Any], rows: Sequen
 
 
 def write_report(
-    options: EvaluateConfig, network, source, state, scores: Sequence[Mapping[str, float | None]], order: Sequence[int]
+    options: EvaluateConfig,
+    network,
+    source,
+    scores: Sequence[Mapping[str, float | None]],
+    order: Sequence[int],
+    by: str,
+    table: str,
+    state=None,
 ) -> None:
-    """Writes what --report asks for, of images with their scores, in their order from the worst on; says where it is."""
+    """Writes what --report asks for, of images or volumes with their scores; says where it is.
+
+    Args:
+      scores: of each image.
+      order: positions of the images, the worst first.
+      by: the score that ranks them.
+      table: what was measured, as a terminal shows it.
+      state: of the task's metric, where there are pictures of it.
+    """
     from experiments.reports.evaluation_page import PAGE, write_page
     from experiments.reports.evaluation_pictures import BEST, WORST, write_pictures
     from fcn.text import printable
 
-    by, folder = network.task.best, options.report
+    folder = options.report
     assert folder is not None
     known = [i for i in order if scores[i][by] is not None]
     shown = {WORST: order[:SHOWN], BEST: known[::-1][:SHOWN]}
     told = write_pictures(folder, network, source, state, shown[WORST], shown[BEST])
     listed = {name: [(source[i]["name"], scores[i][by]) for i in places] for name, places in shown.items()}
-    table = network.task.table(network.task.metric().compute(state))
     write_page(folder, head_of(options, network, source), table, told, scores, listed, options.run)
     if options.json != PRINTED:
         print("".join(f"\n{line}" for line in (told, printable(str(folder / PAGE))) if line))

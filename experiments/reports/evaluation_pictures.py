@@ -1,17 +1,18 @@
 """The pictures of `evaluate --report`: the worst and best images, what was counted, and what probabilities are worth."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.building.networks import Network
+from experiments.prediction.volumes import tile_of
 from experiments.reports.examples import panel
 from fcn.data import Prepared
 from fcn.draft import draft_folder
-from fcn.inference import Predictor, make_predictor
+from fcn.inference import Predictor, VolumePredictor, make_predictor
 from fcn.metrics import Calibration, PrecisionRecall
 from fcn.visualize import plot_precision_recall, plot_reliability
 from fcn.visualize.files import save_pictures
@@ -30,7 +31,7 @@ def write_pictures(
       folder: where to, which is made; other files there stay.
       network: what was measured.
       source: on which images.
-      state: of its task's metric.
+      state: of its task's metric; None: there are pictures of images, or volumes, alone.
       worst, best: positions of the images that are shown, in this order.
 
     Returns:
@@ -48,14 +49,25 @@ def write_pictures(
 
 def _draw(folder: Path, network: Network, source: Prepared, state: Any, shown: Mapping[str, Sequence[int]]) -> str:
     """Draws them into a folder; what they say."""
-    predict = make_predictor(network.model, network.preprocessing.as_read(), network.task)
+    predict = _predictor(network)
     for name, positions in shown.items():
         if len(positions):
             save_pictures({folder / name: panel(source, positions, network.task, predict, network.variables)})
+    if state is None:
+        return ""
     network.task.draw(state, folder / CONFUSION)
     if network.task.name == "semantic":
         return _draw_calibration(folder, network, source)
     return _draw_probabilities(folder, network, source, predict) if network.task.name == "binary" else ""
+
+
+def _predictor(network: Network) -> Callable[..., np.ndarray]:
+    """(variables, an image, a signal or a volume as a batch of one) -> its scores; volumes are seen in blocks."""
+    if network.preprocessing.axes != 3:
+        return make_predictor(network.model, network.preprocessing.as_read(), network.task)
+    how = {"task": network.task, "as_read": True}
+    predictor = VolumePredictor(network.model, network.variables, network.preprocessing, **how)
+    return lambda _, batch: predictor.scores(batch[0], tile=tile_of(network))[None]
 
 
 def _draw_calibration(folder: Path, network: Network, source: Prepared) -> str:

@@ -62,10 +62,15 @@ def test_a_network_learns_volumes_and_predicts_in_the_space_of_its_input(run, da
     result = json.loads((run / "result.json").read_text())
     assert result["val/miou"] > 0.7, "a ball of its own brightness is learnt in a few steps"
     assert np.asarray(Image.open(run / "pictures" / PANELS)).ndim == 3
-    evaluate.main([str(run), "--json", str(tmp_path / "found.json"), "--csv", str(tmp_path / "found.csv")])
+    written = [f"--{kind}={tmp_path / 'found'}.{kind}" for kind in ("json", "csv", "report")]
+    evaluate.main([str(run), *written])
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["val/dice"] == found["val/dice/ball"] > 0.6 and 0 <= found["val/hd95/ball"] <= 6
     assert "HD95 (mm)" in capsys.readouterr().out
+    page = (tmp_path / "found.report" / "index.html").read_text()
+    assert "HD95 (mm)" in page and f"<td>2</td><td>{found['val/dice']:.4f}</td>" in page
+    rows = np.asarray(Image.open(tmp_path / "found.report" / "worst.png"))
+    assert rows.shape[1] >= 3 * (12 + 12 + 10 + 4), "a volume, its label and what is found, each as three slices"
     image = data / "images" / "val" / "2.nii.gz"
     predict.main([str(run), str(image), "--out", str(tmp_path / "out")])
     written: Any = nibabel.load(tmp_path / "out" / "2_mask.nii.gz")
