@@ -1,8 +1,9 @@
 """Export: `python -m experiments.export RUN --out model.fcn`.
 
-Writes a run, or a saved model, as one file that JAX runs without this library: uint8 images in, class ids and probabilities
-out, on CPUs, NVIDIA GPUs and TPUs (docs/export.md has the reader, of ten lines). With `--out model.onnx`: for ONNX runtimes. It
-takes any number of images of any size, unless the network pools into a fixed number of cells: then give --size.
+Writes a run, a saved model, or published weights by name, as one file that JAX runs without this library: uint8 images in,
+class ids and probabilities out, on CPUs, NVIDIA GPUs and TPUs (docs/export.md has the reader, of ten lines). With
+`--out model.onnx`: for ONNX runtimes. It takes any number of images of any size, unless the network pools into a fixed number of
+cells: then give --size.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class ExportConfig:
     """A network as a file that runs by itself."""
 
     input: Annotated[Path, tyro.conf.Positional]
-    """A run folder or a saved model."""
+    """A run folder, a saved model, an export, or the name of published weights."""
     out: Path
     """The file to write; must not exist."""
     checkpoint: Literal["last", "best"] = "last"
@@ -55,12 +56,15 @@ def main(args: Sequence[str]) -> None:
     options = command.parse(ExportConfig, args, "export", __doc__)
     if options.out.exists():
         raise FileExistsError(f"{options.out} exists already; give another --out")
-    if not options.input.is_dir():
-        raise FileNotFoundError(f"no folder {options.input}; give that of a run or of a saved model")
-    from experiments.building.networks import from_folder, single
+    from experiments.building.networks import named, single
     from fcn.inference import export_network, export_onnx
+    from fcn.pretrained import WEIGHTS
 
-    network = single(from_folder(options.input, options.checkpoint), options.input)
+    if not options.input.exists() and str(options.input) not in WEIGHTS:
+        raise FileNotFoundError(
+            f"no folder {options.input}; give that of a run or of a saved model, or a name of `python -m fcn`"
+        )
+    network = single(named(str(options.input), options.checkpoint), options.input)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = network.model, network.variables, network.preprocessing, network.task
     how: dict[str, Any] = {"size": options.size, "label_ids": network.label_ids}

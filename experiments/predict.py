@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _VIEWS = ("flips", "rotations")
 _OF_IMAGES = ("size", "scale", "dropout", "save", "format", "objects", "value_range")
 """Options that volumes do not have."""
+_LISTS = ("--save", "--format", "--tta", "--objects")
+"""Options of several words, which commas may divide as well."""
 _ALLOWED = {
     "--tile": ("'auto', 'none' or a number of pixels, such as 512", int),
     "--tta": ("'flips', 'rotations', or scales, such as 0.75", float),
@@ -173,13 +175,15 @@ class PredictConfig:
 
 
 def main(args: Sequence[str]) -> None:
-    options = command.parse(PredictConfig, args, "predict", __doc__)
+    options = command.parse(PredictConfig, with_spaces(args), "predict", __doc__)
     if (options.model is None) != (options.weights is None):
         raise ValueError("--model and --weights belong together; give both, or a run folder and neither")
     if options.model is None:
         command.refuse_without_model(options, "encoder", "options", "source")
     elif options.ensemble:
         raise ValueError("--ensemble names runs or saved models; give the first in place of --model and --weights")
+    if options.run is not None and options.run.suffix == ".onnx":
+        raise ValueError(f"{options.run} is for ONNX runtimes; name the run, the saved model or the .fcn file it was made of")
     if options.run is not None and options.run.is_file() and options.run.suffix != ".fcn":
         raise ValueError(f"{options.run} is a file; name the run folder (or --model and --weights) before the images")
     if not options.images:
@@ -214,6 +218,15 @@ def predict_signals(options: PredictConfig) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if refused := predict_all(network, plans, options.tile):
         raise ValueError(f"{len(refused)} of {len(plans)} signals were not predicted: {', '.join(map(str, refused[:5]))}")
+
+
+def with_spaces(args: Sequence[str]) -> list[str]:
+    """The command line, with `--save labels,overlay` as `--save labels overlay`."""
+    found, option = [], ""
+    for arg in args:
+        option = arg if arg.startswith("--") else option
+        found += arg.split(",") if option in _LISTS else [arg]
+    return found
 
 
 def predict_volumes(options: PredictConfig, joined: bool) -> None:

@@ -14,6 +14,7 @@ from experiments import predict
 from fcn import tasks
 from fcn.inference import Predictor, export_network, open_export
 from fcn.inference.export import METADATA, PROGRAM, VARIABLES, load_network, stored_preprocessing, stored_task
+from fcn.inference.standalone import Sizes
 from fcn.preprocessing import Preprocessing
 from tests.conftest import ROOT, symbolic_sizes
 from tests.test_docs import run_code
@@ -129,7 +130,7 @@ def test_what_is_wrong_with_a_file(network, file, tmp_path):
     assert not (tmp_path / "x.fcn").exists()
 
 
-def test_the_command(network, tmp_path, capsys):
+def test_the_command(network, tmp_path, capsys, monkeypatch):
     fcn.save(tmp_path / "net", *network, task=TASK, preprocessing=EXPECTS, label_ids=(0, 7, 9))
     command.main([str(tmp_path / "net"), "--out", str(tmp_path / "out/net.fcn"), "--size", "16", "24", "--platforms", "cpu"])
     assert "takes images of 16x24; images have mean" in capsys.readouterr().out
@@ -139,5 +140,13 @@ def test_the_command(network, tmp_path, capsys):
     predict.main([str(tmp_path / name) for name in ("out/net.fcn", "a.png")] + ["--out", str(tmp_path / "masks")])
     expected = np.array([0, 7, 9])[Predictor(*network, EXPECTS, TASK, bucket=None)(images(1, 16, 24))[0]]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "masks/a_mask.png")), expected)
-    with pytest.raises(FileNotFoundError, match="give that of a run or of a saved model"):
+    seen = []
+    monkeypatch.setattr("fcn.inference.export_network", lambda *given, **how: seen.append(given) or Sizes())
+    monkeypatch.setattr("experiments.building.networks.open_network", lambda name: fcn.load(tmp_path / "net"))
+    for source in (tmp_path / "out/net.fcn", "fcn_resnet50.coco_voc"):  # nothing is downloaded
+        command.main([str(source), "--out", str(tmp_path / "x.fcn")])
+    assert [(model, *known) for _, model, _, *known in seen] == [(network[0], EXPECTS, TASK)] * 2
+    for _, _, variables, *_ in seen:
+        jax.tree.map(np.testing.assert_array_equal, variables, network[1])
+    with pytest.raises(FileNotFoundError, match="give that of a run or of a saved model, or a name"):
         command.main([str(tmp_path / "none"), "--out", str(tmp_path / "x.fcn")])

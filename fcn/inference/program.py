@@ -141,7 +141,11 @@ class Program:
 
     @functools.cached_property
     def _compiled(self):
-        """At the first call: JAX may not have been set up before."""
+        """At the first call: JAX may not have been set up before.
+
+        Images are not donated: what is made of uint8 images has other types, so that nothing could lie in their place, and
+        they are NumPy arrays, of which nobody else holds what lies on the device.
+        """
         options = compiler_options(jax.devices())
         return jax.jit(self._compute, static_argnames=("kind", "views", "bare"), compiler_options=options)
 

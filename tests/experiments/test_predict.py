@@ -226,6 +226,8 @@ def test_nothing_is_replaced_unasked_and_no_image_ever(saved, photos, tmp_path):
             run(saved, *args)
     with pytest.raises(ValueError, match=r"a\.png is a file; name the run folder"):
         run(image, "--out", tmp_path / "o")
+    with pytest.raises(ValueError, match=r"net\.onnx is for ONNX runtimes; name the run"):
+        run(tmp_path / "net.onnx", image, "--out", tmp_path / "o")
     for name in ("m.onnx", "m.tar.gz"):
         with pytest.raises(ValueError, match=rf"{name} is the name of a file, but a saved model"):
             convert.main([str(saved), "--out", str(tmp_path / name)])
@@ -465,6 +467,25 @@ def test_a_legend_of_other_classes_stays(saved, photos, tmp_path):
     drawn = (tmp_path / "out/legend.png").read_bytes()
     run(saved, photos, "--out", tmp_path / "out", "--skip-existing")  # goes on, whatever font drew the legend
     assert (tmp_path / "out/a_mask.png").exists() and (tmp_path / "out/legend.png").read_bytes() == drawn
+
+
+def test_words_are_divided_by_spaces_or_commas():
+    given = [
+        "net",
+        "a,b.png",
+        "--save",
+        "labels,contours",
+        "overlay",
+        "--format",
+        "png,geojson",
+        "--tta",
+        "flips,0.5",
+        "--csv",
+        "a,b",
+    ]
+    read = command.parse(predict.PredictConfig, [*predict.with_spaces(given), "--out", "o"], "predict", None)
+    assert (read.save, read.format, read.views) == (("labels", "contours", "overlay"), ("png", "geojson"), ["flips", 0.5])
+    assert (read.images, read.csv) == ((Path("a,b.png"),), Path("a,b"))
 
 
 @pytest.mark.parametrize("options", [{"size": (8, 8), "scale": 1.0}, {"overwrite": True, "skip_existing": True}])
