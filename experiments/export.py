@@ -2,8 +2,8 @@
 
 Writes a run, a saved model, or published weights by name, as one file that JAX runs without this library: uint8 images in,
 class ids and probabilities out, on CPUs, NVIDIA GPUs and TPUs (docs/export.md has the reader, of ten lines). With
-`--out model.onnx`: for ONNX runtimes. It takes any number of images of any size, unless the network pools into a fixed number of
-cells: then give --size.
+`--out model.onnx`: for ONNX runtimes. It takes any number of images of any size, unless the network pools into a fixed number
+of cells: then give --size.
 """
 
 import dataclasses

@@ -470,19 +470,7 @@ def test_a_legend_of_other_classes_stays(saved, photos, tmp_path):
 
 
 def test_words_are_divided_by_spaces_or_commas():
-    given = [
-        "net",
-        "a,b.png",
-        "--save",
-        "labels,contours",
-        "overlay",
-        "--format",
-        "png,geojson",
-        "--tta",
-        "flips,0.5",
-        "--csv",
-        "a,b",
-    ]
+    given = "net a,b.png --save labels,contours overlay --format png,geojson --tta flips,0.5 --csv a,b".split()
     read = command.parse(predict.PredictConfig, [*predict.with_spaces(given), "--out", "o"], "predict", None)
     assert (read.save, read.format, read.views) == (("labels", "contours", "overlay"), ("png", "geojson"), ["flips", 0.5])
     assert (read.images, read.csv) == ((Path("a,b.png"),), Path("a,b"))
