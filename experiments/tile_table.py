@@ -22,8 +22,8 @@ class TileTableConfig:
 
     models: tuple[str, ...] = ()
     """Names of models (default: all)."""
-    count: Annotated[int, Range(1, 1000)] = 20
-    """So many sizes of images and tiles."""
+    count: Annotated[int, Range(0, 1000)] = 20
+    """So many sizes of images and tiles; 0: halos alone, which takes seconds for each network."""
 
     def __post_init__(self):
         check_fields(self)
@@ -53,6 +53,8 @@ def row(name: str, count: int, **fields) -> list[str]:
     except ValueError as error:
         return [f"`{name}`", "", f"blended: {str(error).partition(': ')[2]}"]
     halo, start = max(map(max, field.halo)), next(iter(field.legal_sizes(64, 1024)))
+    if count == 0:
+        return [f"`{name}`", str(halo), ""]
     predictor = Predictor(model, random_variables(model, (start, start)), Preprocessing(), bucket=None)
     random = np.random.default_rng(0)
     differences = [_difference(predictor, halo, random) for _ in range(count)]
