@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": "tells which algorithm computes each layer of a network",
     "augment": "shows what augmentation makes of an image",
     "codecs": "shows where each way to find objects fails",
+    "dimensions": "shows the same U-Net on a signal",
     "pointwise": "shows what a 1x1 convolution is for",
     "benchmark": "compares the speed of networks with PyTorch (takes long)",
     "onnx_table": "compares ONNX models of all networks with ours (takes long)",
