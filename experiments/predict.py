@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
 _VIEWS = ("flips", "rotations")
 _OF_IMAGES = ("size", "scale", "dropout", "save", "format", "objects", "value_range")
-"""Options that volumes do not have."""
+"""Options that signals and volumes do not have."""
+_NOT_OF_SIGNALS = ("tta", "ensemble", "csv")
+"""Further ones that signals do not have."""
 _LISTS = ("--save", "--format", "--tta", "--objects")
 """Options of several words, which commas may divide as well."""
 _ALLOWED = {
@@ -195,18 +197,19 @@ def main(args: Sequence[str]) -> None:
     if expected is None or expected.axes == 2:
         predict_images(options)
         return
-    refuse_images_options(options, NAMES[expected.axes])
+    refuse_options(options, NAMES[expected.axes], (*_OF_IMAGES, *(_NOT_OF_SIGNALS if expected.axes == 1 else ())))
     if expected.axes == 1:
         predict_signals(options)
     else:
         predict_volumes(options, joined=expected.channels > 1)
 
 
-def refuse_images_options(options: PredictConfig, what: str) -> None:
-    """Raises a ValueError where something is asked for that images alone have."""
+def refuse_options(options: PredictConfig, what: str, names: Sequence[str]) -> None:
+    """Raises a ValueError where something is asked for that signals, or volumes, do not have."""
     usual = {field.name: field.default for field in dataclasses.fields(options)}
-    if given := [name for name in _OF_IMAGES if getattr(options, name) != usual[name]]:
-        raise ValueError(f"--{given[0].replace('_', '-')} is for images, and the network takes {what}; leave it out")
+    if given := [name for name in names if getattr(options, name) != usual[name]]:
+        both = " and volumes" * (given[0] in _NOT_OF_SIGNALS)
+        raise ValueError(f"--{given[0].replace('_', '-')} is for images{both}, and the network takes {what}; leave it out")
 
 
 def predict_signals(options: PredictConfig) -> None:

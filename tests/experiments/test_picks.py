@@ -74,6 +74,8 @@ def test_picks_are_measured_and_predicted(by_hand, data, tmp_path, capsys):
     assert found["val/f1"] == found["val/precision/P"] == found["val/recall/S"] == 1 and found["val/seconds/S"] == 0
     assert "12 signals" in said
     assert re.search(r"P +1.000 +1.000 +1.000 +0.000 +0.000\nS +1.000 +1.000 +1.000 +0.050 +0.000\n", said)
+    with pytest.raises(ValueError, match="--tta is for images and volumes, and the network takes signals; leave it out"):
+        predict.main([str(by_hand), str(data), "--out", str(tmp_path / "out"), "--tta", "flips"])
     predict.main([str(by_hand), str(data), "--out", str(tmp_path / "out")])
     truth = np.load(data / "waveforms.npz")
     for number, name in enumerate(NAMES):
