@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments import command
+from fcn.shipped import located
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,8 @@ class ConvertConfig:
     """Further options of a checkpoint's task, or other ones than in training, as name=value: threshold=0.4 ..."""
     licence: str | None = None
     """Under which the weights may be used; noted in a saved model."""
+    half: bool = False
+    """Write the numbers of a saved model as float16: half as large, with three digits."""
 
 
 def main(args: Sequence[str]) -> None:
@@ -53,6 +56,7 @@ def main(args: Sequence[str]) -> None:
     to_file = options.out.suffix in (".safetensors", ".pth")
     if not to_file:
         command.refuse_file_name(options.out, "a saved model, a folder (or a .safetensors or .pth file, with --source),")
+    options = dataclasses.replace(options, input=located(options.input))
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     from experiments.building.networks import from_folder, from_weights, single, with_task_options
@@ -72,14 +76,32 @@ def main(args: Sequence[str]) -> None:
         network = from_weights(model, str(options.input), options.source, options.classes, task, options.task_options)
     network = single(network, options.input)
     if to_file:
+        if options.half:
+            raise ValueError(f"{options.out} is to be a checkpoint of another implementation, in float32; leave --half out")
         write_checkpoint(network, options)
         print(f"{options.out.name} holds weights only; who uses them must know: {network.preprocessing.describe()}")
     else:
         import fcn
 
         facts = {"preprocessing": network.preprocessing, "licence": options.licence, "label_ids": network.label_ids}
-        fcn.save(options.out, network.model, network.variables, task=network.task, **facts)
+        variables = in_half(network.variables) if options.half else network.variables
+        fcn.save(options.out, network.model, variables, task=network.task, **facts)
     print(f"{options.input} -> {options.out}")
+
+
+def in_half(variables):
+    """The variables as float16.
+
+    Raises:
+      ValueError: a number is larger than float16 holds.
+    """
+    import jax
+    import numpy as np
+
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(variables))
+    if largest > float(np.finfo(np.float16).max):
+        raise ValueError(f"the largest of these numbers is {largest:.3g}; float16 holds up to 65504: leave --half out")
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), variables)
 
 
 def write_checkpoint(network, options: ConvertConfig) -> None:

@@ -16,6 +16,7 @@ import tyro
 
 from experiments import command
 from fcn.ranges import Range, check_fields
+from fcn.shipped import located
 
 PLATFORMS = "cpu", "cuda", "tpu"
 
@@ -60,7 +61,7 @@ def main(args: Sequence[str]) -> None:
     from fcn.inference import export_network, export_onnx
     from fcn.pretrained import WEIGHTS
 
-    if not options.input.exists() and str(options.input) not in WEIGHTS:
+    if not located(options.input).exists() and str(options.input) not in WEIGHTS:
         raise FileNotFoundError(
             f"no folder {options.input}; give that of a run or of a saved model, or a name of `python -m fcn`"
         )

@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="names of models, encoders and weights")
     listing.add_argument("pattern", nargs="?", default="*", help="such as 'resnet*'")
     predicting = commands.add_parser("predict", help="writes NAME_mask.png and NAME_overlay.png for each image")
-    predicting.add_argument("network", help="a folder that fcn.save or smp wrote, or published weights that segment")
+    predicting.add_argument(
+        "network", help="a folder that fcn.save or smp wrote, a trained network, or published weights that segment"
+    )
     predicting.add_argument("images", nargs="+", type=Path, help="image files")
     predicting.add_argument("--out", required=True, type=Path, help="the folder to write to; made if it is missing")
     predicting.set_defaults(run=predict)
@@ -48,9 +50,11 @@ def _parser() -> argparse.ArgumentParser:
 def list_names(options: argparse.Namespace) -> int:
     """Prints the names that match a pattern."""
     from fcn.pretrained import WEIGHTS
+    from fcn.shipped import shipped
 
     weights = sorted(fnmatch.filter(WEIGHTS, options.pattern))
     names = {"models": fcn.list_models(options.pattern), "encoders": fcn.list_encoders(options.pattern), "weights": weights}
+    names["trained networks"] = fnmatch.filter(shipped(), options.pattern)
     lines = textwrap.TextWrapper(
         min(shutil.get_terminal_size().columns, 128), "  ", "  ", break_on_hyphens=False, break_long_words=False
     )
@@ -91,9 +95,11 @@ def convert(options: argparse.Namespace) -> int:
     """Writes a network in another form, whole or not at all."""
     from fcn.pretrained.networks import open_network
     from fcn.pretrained.torch_files import TORCH_FILES, save_torch
+    from fcn.shipped import located
 
     if os.path.lexists(options.out):
         raise FileExistsError(f"{options.out} exists already; give another --out")
+    options.input = located(options.input)
     if not options.input.exists():
         raise FileNotFoundError(f"no checkpoint or folder {options.input}")
     if options.out.suffix in TORCH_FILES:

@@ -32,7 +32,8 @@ def test_the_wheel_holds_fcn_only(tmp_path, monkeypatch):
     wheel = zipfile.ZipFile(tmp_path / build_meta.build_wheel(str(tmp_path)))
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fcn").rglob("*.py")}
-    assert held == modules | {"fcn/py.typed"}
+    networks = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fcn" / "trained").glob("*/*")}
+    assert held == modules | networks | {"fcn/py.typed"}
 
 
 def test_names_are_listed(capsys):
@@ -42,6 +43,7 @@ def test_names_are_listed(capsys):
     assert main(["list", "fcn_resnet*"]) == 0
     assert capsys.readouterr().out == (
         "2 models\n  fcn_resnet101  fcn_resnet50\n0 encoders\n2 weights\n  fcn_resnet101.coco_voc  fcn_resnet50.coco_voc\n"
+        "0 trained networks\n"
     )
 
 

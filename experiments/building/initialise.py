@@ -1,6 +1,5 @@
 """What a run starts from: published weights, a file, a saved model or another run."""
 
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +13,7 @@ from fcn.pretrained import WEIGHTS, origin
 from fcn.pretrained.initialising import put_in_place
 from fcn.pretrained.origin import Origin
 from fcn.pretrained.smp import is_smp_folder
+from fcn.shipped import located
 from fcn.training import TrainState, stacked, unstacked
 
 
@@ -52,7 +52,7 @@ def _with(state: TrainState, variables: dict[str, Any]) -> TrainState:
 
 def find_weights(model: nn.Module, weights: str, source: str | None) -> Origin:
     """Tells what `weights` is; see `start_from` for the arguments and the errors."""
-    run = RunFolder(Path(weights))
+    run = RunFolder(located(weights))
     others = weights in WEIGHTS or (run.path / "model.json").is_file() or is_smp_folder(run.path)
     if run.config.is_file() and not others:
         return Origin(lambda _: _variables_of(run), run.read_preprocessing)

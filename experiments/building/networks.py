@@ -22,6 +22,7 @@ from fcn.pretrained.networks import all_classes, expected_images, open_network, 
 from fcn.pretrained.saving import load_preprocessing, load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.registry import MODELS
+from fcn.shipped import located
 from fcn.tasks import Task
 
 
@@ -44,13 +45,14 @@ class Network(NamedTuple):
 
 def from_folder(path: Path, which: str, classes: Path | None = None) -> Network:
     """The network of a run folder (its last or best checkpoint), of one that `fcn.save` or smp's `save_pretrained` wrote, or of
-    a file that `experiments.export` wrote.
+    a file that `experiments.export` wrote; one that comes with the library, by its name.
 
     smp's does not name its classes: a text file may, with a name on each line; else they are numbered.
 
     Raises:
       ValueError: classes are given for another folder, or its network does not segment.
     """
+    path = located(path)
     if classes is not None and not is_smp_folder(path):
         raise ValueError(f"{path} is no folder of smp's, whose classes --classes names; leave {classes} out")
     if (path / "model.json").is_file() or is_export(path):
@@ -100,6 +102,7 @@ def named(name: str, which: str = "last") -> Network:
 
 def stored_task(path: Path) -> Task | None:
     """That of a run folder, a saved model or an export, without reading variables; None where nothing tells it."""
+    path = located(path)
     if is_export(path):
         return export.stored_task(path)
     if (path / "model.json").is_file():
@@ -110,6 +113,7 @@ def stored_task(path: Path) -> Task | None:
 
 def stored_preprocessing(path: Path) -> Preprocessing | None:
     """What a network expects, by its record, without reading its variables; None where nothing tells it."""
+    path = located(path)
     if is_export(path):
         return export.stored_preprocessing(path)
     if (path / "model.json").is_file():

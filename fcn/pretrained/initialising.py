@@ -30,8 +30,8 @@ def init(
         key: for what is not trained.
         images: of any size, as the network takes them; published weights and checkpoint files are adapted to their channels
             (see `from_torch`). Of saved models and variables for other channels, the first layer is left out.
-        weights: a name of `fcn.pretrained.WEIGHTS`, a checkpoint file, a folder that `fcn.save` or smp's `save_pretrained`
-            wrote, or variables. Those of an encoder go to the model's encoder.
+        weights: a name of `fcn.pretrained.WEIGHTS` or of a network that comes with the library ("nuclei"), a checkpoint file, a
+            folder that `fcn.save` or smp's `save_pretrained` wrote, or variables. Those of an encoder go to the encoder.
         source: whose names the tensors of a checkpoint file have (see `from_torch`).
         tell: is given a sentence that says which parts are trained and which are new; None: nobody is told.
 

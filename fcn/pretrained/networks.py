@@ -15,11 +15,13 @@ from fcn.pretrained.saving import Saved, load, load_task
 from fcn.pretrained.smp import is_smp_folder, smp_model
 from fcn.pretrained.weights import WEIGHTS, default_model, load_weights
 from fcn.registry import entry_of, segments
+from fcn.shipped import located, shipped
 from fcn.tasks import Task
 
 
 def open_network(name: str | Path) -> Saved:
-    """A segmentation network: published weights by name, or a folder that `fcn.save` or smp's `save_pretrained` wrote.
+    """A segmentation network: published weights or one that comes with the library by name, or a folder that `fcn.save` or
+    smp's `save_pretrained` wrote.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -31,13 +33,13 @@ def open_network(name: str | Path) -> Saved:
         model = default_model(WEIGHTS[name])
         variables = load_weights(name, model=model)
         return Saved(model, variables, classes, None, expected_by(model, variables), WEIGHTS[name].licence or None)
-    path = Path(name)
+    path = located(name)
     if is_smp_folder(path):
         return read_checkpoint(path, smp_model(path), source="smp")
     if not path.is_dir():
         if len(path.parts) > 1 or path.exists():
             raise FileNotFoundError(f"{path} is no folder of a saved model")
-        raise unknown("network", str(name), [weights for weights, row in WEIGHTS.items() if row.classes])
+        raise unknown("network", str(name), [*shipped(), *(weights for weights, row in WEIGHTS.items() if row.classes)])
     return open_saved(path)
 
 
@@ -55,7 +57,7 @@ def open_saved(path: Path) -> Saved:
 
 def stored_task(name: str | Path) -> Task | None:
     """What the network of that name says of its channels, without reading its variables; None where nothing tells it."""
-    return load_task(name) if name not in WEIGHTS and (Path(name) / "model.json").is_file() else None
+    return load_task(name) if name not in WEIGHTS and (located(name) / "model.json").is_file() else None
 
 
 def expected_images(path: str | Path, saved: Saved) -> Preprocessing:

@@ -17,6 +17,7 @@ from fcn.pretrained.saving import load, load_preprocessing
 from fcn.pretrained.smp import is_smp_folder
 from fcn.pretrained.weights import WEIGHTS, load_weights
 from fcn.registry import MODELS, create_encoder, entry_of, segments
+from fcn.shipped import located, shipped
 
 
 class Origin(NamedTuple):
@@ -38,15 +39,15 @@ def find_weights(model: nn.Module, weights: str | Path, source: str | None) -> O
 
     Args:
         model: the network that they are for.
-        weights: a name of `fcn.pretrained.WEIGHTS`, a folder that `fcn.save` or smp's `save_pretrained` wrote, or a checkpoint
-            file. Those of a backbone go to the encoder.
+        weights: a name of `fcn.pretrained.WEIGHTS` or of a network that comes with the library, a folder that `fcn.save` or
+            smp's `save_pretrained` wrote, or a checkpoint file. Those of a backbone go to the encoder.
         source: whose names a checkpoint file has (see `fcn.from_torch`).
 
     Raises:
         ValueError: an unknown name, weights of another encoder, or no `source` for a file.
         FileNotFoundError: there is no such file or folder.
     """
-    path = Path(weights)
+    path = located(weights)
     if str(weights) in WEIGHTS:
         return _published(model, str(weights))
     if (path / "model.json").is_file():
@@ -57,7 +58,7 @@ def find_weights(model: nn.Module, weights: str | Path, source: str | None) -> O
         return _file(model, check_file(path), source)
     if path.exists() or len(path.parts) > 1:
         raise FileNotFoundError(f"{path} is no checkpoint file or saved model")
-    raise unknown("weights", str(weights), WEIGHTS)
+    raise unknown("weights", str(weights), [*shipped(), *WEIGHTS])
 
 
 def _published(model: nn.Module, weights: str) -> Origin:

@@ -19,6 +19,7 @@ from fcn.pretrained.description import describe, plain, read_object, rebuild
 from fcn.pretrained.names import dimensions_of, image_channels, parts
 from fcn.pretrained.reading import number_array, read_file
 from fcn.ranges import abbreviate
+from fcn.shipped import is_shipped, located
 
 if TYPE_CHECKING:
     import fcn.tasks  # which needs what only data and pictures do
@@ -146,17 +147,22 @@ def _record(preprocessing: Any, mean: Any, std: Any, bgr: bool) -> Preprocessing
 def load(path: str | Path) -> Saved:
     """Reads what `save` wrote, and checks it as `save` does. No code is read or run: modules of this library only are named.
 
+    Args:
+        path: of the folder, or the name of a network that comes with the library: "nuclei".
+
     Raises:
         FileNotFoundError: there is no such folder, or a part of it is missing.
         ValueError: a file is damaged or was written in another format, names a module or field that this library does not have,
             or holds what `save` would not have written.
     """
-    path = Path(path)
+    path = located(path)
     for name in (_DESCRIPTION, _VARIABLES):
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path} is no saved model: it has no {name}")
     description = _read_description(path / _DESCRIPTION)
     tensors = read_file(path / _VARIABLES)
+    if is_shipped(path):
+        tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
     try:
         model = rebuild(description["model"])
         facts = {name: _tuples(description[name]) for name in _FACTS if name in description}
@@ -177,20 +183,22 @@ def load(path: str | Path) -> Saved:
 
 def load_preprocessing(path: str | Path) -> Preprocessing | None:
     """What a saved model says of images, without reading its variables; see `load` for the errors."""
-    description = _read_description(Path(path) / _DESCRIPTION)
+    file = located(path) / _DESCRIPTION
+    description = _read_description(file)
     try:
         return _read_preprocessing(description)
     except ValueError as error:
-        raise ValueError(f"{Path(path) / _DESCRIPTION}: {error}") from None
+        raise ValueError(f"{file}: {error}") from None
 
 
 def load_task(path: str | Path) -> "fcn.tasks.Task | None":
     """What a saved model says of its channels, without reading its variables; see `load` for the errors."""
-    description = _read_description(Path(path) / _DESCRIPTION)
+    file = located(path) / _DESCRIPTION
+    description = _read_description(file)
     try:
         return _task(description)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{Path(path) / _DESCRIPTION}: {error}") from None
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _task(facts: Mapping[str, Any]) -> "fcn.tasks.Task | None":
