@@ -3,12 +3,16 @@
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import fcn
 from experiments import convert
 from experiments.building import networks
 from experiments.building.initialise import find_weights
 from fcn import shipped
+from fcn.data import open_source
+from fcn.inference import Predictor
+from fcn.instances import match
 from fcn.preprocessing import Preprocessing
 from fcn.pretrained.networks import open_network
 from tests.variables import random_variables
@@ -73,3 +77,17 @@ def test_what_float16_does_not_hold(box, tmp_path):
     assert not (tmp_path / "small").exists()
     with pytest.raises(ValueError, match="leave --half out"):
         convert.main(["large", "--out", "x.safetensors", "--source", "smp", "--half"])
+
+
+def test_the_network_in_the_box_finds_nuclei(shared_data):
+    """Those of a part of a validation image; it is small, and its card says what may be done with it."""
+    folder = shipped.FOLDER / "nuclei"
+    tensors = load_file(folder / "variables.safetensors")
+    assert {value.dtype for value in tensors.values()} == {np.dtype(np.float16)}
+    assert (folder / "variables.safetensors").stat().st_size < 3_000_000
+    assert "CC0" in (folder / "README.md").read_text()
+    saved = fcn.load("nuclei")
+    source = open_source("folder", "val", root=shared_data / "dsb2018_nuclei", label_kind="instances")
+    image, true = source[1]["image"][:128, :128], source.label(1)[:128, :128]
+    found = Predictor(saved.model, saved.variables, saved.preprocessing, saved.task)(image)
+    assert true.max() > 0 and match(true, found, 0.5).ap >= 0.7
