@@ -25,7 +25,7 @@ def measure(rounds: int = 7, sizes: Sequence[int] = SIZES) -> dict[str, float]:
     facts = {}
     for size in sizes:
         label = discs(size)
-        works = {f"{name}, here": work for name, work in (ours(label) | steps(label)).items()}
+        works = {f"{name}, here": work for name, work in {**ours(label), **steps(label)}.items()}
         for others, package in THEIRS:
             with contextlib.suppress(ImportError):
                 works |= {f"{name}, {package}": work for name, work in others(label).items()}

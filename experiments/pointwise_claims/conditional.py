@@ -55,7 +55,7 @@ def measure() -> Conditional:
     seen = {"features": np.zeros_like(away), "features and place": away}
     inputs = {name: np.concatenate([features, place], -1) for name, place in seen.items()}
     own = np.tile(by_hand(), (len(CENTRES), 1))
-    masks = {name: mask_logits(own, given) > 0 for name, given in inputs.items()}
+    masks = {name: np.asarray(mask_logits(own, given)) > 0 for name, given in inputs.items()}
     true = labels.ravel() == np.arange(1, len(CENTRES) + 1)[:, None]
     overlap = {name: _overlap(true, found) for name, found in masks.items()}
     shape = (len(CENTRES), *labels.shape)
