@@ -207,17 +207,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_names_the_step_and_leaves_the_r
 
     shutil.copytree(finished_run, tmp_path / "run")
     before = files()
-    wild = [
-        *options,
-        *ONE,
-        "--workdir",
-        str(tmp_path / "run"),
-        "--optim.name",
-        "sgd",
-        "--optim.learning-rate",
-        "1e30",
-        "--overwrite",
-    ]
+    run = [*options, *ONE, "--workdir", str(tmp_path / "run"), "--overwrite"]
+    wild = [*run, "--optim.name", "sgd", "--optim.learning-rate", "1e30"]
     with pytest.raises(NonFiniteLossError, match=r"step \d+: .*(nan|inf).*no checkpoint was written") as caught:
         train.main(wild)
     assert "Go on from it" not in str(caught.value)  # there is nothing to go on from
